@@ -1,0 +1,127 @@
+"""Model cards: what a model is, in TOML, beside its weights. Reading one imports no model code."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lipbench import files, resources
+from lipbench.errors import LipbenchError
+from lipbench.suites import explain
+
+CARD = "card.toml"
+WEIGHTS = "weights.safetensors"
+RECIPE = "recipe.toml"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Preprocessing(_Strict):
+    """Normalisation inside the model: (x - mean) / std, per channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0)], ...]
+
+
+class Architecture(_Strict):
+    """A registered architecture and its arguments."""
+
+    name: str
+    constrained: bool  # True: 1-Lipschitz layers; False: the unconstrained twin of the same shape
+    args: dict[str, Any] = Field(default_factory=dict)
+
+
+class Loss(_Strict):
+    """A registered loss and its hyperparameters."""
+
+    name: str
+    hyperparameters: dict[str, float] = Field(default_factory=dict)
+    adversarial: dict[str, Any] = Field(default_factory=dict)  # empty: plain training
+
+
+class Lipschitz(_Strict):
+    """The constant that the model's author claims, for the whole network, inputs in their range."""
+
+    constant: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    norm: str = "L2"
+
+
+class Card(_Strict):
+    """What ``card.toml`` says of a model."""
+
+    name: Annotated[str, Field(min_length=1)]
+    data: str  # as given to --data: "digits", "npz:PATH", ...
+    input_shape: tuple[int, int, int]  # channels, height, width
+    input_range: tuple[float, float] = (0.0, 1.0)
+    num_classes: Annotated[int, Field(ge=2)]
+    seed: int
+    weights_sha256: str
+    architecture: Architecture
+    loss: Loss
+    preprocessing: Preprocessing | None = None
+    claimed: Lipschitz | None = None  # None: no claim, as for unconstrained networks
+    training: dict[str, Any] = Field(default_factory=dict)
+
+    def plain(self) -> dict[str, Any]:
+        """The card as plain data, without the fields that are None."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    @property
+    def family(self) -> str:
+        """The loss family, as reports group models: the loss, and how the baselines were trained."""
+        if self.architecture.constrained:
+            return self.loss.name
+        return "adversarial training" if self.loss.adversarial else "unconstrained"
+
+
+def read(folder: Path) -> Card:
+    """The card of the model in ``folder``; raises LipbenchError for a missing or malformed one."""
+    path = folder / CARD
+    try:
+        card = Card.model_validate(files.read_toml(path, "card"))
+    except ValidationError as error:
+        raise LipbenchError(f"{path} is not a card: {explain(error)}") from error
+    if card.input_range != (0.0, 1.0):
+        raise LipbenchError(
+            f"{path}: input_range is {list(card.input_range)}, expected [0, 1]: eps is in units of that range; "
+            "move the scaling into the model's preprocessing"
+        )
+    return card
+
+
+def write(folder: Path, card: Card) -> None:
+    """Write ``card.toml`` into ``folder``."""
+    files.write_bytes(folder / CARD, tomli_w.dumps(card.plain()).encode())
+
+
+def model_folders(zoo: Path) -> list[Path]:
+    """The models of a zoo, by name; a folder that is itself a model is a zoo of one.
+
+    Raises LipbenchError if the folder does not exist or holds no model.
+    """
+    if not zoo.is_dir():
+        raise LipbenchError(f"no zoo or model at {zoo}: the folder does not exist")
+    if (zoo / CARD).is_file():
+        return [zoo]
+    found = sorted(
+        path.parent for path in zoo.glob(f"*/{CARD}") if not path.parent.name.startswith(files.TEMPORARY)
+    )
+    if not found:
+        raise LipbenchError(f"no model in {zoo}: expected folders with a {CARD}; `lipbench train` makes a zoo")
+    return found
+
+
+def find_zoo(name_or_path: str) -> Path:
+    """The folder of a zoo or model given by path, or by the name of a bundled zoo."""
+    path = Path(name_or_path)
+    if name_or_path in resources.ZOOS and not path.is_dir():
+        return resources.folder(name_or_path)
+    if not path.exists() and len(path.parts) == 1:
+        raise LipbenchError(
+            f"no zoo or model at {path}: the folder does not exist, and the bundled zoos are "
+            f"{', '.join(resources.ZOOS)}"
+        )
+    return path

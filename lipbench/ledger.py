@@ -1,0 +1,55 @@
+"""The ledger of bounds: for each sample, certified_radius <= distance to the decision boundary <= adversarial_distance.
+
+Certificates raise the lower bound, attacks lower the upper one; nothing else writes either.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+
+
+@dataclass
+class Ledger:
+    """Two bounds per sample for one model and one norm. All arrays have shape (n,)."""
+
+    correct: Bools  # predicted class equals the label
+    certified_radius: Floats  # >= 0, grade real; 0 where misclassified or tied
+    adversarial_distance: Floats  # 0 where misclassified, inf where no adversarial input is known
+
+    @classmethod
+    def start(cls, correct: Any, certified_radius: Any) -> "Ledger":
+        """The ledger before any attack. ``correct``: bool (n,); ``certified_radius``: float (n,)."""
+        correct = np.asarray(correct, dtype=bool)
+        radius = np.where(correct, np.asarray(certified_radius, dtype=np.float64), 0.0)
+        return cls(correct, radius, np.where(correct, np.inf, 0.0))
+
+    def attacked(self, samples: Ints, distances: Floats) -> None:
+        """Lower the upper bound of ``samples`` (indices, no repeats) to ``distances`` where those are smaller."""
+        self.adversarial_distance[samples] = np.minimum(self.adversarial_distance[samples], distances)
+
+    def broken(self, eps: float) -> Bools:
+        """Misclassified, or an adversarial input within eps is known."""
+        return self.adversarial_distance <= eps
+
+    def certified(self, eps: float) -> Bools:
+        """Correct, and no perturbation of norm <= eps can change the class."""
+        return self.correct & (self.certified_radius >= eps)
+
+    def open(self, eps: float) -> Bools:
+        """Neither bound decides the sample at eps: the samples that an attack can still win."""
+        return ~self.broken(eps) & ~self.certified(eps)
+
+    def violations(self) -> Bools:
+        """adversarial_distance < certified_radius: the certificate is false."""
+        return self.adversarial_distance < self.certified_radius
+
+    def tightness(self) -> Floats:
+        """certified_radius / adversarial_distance of the correct samples with a known adversarial input."""
+        known = self.correct & np.isfinite(self.adversarial_distance) & (self.adversarial_distance > 0)
+        return self.certified_radius[known] / self.adversarial_distance[known]

@@ -1,0 +1,87 @@
+"""The network as certificates and attacks see it: float32 inputs, float64 arithmetic, evaluations counted."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lipbench.errors import LipbenchError
+
+
+@dataclass
+class Evaluations:
+    """Exact counts of network evaluations, one per sample and pass."""
+
+    forward: int = 0
+    backward: int = 0
+
+    @property
+    def total(self) -> int:
+        """Forward and backward passes together."""
+        return self.forward + self.backward
+
+
+class Network(nn.Module):
+    """A classifier of inputs x: float32 (n, c, h, w) in [0, 1], frozen, in eval mode, computing in float64.
+
+    ``forward`` returns float32 logits (n, classes), which is what attack libraries accept; ``logits`` returns the
+    float64 ones, which decide. Computing in float64 makes both the same function up to the last rounding, so that an
+    attack never wins or loses a sample for float32 noise. A head with a single logit f (class 1 where f > 0)
+    is shown as the two logits (-f/2, f/2), whose difference is f.
+
+    Attributes: ``module``: the float64 copy; ``input_shape``: (c, h, w); ``num_classes``; ``single_logit``;
+    ``evaluations``: forward and backward passes since construction, whoever caused them.
+    """
+
+    def __init__(self, module: nn.Module, input_shape: tuple[int, int, int], device: str | torch.device = "cpu"):
+        super().__init__()
+        self.module = copy.deepcopy(module).double().to(device).eval().requires_grad_(False)
+        self.input_shape = tuple(input_shape)
+        self.evaluations = Evaluations()
+        with torch.no_grad():
+            try:
+                out = self.module(torch.zeros(1, *self.input_shape, dtype=torch.float64, device=device))
+            except RuntimeError as error:
+                raise LipbenchError(
+                    f"the network does not accept inputs of shape {self.input_shape}: {str(error).splitlines()[0]}"
+                ) from error
+        if out.ndim != 2:
+            raise LipbenchError(f"expected logits of shape (n, classes), the network gives {tuple(out.shape)} for n = 1")
+        self.single_logit = out.shape[1] == 1
+        self.num_classes = 2 if self.single_logit else int(out.shape[1])
+        self.device = torch.device(device)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Float64 logits (n, classes) of x: float (n, c, h, w)."""
+        self.evaluations.forward += len(x)
+        out: Tensor = self.module(x.double())
+        if out.requires_grad:
+            out.register_hook(self._count_backward)
+        return torch.cat([-out / 2, out / 2], dim=1) if self.single_logit else out
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float32 logits (n, classes) of x: float32 (n, c, h, w)."""
+        return self.logits(x).float()
+
+    def _count_backward(self, gradient: Tensor) -> None:
+        self.evaluations.backward += len(gradient)
+
+    @torch.no_grad()
+    def predict(self, x: Tensor, batch_size: int = 1000) -> Tensor:
+        """Float64 logits (n, classes) without gradients, in batches, on the CPU. x: float32 (n, c, h, w)."""
+        return torch.cat([self.logits(batch.to(self.device)).cpu() for batch in x.split(batch_size)])
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto``, ``cpu`` or ``cuda`` to a device; TF32 is switched off, as certificates and attacks need.
+
+    Raises LipbenchError for ``cuda`` where there is none.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise LipbenchError(f"unknown device {name!r}: expected auto, cpu or cuda")
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    if name == "cuda" and not torch.cuda.is_available():
+        raise LipbenchError("device 'cuda' was asked for, but torch finds no CUDA device; use --device cpu")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")

@@ -1,0 +1,97 @@
+"""Attack suites: TOML files that name a norm, a grid of eps and a list of attacks."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from lipbench import files, resources
+from lipbench.errors import LipbenchError, unknown_name
+from lipbench.threat import Norm
+
+
+class AttackSpec(BaseModel):
+    """One attack of a suite: a backend, the attack's name there, and its arguments."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    backend: str
+    name: str
+    args: dict[str, Any] = Field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.backend}/{self.name}"
+
+
+class Suite(BaseModel):
+    """A named list of attacks, run from the first to the last at every eps of the grid, in ascending order."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(min_length=1)]
+    description: str = ""
+    norm: Norm
+    eps: Annotated[tuple[float, ...], Field(min_length=1)]  # ascending, in units of the input range [0, 1]
+    attacks: Annotated[tuple[AttackSpec, ...], Field(min_length=1, alias="attack")]
+
+    @field_validator("norm", mode="before")
+    @classmethod
+    def _norm(cls, value: Any) -> Norm:
+        try:
+            return Norm.parse(value)
+        except LipbenchError as error:
+            raise ValueError(str(error)) from error
+
+    @field_validator("eps")
+    @classmethod
+    def _grid(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not math.isfinite(eps) or eps <= 0 for eps in value):
+            raise ValueError(f"every eps must be a finite number above 0, got {list(value)}")
+        return tuple(sorted(set(value)))
+
+    def with_grid(self, eps: Sequence[float]) -> "Suite":
+        """The same suite on another grid of eps; raises LipbenchError if the grid is empty or not positive."""
+        return parse({**self.plain(), "eps": list(eps)}, f"the suite {self.name!r} with this eps grid")
+
+    def plain(self) -> dict[str, Any]:
+        """The suite as plain data, in the keys of the file."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+def explain(error: ValidationError) -> str:
+    """The first faults of a pydantic error, in one line."""
+    faults = []
+    for fault in error.errors()[:3]:
+        place = ".".join(str(part) for part in fault["loc"]) or "file"
+        what = "this key is not known" if fault["type"] == "extra_forbidden" else fault["msg"]
+        faults.append(f"{place}: {what}")
+    return "; ".join(faults)
+
+
+def parse(content: dict[str, Any], where: str) -> Suite:
+    """Check the content of a suite file; ``where`` names it in errors."""
+    try:
+        return Suite.model_validate(content)
+    except ValidationError as error:
+        known = ", ".join(field.alias or name for name, field in Suite.model_fields.items())
+        raise LipbenchError(f"{where} is not a suite: {explain(error)} (keys of a suite: {known})") from error
+
+
+def names() -> list[str]:
+    """The bundled suites."""
+    return sorted(path.stem for path in resources.folder("attacks").glob("*.toml"))
+
+
+def load(name_or_path: str) -> Suite:
+    """A suite by its name (``standard``) or by the path of a file (``attacks/standard.toml``).
+
+    Raises LipbenchError for an unknown name, a missing file, malformed TOML, a misspelt key or an empty grid.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml" and len(path.parts) == 1:
+        if name_or_path not in names():
+            raise unknown_name("suite", name_or_path, names())
+        path = resources.folder("attacks") / f"{name_or_path}.toml"
+    return parse(files.read_toml(path, "suite"), str(path))

@@ -1,0 +1,44 @@
+"""The threat model: a norm and a radius."""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+from lipbench.errors import LipbenchError, unknown_name
+
+
+class Norm(StrEnum):
+    """The norm in which a perturbation is measured, on inputs in [0, 1]."""
+
+    L2 = "L2"
+    Linf = "Linf"
+
+    @classmethod
+    def parse(cls, text: str) -> "Norm":
+        """``"l2"``, ``"L2"``, ``"linf"`` or ``"Linf"``; raises LipbenchError for anything else."""
+        for norm in cls:
+            if norm.value.lower() == str(text).lower():
+                return norm
+        raise unknown_name("norm", str(text), [norm.value for norm in cls])
+
+    def radius_from_l2(self, radius: float, dimension: int) -> float:
+        """Factor-wise: the radius of the largest ball of this norm inside an L2 ball of ``radius``.
+
+        |x|_2 <= sqrt(d) |x|_inf, so an L2 certificate r holds for L_inf at r / sqrt(d). Works on arrays too.
+        """
+        return radius if self is Norm.L2 else radius / math.sqrt(dimension)
+
+
+@dataclass(frozen=True)
+class ThreatModel:
+    """All perturbations of norm at most ``eps`` that keep the input in its range."""
+
+    norm: Norm
+    eps: float  # > 0, in units of the input range [0, 1]
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.eps) and self.eps > 0):
+            raise LipbenchError(f"eps must be a finite number above 0, got {self.eps}")
+
+    def __str__(self) -> str:
+        return f"{self.norm} {self.eps:g}"
