@@ -64,6 +64,7 @@ class Card(_Strict):
     preprocessing: Preprocessing | None = None
     claimed: Lipschitz | None = None  # None: no claim, as for unconstrained networks
     training: dict[str, Any] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)  # of the libraries that trained it
 
     def plain(self) -> dict[str, Any]:
         """The card as plain data, without the fields that are None."""

@@ -73,8 +73,11 @@ class Network(nn.Module):
         return torch.cat([self.logits(batch.to(self.device)).cpu() for batch in x.split(batch_size)])
 
 
-def resolve_device(name: str) -> torch.device:
+def resolve_device(name: str, threads: int = 1) -> torch.device:
     """``auto``, ``cpu`` or ``cuda`` to a device; TF32 is switched off, as certificates and attacks need.
+
+    ``threads``: of torch on the CPU. The order of sums, and with it the last bit, depends on it; and on small networks
+    two threads that wait for each other are slower than one (up to 15 times on two busy cores).
 
     Raises LipbenchError for ``cuda`` where there is none.
     """
@@ -84,4 +87,5 @@ def resolve_device(name: str) -> torch.device:
     torch.backends.cudnn.allow_tf32 = False
     if name == "cuda" and not torch.cuda.is_available():
         raise LipbenchError("device 'cuda' was asked for, but torch finds no CUDA device; use --device cpu")
+    torch.set_num_threads(threads)
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")

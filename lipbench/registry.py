@@ -48,9 +48,9 @@ LOSSES = Registry(
     {
         "cross_entropy": "lipbench.losses:CrossEntropy",
         "tau_cross_entropy": "lipbench.losses:TauCrossEntropy",
-        "hkr": "lipbench.losses:HKR",
-        "hinge": "lipbench.losses:Hinge",
-        "kr": "lipbench.losses:KR",
+        "hkr_multiclass": "lipbench.losses:HKRMulticlass",
+        "hinge_multiclass": "lipbench.losses:HingeMulticlass",
+        "kr_multiclass": "lipbench.losses:KRMulticlass",
     },
 )
 ARCHITECTURES = Registry(

@@ -34,6 +34,7 @@ class Suite(BaseModel):
     description: str = ""
     norm: Norm
     eps: Annotated[tuple[float, ...], Field(min_length=1)]  # ascending, in units of the input range [0, 1]
+    samples: Annotated[int, Field(ge=1)] | None = None  # the first so many test samples, unless the user says otherwise
     attacks: Annotated[tuple[AttackSpec, ...], Field(min_length=1, alias="attack")]
 
     @field_validator("norm", mode="before")

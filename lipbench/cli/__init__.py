@@ -1,0 +1,64 @@
+"""The command line: one file per subcommand, one handler for errors.
+
+Exit status: 0 done, 1 a certificate was broken, 2 wrong use, 3 a fault of lipbench, 130 interrupted.
+"""
+
+import sys
+import traceback
+
+import click
+
+from lipbench import __version__
+from lipbench.cli import evaluate, listing, report, train, verify
+from lipbench.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_UNEXPECTED,
+    EXIT_WRONG_USE,
+    LipbenchError,
+    one_line,
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="lipbench")
+def cli() -> None:
+    """Provable against empirical adversarial robustness, sample by sample.
+
+    \b
+    lipbench evaluate                   the bundled zoo, quick suite: where is the report?
+    lipbench evaluate ZOO --suite standard -o RUN
+    lipbench verify MODEL               attack a model inside its certified radii
+    lipbench train recipe.toml -o ZOO   train a zoo over loss hyperparameters
+    """
+
+
+for command in (evaluate.command, verify.command, train.command, report.command, listing.command):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command line and return its exit status; every error of a user is one line on stderr."""
+    try:
+        status = cli.main(arguments, prog_name="lipbench", standalone_mode=False)
+        return int(status or 0)
+    except LipbenchError as error:
+        return _fail(str(error), EXIT_WRONG_USE)
+    except click.ClickException as error:
+        return _fail(error.format_message(), EXIT_WRONG_USE)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted; the same command goes on where this one was", EXIT_INTERRUPTED)
+    except OSError as error:  # a full disk, a lost file: not ours, and the message names it
+        return _fail(one_line(error), EXIT_WRONG_USE)
+    except Exception as error:
+        traceback.print_exc()
+        return _fail(f"unexpected {type(error).__name__}: {one_line(error)}; please report the lines above", EXIT_UNEXPECTED)
+
+
+def _fail(message: str, status: int) -> int:
+    click.echo(f"lipbench: {' '.join(message.split())}", err=True)
+    return status

@@ -1,7 +1,13 @@
-"""Data sets by name: images as float32 (n, c, h, w) in [0, 1], labels as int64 (n,)."""
+"""Data sets by name: images as float32 (n, c, h, w) in [0, 1], labels as int64 (n,).
+
+A loader is a function ``load(argument: str | None, data_dir: Path | None) -> Dataset``, registered under the
+data set's name; ``argument`` is what follows the first colon of ``NAME:ARG``, None where there is no colon.
+``load`` checks what any loader returns, so that a plugin's data set obeys the same rules as the built-in
+ones.
+"""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -46,7 +52,7 @@ class Dataset:
     """A training and a test split."""
 
     spec: str  # as it was asked for: "digits", "npz:PATH", ...
-    train: Split
+    train: Split  # may hold no samples, (0, c, h, w): such a data set serves evaluation only
     test: Split
     num_classes: int
 
@@ -55,3 +61,110 @@ class Dataset:
         """(channels, height, width)."""
         c, h, w = self.test.images.shape[1:]
         return int(c), int(h), int(w)
+
+
+def load(spec: str, data_dir: Path | None = None) -> Dataset:
+    """The data set called ``spec``: ``digits``, ``mnist``, ``cifar10``, ``cifar100``, ``npz:PATH``,
+    ``folder:PATH``, or a plugin's ``NAME`` or ``NAME:ARG``, split at the first colon.
+
+    ``data_dir`` is searched for the files of ``mnist`` and of the CIFAR sets instead of the folder named by
+    ``LIPBENCH_DATA`` (see ``lipbench.data.locate``). Nothing is ever downloaded.
+
+    Returns images as uint8 (n, c, h, w) or float32 (n, c, h, w) in [0, 1], labels as int64 (n,).
+    Raises LipbenchError for an unknown name, a wrong argument, files that are missing or damaged, and for all
+    that ``checked`` refuses.
+    """
+    name, colon, argument = spec.partition(":")
+    dataset = DATASETS.get(name)(argument if colon else None, data_dir)
+    if not isinstance(dataset, Dataset):
+        raise LipbenchError(
+            f"data set {spec!r}: expected its loader to return a lipbench.data.Dataset, "
+            f"got {type(dataset).__name__}"
+        )
+    return checked(replace(dataset, spec=spec))
+
+
+def checked(dataset: Dataset) -> Dataset:
+    """The same data set with float images as float32 and labels as int64, once it is known to be sound.
+
+    Raises LipbenchError unless the test split holds a sample, there are at least 2 classes, images are uint8
+    or float (n, c, h, w) of one shape (c, h, w) with finite floats in [0, 1], and labels are integers (n,) in
+    0 .. num_classes - 1, as many as there are images.
+    """
+    where = f"data set {dataset.spec!r}"
+    if len(dataset.test.labels) == 0:
+        raise LipbenchError(f"{where}: expected at least one test sample, got none")
+    if dataset.num_classes < 2:
+        raise LipbenchError(
+            f"{where}: expected at least 2 classes, got {dataset.num_classes}; "
+            "a classifier of one class has no decision boundary"
+        )
+    train = _checked_split(dataset.train, dataset.num_classes, f"{where}, train split")
+    test = _checked_split(dataset.test, dataset.num_classes, f"{where}, test split")
+    if train.images.shape[1:] != test.images.shape[1:]:
+        raise LipbenchError(
+            f"{where}: expected one image shape (c, h, w) in both splits, "
+            f"got {train.images.shape[1:]} in train and {test.images.shape[1:]} in test"
+        )
+    return replace(dataset, train=train, test=test)
+
+
+def integer_labels(labels: NDArray[Any], where: str) -> NDArray[np.int64]:
+    """Labels (n,) as int64.
+
+    Raises LipbenchError, which begins with ``where``, unless they are integers (n,), none of them negative.
+    """
+    if labels.ndim != 1:
+        raise LipbenchError(
+            f"{where}: expected labels of shape (n,), got {labels.shape}; "
+            "turn one-hot labels into indices with argmax"
+        )
+    if labels.dtype.kind not in "iu":
+        raise LipbenchError(
+            f"{where}: expected integer labels, got {labels.dtype}; convert them with .astype(int)"
+        )
+    if len(labels) and (labels.min() < 0 or labels.max() > np.iinfo(np.int64).max):
+        raise LipbenchError(f"{where}: expected labels counted from 0, got {labels.min()} .. {labels.max()}")
+    return labels.astype(np.int64)
+
+
+def _checked_split(split: Split, num_classes: int, where: str) -> Split:
+    images = _checked_images(np.asarray(split.images), where)
+    labels = integer_labels(np.asarray(split.labels), where)
+    if len(images) != len(labels):
+        raise LipbenchError(
+            f"{where}: expected one label for each image, got {len(images)} images and {len(labels)} labels"
+        )
+    if len(labels) and labels.max() >= num_classes:
+        raise LipbenchError(
+            f"{where}: expected labels in 0 .. {num_classes - 1}, as there are {num_classes} classes, "
+            f"got {labels.max()}"
+        )
+    return Split(images, labels)
+
+
+def _checked_images(images: NDArray[Any], where: str) -> NDArray[Any]:
+    if images.ndim != 4 or 0 in images.shape[1:]:
+        raise LipbenchError(f"{where}: expected images of shape (n, c, h, w), got {images.shape}")
+    if images.dtype == np.uint8:
+        return images
+    if images.dtype.kind != "f":
+        raise LipbenchError(
+            f"{where}: expected pixels as uint8 in 0 .. 255 or as float in [0, 1], got {images.dtype}; "
+            "convert them with .astype(np.uint8)"
+        )
+    not_finite = np.count_nonzero(~np.isfinite(images))
+    if not_finite:
+        raise LipbenchError(
+            f"{where}: expected finite pixels, got {not_finite} that are NaN or infinite; "
+            "repair or remove these images"
+        )
+    with np.errstate(over="ignore"):  # an overflow is out of range, which is said below
+        images = images.astype(np.float32, copy=False)
+    low, high = (images.min(), images.max()) if images.size else (0, 1)
+    if low < 0 or high > 1:
+        raise LipbenchError(
+            f"{where}: expected float pixels in [0, 1], got {low:.9g} .. {high:.9g}; "
+            "rescale them (divide 0 .. 255 by 255) and leave mean and std to the model's preprocessing"
+        )
+    return images

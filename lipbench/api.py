@@ -1,0 +1,120 @@
+"""The Python interface: the jobs of the command line as functions, results as pandas frames."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lipbench import cards, data, evaluation, suites, verification
+from lipbench.certificates import certificate
+from lipbench.errors import LipbenchError
+from lipbench.lipschitz import lipschitz_bound
+from lipbench.network import Network, resolve_device
+from lipbench.report import tables
+from lipbench.suites import Suite
+from lipbench.threat import Norm
+
+__all__ = ["certify", "evaluate", "lipschitz_bound", "verify"]
+
+StrPath = str | os.PathLike[str]
+
+
+def evaluate(
+    zoo: StrPath = "digits",
+    suite: str | Suite | Sequence[str | Suite] = "quick",
+    *,
+    data_set: str | None = None,
+    data_dir: StrPath | None = None,
+    out: StrPath | None = None,
+    device: str = "auto",
+    progress: bool = False,
+    **options: Any,
+) -> pd.DataFrame:
+    """Evaluate a zoo under one or more suites: one row per model, suite and eps (columns: ``lipbench.report.tables``).
+
+    zoo: a folder, or the name of a bundled zoo; suite: names, paths or Suite objects; data_set: as for ``--data``, the
+    one on the cards by default; out: the run folder, a temporary one by default; options: ``samples``, ``seed``,
+    ``audit``, ``prune`` (see ``evaluation.Options``). Raises LipbenchError for wrong use.
+    """
+    folder = cards.find_zoo(str(zoo))
+    chosen = [suite] if isinstance(suite, str | Suite) else list(suite)
+    loaded = [item if isinstance(item, Suite) else suites.load(item) for item in chosen]
+    dataset = data.load(data_set or evaluation.data_of(folder), None if data_dir is None else Path(data_dir))
+    with tempfile.TemporaryDirectory() as temporary:
+        run_folder = evaluation.evaluate(
+            folder,
+            loaded,
+            dataset,
+            Path(temporary if out is None else out),
+            options=evaluation.Options(**options),
+            device=resolve_device(device),
+            progress=progress,
+        )
+        return tables.summary(run_folder)
+
+
+def certify(
+    module: nn.Module,
+    x: NDArray[np.float32] | Tensor,
+    labels: NDArray[np.int64] | Tensor | None = None,
+    *,
+    norm: str = "L2",
+    claimed: float | None = None,
+    device: str = "cpu",
+) -> pd.DataFrame:
+    """Certified radii of a chain of layers: a frame with ``prediction``, ``certified_radius_real`` and ``..._nominal``.
+
+    x: float32 (n, c, h, w) in [0, 1]; labels: int (n,), the predictions by default (then no sample is misclassified);
+    claimed: the claimed L2 Lipschitz constant, for the nominal grade (NaN without); radii in ``norm``, in units of the
+    input. ``frame.attrs`` holds ``lipschitz_bound`` and ``claim_confirmed``. Raises UnsupportedError for a layer
+    without a Lipschitz rule, LipbenchError for inputs of another shape or range.
+    """
+    inputs = torch.as_tensor(x, dtype=torch.float32)
+    if inputs.ndim != 4 or len(inputs) == 0:
+        raise LipbenchError(f"x must be of shape (n, c, h, w) with n > 0, got {tuple(inputs.shape)}")
+    if not torch.isfinite(inputs).all() or inputs.min() < 0 or inputs.max() > 1:
+        raise LipbenchError(f"x must lie in [0, 1], got {inputs.min():g} to {inputs.max():g}")
+    c, h, w = inputs.shape[1:]
+    network = Network(module, (c, h, w), resolve_device(device))
+    proof = certificate(network.module, (c, h, w), claimed)
+    logits = network.predict(inputs)
+    prediction = logits.argmax(dim=1)
+    classes = prediction if labels is None else torch.as_tensor(labels, dtype=torch.int64).cpu()
+    if classes.shape != prediction.shape or classes.min() < 0 or classes.max() >= network.num_classes:
+        raise LipbenchError(f"labels must be {len(inputs)} numbers in 0..{network.num_classes - 1}")
+    scale = Norm.parse(norm).radius_from_l2(1.0, c * h * w)
+    frame = pd.DataFrame({"prediction": prediction.numpy()})
+    for grade in ("real", "nominal"):
+        frame[f"certified_radius_{grade}"] = proof.radii(logits, classes, grade).numpy() * scale
+    frame.attrs = {"lipschitz_bound": proof.bound, "claim_confirmed": proof.claim_confirmed}
+    return frame
+
+
+def verify(
+    model_or_zoo: StrPath,
+    *,
+    data_set: str | None = None,
+    data_dir: StrPath | None = None,
+    out: StrPath = "lipbench-verify",
+    samples: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+) -> pd.DataFrame:
+    """Attack every sample inside its certified radius: one row per model and grade, as ``verification.Verdict``."""
+    folder = cards.find_zoo(str(model_or_zoo))
+    dataset = data.load(data_set or evaluation.data_of(folder), None if data_dir is None else Path(data_dir))
+    results = [
+        verification.verify(
+            path, dataset, Path(out), samples=samples, seed=seed, device=resolve_device(device), progress=False
+        )
+        for path in cards.model_folders(folder)
+    ]
+    return pd.DataFrame([asdict(verdict) for result in results for verdict in result.verdicts])

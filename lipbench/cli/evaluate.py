@@ -1,0 +1,73 @@
+"""``lipbench evaluate``."""
+
+from pathlib import Path
+
+import click
+
+from lipbench.cli import options
+from lipbench.errors import LipbenchError
+
+
+@click.command("evaluate")
+@click.argument("zoo", default="digits")
+@click.option("--suite", "suite_names", multiple=True, default=("quick",), show_default=True, metavar="NAME|PATH",
+              help="Attack suite; may be given several times.")
+@click.option("--eps", metavar="E1,E2,...", help="Another grid of radii for the suite, in units of the input range [0, 1].")
+@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("lipbench-run"), show_default=True,
+              help="Run folder; the report goes to its subfolder report.")
+@options.data
+@options.data_dir
+@options.samples
+@options.seed
+@click.option("--audit", type=float, default=0.01, show_default=True,
+              help="Share of the certified samples that is attacked all the same.")
+@click.option("--no-prune", is_flag=True, help="Attack every correct sample at every eps.")
+@options.device
+@options.threads
+@options.quiet
+def command(
+    zoo: str,
+    suite_names: tuple[str, ...],
+    eps: str | None,
+    out: Path,
+    data_spec: str | None,
+    data_dir: Path | None,
+    samples: int | None,
+    seed: int,
+    audit: float,
+    no_prune: bool,
+    device: str,
+    threads: int,
+    quiet: bool,
+) -> None:
+    """Certify and attack every model of ZOO (a folder, or a bundled zoo), and write the comparison report.
+
+    What the run folder holds already is not computed again: a killed run goes on with the same command.
+
+    \b
+    Example: lipbench evaluate digits --suite standard --suite standard-linf -o runs/digits
+    """
+    from lipbench import cards, data, evaluation, suites
+    from lipbench import report as reports
+    from lipbench.network import resolve_device
+    from lipbench.report import tables
+
+    chosen = [suites.load(name) for name in suite_names]
+    if eps is not None:
+        chosen = [suite.with_grid(_numbers(eps)) for suite in chosen]
+    settings = evaluation.Options(samples=samples, seed=seed, audit=audit, prune=not no_prune)
+    target = resolve_device(device, threads)
+    folder = cards.find_zoo(zoo)
+    dataset = data.load(data_spec or evaluation.data_of(folder), data_dir)
+    run_folder = evaluation.evaluate(folder, chosen, dataset, out, options=settings, device=target, progress=not quiet)
+    written = reports.write(run_folder, out / "report")
+    click.echo(tables.short(tables.summary(run_folder)))
+    page = next(path for path in written if path.suffix == ".html")
+    click.echo(f"\nreport: {page}\ntables: {page.parent}{'/'}{{summary.csv, hyperparameters.csv, report.md, tables.tex}}")
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise LipbenchError(f"--eps takes numbers with commas between them, such as 0.1,0.2; got {text!r}") from error

@@ -1,0 +1,83 @@
+"""``lipbench list``."""
+
+import inspect
+from collections.abc import Callable, Iterator
+
+import click
+
+Row = tuple[str, ...]
+
+
+@click.command("list")
+@click.argument("what", type=click.Choice(["models", "suites", "attacks", "losses", "architectures", "datasets"]))
+@click.argument("zoo", default="digits")
+def command(what: str, zoo: str) -> None:
+    """List what there is: models (of ZOO), suites, attacks, losses, architectures, datasets.
+
+    \b
+    Example: lipbench list attacks
+    """
+    rows = list(_LISTS[what](zoo))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        click.echo("  ".join([*cells, row[-1]]))
+
+
+def _models(zoo: str) -> Iterator[Row]:
+    from lipbench import cards
+
+    for folder in cards.model_folders(cards.find_zoo(zoo)):
+        card = cards.read(folder)
+        hyperparameters = ", ".join(f"{name} {value:g}" for name, value in card.loss.hyperparameters.items())
+        claim = "no claim" if card.claimed is None else f"claims L = {card.claimed.constant:g}"
+        yield card.name, card.data, card.family, hyperparameters or "-", claim
+
+
+def _suites(zoo: str) -> Iterator[Row]:
+    from lipbench import suites
+
+    for name in suites.names():
+        suite = suites.load(name)
+        eps = ", ".join(f"{value:g}" for value in suite.eps)
+        yield suite.name, suite.norm.value, f"eps {eps}", suite.description
+
+
+def _attacks(zoo: str) -> Iterator[Row]:
+    from lipbench import backends
+    from lipbench.registry import BACKENDS
+
+    for name in BACKENDS.names():
+        for attack in backends.get(name).attacks.values():
+            norms = ", ".join(sorted(norm.value for norm in attack.norms))
+            yield f"{name}/{attack.name}", norms, "minimal norm" if attack.minimal_norm else "at eps", attack.summary
+
+
+def _registered(registry_name: str) -> Callable[[str], Iterator[Row]]:
+    def rows(zoo: str) -> Iterator[Row]:
+        from lipbench import registry
+
+        kind = getattr(registry, registry_name)
+        for name in kind.names():
+            item = kind.get(name)
+            yield name, _arguments(item), (inspect.getdoc(item) or "").split("\n")[0]
+
+    return rows
+
+
+def _arguments(item: Callable[..., object]) -> str:
+    function = item.__init__ if inspect.isclass(item) else item  # type: ignore[misc]
+    parameters = [p for p in inspect.signature(function).parameters.values() if p.name != "self"]
+    if not inspect.isclass(item):
+        parameters = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+    return ", ".join(p.name for p in parameters) or "-"
+
+
+_LISTS: dict[str, Callable[[str], Iterator[Row]]] = {
+    "models": _models,
+    "suites": _suites,
+    "attacks": _attacks,
+    "losses": _registered("LOSSES"),
+    "architectures": _registered("ARCHITECTURES"),
+    "datasets": _registered("DATASETS"),
+}

@@ -1,0 +1,25 @@
+"""Options that several subcommands share."""
+
+from pathlib import Path
+
+import click
+
+device = click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to compute.")
+data = click.option(
+    "--data",
+    "data_spec",
+    metavar="SPEC",
+    help="Data set: a name of `lipbench list datasets`, npz:PATH or folder:PATH.  [default: the one on the cards]",
+)
+data_dir = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    help="Folder with the files of mnist, cifar10, cifar100.  [default: $LIPBENCH_DATA, else ./data]",
+)
+samples = click.option("--samples", type=int, metavar="N", help="Only the first N test samples.  [default: what the suite says, else all]")
+seed = click.option("--seed", type=int, default=0, show_default=True, help="Seed of the attacks.")
+quiet = click.option("-q", "--quiet", is_flag=True, help="No progress bars.")
+threads = click.option(
+    "--threads", type=click.IntRange(min=1), default=1, show_default=True,
+    help="CPU threads; small networks are fastest with 1.",
+)

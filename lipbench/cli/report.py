@@ -1,0 +1,33 @@
+"""``lipbench report``."""
+
+from pathlib import Path
+
+import click
+
+from lipbench.errors import LipbenchError
+
+
+@click.command("report")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder of the report.  [default: RUN/report]")
+@click.option("--check", is_flag=True, help="Write nothing; compare the report in --out with what the records give.")
+def command(run: Path, out: Path | None, check: bool) -> None:
+    """Write the comparison report of the run folder RUN: tables (CSV, Markdown, LaTeX), figures, one HTML page.
+
+    \b
+    Example: lipbench report lipbench-run -o paper/tables
+    """
+    from lipbench import report as reports
+    from lipbench.records import RunFolder
+    from lipbench.report import tables
+
+    run_folder, target = RunFolder(run), out or run / "report"
+    if check:
+        different = reports.check(run_folder, target)
+        if different:
+            raise LipbenchError(f"{target} is not what the records of {run} give: {', '.join(different)} differ")
+        click.echo(f"{target} is what the records of {run} give")
+        return
+    reports.write(run_folder, target)
+    click.echo(tables.short(tables.summary(run_folder)))
+    click.echo(f"\nreport: {target / 'report.html'}")

@@ -1,0 +1,93 @@
+"""``lipbench verify``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lipbench.cli import options
+from lipbench.errors import EXIT_BROKEN, EXIT_HOLDS
+
+if TYPE_CHECKING:
+    from lipbench.verification import Verdict, Verification
+
+
+@click.command("verify")
+@click.argument("model_or_zoo", metavar="MODEL|ZOO")
+@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("lipbench-verify"), show_default=True,
+              help="Folder for witnesses; made only if a certificate is broken.")
+@options.data
+@options.data_dir
+@options.samples
+@options.seed
+@options.device
+@options.threads
+@options.quiet
+def command(
+    model_or_zoo: str,
+    out: Path,
+    data_spec: str | None,
+    data_dir: Path | None,
+    samples: int | None,
+    seed: int,
+    device: str,
+    threads: int,
+    quiet: bool,
+) -> int:
+    """Attack each sample of a model inside its certified radius, without pruning.
+
+    Prints PASS or FAIL for the grades `real` (constants computed from the weights) and `nominal` (the constant
+    claimed on the card). Exit status 1 if a certificate was broken; the witness is saved.
+
+    \b
+    Example: lipbench verify digits
+    """
+    from lipbench import cards, data, evaluation, verification
+    from lipbench.network import resolve_device
+
+    evaluation.Options(samples=samples, seed=seed)
+    target = resolve_device(device, threads)
+    folder = cards.find_zoo(model_or_zoo)
+    dataset = data.load(data_spec or evaluation.data_of(folder), data_dir)
+    results = []
+    for path in cards.model_folders(folder):
+        result = verification.verify(
+            path, dataset, out, samples=samples, seed=seed, device=target, progress=not quiet
+        )
+        for line in _lines(result):
+            click.echo(line)
+        results.append(result)
+    verdicts = [verdict for result in results for verdict in result.verdicts]
+    click.echo(_total(verdicts))
+    return EXIT_HOLDS if all(result.holds for result in results) else EXIT_BROKEN
+
+
+def _lines(result: "Verification") -> list[str]:
+    lines = [_line(verdict) for verdict in result.verdicts]
+    if result.claim_confirmed is False:
+        lines.append(
+            f"FLAG {result.model}: the card claims L = {result.claimed:g}, the weights give a bound of "
+            f"{result.bound:.7g}: the nominal radii are not confirmed"
+        )
+    return lines
+
+
+def _line(verdict: "Verdict") -> str:
+    text = (
+        f"{'PASS' if verdict.holds else 'FAIL'} {verdict.model} {verdict.grade} (L = {verdict.lipschitz:.7g}): "
+        f"{verdict.samples} samples, closest approach {verdict.closest_approach:.4f}"
+    )
+    if not verdict.holds:
+        text += f", {verdict.violations} broken, witness {verdict.witness}"
+    return text
+
+
+def _total(verdicts: "list[Verdict]") -> str:
+    broken = sum(verdict.violations for verdict in verdicts)
+    closest = min((verdict.closest_approach for verdict in verdicts), default=float("inf"))
+    attacked = sum(verdict.attacked for verdict in verdicts)
+    return (
+        f"{'PASS' if broken == 0 else 'FAIL'}: {len({verdict.model for verdict in verdicts})} models, "
+        f"{attacked} attacks on single samples, {broken} certificates broken, closest approach {closest:.4f} "
+        "(adversarial distance / certified radius; below 1 is a violation)"
+    )

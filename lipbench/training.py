@@ -1,0 +1,249 @@
+"""Training a zoo from a recipe: one folder per model, whole or absent."""
+
+import contextlib
+import importlib.metadata
+import io
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+import lipbench
+from lipbench import architectures, cards, files, losses, recipes, zoo
+from lipbench.cards import Card, Lipschitz
+from lipbench.data import Dataset
+from lipbench.errors import LipbenchError
+from lipbench.recipes import Adversarial, Recipe, Setting
+
+VERSIONED = ("torch", "deel-torchlip", "adversarial-robustness-toolbox")
+EpochDone = Callable[[], None]
+
+
+def train(recipe_path: Path, out: Path, dataset: Dataset, *, device: torch.device, progress: bool = True) -> list[Path]:
+    """Train every model of a recipe that ``out`` does not hold yet; returns the folders of the new ones.
+
+    A model's folder gets its name when it is complete, so that a killed sweep goes on with the model it was at. Same
+    recipe, seed and machine: the same weights, bit for bit, on CPU. Raises LipbenchError if ``out`` holds a model of
+    the same name trained in another way.
+    """
+    recipe = recipes.load(recipe_path)
+    settings = recipe.settings()
+    for setting in settings:  # every mistake in the recipe shows before any work is done
+        losses.build(setting.loss.name, setting.loss.hyperparameters)
+        _build(setting, dataset)
+    files.make_folder(out)
+    for leftover in out.glob(f"{files.TEMPORARY}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    missing = [setting for setting in settings if not _is_trained(out, recipe, setting, dataset)]
+    _keep_recipe(recipe_path, out)
+    done = []
+    with tqdm(total=len(missing) * recipe.training.epochs, unit="epoch", disable=not progress) as bar:
+        for number, setting in enumerate(missing, 1):
+            bar.set_description(f"{number}/{len(missing)} {setting.name}")
+            module = train_one(recipe, setting, dataset, device=device, epoch_done=bar.update)
+            _store(out / setting.name, recipe, setting, dataset, module)
+            done.append(out / setting.name)
+    return done
+
+
+def _keep_recipe(recipe_path: Path, out: Path) -> None:
+    content, kept = recipe_path.read_bytes(), out / cards.RECIPE
+    if not kept.exists() or kept.read_bytes() != content:
+        files.write_bytes(kept, content)
+
+
+def _build(setting: Setting, dataset: Dataset) -> nn.Sequential:
+    layers = architectures.CONSTRAINED if setting.loss_spec.constrained else architectures.UNCONSTRAINED
+    return architectures.build(setting.spec.name, layers, dataset.input_shape, dataset.num_classes, setting.spec.args)
+
+
+def _card(recipe: Recipe, setting: Setting, dataset: Dataset, weights_sha256: str) -> Card:
+    return Card(
+        name=setting.name,
+        data=recipe.data,
+        input_shape=dataset.input_shape,
+        num_classes=dataset.num_classes,
+        seed=setting.seed,
+        weights_sha256=weights_sha256,
+        architecture=setting.architecture,
+        loss=setting.loss,
+        preprocessing=recipe.preprocessing,
+        claimed=_claim(recipe) if setting.loss_spec.constrained else None,
+        training={**recipe.training.model_dump(), "data_sha256": dataset.train.sha256},
+        versions={"lipbench": lipbench.__version__} | {name: importlib.metadata.version(name) for name in VERSIONED},
+    )
+
+
+def _claim(recipe: Recipe) -> Lipschitz:
+    # the layers are 1-Lipschitz by construction; normalisation by std multiplies by 1 / min std
+    return Lipschitz(constant=1.0 if recipe.preprocessing is None else 1.0 / min(recipe.preprocessing.std))
+
+
+def _is_trained(out: Path, recipe: Recipe, setting: Setting, dataset: Dataset) -> bool:
+    folder = out / setting.name
+    if not folder.exists():
+        return False
+    found = cards.read(folder)
+    wanted = _card(recipe, setting, dataset, found.weights_sha256)
+    if found.model_copy(update={"versions": {}}) != wanted.model_copy(update={"versions": {}}):
+        raise LipbenchError(
+            f"{folder} holds a model that was trained in another way than the recipe says; "
+            "choose another folder with -o, or delete it"
+        )
+    return True
+
+
+def _store(folder: Path, recipe: Recipe, setting: Setting, dataset: Dataset, module: nn.Sequential) -> None:
+    data = zoo.serialize(module)
+    temporary = files.temporary_name(folder)
+    try:
+        files.make_folder(temporary)
+        files.write_bytes(temporary / cards.WEIGHTS, data)
+        cards.write(temporary, _card(recipe, setting, dataset, files.sha256_bytes(data)))
+        temporary.rename(folder)
+    except OSError as error:
+        raise files.cannot_write(folder, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _deterministic(seed: int, device: torch.device) -> Iterator[None]:
+    """Seeded and deterministic inside; global state as it was outside."""
+    numpy_state, flag, threads = np.random.get_state(), torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()  # noqa: NPY002
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        np.random.seed(seed)  # noqa: NPY002  (ART draws from the global generator)
+        torch.use_deterministic_algorithms(device.type == "cpu")
+        torch.set_num_threads(1)  # the order of sums, and so the weights, would depend on the number of cores
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(flag)
+            torch.set_num_threads(threads)
+            np.random.set_state(numpy_state)  # noqa: NPY002
+
+
+def train_one(
+    recipe: Recipe,
+    setting: Setting,
+    dataset: Dataset,
+    *,
+    device: torch.device,
+    epoch_done: EpochDone = lambda: None,
+) -> nn.Sequential:
+    """Train one model and return its plain torch form, on the CPU, in eval mode, without the preprocessing.
+
+    Raises LipbenchError if the loss is no longer finite.
+    """
+    if len(dataset.train.labels) == 0:
+        raise LipbenchError(f"the data set {dataset.spec!r} has no training samples: x_train and y_train are needed")
+    with _deterministic(setting.seed, device):
+        model = _build(setting, dataset).to(device)
+        loss = losses.build(setting.loss.name, setting.loss.hyperparameters)
+        prepared: nn.Module = model
+        if recipe.preprocessing is not None:
+            mean, std = recipe.preprocessing.mean, recipe.preprocessing.std
+            prepared = nn.Sequential(architectures.Normalize(mean, std).to(device), model)
+        x, y = torch.from_numpy(dataset.train.x), torch.from_numpy(dataset.train.labels)
+        adversarial = setting.loss_spec.adversarial
+        if adversarial is None:
+            _fit(prepared, loss, x.to(device), y.to(device), recipe, setting, epoch_done)
+        else:
+            _fit_adversarial(prepared, loss, dataset, recipe, adversarial, device, epoch_done)
+        if not all(torch.isfinite(p).all() for p in model.parameters()):
+            raise LipbenchError(f"training of {setting.name} diverged: its weights are not finite; lower learning_rate")
+        with torch.no_grad():
+            sample = x[: recipe.training.batch_size].to(device)
+            for layer in list(prepared)[:-1] if prepared is not model else []:  # type: ignore[arg-type]
+                sample = layer(sample)
+        return architectures.export(model, sample).cpu()
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    kinds: dict[str, Any] = {
+        "adam": torch.optim.Adam,
+        "sgd": lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=0.9, nesterov=True),
+    }
+    optimizer: torch.optim.Optimizer = kinds[recipe.training.optimizer](model.parameters(), lr=recipe.training.learning_rate)
+    return optimizer
+
+
+def _decay(recipe: Recipe, progress: float) -> float:
+    """The factor of the learning rate after a share ``progress`` of the training."""
+    return (1 + math.cos(math.pi * progress)) / 2 if recipe.training.schedule == "cosine" else 1.0
+
+
+def _fit(
+    model: nn.Module, loss: nn.Module, x: Tensor, y: Tensor, recipe: Recipe, setting: Setting, epoch_done: EpochDone
+) -> None:
+    """Minimise the loss. x: float32 (n, c, h, w) in [0, 1]; y: int64 (n,)."""
+    size = min(recipe.training.batch_size, len(x))
+    steps = max(len(x) // size, 1)  # the last, smaller batch is dropped: KR's expectations are over the batch
+    optimizer = _optimizer(model, recipe)
+    total = steps * recipe.training.epochs
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _decay(recipe, step / total))
+    generator = torch.Generator().manual_seed(setting.seed)
+    model.train()
+    for epoch in range(recipe.training.epochs):
+        order = torch.randperm(len(x), generator=generator).to(x.device)
+        for batch in order[: steps * size].split(size):
+            optimizer.zero_grad()
+            value = loss(model(x[batch]), y[batch])
+            value.backward()
+            optimizer.step()
+            schedule.step()
+        if not torch.isfinite(value):
+            raise LipbenchError(f"training of {setting.name} diverged: the loss is {value.item()} in epoch {epoch + 1}; lower learning_rate")
+        epoch_done()
+
+
+def _fit_adversarial(
+    model: nn.Module,
+    loss: nn.Module,
+    dataset: Dataset,
+    recipe: Recipe,
+    adversarial: Adversarial,
+    device: torch.device,
+    epoch_done: EpochDone,
+) -> None:
+    """Adversarial training by ART: PGD (Madry et al. 2018, arXiv 1706.06083); the learning rate moves per epoch."""
+    from art.attacks.evasion import ProjectedGradientDescentPyTorch
+    from art.defences.trainer import AdversarialTrainer
+    from art.estimators.classification import PyTorchClassifier
+
+    optimizer = _optimizer(model, recipe)
+    classifier = PyTorchClassifier(
+        model,
+        loss=loss,
+        optimizer=optimizer,
+        input_shape=dataset.input_shape,
+        nb_classes=dataset.num_classes,
+        clip_values=(0.0, 1.0),
+        device_type="gpu" if device.type == "cuda" else "cpu",
+    )
+    attack = ProjectedGradientDescentPyTorch(
+        classifier,
+        norm=2 if adversarial.norm == "L2" else np.inf,
+        eps=adversarial.eps,
+        eps_step=2.5 * adversarial.eps / adversarial.steps,
+        max_iter=adversarial.steps,
+        num_random_init=1,
+        batch_size=recipe.training.batch_size,
+        verbose=False,
+    )
+    trainer = AdversarialTrainer(classifier, attack, ratio=adversarial.ratio)
+    labels = np.eye(dataset.num_classes, dtype=np.float32)[dataset.train.labels]
+    for epoch in range(recipe.training.epochs):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.training.learning_rate * _decay(recipe, epoch / recipe.training.epochs)
+        with contextlib.redirect_stderr(io.StringIO()):  # the trainer shows bars of its own and has no switch for them
+            trainer.fit(dataset.train.x, labels, batch_size=recipe.training.batch_size, nb_epochs=1)
+        epoch_done()

@@ -1,0 +1,51 @@
+"""Fixtures that several tests share: the device, the bundled zoo, and copies of it that may be spoilt."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from lipbench import data, resources
+
+torch.set_num_threads(1)  # small networks: a second thread costs more than it brings
+
+TAU4 = "mlp-tau_cross_entropy-tau4-seed0"
+CNN = "cnn-tau_cross_entropy-tau16-seed0"
+UNCONSTRAINED = "mlp-cross_entropy-unconstrained-seed0"
+
+
+@pytest.fixture(
+    scope="session",
+    params=["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA"))],
+)
+def device(request) -> torch.device:
+    """Each test that asks for it runs on the CPU and, where there is one, on the GPU."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    return torch.device(request.param)
+
+
+@pytest.fixture(scope="session")
+def digits() -> data.Dataset:
+    """The bundled data set."""
+    return data.load("digits")
+
+
+@pytest.fixture(scope="session")
+def digits_zoo() -> Path:
+    """The bundled zoo, not to be written to."""
+    return resources.folder("digits")
+
+
+@pytest.fixture
+def zoo_of(tmp_path, digits_zoo):
+    """A function that copies models of the bundled zoo into a zoo of their own and returns its folder."""
+
+    def copy(*names: str) -> Path:
+        zoo = tmp_path / "zoo"
+        for name in names:
+            shutil.copytree(digits_zoo / name, zoo / name)
+        return zoo
+
+    return copy
