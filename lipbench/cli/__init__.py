@@ -44,8 +44,10 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run a command line and return its exit status; every error of a user is one line on stderr."""
     try:
-        status = cli.main(arguments, prog_name="lipbench", standalone_mode=False)
-        return int(status or 0)
+        with cli.make_context("lipbench", arguments) as context:  # cli.main adds an empty line to an interrupt
+            return int(cli.invoke(context) or 0)
+    except click.exceptions.Exit as stop:  # --help, --version
+        return stop.exit_code
     except LipbenchError as error:
         return _fail(str(error), EXIT_WRONG_USE)
     except click.ClickException as error:

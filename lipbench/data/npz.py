@@ -1,0 +1,114 @@
+"""Data sets in a NumPy archive: ``npz:PATH``."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lipbench.data import Dataset, Split, integer_labels
+from lipbench.data.locate import path_argument
+from lipbench.errors import LipbenchError, one_line
+
+CHANNELS = (1, 3)
+TRAIN_KEYS, TEST_KEYS = ("x_train", "y_train"), ("x_test", "y_test")
+Layout = Literal["NHW", "NHWC", "NCHW"]
+
+
+def load(argument: str | None, data_dir: Path | None) -> Dataset:
+    """The arrays x_train, y_train, x_test, y_test of the archive; its rows keep their order.
+
+    x: uint8 in 0..255 or float in [0, 1], (n, h, w), (n, h, w, c) or (n, c, h, w), see ``layout_of``;
+    y: integers (n,) or (n, 1), counted from 0; the number of classes is the largest label plus 1.
+    An archive with x_test and y_test alone gives an empty training split. ``data_dir`` is not used.
+    Raises LipbenchError for a file that is missing, damaged, no archive, or holds other arrays than these.
+    """
+    return read(path_argument("npz", argument))
+
+
+def read(path: Path) -> Dataset:
+    """As ``load``, for the archive at ``path``."""
+    arrays = _arrays(path)
+    layout = layout_of(arrays["x_test"].shape, f"{path}, x_test")
+    test = _split(arrays, TEST_KEYS, layout, path)
+    train = _split(arrays, TRAIN_KEYS, layout, path) if "x_train" in arrays else test.first(0)
+    num_classes = 1 + int(np.concatenate([train.labels, test.labels]).max(initial=-1))
+    return Dataset(f"npz:{path}", train, test, num_classes)
+
+
+def layout_of(shape: tuple[int, ...], what: str) -> Layout:
+    """Which axes of x are which: (n, h, w), (n, h, w, c) or (n, c, h, w), c being 1 or 3.
+
+    With four axes the channels are axis 1 or axis 3, whichever has size 1 or 3. Where both have, such as
+    (n, 3, 3, 1), it is the reading with square images; where both or neither have them, the shape is
+    undecidable. Raises LipbenchError, which begins with ``what``, for such a shape and for any other.
+    """
+    if len(shape) == 3:
+        return "NHW"
+    if len(shape) != 4:
+        raise LipbenchError(
+            f"{what}: expected the shape (n, h, w), (n, h, w, c) or (n, c, h, w), got {shape}"
+        )
+    channels_first, channels_last = shape[1] in CHANNELS, shape[3] in CHANNELS
+    if channels_first and channels_last:
+        if shape[1:] == (1, 1, 1):  # both readings are the same array
+            return "NCHW"
+        channels_first, channels_last = shape[2] == shape[3], shape[1] == shape[2]
+        if channels_first == channels_last:
+            raise LipbenchError(
+                f"{what}: the shape {shape} may be (n, c, h, w) or (n, h, w, c); "
+                "store greyscale images as (n, h, w), or read these by a loader of your own"
+            )
+    if not (channels_first or channels_last):
+        raise LipbenchError(f"{what}: expected 1 or 3 channels in axis 1 or axis 3, got the shape {shape}")
+    return "NCHW" if channels_first else "NHWC"
+
+
+def _split(arrays: dict[str, NDArray[Any]], keys: tuple[str, str], layout: Layout, path: Path) -> Split:
+    images, labels = (arrays[key] for key in keys)
+    if images.ndim != len(layout):
+        raise LipbenchError(
+            f"{path}, {keys[0]}: expected the layout of x_test, ({', '.join(layout.lower())}), "
+            f"got the shape {images.shape}"
+        )
+    if layout == "NHW":
+        images = images[:, None]
+    elif layout == "NHWC":
+        images = images.transpose(0, 3, 1, 2)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    return Split(np.ascontiguousarray(images), integer_labels(labels, f"{path}, {keys[1]}"))
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        archive = np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise LipbenchError(f"no NumPy archive at {path}: the file does not exist") from error
+    except Exception as error:  # a damaged file raises what zipfile, zlib and NumPy each choose
+        raise LipbenchError(f"cannot read the NumPy archive {path}: {one_line(error)}") from error
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise LipbenchError(
+            f"expected a NumPy archive at {path}, got a single array; write it with numpy.savez"
+        )
+    with archive:
+        keys = TRAIN_KEYS + TEST_KEYS if {*TRAIN_KEYS} & {*archive.files} else TEST_KEYS
+        missing = [key for key in keys if key not in archive.files]
+        if missing:
+            raise LipbenchError(
+                f"{path}: expected the arrays {', '.join(keys)}, missing {', '.join(missing)}; "
+                f"it holds {', '.join(archive.files) or 'none'}"
+            )
+        return {key: _member(archive, key, path) for key in keys}
+
+
+def _member(archive: Any, key: str, path: Path) -> NDArray[Any]:
+    try:
+        array = archive[key]
+    except Exception as error:  # as above; object arrays arrive here too, as ValueError
+        raise LipbenchError(f"cannot read {key} of the NumPy archive {path}: {one_line(error)}") from error
+    if not isinstance(array, np.ndarray):  # a zip member that is no array comes back as bytes
+        raise LipbenchError(
+            f"{path}, {key}: expected a NumPy array, got other data; write the file with numpy.savez"
+        )
+    return array

@@ -1,0 +1,35 @@
+"""Reports: tables, figures and one page, each a pure function of a run folder.
+
+write(RunFolder(path), out)          # every file of a report
+check(RunFolder(path), published)    # what in a published report differs from a rebuild
+tables.summary(RunFolder(path))      # the pandas frame behind all of it
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lipbench.records import RunFolder
+
+__all__ = ["check", "write"]
+
+
+def write(run_folder: "RunFolder", out: Path) -> list[Path]:
+    """Write the report of a finished run into ``out``; the same run gives the same bytes.
+
+    Raises LipbenchError if records are missing or damaged, or if ``out`` cannot be written.
+    """
+    import lipbench.report.page as page  # imports matplotlib: not wanted by those who only need a table
+
+    return page.write(run_folder, out)
+
+
+def check(run_folder: "RunFolder", published: Path) -> list[str]:
+    """The files of a report in ``published`` that a rebuild contradicts, each with where; empty if none.
+
+    CSV, Markdown and TeX files are compared as text. Figures and HTML need only exist: fonts are drawn
+    differently from machine to machine.
+    """
+    import lipbench.report.page as page
+
+    return page.check(run_folder, published)

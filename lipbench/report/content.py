@@ -1,0 +1,211 @@
+"""What a report says, before it becomes Markdown, HTML or TeX."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from lipbench.records import Run, RunFolder
+from lipbench.report import evidence, frames, tables
+from lipbench.report.evidence import Evidence
+from lipbench.report.tables import Group, Table
+from lipbench.report.wording import WORDS, claim, few, percent, rows
+
+FIGURES = ("sandwich", "pareto", "gap")
+SHOWN_VIOLATIONS = 20
+TEX_EPS = 3  # as many as fit on a page
+USELESS = 0.1  # certified / robust accuracy at the largest eps below which a certificate says next to nothing
+DEFINITIONS = Table(
+    "Definitions",
+    ("word", "meaning, at radius eps, over all n samples (misclassified ones count as not robust)"),
+    (
+        (
+            "certified_radius",
+            "lower bound of the distance to the decision boundary, proved; 0 if misclassified",
+        ),
+        (
+            "adversarial_distance",
+            "norm of the smallest adversarial perturbation found by any attack; inf if none",
+        ),
+        ("clean accuracy", "share classified correctly"),
+        ("certified accuracy", "share correct with certified_radius >= eps"),
+        ("robust accuracy", "share correct with adversarial_distance > eps, after the suite was run at eps"),
+        ("gap", "robust accuracy - certified accuracy"),
+        (
+            "tightness",
+            "certified_radius / adversarial_distance of a correct sample, median; 1 is the physical limit",
+        ),
+        ("violation", "adversarial_distance < certified_radius: the certificate is false"),
+        (
+            "MCR",
+            "mean certifiable robustness: mean signed margin over its pairwise bound, in the suite's norm",
+        ),
+        (
+            "grade real",
+            "holds in exact arithmetic: rigorous Lipschitz bounds of the weights as they are stored",
+        ),
+        ("grade nominal", "holds only if the claim on the model's card is true; nothing is checked"),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """All that a report says of one suite."""
+
+    group: Group
+    about: str  # which grade, how many samples, how wide the intervals
+    files: dict[str, str]  # figure to file name without suffix
+    main: Table
+    narrow: Table  # the main table at few eps, for TeX
+    front: Table
+    trend: Table | None
+    details: tuple[Table, ...]
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report before it is written."""
+
+    evidences: list[Evidence]
+    summary: pd.DataFrame
+    sections: tuple[Section, ...]
+    facts: tuple[tuple[str, str], ...]  # what the run was
+    verdict: str  # how many certificates are false
+    violations: Table | None  # None: there are none
+
+
+def build(run_folder: RunFolder) -> Report:
+    """Everything that a report says; raises LipbenchError if the run is not whole."""
+    run, evidences = run_folder.read(), evidence.load(run_folder)
+    summary = frames.summarize(evidences)
+    trends = frames.trends(summary)
+    sections = tuple(_section(group, place, trends) for place, group in enumerate(tables.groups(summary)))
+    return Report(
+        evidences, summary, sections, _facts(run, summary), _verdict(summary), _violations(evidences)
+    )
+
+
+def _section(group: Group, place: int, trends: pd.DataFrame) -> Section:
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", group.suite).strip("-") or str(place)
+    title = f"Suite {group.suite} ({group.unit}): accuracies in percent, mean ± standard deviation over seeds"
+    return Section(
+        group=group,
+        about=_about(group),
+        files={name: name if place == 0 else f"{name}-{slug}" for name in FIGURES},
+        main=tables.main_table(group, group.eps, title),
+        narrow=tables.main_table(group, few(group.eps, TEX_EPS), title, WORDS),
+        front=tables.front_table(group, frames.chosen_eps(group.settings)),
+        trend=tables.trend_table(trends, group),
+        details=(tables.grade_table(group), tables.attack_table(group), tables.model_table(group)),
+        remarks=(*_claims(group), *_settings(group)),
+    )
+
+
+def _about(group: Group) -> str:
+    part = group.summary
+    half = max(
+        float((part[f"{k}_hi"] - part[f"{k}_lo"]).max()) / 2 for k in ("clean", "certified_real", "robust")
+    )
+    sizes = " or ".join(map(str, sorted(part["n"].unique())))
+    return (
+        f"Certified accuracy and gap are of grade real. n = {sizes} samples per model; the 95 % "
+        f"Clopper-Pearson interval of an accuracy of one model is at most about ±{percent(half)} points "
+        "(the last table of this section gives each)."
+    )
+
+
+def _claims(group: Group) -> list[str]:
+    models = group.summary.drop_duplicates("model")
+    failed = models[models["claim_confirmed"].eq(False).fillna(False).astype(bool)]
+    if failed.empty:
+        return []
+    worst = rows(failed.sort_values("lipschitz_bound"))[-1]
+    return [
+        f"{len(failed)} of {len(models)} models: claim not confirmed. Their nominal certificates are not "
+        f"proved. The farthest off is {worst['model']}, {claim(worst)}."
+    ]
+
+
+def _settings(group: Group) -> list[str]:
+    """What a reader must know of a setting before believing its row."""
+    remarks = []
+    for name, part in group.by_setting():
+        first, last = part[0], part[-1]
+        models, seeds = first["n_models"], first["n_seeds"]
+        if models > seeds:
+            remarks.append(f"{name}: {models} models share {seeds} seeds: ± is over more than the seed.")
+        if not first["constrained"]:
+            certified, robust = last["certified_real_mean"], last["robust_mean"]
+            word = "nearly useless" if certified <= USELESS * robust else "loose"
+            remarks.append(
+                f"{name}: an unconstrained network. Its certificate is valid but {word}: "
+                f"{percent(certified)} % certified, {percent(robust)} % robust at eps {last['eps']:.4g}."
+            )
+    return remarks
+
+
+def _verdict(summary: pd.DataFrame) -> str:
+    once = summary.drop_duplicates(["model", "suite", "norm"])
+    real, nominal = int(once["violations_real"].sum()), int(once["violations_nominal"].fillna(0).sum())
+    sizes = " or ".join(map(str, sorted(once["n"].unique())))
+    suites = ", ".join(dict.fromkeys(once["suite"]))
+    models = once["model"].nunique()
+    return (
+        f"{real} violations of grade real and {nominal} of grade nominal: "
+        f"{models} model{'s' * (models != 1)}, {sizes} samples each, suite {suites}"
+    )
+
+
+def _violations(evidences: Sequence[Evidence]) -> Table | None:
+    """The samples whose certificate is false, those of grade real first; None if there are none."""
+    found = []
+    for item in evidences:
+        for grade, ledger in (("real", item.ledger), ("nominal", item.nominal)):
+            if ledger is None:
+                continue
+            for place in ledger.violations().nonzero()[0]:
+                bounds = (
+                    f"{ledger.certified_radius[place]:.6g}",
+                    f"{ledger.adversarial_distance[place]:.6g}",
+                )
+                found.append((grade, item.model, item.suite.name, str(item.samples[place]), *bounds))
+    if not found:
+        return None
+    found.sort(key=lambda row: row[0] != "real")
+    shown = f", the first {SHOWN_VIOLATIONS} of {len(found)}" if len(found) > SHOWN_VIOLATIONS else ""
+    columns = ("grade", "model", "suite", "sample", "certified_radius", "adversarial_distance")
+    return Table(f"Violations: false certificates{shown}", columns, tuple(found[:SHOWN_VIOLATIONS]))
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_words(part)}" for key, part in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_words, value))
+    return (
+        {True: "yes", False: "no", None: "none"}[value]
+        if value is None or isinstance(value, bool)
+        else str(value)
+    )
+
+
+def _facts(run: Run, summary: pd.DataFrame) -> tuple[tuple[str, str], ...]:
+    """What the run was, line by line: its suites, the settings of run.json, and its provenance."""
+    facts = {
+        "models": str(len(run.models)),
+        "samples per model": _words(sorted(summary["n"].unique().tolist())),
+    }
+    for plan in run.suites:
+        attacks = ", ".join(str(attack) for attack in plan.suite.attacks)
+        grid = ", ".join(f"{eps:.4g}" for eps in plan.suite.eps)
+        facts[f"suite {plan.suite.name}"] = f"{plan.suite.norm}, eps {grid}; attacks {attacks}"
+    for key, value in (run.settings | run.provenance).items():
+        if key == "audit":
+            facts["audit share"] = f"{_words(value)} of the closed samples are attacked all the same"
+        elif key != "samples":  # how many were asked for; how many there are stands above
+            facts[key.replace("_", " ")] = _words(value)
+    return tuple(facts.items())

@@ -1,0 +1,110 @@
+"""What a run knows of each model under each suite, read back from its run folder."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from pydantic import ValidationError
+
+from lipbench import records
+from lipbench.cards import Card
+from lipbench.errors import LipbenchError
+from lipbench.ledger import Floats, Ledger
+from lipbench.records import ModelEntry, Run, RunFolder, Stage, SuitePlan
+from lipbench.suites import Suite, explain
+
+
+@dataclass(frozen=True)
+class StageRecords:
+    """What one attack, at one eps or at none, did to a model."""
+
+    stage: Stage
+    frame: pd.DataFrame  # columns records.ATTACK, one row per attacked sample
+    forward: int  # forward evaluations of single inputs
+    backward: int  # backward evaluations of single inputs
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A model under a suite, after all of the suite's attacks. n is the number of samples."""
+
+    model: str
+    card: Card
+    suite: Suite
+    samples: Floats  # (n,) rows of the test set
+    ledger: Ledger  # grade real, in the suite's norm, after every attack
+    nominal: Ledger | None  # the same with the radii that follow from the card's claim; None: no claim
+    mcr: float  # mean signed margin, in the suite's norm
+    certificate: dict[
+        str, Any
+    ]  # the certify unit's info: lipschitz_bound, claimed, claim_confirmed, dimension
+    stages: tuple[StageRecords, ...]
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return len(self.ledger.correct)
+
+    def at(self, eps: float) -> list[StageRecords]:
+        """The stages that attacked at ``eps``, and those of minimal-norm attacks, which serve every eps."""
+        return [stage for stage in self.stages if stage.stage.eps is None or stage.stage.eps == eps]
+
+    @property
+    def minimal_norm(self) -> bool:
+        """True if an attack minimises the norm, so that distances between the grid's eps mean something."""
+        return any(stage.stage.eps is None for stage in self.stages)
+
+
+def load(run_folder: RunFolder) -> list[Evidence]:
+    """All of a finished run, model by model in the order of the run, suite by suite.
+
+    Raises LipbenchError if a unit is missing or damaged.
+    """
+    run = run_folder.read()
+    return [_read(run_folder, run, entry, plan) for entry in run.models for plan in run.suites]
+
+
+def _card(entry: ModelEntry) -> Card:
+    try:
+        return Card.model_validate(entry.card)
+    except ValidationError as error:
+        raise LipbenchError(
+            f"the card of {entry.name} in run.json is not a card: {explain(error)}"
+        ) from error
+
+
+def _read(folder: RunFolder, run: Run, entry: ModelEntry, plan: SuitePlan) -> Evidence:
+    certify, info = folder.load(run.certify_unit(entry))
+    norm, dimension = plan.suite.norm, int(info["dimension"])
+    ledger = records.ledger(certify, norm, dimension)
+    positions = pd.Index(certify["sample"])
+    stages = []
+    for stage, unit in zip(plan.stages, run.attack_units(entry, plan), strict=True):
+        frame, about = folder.load(unit)
+        rows = positions.get_indexer(frame["sample"])
+        if (rows < 0).any():
+            raise LipbenchError(
+                f"the records of {entry.name} name attacked samples that were never certified: "
+                "delete the run folder and run `lipbench evaluate` again"
+            )
+        ledger.attacked(rows, frame["adversarial_distance"].to_numpy())
+        stages.append(StageRecords(stage, frame, int(about["forward"]), int(about["backward"])))
+    return Evidence(
+        model=entry.name,
+        card=_card(entry),
+        suite=plan.suite,
+        samples=certify["sample"].to_numpy(),
+        ledger=ledger,
+        nominal=_nominal(certify, ledger, plan, info),
+        mcr=norm.radius_from_l2(float(certify["signed_margin"].mean()), dimension),
+        certificate=info,
+        stages=tuple(stages),
+    )
+
+
+def _nominal(certify: pd.DataFrame, ledger: Ledger, plan: SuitePlan, info: dict[str, Any]) -> Ledger | None:
+    if info["claimed"] is None:
+        return None
+    claimed = certify.assign(certified_radius_real=certify["certified_radius_nominal"])
+    start = records.ledger(claimed, plan.suite.norm, int(info["dimension"]))
+    return Ledger(start.correct, start.certified_radius, ledger.adversarial_distance)

@@ -1,0 +1,167 @@
+"""The figures of a report: sandwich curves, the Pareto front, and the gap against each hyperparameter.
+
+Figures are drawn as ``Figure`` objects, without pyplot, so that nothing global is touched.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from lipbench.report import frames, style
+from lipbench.report.evidence import Evidence
+from lipbench.report.pareto import pareto
+from lipbench.report.tables import Group
+from lipbench.report.wording import WORDS, few, label, number, rows
+
+PANELS = 8  # settings in the sandwich figure
+LINES = 5  # eps in a panel of the gap figure
+
+
+def draw(group: Group, evidences: Sequence[Evidence]) -> dict[str, Figure]:
+    """The figures of one suite by name. ``evidences``: those of that suite."""
+    with mpl.rc_context(style.RC):
+        drawn = {"sandwich": sandwich(group, evidences), "pareto": pareto(group), "gap": gap(group)}
+        for figure in drawn.values():
+            style.settle(figure)
+    return drawn
+
+
+# --- sandwich ---
+
+
+def representative(settings: pd.DataFrame, most: int = PANELS) -> list[Any]:
+    """Index labels of up to ``most`` settings: each family has its share, spread over its hyperparameters."""
+    families = [list(part.index) for _, part in settings.groupby("family", sort=False)][:most]
+    share = [1] * len(families)
+    while sum(share) < min(most, sum(map(len, families))):
+        free = [place for place, family in enumerate(families) if share[place] < len(family)]
+        share[min(free, key=lambda place: share[place] / len(families[place]))] += 1
+    return [index for count, family in zip(share, families, strict=True) for index in few(family, count)]
+
+
+def curves(items: Sequence[Evidence], eps: Any) -> tuple[Any, Any]:
+    """Certified (real) and robust accuracy in percent, mean over models, each (k,), at ``eps`` (k,)."""
+    certified = [[item.ledger.certified(e).mean() for e in eps] for item in items]
+    robust = [[(~item.ledger.broken(e)).mean() for e in eps] for item in items]
+    return 100 * np.mean(certified, axis=0), 100 * np.mean(robust, axis=0)
+
+
+def _sandwich_panel(ax: Axes, items: Sequence[Evidence], grid: Sequence[float]) -> None:
+    fine, marks = np.linspace(0, max(grid), 301), np.array(grid)
+    certified, robust = curves(items, fine)
+    marked = curves(items, marks)
+    if not all(item.minimal_norm for item in items):  # between the eps of the grid nothing was attacked
+        robust = np.interp(fine, [0, *marks], [robust[0], *marked[1]])
+    ax.fill_between(fine, certified, robust, color=style.GAP, alpha=0.45, linewidth=0, label="gap")
+    ax.plot(fine, robust, color=style.ROBUST, linestyle="--", linewidth=1.3, label="robust (attacked)")
+    ax.plot(fine, certified, color=style.CERTIFIED, linewidth=1.3, label="certified (real)")
+    ax.plot(marks, marked[1], "o", color=style.ROBUST, markersize=3.5, markerfacecolor="white", clip_on=False)
+    ax.plot(marks, marked[0], "o", color=style.CERTIFIED, markersize=3.5, clip_on=False)
+
+
+def sandwich(group: Group, evidences: Sequence[Evidence]) -> Figure:
+    """Certified and robust accuracy over eps, one panel per setting; the band between them is the gap."""
+    settings = group.settings[group.settings["eps"] == group.eps[0]]
+    if settings["clean_mean"].isna().all():
+        return style.blank("no samples")
+    chosen, keys = representative(settings), frames.setting_columns(group.settings)
+    columns = min(4, len(chosen))
+    lines = -(-len(chosen) // columns)
+    figure = Figure(figsize=(7.2 if columns > 2 else 2.4 * columns + 1.2, 1.95 * lines + 0.6))
+    axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    for ax, index in zip(axes.flat, chosen, strict=False):
+        models = set(settings.loc[[index], keys].merge(group.summary, on=keys)["model"])
+        _sandwich_panel(ax, [item for item in evidences if item.model in models], group.eps)
+        row = rows(settings.loc[[index]])[0]
+        words = style.wrap(label(row, group.settings, WORDS))
+        ax.set_title(f"{words}\ntightness {number(row['tightness_mean'], 2)}")
+    axes[0, 0].set(xlim=(0, max(group.eps) * 1.02), ylim=(0, 102))
+    for ax in list(axes.flat)[len(chosen) :]:
+        ax.remove()
+    figure.supxlabel(f"eps ({group.unit})", fontsize=8)
+    figure.supylabel("accuracy (%)", fontsize=8)
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=3)
+    return figure
+
+
+# --- gap ---
+
+
+def gap(group: Group) -> Figure:
+    """The gap against each hyperparameter, one panel each; error bars: standard deviation over seeds."""
+    panels = [
+        (name, lines)
+        for name in frames.hyperparameter_columns(group.settings)
+        if (lines := _lines(group, name))
+    ]
+    if not panels:
+        return style.blank("no hyperparameter takes two values")
+    figure = Figure(figsize=(max(4.0, 2.4 * len(panels)), 3.0))
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)
+    for ax, (name, lines) in zip(axes.flat, panels, strict=True):
+        _gap_panel(ax, name, lines, group)
+    low, high = axes[0, 0].get_ylim()
+    axes[0, 0].set_ylim(low, high + 0.25 * (high - low))  # room for the legends
+    axes[0, 0].set_ylabel("gap: robust - certified (% points)")
+    return figure
+
+
+def _lines(group: Group, name: str) -> list[pd.DataFrame]:
+    """The settings that differ in hyperparameter ``name`` alone, at two values or more: a frame per line."""
+    known = group.settings[np.isfinite(group.settings[name])]
+    rest = [key for key in frames.setting_columns(known) if key != name]
+    parts = known.groupby(rest, dropna=False, sort=False)
+    return [part for _, part in parts if len(part[name].unique()) > 1]
+
+
+def _apart(values: Sequence[float], scale: Any) -> list[float]:
+    """The values, without those whose tick labels would overlap; the first and the last always stay."""
+    near = 0.11 * (scale(values[-1]) - scale(values[0]))
+    kept = [values[0]]
+    for value in values[1:-1]:
+        if scale(value) - scale(kept[-1]) > near and scale(values[-1]) - scale(value) > near:
+            kept.append(value)
+    return [*kept, values[-1]]
+
+
+def _gap_panel(ax: Axes, name: str, lines: list[pd.DataFrame], group: Group) -> None:
+    """A line per eps where the settings form one line; else a line per line of settings, at one eps."""
+    chosen = frames.chosen_eps(group.settings)
+    drawn = (
+        [(part, chosen) for part in lines]
+        if len(lines) > 1
+        else [(lines[0], eps) for eps in few(group.eps, LINES)]
+    )
+    shades = mpl.colormaps["viridis"](np.linspace(0, 0.85, len(drawn)))
+    for place, (part, eps) in enumerate(drawn):
+        at = part[part["eps"] == eps].sort_values(name)
+        others = {**rows(at)[0], name: float("nan")}
+        ax.errorbar(
+            at[name],
+            100 * at["gap_mean"],
+            100 * at["gap_std"].fillna(0),
+            color=shades[place],
+            marker="osD^vP"[place % 6],
+            markersize=4,
+            linewidth=1.2,
+            capsize=2,
+            label=label(others, group.settings, WORDS) if len(lines) > 1 else f"eps {eps:.4g}",
+        )
+    values = sorted({value for part in lines for value in part[name]})
+    if values[0] > 0 and values[-1] / values[0] > 8:
+        ax.set_xscale("log")
+        ax.xaxis.set_minor_locator(NullLocator())
+    ticks = _apart(values, np.log if ax.get_xscale() == "log" else np.asarray)
+    ax.set_xticks(ticks, [f"{value:.3g}" for value in ticks])
+    symbol = WORDS.get(name, "").rstrip("=")
+    ax.set_xlabel(f"{name} ({symbol})" if symbol else name)
+    families = ", ".join(dict.fromkeys(WORDS.get(f, f) for part in lines for f in part["family"]))
+    ax.set_title(f"{families}, eps {chosen:.4g}" if len(lines) > 1 else families)
+    ax.legend(fontsize=6.5, loc="best", ncols=2 if len(drawn) > 3 else 1, columnspacing=1)

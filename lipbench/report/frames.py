@@ -1,0 +1,254 @@
+"""The numbers of a report, as pandas frames: per model, per setting of the loss, and across settings.
+
+A setting is everything but the seed: architecture, loss family, hyperparameters, adversarial training.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import beta, spearmanr
+
+from lipbench.ledger import Bools
+from lipbench.records import RunFolder
+from lipbench.report import evidence
+from lipbench.report.evidence import Evidence, StageRecords
+
+CONFIDENCE = 0.95
+ORDER = ("tau", "alpha", "min_margin")  # known hyperparameters, in the order of columns
+QUANTITIES = ("clean", "certified_real", "robust", "gap", "tightness", "mcr")
+GROUP = ["suite", "norm"]
+_RESERVED = {
+    "model",
+    "family",
+    "architecture",
+    "constrained",
+    "adversarial",
+    "seed",
+    "suite",
+    "norm",
+    "eps",
+    "n",
+}
+
+
+def clopper_pearson(count: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The exact interval of a share of ``count`` in ``n`` (Clopper and Pearson 1934); NaN where n is 0."""
+    if n == 0:
+        return float("nan"), float("nan")
+    tail = (1 - confidence) / 2
+    low = float(beta.ppf(tail, count, n - count + 1)) if count > 0 else 0.0
+    high = float(beta.ppf(1 - tail, count + 1, n - count)) if count < n else 1.0
+    return low, high
+
+
+def _share(name: str, hits: Bools | None) -> dict[str, float]:
+    """An accuracy and its interval as three columns; ``hits``: bool (n,), or None where it has no meaning."""
+    if hits is None:
+        return dict.fromkeys((name, f"{name}_lo", f"{name}_hi"), float("nan"))
+    count, n = int(hits.sum()), len(hits)
+    low, high = clopper_pearson(count, n)
+    return {name: count / n if n else float("nan"), f"{name}_lo": low, f"{name}_hi": high}
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, int | float | str) else str(value)
+
+
+def _column(hyperparameter: str) -> str:
+    return f"loss_{hyperparameter}" if hyperparameter in _RESERVED else hyperparameter
+
+
+def _architectures(evidences: Sequence[Evidence]) -> dict[str, str]:
+    """Model to architecture: its name, with those arguments that differ between models of the run."""
+    arguments: dict[str, list[dict[str, Any]]] = {}
+    for item in evidences:
+        arguments.setdefault(item.card.architecture.name, []).append(item.card.architecture.args)
+    named = {}
+    for item in evidences:
+        name, args = item.card.architecture.name, item.card.architecture.args
+        keys = sorted({key for other in arguments[name] for key in other})
+        differ = [key for key in keys if any(other.get(key) != args.get(key) for other in arguments[name])]
+        shown = ", ".join(f"{key}={args.get(key)}" for key in differ)
+        named[item.model] = f"{name}({shown})" if shown else name
+    return named
+
+
+def _setting(
+    item: Evidence, architecture: str, hyperparameters: Iterable[str], adversarial: Iterable[str]
+) -> dict[str, Any]:
+    loss = item.card.loss
+    return {
+        "model": item.model,
+        "family": item.card.family,
+        "architecture": architecture,
+        "constrained": item.card.architecture.constrained,
+        **{_column(key): loss.hyperparameters.get(key, float("nan")) for key in hyperparameters},
+        "adversarial": bool(loss.adversarial),
+        **{f"adversarial_{key}": _plain(loss.adversarial.get(key, float("nan"))) for key in adversarial},
+        "seed": item.card.seed,
+    }
+
+
+def _accuracies(item: Evidence, eps: float) -> dict[str, Any]:
+    """Everything that is read off the two bounds (see the definitions in the README)."""
+    ledger, nominal = item.ledger, item.nominal
+    certified, robust = ledger.certified(eps), ~ledger.broken(eps)
+    tightness = ledger.tightness()
+    return {
+        "suite": item.suite.name,
+        "norm": str(item.suite.norm),
+        "eps": eps,
+        "n": item.n,
+        **_share("clean", ledger.correct),
+        **_share("certified_real", certified),
+        **_share("certified_nominal", nominal.certified(eps) if nominal else None),
+        **_share("robust", robust),
+        "gap": (int(robust.sum()) - int(certified.sum())) / item.n if item.n else float("nan"),
+        "tightness": float(np.median(tightness)) if len(tightness) else float("nan"),
+        "tightness_n": len(tightness),
+        "mcr": item.mcr,
+        "violations_real": int(ledger.violations().sum()),
+        "violations_nominal": int(nominal.violations().sum()) if nominal else pd.NA,
+        "lipschitz_bound": item.certificate["lipschitz_bound"],
+        "claimed": item.certificate["claimed"],
+        "claim_confirmed": item.certificate["claim_confirmed"],
+    }
+
+
+def _work(item: Evidence, eps: float) -> dict[str, int]:
+    """How many samples each attack saw for ``eps``; minimal-norm attacks serve every eps, count at each."""
+    stages = item.at(eps)
+    seen: dict[str, int] = {}
+    audited: set[int] = set()
+    for name, stage in zip(attack_names(stages), stages, strict=True):
+        seen[f"attacked:{name}"] = len(stage.frame)
+        audited.update(stage.frame.loc[stage.frame["audit"].astype(bool), "sample"])
+    return {
+        "audited": len(audited),
+        "forward": sum(stage.forward for stage in stages),
+        "backward": sum(stage.backward for stage in stages),
+        **seen,
+    }
+
+
+def attack_names(stages: Sequence[StageRecords]) -> list[str]:
+    """``backend/name`` of each stage of one eps, numbered where a suite runs the same attack twice."""
+    names: list[str] = []
+    seen: Counter[str] = Counter()
+    for stage in stages:
+        name = str(stage.stage.attack)
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return names
+
+
+def summary(run_folder: RunFolder) -> pd.DataFrame:
+    """One row per model, suite, norm and eps, in the order of the run. Accuracies are shares in [0, 1].
+
+    ``attacked:<backend>/<name>``, ``forward`` and ``backward`` count the attacks at the row's eps and the
+    minimal-norm attacks, which serve every eps. Raises LipbenchError if records are missing or damaged.
+    """
+    return summarize(evidence.load(run_folder))
+
+
+def summarize(evidences: Sequence[Evidence]) -> pd.DataFrame:
+    """``summary`` of what was already read."""
+    found = {key for item in evidences for key in item.card.loss.hyperparameters}
+    hyperparameters = [key for key in ORDER if key in found] + sorted(found - set(ORDER))
+    adversarial = sorted({key for item in evidences for key in item.card.loss.adversarial})
+    architectures = _architectures(evidences)
+    frame = pd.DataFrame(
+        {
+            **_setting(item, architectures[item.model], hyperparameters, adversarial),
+            **_accuracies(item, eps),
+            **_work(item, eps),
+        }
+        for item in evidences
+        for eps in item.suite.eps
+    )
+    counts = [str(name) for name in frame if str(name).startswith("attacked:")]
+    frame = frame.astype(dict.fromkeys([*counts, "violations_nominal"], "Int64"))
+    frame = frame.astype({"claimed": float, "lipschitz_bound": float, "claim_confirmed": "boolean"})
+    work = ["audited", "forward", "backward"]
+    return frame[
+        [str(name) for name in frame if str(name) not in work and name not in counts] + counts + work
+    ]
+
+
+def setting_columns(summary: pd.DataFrame) -> list[str]:
+    """The columns that tell one setting from another: everything between ``model`` and ``seed``."""
+    names = list(summary.columns)
+    return names[names.index("family") : names.index("seed" if "seed" in names else "suite")]
+
+
+def hyperparameter_columns(frame: pd.DataFrame) -> list[str]:
+    """The columns that hold a hyperparameter of a loss."""
+    names = list(frame.columns)
+    return names[names.index("constrained") + 1 : names.index("adversarial")]
+
+
+def hyperparameters(summary: pd.DataFrame) -> pd.DataFrame:
+    """One row per setting, suite, norm and eps: mean, std (ddof 1), min and max over its models (seeds)."""
+    keys = [*setting_columns(summary), *GROUP, "eps"]
+    groups = summary.groupby(keys, dropna=False, sort=False)
+    frame = groups.agg(
+        n_seeds=("seed", "nunique"), n_models=("model", "nunique"), n=("n", "min")
+    ).reset_index()
+    for quantity in QUANTITIES:
+        values = groups[quantity].agg(["mean", "std", "min", "max"]).reset_index(drop=True)
+        frame = frame.join(values.add_prefix(f"{quantity}_"))
+    pairs = list(zip(frame["suite"], frame["norm"], strict=True))
+    order_of_run = list(dict.fromkeys(pairs))
+    place = [order_of_run.index(pair) for pair in pairs]
+    order = ["_suite", "_unconstrained", *[name for name in keys if name not in (*GROUP, "constrained")]]
+    frame = frame.assign(_suite=place, _unconstrained=~frame["constrained"].astype(bool))
+    frame = frame.sort_values(order, kind="stable", key=lambda c: c.astype(str) if c.dtype == object else c)
+    return frame.drop(columns=["_suite", "_unconstrained"]).reset_index(drop=True)
+
+
+def trends(summary: pd.DataFrame) -> pd.DataFrame:
+    """Spearman's rho of clean, certified, robust accuracy and gap against each hyperparameter of a loss.
+
+    At the largest eps of each suite; one row per suite, architecture, family and hyperparameter that takes
+    two values or more. ``points`` is the number of models. NaN where an accuracy is the same for every model.
+    """
+    rows = []
+    at = summary[summary["eps"] == summary.groupby(GROUP)["eps"].transform("max")]
+    for keys, group in at.groupby([*GROUP, "architecture", "family"], sort=False):
+        for name in hyperparameter_columns(summary):
+            known = group[np.isfinite(group[name])]
+            if len(known[name].unique()) < 2:
+                continue
+            row = dict(zip([*GROUP, "architecture", "family"], keys, strict=True))
+            row |= {"eps": known["eps"].iloc[0], "hyperparameter": name, "points": len(known)}
+            rows.append(
+                row
+                | {key: _rho(known[name], known[key]) for key in ("clean", "certified_real", "robust", "gap")}
+            )
+    return pd.DataFrame(rows)
+
+
+def _rho(x: "pd.Series[float]", y: "pd.Series[float]") -> float:
+    return float(spearmanr(x, y).statistic) if len(y.unique()) > 1 and len(x) > 2 else float("nan")
+
+
+def chosen_eps(settings: pd.DataFrame) -> float:
+    """The eps at which certified accuracy differs most between the settings of one suite.
+
+    Settings with 1-Lipschitz layers decide it, if there are any; a tie goes to the middle of the grid.
+    """
+    some = settings[settings["constrained"].astype(bool)]
+    by_eps = (some if len(some) else settings).groupby("eps")["certified_real_mean"]
+    spread = (by_eps.max() - by_eps.min()).fillna(0.0)  # no samples: nothing differs
+    best = [float(eps) for eps in spread.index[np.isclose(spread, spread.max())]]
+    return best[len(best) // 2]
+
+
+def on_front(at: pd.DataFrame, accuracy: str) -> Bools:
+    """Which settings no other beats in clean accuracy and ``accuracy`` at once: bool (rows of ``at``,)."""
+    points = at[["clean_mean", f"{accuracy}_mean"]].to_numpy()
+    beaten = [((points >= p).all(axis=1) & (points > p).any(axis=1)).any() for p in points]
+    return ~np.array(beaten, dtype=bool) & ~np.isnan(points).any(axis=1)

@@ -1,0 +1,194 @@
+"""The tables of a report: the frames, and the same as text for the terminal, Markdown, HTML and TeX."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from lipbench.report import frames
+from lipbench.report.frames import hyperparameters, summary, trends
+from lipbench.report.wording import (
+    MISSING,
+    claim,
+    general,
+    label,
+    number,
+    over_seeds,
+    percent,
+    rows,
+    suites,
+    unit,
+    with_interval,
+)
+
+__all__ = ["hyperparameters", "short", "summary", "trends"]
+LABEL = 44  # characters of a setting's label in the terminal
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text. ``groups``: (title, number of columns) of the headings above the columns, or empty."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    groups: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def flat_columns(self) -> tuple[str, ...]:
+        """One heading per column, for formats without grouped headings."""
+        over = [title for title, span in self.groups for _ in range(span)] or [""] * len(self.columns)
+        return tuple(
+            f"{name}, {title}" if title else name for name, title in zip(self.columns, over, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class Group:
+    """The frames of one suite: all sections, tables and figures come once per group."""
+
+    suite: str
+    norm: str
+    summary: pd.DataFrame  # frames.summary, rows of this suite
+    settings: pd.DataFrame  # frames.hyperparameters, rows of this suite
+    eps: tuple[float, ...]  # ascending
+
+    @property
+    def unit(self) -> str:
+        """The unit of eps."""
+        return unit(self.norm)
+
+    def by_setting(self, words: Mapping[str, str] | None = None) -> list[tuple[str, list[dict[str, Any]]]]:
+        """Each setting's label and its rows, one per eps in ascending order."""
+        keys = frames.setting_columns(self.settings)
+        parts = [rows(part) for _, part in self.settings.groupby(keys, dropna=False, sort=False)]
+        return [(label(part[0], self.settings, words), part) for part in parts]
+
+
+def groups(summary: pd.DataFrame) -> list[Group]:
+    """A summary, suite by suite, in the order of the run."""
+    settings, found = hyperparameters(summary), []
+    for suite, norm in suites(summary):
+        part, some = (f[(f["suite"] == suite) & (f["norm"] == norm)] for f in (summary, settings))
+        found.append(Group(suite, norm, part, some, tuple(sorted(part["eps"].unique().tolist()))))
+    return found
+
+
+def main_table(
+    group: Group, eps: Sequence[float], title: str, words: Mapping[str, str] | None = None
+) -> Table:
+    """Rows: settings. Columns: clean, tightness, MCR; certified (real), robust, gap at each of ``eps``."""
+    body = []
+    for name, part in group.by_setting(words):
+        shown = [row for row in part if row["eps"] in eps]
+        cells = [over_seeds(row, key) for row in shown for key in ("certified_real", "robust", "gap")]
+        tail = [over_seeds(part[0], "tightness", 1, 2), over_seeds(part[0], "mcr", 1, 3)]
+        body.append((name, str(part[0]["n_models"]), over_seeds(part[0], "clean"), *tail, *cells))
+    heads = [("", 5), *((f"eps {value:.4g}", 3) for value in eps)]
+    columns = ("setting", "models", "clean", "tightness", "MCR", *("certified", "robust", "gap") * len(eps))
+    return Table(title, columns, tuple(body), tuple(heads))
+
+
+def model_table(group: Group) -> Table:
+    """Rows: model and eps, each accuracy with its interval."""
+    body = []
+    for row in rows(group.summary):
+        shown = [
+            with_interval(row, key) for key in ("clean", "certified_real", "certified_nominal", "robust")
+        ]
+        tightness = f"{number(row['tightness'], 2)} ({row['tightness_n']})"
+        violations = [str(row["violations_real"]), general(row["violations_nominal"])]
+        start = (row["model"], general(row["eps"]), str(row["n"]))
+        body.append((*start, *shown, percent(row["gap"]), tightness, number(row["mcr"]), *violations))
+    columns = ("model", "eps", "n", "clean", "certified (real)", "certified (nominal)", "robust", "gap")
+    last = ("tightness (samples)", "MCR", "violations (real)", "violations (nominal)")
+    return Table("Every model, with 95 % Clopper-Pearson intervals", (*columns, *last), tuple(body))
+
+
+def grade_table(group: Group) -> Table:
+    """Rows: models. Columns: bound, certified accuracy of both grades at each eps, the claim."""
+    body = []
+    for name, frame in group.summary.groupby("model", sort=False):
+        part = rows(frame)
+        cells = [percent(row[key]) for row in part for key in ("certified_real", "certified_nominal")]
+        body.append((str(name), general(part[0]["lipschitz_bound"], 9), *cells, claim(part[0])))
+    heads = [("", 2), *((f"certified, eps {value:.4g}", 2) for value in group.eps), ("", 1)]
+    columns = ("model", "Lipschitz bound", *("real", "nominal") * len(group.eps), "claim")
+    return Table("Grades of the certificates: real beside nominal", columns, tuple(body), tuple(heads))
+
+
+def attack_table(group: Group) -> Table:
+    """Rows: attacks. Columns: mean number of samples per model that each attack saw at each eps."""
+    seen = [str(name) for name in group.summary if str(name).startswith("attacked:")]
+    seen = [name for name in seen if group.summary[name].notna().any()]
+    means = rows(group.summary.groupby("eps")[[*seen, "audited", "forward", "backward"]].mean().astype(float))
+    names = {name: name.removeprefix("attacked:") for name in seen} | {
+        "audited": "of these, closed samples (audit)",
+        "forward": "forward evaluations",
+        "backward": "backward evaluations",
+    }
+    body = tuple((shown, *(number(row[name], 1) for row in means)) for name, shown in names.items())
+    heads = ("attack", *(f"eps {value:.4g}" for value in group.eps))
+    return Table(
+        f"Samples that each attack saw, of {group.summary['n'].max()}, mean over models", heads, body
+    )
+
+
+def front_table(group: Group, eps: float) -> Table:
+    """The settings that no other setting beats in clean and certified, or clean and robust accuracy."""
+    at = group.settings[group.settings["eps"] == eps].sort_values("clean_mean", kind="stable")
+    certified, robust = (frames.on_front(at, key) for key in ("certified_real", "robust"))
+    body = []
+    for row, first, second in zip(rows(at), certified, robust, strict=True):
+        on = [name for name, is_on in (("certified", first), ("robust", second)) if is_on]
+        if on:
+            shown = [over_seeds(row, key) for key in ("clean", "certified_real", "robust", "gap")]
+            body.append((label(row, group.settings), *shown, " and ".join(on)))
+    columns = ("setting", "clean", "certified", "robust", "gap", "on the front of")
+    return Table(f"Settings on the Pareto front at eps {eps:.4g} ({group.unit})", columns, tuple(body))
+
+
+def trend_table(trends: pd.DataFrame, group: Group) -> Table | None:
+    """Spearman's rho against each hyperparameter; None where no hyperparameter takes two values."""
+    part = [row for row in rows(trends) if (row["suite"], row["norm"]) == (group.suite, group.norm)]
+    if not part:
+        return None
+    several = len({row["architecture"] for row in part}) > 1
+    body = []
+    for row in part:
+        family = f"{row['architecture']}, {row['family']}" if several else row["family"]
+        values = [row[key] for key in ("clean", "certified_real", "robust", "gap")]
+        shown = [MISSING if pd.isna(value) else f"{value:+.2f}" for value in values]
+        body.append((family, row["hyperparameter"], str(row["points"]), *shown))
+    columns = ("family", "hyperparameter", "models", "clean", "certified", "robust", "gap")
+    return Table(
+        f"Spearman's rho with each hyperparameter, at eps {part[0]['eps']:.4g}", columns, tuple(body)
+    )
+
+
+def short(summary: pd.DataFrame) -> str:
+    """The table for the terminal, about 100 columns: a row per setting, mean over seeds, an eps per suite."""
+    blocks = []
+    for group in groups(summary):
+        eps = frames.chosen_eps(group.settings)
+        body = [
+            ("setting (mean over seeds)", "models", "clean", "certified", "robust", "gap", "tightness", "MCR")
+        ]
+        for name, part in group.by_setting():
+            row = next(row for row in part if row["eps"] == eps)
+            shares = [percent(row[f"{key}_mean"]) for key in ("clean", "certified_real", "robust", "gap")]
+            shown = name if len(name) <= LABEL else f"{name[: LABEL - 3]}..."
+            tail = (number(row["tightness_mean"], 2), number(row["mcr_mean"], 3))
+            body.append((shown, str(row["n_models"]), *shares, *tail))  # type: ignore[arg-type]
+        widths = [max(map(len, column)) for column in zip(*body, strict=True)]
+        sizes = " or ".join(map(str, sorted(group.summary["n"].unique())))
+        once = group.summary.drop_duplicates("model")
+        broken = [int(once[f"violations_{grade}"].fillna(0).sum()) for grade in ("real", "nominal")]
+        blocks += [f"suite {group.suite}, eps {eps:.4g} ({group.unit}), n = {sizes}; percent, grade real"]
+        blocks += [
+            "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
+            for row in body
+        ]
+        blocks += [f"violations: {broken[0]} of grade real, {broken[1]} of grade nominal", ""]
+    return "\n".join(blocks[:-1])

@@ -1,0 +1,208 @@
+"""Run folders made of arrays whose summary can be worked out by hand."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lipbench.cards import Card
+from lipbench.records import ModelEntry, Run, RunFolder, Stage, SuitePlan
+from lipbench.suites import Suite
+
+DIMENSION = 64
+
+
+@dataclass
+class Model:
+    """A model as its records: every array is (n,), radii and margins in L2, distances in the suite's norm."""
+
+    correct: list
+    real: list
+    distance: list
+    nominal: list | None = None
+    margin: list | None = None
+    name: str = "model"
+    loss: str = "tau_cross_entropy"
+    hyperparameters: dict = field(default_factory=lambda: {"tau": 4.0})
+    seed: int = 0
+    bound: float = 1.0
+    claimed: float | None = 1.0
+    confirmed: bool | None = True
+    constrained: bool = True
+    adversarial: dict = field(default_factory=dict)
+    architecture: str = "mlp"
+    args: dict = field(default_factory=dict)
+    audit: list = field(default_factory=list)  # samples attacked although certified
+
+    def card(self) -> dict:
+        card = {
+            "name": self.name,
+            "data": "digits",
+            "input_shape": [1, 8, 8],
+            "num_classes": 10,
+            "seed": self.seed,
+            "weights_sha256": "0" * 64,
+            "architecture": {"name": self.architecture, "constrained": self.constrained, "args": self.args},
+            "loss": {
+                "name": self.loss,
+                "hyperparameters": self.hyperparameters,
+                "adversarial": self.adversarial,
+            },
+        }
+        if self.claimed is not None:
+            card["claimed"] = {"constant": self.claimed}
+        return Card.model_validate(card).plain()
+
+    def certify(self) -> dict:
+        correct = np.array(self.correct, dtype=bool)
+        nominal = self.nominal if self.nominal is not None else self.real
+        return {
+            "sample": 10 * np.arange(len(correct)),  # rows of the test set are not positions
+            "label": np.zeros(len(correct), dtype=np.int64),
+            "prediction": np.where(correct, 0, 1),
+            "signed_margin": np.array(self.margin if self.margin is not None else self.real, dtype=float),
+            "certified_radius_real": np.array(self.real, dtype=float),
+            "certified_radius_nominal": np.array(nominal, dtype=float)
+            if self.claimed is not None
+            else np.full(len(correct), np.nan),
+        }
+
+    def attack(self, eps: float | None) -> dict:
+        """Every correct sample is attacked; at an eps only what lies within it is found."""
+        rows = np.flatnonzero(self.correct)
+        distance = np.array(self.distance, dtype=float)[rows]
+        found = np.where(distance <= (np.inf if eps is None else eps), distance, np.inf)
+        return {
+            "sample": 10 * rows,
+            "audit": np.isin(rows, self.audit),
+            "adversarial_distance": found,
+            "adversarial_label": np.where(np.isfinite(found), 1, -1),
+        }
+
+
+def suite(name="quick", norm="L2", eps=(0.1, 0.2, 0.4), attacks=("gradient/minimal", "art/PGD")) -> Suite:
+    pairs = [dict(zip(("backend", "name"), attack.split("/"), strict=True)) for attack in attacks]
+    return Suite.model_validate({"name": name, "norm": norm, "eps": list(eps), "attack": pairs})
+
+
+def plan(what: Suite) -> SuitePlan:
+    """Attacks called minimal run once, at no eps; the others at every eps."""
+    stages = [Stage(a, None) for a in what.attacks if a.name == "minimal"]
+    stages += [Stage(a, eps) for eps in what.eps for a in what.attacks if a.name != "minimal"]
+    return SuitePlan(what, tuple(stages))
+
+
+def write_run(path: Path, models: list[Model], suites: list[Suite] | None = None) -> RunFolder:
+    settings = {
+        "data": "digits",
+        "data_sha256": "d" * 64,
+        "samples": None,
+        "seed": 7,
+        "audit": 0.05,
+        "prune": True,
+        "arithmetic": "float64",
+        "device": "cpu",
+        "versions": {"lipbench": "0.1.0", "torch": "2.13.0"},
+    }
+    entries = tuple(ModelEntry(m.name, m.card(), f"digest of {m.name}") for m in models)
+    run = Run(
+        settings,
+        entries,
+        tuple(map(plan, suites or [suite()])),
+        {"zoo": "zoo", "hardware": {"cpu": "x86_64"}},
+    )
+    folder = RunFolder(path)
+    folder.open(run)
+    for entry, model in zip(entries, models, strict=True):
+        info = {
+            "lipschitz_bound": model.bound,
+            "claimed": model.claimed,
+            "claim_confirmed": model.confirmed if model.claimed is not None else None,
+            "dimension": DIMENSION,
+            "forward": len(model.correct),
+        }
+        folder.write(run.certify_unit(entry), model.certify(), info)
+        for what in run.suites:
+            for unit in run.attack_units(entry, what):
+                records = model.attack(unit.stage.eps)
+                count = len(records["sample"])
+                about = {
+                    "forward": 20 * count,
+                    "backward": 10 * count,
+                    "attacked": count,
+                    "audited": len(model.audit),
+                }
+                folder.write(unit, records, about)
+    return folder
+
+
+def sweep(seeds=3, n=360) -> list[Model]:
+    """What a sweep over tau, alpha and min_margin looks like: accuracy at one end, radius at the other."""
+    settings = [("tau_cross_entropy", {"tau": tau}, np.log2(tau) / 6) for tau in (1.0, 4.0, 16.0, 64.0)]
+    settings += [
+        ("hkr", {"alpha": a, "min_margin": m}, 0.15 * np.log10(a) + 0.4 * (1 - m))
+        for a in (2.0, 10.0, 50.0)
+        for m in (0.14, 0.5)
+    ]
+    settings += [("hinge", {"min_margin": m}, 0.9 - m) for m in (0.1, 0.3, 0.6)]
+    settings += [("cross_entropy", {}, 1.5), ("cross_entropy", {}, 1.2)]
+    models = []
+    for place, (loss, hyperparameters, push) in enumerate(settings):
+        free = loss == "cross_entropy"
+        for seed in range(seeds):
+            rng = np.random.default_rng([place, seed])
+            correct = rng.random(n) < 0.86 + 0.12 * min(push, 1.0)
+            scale = 0.55 - 0.4 * min(push, 1.0) + 0.02 * rng.standard_normal()
+            distance = np.where(correct, rng.gamma(4.0, scale / 3.0, n) + 1e-3, 0.0)
+            tightness = np.clip(
+                (0.08 if free else 0.95 - 0.2 * push) + 0.05 * rng.standard_normal(n), 0.01, 0.995
+            )
+            radius = np.where(correct, distance * tightness, 0.0)
+            words = "_".join(f"{k}{v:g}" for k, v in hyperparameters.items())
+            adversarial = {"eps": 0.3, "steps": 10} if free and push < 1.5 else {}
+            models.append(
+                Model(
+                    correct=list(correct),
+                    real=list(radius),
+                    distance=list(distance * (2.0 if adversarial else 1.0)),
+                    nominal=list(radius * 1.0000002),
+                    margin=list(np.where(correct, radius, -0.05)),
+                    name=f"{loss}_{words or ('adv' if adversarial else 'free')}_s{seed}",
+                    loss=loss,
+                    hyperparameters=hyperparameters,
+                    seed=seed,
+                    bound=41.7 if free else 1.0000002,
+                    claimed=None if free else 1.0,
+                    confirmed=place != 0,
+                    constrained=not free,
+                    adversarial=adversarial,
+                )
+            )
+    return models
+
+
+@pytest.fixture(name="make_model")
+def _make_model():
+    return Model
+
+
+@pytest.fixture(name="suite")
+def _suite():
+    return suite
+
+
+@pytest.fixture(name="sweep")
+def _sweep():
+    return sweep
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """Write models (and suites) into a fresh run folder."""
+
+    def make(models, suites=None):
+        place = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
+        return write_run(place, models if isinstance(models, list) else [models], suites)
+
+    return make

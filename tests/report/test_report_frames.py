@@ -1,0 +1,224 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binomtest
+
+from lipbench.errors import LipbenchError
+from lipbench.report import frames, tables
+from lipbench.report.figures import representative
+from lipbench.report.pareto import pareto
+
+HAND = {
+    "correct": [1, 1, 1, 1, 0],
+    "real": [0.15, 0.25, 0.5, 0.0, 0.0],
+    "nominal": [0.2, 0.26, 0.5, 0.05, 0.0],
+    "distance": [0.25, 0.25, np.inf, 0.1, 0.0],
+    "margin": [0.15, 0.25, 0.5, 0.0, -0.4],
+}
+
+
+@pytest.fixture
+def by_eps(make_run, make_model):
+    return tables.summary(make_run(make_model(**HAND, audit=[1]))).set_index("eps")
+
+
+@pytest.mark.parametrize(
+    ("eps", "certified", "nominal", "robust", "gap"),
+    [(0.1, 0.6, 0.6, 0.6, 0.0), (0.2, 0.4, 0.6, 0.6, 0.2), (0.4, 0.2, 0.2, 0.2, 0.0)],
+)
+def test_accuracies_follow_the_definitions(by_eps, eps, certified, nominal, robust, gap):
+    row = by_eps.loc[eps]
+    found = [row[key] for key in ("clean", "certified_real", "certified_nominal", "robust", "gap")]
+    assert found == pytest.approx([0.8, certified, nominal, robust, gap], abs=1e-12)
+
+
+def test_what_does_not_depend_on_eps(by_eps):
+    for _, row in by_eps.iterrows():
+        # of 0.6, 1 and 0: the third sample has no known distance, the last is misclassified
+        assert row["tightness"] == pytest.approx(0.6)
+        assert row["tightness_n"] == 3
+        assert row["mcr"] == pytest.approx(0.1)
+        assert (row["violations_real"], row["violations_nominal"]) == (0, 1)  # 0.25 breaks 0.26, not 0.25
+        assert row["n"] == 5
+
+
+def test_the_cost_counts_the_attacks_of_this_eps_and_the_minimal_norm_one(by_eps):
+    assert list(by_eps["attacked:gradient/minimal"]) == [4, 4, 4]
+    assert list(by_eps["attacked:art/PGD"]) == [4, 4, 4]
+    assert list(by_eps["audited"]) == [1, 1, 1]  # the same sample in both attacks
+    assert list(by_eps["forward"]) == [160, 160, 160]
+    assert list(by_eps["backward"]) == [80, 80, 80]
+
+
+@pytest.mark.parametrize(("count", "n"), [(0, 7), (7, 7), (4, 5), (353, 360), (1, 1)])
+def test_interval_is_that_of_clopper_and_pearson(count, n):
+    expected = binomtest(count, n).proportion_ci(0.95, method="exact")
+    assert frames.clopper_pearson(count, n) == pytest.approx((expected.low, expected.high), abs=1e-10)
+
+
+def test_interval_of_four_in_five_as_printed_in_tables_of_the_binomial(by_eps):
+    row = by_eps.loc[0.1]
+    assert (row["clean_lo"], row["clean_hi"]) == pytest.approx((0.2836, 0.9949), abs=5e-5)
+    assert (row["robust_lo"], row["robust_hi"]) == pytest.approx((0.1466, 0.9473), abs=5e-5)
+
+
+def test_an_l2_certificate_shrinks_by_the_root_of_the_dimension_in_linf(make_run, make_model, suite):
+    model = make_model(correct=[1, 1], real=[0.8, 1.6], distance=[0.15, 0.25], margin=[0.8, 1.6])
+    row = tables.summary(make_run(model, [suite(norm="Linf", eps=[0.2])])).iloc[0]
+    assert row["norm"] == "Linf"
+    assert row["certified_real"] == 0.5  # radii 0.1 and 0.2
+    assert row["robust"] == 0.5
+    assert row["tightness"] == pytest.approx(np.median([0.1 / 0.15, 0.2 / 0.25]))
+    assert row["mcr"] == pytest.approx(0.15)
+
+
+def test_a_false_certificate_is_counted(make_run, make_model):
+    row = tables.summary(make_run(make_model(correct=[1, 1], real=[0.3, 0.2], distance=[0.25, 0.2]))).iloc[0]
+    assert row["violations_real"] == 1
+
+
+def test_a_model_without_a_claim_has_no_nominal_numbers(make_run, make_model):
+    row = tables.summary(make_run(make_model(correct=[1], real=[0.1], distance=[0.2], claimed=None))).iloc[0]
+    nothing = (
+        "certified_nominal",
+        "certified_nominal_hi",
+        "violations_nominal",
+        "claimed",
+        "claim_confirmed",
+    )
+    assert all(pd.isna(row[key]) for key in nothing)
+
+
+def test_what_only_an_attack_at_a_small_eps_found_counts_at_every_larger_one(make_run, make_model, suite):
+    model = make_model(correct=[1, 1], real=[0.0, 0.0], distance=[0.05, 0.3])
+    frame = tables.summary(make_run(model, [suite(attacks=["art/PGD"])]))
+    assert list(frame["robust"]) == [0.5, 0.5, 0.0]
+
+
+def test_hyperparameters_are_columns_and_missing_ones_are_nan(make_run, make_model):
+    plain = {"correct": [1], "real": [0.1], "distance": [0.2]}
+    models = [
+        make_model(**plain, name="a", hyperparameters={"tau": 4.0}),
+        make_model(
+            **plain, name="b", loss="hkr", hyperparameters={"alpha": 10.0, "min_margin": 0.5, "seed": 3.0}
+        ),
+    ]
+    frame = tables.summary(make_run(models)).drop_duplicates("model").set_index("model")
+    columns = ["tau", "alpha", "min_margin", "loss_seed"]
+    assert list(frames.hyperparameter_columns(frame)) == columns
+    np.testing.assert_equal(frame.loc["a", columns].tolist(), [4.0, np.nan, np.nan, np.nan])
+    np.testing.assert_equal(frame.loc["b", columns].tolist(), [np.nan, 10.0, 0.5, 3.0])
+    assert list(frame["seed"]) == [0, 0]
+
+
+def test_one_attack_twice_in_a_suite_has_two_columns(make_run, make_model, suite):
+    model = make_model(correct=[1], real=[0.1], distance=[0.2])
+    frame = tables.summary(make_run(model, [suite(attacks=["art/PGD", "art/PGD"])]))
+    assert [name for name in frame if name.startswith("attacked:")] == [
+        "attacked:art/PGD",
+        "attacked:art/PGD#2",
+    ]
+
+
+def seeds(make_model, values, **setting):
+    """One model per value, which is its number of certified samples of four."""
+    return [
+        make_model(
+            correct=[1] * 4,
+            real=[0.15] * count + [0.0] * (4 - count),
+            distance=[0.9] * 4,
+            name=f"{setting.get('hyperparameters')}{seed}",
+            seed=seed,
+            **setting,
+        )
+        for seed, count in enumerate(values)
+    ]
+
+
+def test_spread_over_seeds(make_run, make_model):
+    models = seeds(make_model, [1, 2, 4]) + seeds(make_model, [3], hyperparameters={"tau": 1.0})
+    frame = tables.hyperparameters(tables.summary(make_run(models)))
+    at = frame[frame["eps"] == 0.1].set_index("tau")
+    assert list(at.index) == [1.0, 4.0]  # ascending, whatever the order of the run
+    spread = [at.loc[4.0, f"certified_real_{key}"] for key in ("mean", "std", "min", "max")]
+    assert spread == pytest.approx([7 / 12, np.std([0.25, 0.5, 1.0], ddof=1), 0.25, 1.0])
+    assert at.loc[4.0, "n_seeds"] == 3
+    assert at.loc[1.0, "certified_real_mean"] == 0.75
+    assert np.isnan(at.loc[1.0, "certified_real_std"])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"adversarial": {"eps": 0.1}}, {"constrained": False}, {"loss": "kr"}, {"args": {"width": 9}}],
+    ids=lambda other: next(iter(other)),
+)
+def test_models_that_differ_in_more_than_the_seed_are_not_averaged(make_run, make_model, other):
+    models = [*seeds(make_model, [1]), make_model([1], [0.1], [0.2], name="other", seed=1, **other)]
+    assert list(tables.hyperparameters(tables.summary(make_run(models)))["n_models"]) == [1] * 6
+
+
+def test_trends_are_ranks_within_a_family(make_run, make_model):
+    models = []
+    for tau, count in ((1.0, 4), (4.0, 3), (16.0, 1)):
+        models += seeds(make_model, [count], hyperparameters={"tau": tau})
+    models += seeds(make_model, [2, 2], loss="kr", hyperparameters={})
+    trend = frames.trends(tables.summary(make_run(models)).query("eps == 0.1"))
+    assert trend[["family", "hyperparameter", "points"]].to_numpy().tolist() == [
+        ["tau_cross_entropy", "tau", 3]
+    ]
+    assert trend["certified_real"].item() == pytest.approx(-1)
+    assert trend["gap"].item() == pytest.approx(1)
+    assert np.isnan(trend["clean"].item())  # the same for every model
+
+
+def test_the_front_holds_what_nothing_beats():
+    at = pd.DataFrame(
+        {"clean_mean": [0.9, 0.8, 0.7, 0.85, 0.9], "robust_mean": [0.1, 0.5, 0.4, np.nan, 0.05]}
+    )
+    assert frames.on_front(at, "robust").tolist() == [True, True, False, False, False]
+
+
+def test_the_chosen_eps_is_where_constrained_settings_differ_most():
+    rows = [(0.1, True, 0.9), (0.1, True, 0.8), (0.2, True, 0.7), (0.2, True, 0.3), (0.1, False, 0.0)]
+    settings = pd.DataFrame(rows, columns=["eps", "constrained", "certified_real_mean"])
+    assert frames.chosen_eps(settings) == 0.2
+
+
+def test_every_family_has_a_panel(make_run, sweep):
+    frame = tables.hyperparameters(tables.summary(make_run(sweep(seeds=1, n=10)))).query("eps == 0.1")
+    chosen = frame.loc[representative(frame)]
+    assert len(chosen) == 8
+    assert set(chosen["family"]) == set(frame["family"])
+
+
+def test_the_figure_labels_the_front_and_nothing_else(make_run, make_model):
+    taus = ((1.0, 4, 1), (4.0, 2, 1), (16.0, 3, 2))  # tau, correct, certified of four: 4 is beaten
+    models = [
+        make_model(
+            [1] * c + [0] * (4 - c),
+            [0.15] * r + [0.0] * (4 - r),
+            [0.05] * c,
+            name=f"{tau}",
+            hyperparameters={"tau": tau},
+        )
+        for tau, c, r in taus
+    ]
+    for model in models:
+        model.distance += [0.0] * (4 - len(model.distance))
+    group = tables.groups(tables.summary(make_run(models)))[0]
+    assert {text.get_text() for text in pareto(group).axes[0].texts} == {"CE, τ=1", "CE, τ=16"}
+
+
+def test_the_terminal_table_has_a_row_per_setting(make_run, sweep):
+    text = tables.short(tables.summary(make_run(sweep(seeds=2, n=20)))).splitlines()
+    assert len(text) == 3 + 15
+    assert all(len(line) <= 100 for line in text)
+    assert text[1].split()[-7:] == ["models", "clean", "certified", "robust", "gap", "tightness", "MCR"]
+    assert text[-1] == "violations: 0 of grade real, 0 of grade nominal"
+
+
+def test_an_unfinished_run_is_an_error(make_run, make_model):
+    folder = make_run(make_model(**HAND))
+    next(folder.records.glob("*.parquet")).unlink()
+    with pytest.raises(LipbenchError, match="again to finish it"):
+        tables.summary(folder)

@@ -1,0 +1,230 @@
+import re
+
+import pytest
+
+from lipbench import report
+from lipbench.errors import LipbenchError
+from lipbench.report import style
+from lipbench.report.page import markdown, tex
+
+TEXT = ["summary.csv", "hyperparameters.csv", "report.md", "tables.tex"]
+PICTURES = [f"{name}.{kind}" for name in ("sandwich", "pareto", "gap") for kind in ("png", "pdf")]
+
+
+@pytest.fixture
+def small(make_run, sweep):
+    return make_run(sweep(seeds=2, n=30)[::3])
+
+
+@pytest.fixture
+def unsaved(monkeypatch):
+    """Figures are drawn but not saved, which takes most of the time of a report."""
+    monkeypatch.setattr(style, "encode", lambda figure, kind: b"a picture")
+
+
+def test_the_same_run_gives_the_same_bytes(small, tmp_path):
+    first, second = (report.write(small, tmp_path / name) for name in ("a", "b"))
+    assert [path.name for path in first] == [*TEXT, "report.html", *PICTURES]
+    for one, two in zip(first, second, strict=True):
+        assert one.read_bytes() == two.read_bytes(), one.name
+        assert one.stat().st_size > 100
+
+
+def test_pictures_carry_neither_date_nor_version(small, tmp_path):
+    for path in report.write(small, tmp_path / "out"):
+        if path.suffix in (".png", ".pdf"):
+            data = path.read_bytes()
+            assert not any(
+                word in data for word in (b"CreationDate", b"Producer", b"Software", b"Matplotlib")
+            )
+
+
+@pytest.mark.usefixtures("unsaved")
+def test_the_page_needs_nothing_from_outside(small, tmp_path):
+    report.write(small, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert re.findall(r"""(?:src|href)\s*=\s*["'](?!data:)""", page) == []
+    assert not re.search(r"https?://|@import|url\(|<script", page)
+    assert page.count('src="data:image/svg+xml;base64,') == 3
+
+
+@pytest.mark.usefixtures("unsaved")
+def test_check_accepts_what_was_written(small, tmp_path):
+    report.write(small, tmp_path / "out")
+    assert report.check(small, tmp_path / "out") == []
+
+
+@pytest.mark.usefixtures("unsaved")
+def test_check_finds_an_edited_number_and_missing_files(small, tmp_path):
+    report.write(small, tmp_path / "out")
+    csv = tmp_path / "out" / "summary.csv"
+    lines = csv.read_text().splitlines()
+    lines[2] = lines[2].replace("0.9", "0.8", 1)
+    csv.write_text("\n".join([*lines, ""]))
+    short = tmp_path / "out" / "tables.tex"
+    short.write_text("\n".join(short.read_text().splitlines()[:-1]))
+    for name in ("gap.pdf", "report.md", "report.html"):
+        (tmp_path / "out" / name).unlink()
+    faults = report.check(small, tmp_path / "out")
+    assert faults[:2] == ["summary.csv (line 3)", "report.md (missing)"]
+    assert faults[2].startswith("tables.tex (line ")
+    assert faults[3:] == ["report.html (missing)", "gap.pdf (missing)"]
+
+
+@pytest.mark.usefixtures("unsaved")
+def test_a_second_suite_has_figures_of_its_own(make_run, make_model, suite, tmp_path):
+    run = make_run(make_model([1, 0], [0.3, 0], [0.4, 0]), [suite(), suite("a b/c", "Linf", [0.02])])
+    written = {path.name for path in report.write(run, tmp_path / "out")}
+    assert {"sandwich.png", "sandwich-a-b-c.png", "gap-a-b-c.pdf"} <= written
+    assert "![Pareto front](pareto-a-b-c.png)" in (tmp_path / "out" / "report.md").read_text()
+
+
+DEGENERATE = {
+    "one model": {},
+    "no hyperparameters": {"hyperparameters": {}, "loss": "kr"},
+    "all misclassified": {"correct": [0, 0], "real": [0, 0], "distance": [0, 0]},
+    "nothing found": {"distance": [float("inf")] * 2},
+    "nothing certified": {"real": [0.0, 0.0]},
+    "no claim": {"claimed": None, "constrained": False, "bound": 1e4},
+    "no samples": {"correct": [], "real": [], "distance": []},
+    "an unknown loss": {"loss": "my_loss", "hyperparameters": {"gamma": 1.0}},
+}
+
+
+@pytest.mark.usefixtures("unsaved")
+@pytest.mark.parametrize("change", DEGENERATE.values(), ids=DEGENERATE)
+@pytest.mark.parametrize("attacks", [["art/PGD"], ["gradient/minimal"]], ids=["at an eps", "minimal norm"])
+@pytest.mark.filterwarnings("error")
+def test_degenerate_runs_have_a_report(make_run, make_model, suite, tmp_path, change, attacks):
+    model = make_model(**{"correct": [1, 0], "real": [0.15, 0], "distance": [0.3, 0], **change})
+    run = make_run(model, [suite(eps=[0.2], attacks=attacks)])
+    report.write(run, tmp_path / "out")
+    assert report.check(run, tmp_path / "out") == []
+    assert (
+        "Not available: no hyperparameter takes two values." in (tmp_path / "out" / "report.md").read_text()
+    )
+
+
+def both(folder):
+    return [(folder / name).read_text() for name in ("report.md", "report.html")]
+
+
+@pytest.mark.usefixtures("unsaved")
+def test_violations_stand_at_the_top(make_run, make_model, tmp_path):
+    model = make_model([1, 1, 1], [0.3, 0.2, 0.1], [0.25, 0.3, 0.09], nominal=[0.3, 0.35, 0.1])
+    report.write(make_run(model), tmp_path / "out")
+    plain, page = both(tmp_path / "out")
+    verdict = "2 violations of grade real and 3 of grade nominal"
+    assert (
+        plain.index(verdict)
+        < plain.index("| real | model | quick | 0 | 0.3 | 0.25 |")
+        < plain.index("## The run")
+    )
+    assert "| real | model | quick | 20 | 0.1 | 0.09 |" in plain
+    assert "| nominal | model | quick | 10 | 0.35 | 0.3 |" in plain
+    assert f'<p class="verdict bad">{verdict}' in page
+
+
+@pytest.mark.usefixtures("unsaved")
+def test_violations_of_grade_real_come_before_those_of_a_mere_claim(make_run, make_model, tmp_path):
+    claim = make_model([1], [0.1], [0.3], nominal=[0.4], name="first")
+    proof = make_model([1], [0.5], [0.3], nominal=[0.1], name="second")
+    report.write(make_run([claim, proof]), tmp_path / "out")
+    for text in both(tmp_path / "out"):
+        rows = re.findall(r"(real|nominal)\W+(?:td\W+)*(first|second)\b", text)
+        assert rows[:2] == [("real", "second"), ("nominal", "first")]
+
+
+@pytest.mark.usefixtures("unsaved")
+def test_no_violation_is_said_and_not_red(make_run, make_model, tmp_path):
+    report.write(make_run(make_model([1], [0.3], [0.4])), tmp_path / "out")
+    plain, page = both(tmp_path / "out")
+    assert "**0 violations of grade real and 0 of grade nominal" in plain
+    assert '<p class="verdict">0 violations' in page
+
+
+@pytest.mark.usefixtures("unsaved")
+def test_a_claim_that_is_not_confirmed_is_flagged(make_run, make_model, tmp_path):
+    tight = {"bound": 1 + 1e-12, "claimed": 1.0, "confirmed": False}
+    report.write(make_run(make_model([1], [0.3], [0.4], **tight)), tmp_path / "out")
+    _, page = both(tmp_path / "out")
+    assert "claim not confirmed: computed bound 1.000000000001 &gt; claimed 1.0" in page
+    assert "1.000000000001,1.0,False" in (tmp_path / "out" / "summary.csv").read_text()
+
+
+@pytest.mark.usefixtures("unsaved")
+def test_an_unconstrained_network_is_said_to_be_nearly_useless(make_run, make_model, tmp_path):
+    free = {"claimed": None, "constrained": False, "loss": "cross_entropy", "hyperparameters": {}}
+    report.write(make_run(make_model([1, 1], [1e-4, 0.5], [0.5, 0.5], **free)), tmp_path / "loose")
+    report.write(make_run(make_model([1, 1], [1e-4, 1e-4], [0.5, 0.5], **free)), tmp_path / "useless")
+    assert "valid but loose: 50.0 % certified, 100.0 % robust" in both(tmp_path / "loose")[0]
+    assert "valid but nearly useless: 0.0 % certified, 100.0 % robust" in both(tmp_path / "useless")[0]
+
+
+@pytest.mark.usefixtures("unsaved")
+def test_the_report_says_what_it_was_made_from(small, tmp_path):
+    report.write(small, tmp_path)
+    for text in both(tmp_path):
+        for fact in (
+            "d" * 64,
+            "torch 2.13.0",
+            "gradient/minimal, art/PGD",
+            "0.05 of the closed samples",
+            "n = 30",
+        ):
+            assert fact in text
+
+
+@pytest.mark.parametrize(
+    ("plain", "source"),
+    [
+        ("min_margin 50 % & #1", r"min\_margin 50 \% \& \#1"),
+        (r"a\b{c}~^$", r"a\textbackslash{}b\{c\}\textasciitilde{}\textasciicircum{}\$"),
+        ("94.2 ± 1.4", r"94.2{\tiny$\pm$1.4}"),
+        ("mean ± std", r"mean $\pm$ std"),
+        ("-0.5", "$-$0.5"),
+        ("CE, τ=4", r"CE, $\tau$=4"),
+        ("p < 1 > 0", "p $<$ 1 $>$ 0"),
+    ],
+)
+def test_tex_is_escaped(plain, source):
+    assert tex(plain) == source
+
+
+@pytest.mark.usefixtures("unsaved")
+def test_tex_tables_are_whole(make_run, make_model, tmp_path):
+    name = {
+        "name": "50%_&_co",
+        "architecture": "my_net{1}",
+        "loss": "odd_loss",
+        "hyperparameters": {"a_b": 1.0},
+    }
+    report.write(make_run(make_model([1], [0.3], [0.4], **name)), tmp_path / "out")
+    source = (tmp_path / "out" / "tables.tex").read_text()
+    assert "odd\\_loss, a\\_b 1" in source
+    body = re.sub(r"(?m)^%.*\n", "", source)
+    assert re.findall(r"(?<!\\)[%#]", body) == []
+    bare = body.replace(r"\{", "").replace(r"\}", "")
+    assert bare.count("{") == bare.count("}")
+    for table in re.findall(r"\\begin\{tabular\}\{(l\w+)\}(.*?)\\end\{tabular\}", body, re.DOTALL):
+        for line in table[1].splitlines():
+            if line.endswith(r"\\"):
+                spans = [int(span) - 1 for span in re.findall(r"\\multicolumn\{(\d+)\}", line)]
+                assert len(re.findall(r"(?<!\\)&", line)) + 1 + sum(spans) == len(table[0])
+
+
+@pytest.mark.usefixtures("unsaved")
+def test_names_are_escaped_in_markdown_and_html(make_run, make_model, tmp_path):
+    assert markdown("a|b_c*<d>") == r"a\|b\_c\*\<d\>"
+    report.write(make_run(make_model([1], [0.3], [0.4], name="<b>|x", loss="<i>|y")), tmp_path / "out")
+    plain, page = both(tmp_path / "out")
+    assert "<b>" not in page
+    assert "<i>" not in page
+    assert r"| \<b\>\|x | 0.1 |" in plain
+
+
+@pytest.mark.usefixtures("unsaved")
+def test_a_report_that_cannot_be_written_is_an_error(small, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LipbenchError, match="cannot write"):
+        report.write(small, tmp_path / "file" / "out")

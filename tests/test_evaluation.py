@@ -1,0 +1,208 @@
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from conftest import CNN, TAU4, UNCONSTRAINED
+from lipbench import backends, evaluation, files, suites
+from lipbench.errors import LipbenchError
+from lipbench.evaluation import Options
+from lipbench.ledger import Ledger
+from lipbench.records import RunFolder
+
+SMALL = suites.parse(
+    {
+        "name": "small",
+        "norm": "L2",
+        "eps": [0.4, 0.1],
+        "attack": [
+            {"backend": "art", "name": "fgm"},
+            {"backend": "gradient", "name": "bisection", "args": {"rounds": 4}},
+            {"backend": "autoattack", "name": "apgd-ce", "args": {"n_iter": 10}},
+        ],
+    },
+    "test",
+)
+
+
+def run(zoo, out, digits, suite=SMALL, device=None, **options):
+    options = Options(**{"samples": 60, **options})
+    cpu = torch.device("cpu")
+    return evaluation.evaluate(zoo, [suite], digits, out, options=options, device=device or cpu, progress=False)
+
+
+def decoded(folder: RunFolder) -> dict[str, tuple[pd.DataFrame, dict]]:
+    return {unit.name: folder.load(unit) for unit in folder.read().units()}
+
+
+def same(a: RunFolder, b: RunFolder) -> bool:
+    """Equal records, to the byte once decoded, and equal witnesses."""
+    left, right = decoded(a), decoded(b)
+    assert left.keys() == right.keys()
+    for name in left:
+        pd.testing.assert_frame_equal(left[name][0], right[name][0], check_exact=True)
+        assert left[name][1] == right[name][1]
+    witnesses = [{p.name: p.read_bytes() for p in folder.witnesses.iterdir()} for folder in (a, b)]
+    return witnesses[0] == witnesses[1]
+
+
+def test_stages_run_minimal_norm_first_then_eps_ascending():
+    stages = [(str(stage.attack), stage.eps) for stage in evaluation.plan(SMALL).stages]
+    assert stages == [
+        ("gradient/bisection", None),
+        ("art/fgm", 0.1),
+        ("autoattack/apgd-ce", 0.1),
+        ("art/fgm", 0.4),
+        ("autoattack/apgd-ce", 0.4),
+    ]
+
+
+def test_each_attack_sees_the_open_samples_only(zoo_of, tmp_path, digits, device):
+    folder = run(zoo_of(TAU4), tmp_path / "run", digits, audit=0.0, device=device)
+    content = folder.read()
+    model, plan = content.models[0], content.suites[0]
+    certify, info = folder.load(content.certify_unit(model))
+    assert info["lipschitz_bound"] == pytest.approx(1, abs=1e-5)
+    ledger = Ledger.start(certify.label == certify.prediction, certify.certified_radius_real)
+    for unit in content.attack_units(model, plan):
+        found, counts = folder.load(unit)
+        expected = ledger.correct if unit.stage.eps is None else ledger.open(unit.stage.eps)
+        assert (found["sample"].to_numpy() == np.flatnonzero(expected)).all()
+        assert counts["attacked"] == len(found)
+        assert (counts["forward"] > 0) == (len(found) > 0)
+        ledger.attacked(found["sample"].to_numpy(), found["adversarial_distance"].to_numpy())
+    assert not ledger.violations().any()
+    assert 0.7 < np.median(ledger.tightness()) <= 1
+    assert ledger.open(0.4).sum() < ledger.correct.sum() / 2  # pruning bites
+
+
+def test_without_pruning_every_correct_sample_is_attacked(zoo_of, tmp_path, digits):
+    folder = run(zoo_of(TAU4), tmp_path / "run", digits, prune=False)
+    content = folder.read()
+    certify, _ = folder.load(content.certify_unit(content.models[0]))
+    correct = int((certify.label == certify.prediction).sum())
+    counts = [folder.load(unit)[1]["attacked"] for unit in content.attack_units(content.models[0], content.suites[0])]
+    assert counts == [correct] * 5
+
+
+def test_the_audit_attacks_a_share_of_the_certified_samples(zoo_of, tmp_path, digits):
+    folder = run(zoo_of(TAU4), tmp_path / "run", digits, audit=0.2)
+    content = folder.read()
+    certify, _ = folder.load(content.certify_unit(content.models[0]))
+    certified = int((certify.certified_radius_real >= 0.1).sum())
+    found, info = folder.load(content.attack_units(content.models[0], content.suites[0])[1])
+    audited = found.loc[found.audit, "sample"]
+    assert len(audited) == info["audited"] == np.ceil(0.2 * certified)
+    assert (certify.certified_radius_real[audited] >= 0.1).all()
+
+
+def test_witnesses_are_adversarial_at_the_recorded_distance(zoo_of, tmp_path, digits):
+    import safetensors.torch
+
+    from lipbench import zoo
+    from lipbench.network import Network
+
+    path = zoo_of(CNN)
+    folder = run(path, tmp_path / "run", digits)
+    content = folder.read()
+    network = Network(zoo.load(path / CNN).module, (1, 8, 8))
+    checked = 0
+    for unit in content.attack_units(content.models[0], content.suites[0]):
+        found, _ = folder.load(unit)
+        hits = found[np.isfinite(found.adversarial_distance)]
+        if not len(hits):
+            continue
+        witness = safetensors.torch.load_file(folder.witness_path(unit))
+        assert (witness["sample"].numpy() == hits["sample"].to_numpy()).all()
+        x = torch.from_numpy(digits.test.x[hits["sample"]])
+        distance = (witness["x"].double() - x.double()).flatten(1).norm(dim=1).numpy()
+        assert distance == pytest.approx(hits.adversarial_distance.to_numpy(), rel=1e-12)
+        labels = digits.test.labels[hits["sample"]]
+        predicted = network.predict(witness["x"]).argmax(1).numpy()
+        assert (predicted != labels).all()
+        assert (predicted == hits.adversarial_label).all()
+        checked += len(hits)
+    assert checked > 50
+
+
+def test_a_rerun_does_nothing_new(zoo_of, tmp_path, digits, monkeypatch):
+    zoo = zoo_of(TAU4)
+    folder = run(zoo, tmp_path / "run", digits)
+    before = {path: path.stat().st_mtime_ns for path in folder.records.iterdir()}
+    monkeypatch.setattr(backends, "search", lambda *args, **kwargs: pytest.fail("an attack ran again"))
+    run(zoo, tmp_path / "run", digits)
+    assert {path: path.stat().st_mtime_ns for path in folder.records.iterdir()} == before
+
+
+def test_records_do_not_depend_on_the_process_or_the_folder(zoo_of, tmp_path, digits):
+    zoo = zoo_of(TAU4, UNCONSTRAINED)
+    assert same(run(zoo, tmp_path / "a", digits), run(zoo, tmp_path / "b", digits))
+
+
+def test_sigkill_at_random_moments_then_rerun(zoo_of, tmp_path, digits):
+    """Done when 7: five kills, and the records equal those of an uninterrupted run."""
+    zoo = zoo_of(TAU4, CNN)
+    suite = tmp_path / "small.toml"
+    import tomli_w
+
+    suite.write_text(tomli_w.dumps({k: v for k, v in SMALL.plain().items() if v is not None}))
+    command = [sys.executable, "-m", "lipbench", "evaluate", str(zoo), "--suite", str(suite), "--samples", "60"]
+    subprocess.run([*command, "-q", "-o", str(tmp_path / "whole")], check=True, capture_output=True)
+    units = len(list((tmp_path / "whole" / "records").iterdir()))
+    moments = random.Random(0)
+    killed = 0
+    for number in range(5):
+        process = subprocess.Popen([*command, "-q", "-o", str(tmp_path / "killed")], stdout=subprocess.DEVNULL)
+        records = tmp_path / "killed" / "records"
+        goal = (number + 1) * units // 7
+        deadline = time.monotonic() + 120
+        while process.poll() is None and (not records.exists() or len(list(records.glob("*.parquet"))) < goal):
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        time.sleep(moments.random() * 0.1)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            killed += 1
+        process.wait()
+    assert killed >= 4
+    subprocess.run([*command, "-q", "-o", str(tmp_path / "killed")], check=True, capture_output=True)
+    assert same(RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "killed"))
+    assert not list((tmp_path / "killed").rglob(f"{files.TEMPORARY}*"))
+
+
+def test_another_run_in_the_same_folder_is_refused(zoo_of, tmp_path, digits):
+    zoo = zoo_of(TAU4)
+    run(zoo, tmp_path / "run", digits)
+    with pytest.raises(LipbenchError, match=r"seed: 0 there, 1 now"):
+        run(zoo, tmp_path / "run", digits, seed=1)
+
+
+def test_a_damaged_record_is_named(zoo_of, tmp_path, digits):
+    zoo = zoo_of(TAU4)
+    folder = run(zoo, tmp_path / "run", digits)
+    record = next(iter(sorted(folder.records.iterdir())))
+    record.write_bytes(record.read_bytes()[:100])
+    with pytest.raises(LipbenchError, match=f"{record.name}.*damaged.*delete"):
+        run(zoo, tmp_path / "run", digits)
+
+
+def test_a_false_certificate_is_a_violation(tmp_path, zoo_of, digits, monkeypatch):
+    """If the bound were ten times too small, the attacks would say so: the audit and the ledger have teeth."""
+    from lipbench import lipschitz
+
+    true_bound = lipschitz.layer_bound
+    monkeypatch.setattr("lipbench.certificates.layer_bound", lambda *args: true_bound(*args) / 10)
+    folder = run(zoo_of(TAU4), tmp_path / "run", digits)
+    content = folder.read()
+    certify, _ = folder.load(content.certify_unit(content.models[0]))
+    ledger = Ledger.start(certify.label == certify.prediction, certify.certified_radius_real)
+    for unit in content.attack_units(content.models[0], content.suites[0]):
+        found, _ = folder.load(unit)
+        ledger.attacked(found["sample"].to_numpy(), found["adversarial_distance"].to_numpy())
+    assert ledger.violations().sum() > 40
