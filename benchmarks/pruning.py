@@ -1,4 +1,4 @@
-"""The suite `standard`, pruned, against AutoAttack standard alone on all samples: robust accuracy, evaluations, seconds.
+"""The suite `standard`, pruned, against AutoAttack standard alone on all samples: accuracy, evaluations, seconds.
 
     python benchmarks/pruning.py [--models '*-seed0'] [--samples N] [-o FOLDER] [--jobs 2]
 
@@ -64,7 +64,11 @@ def alone(folder: Path, suite: suites.Suite, dataset: data.Dataset, samples: int
         adversarial, _ = attack.run_standard_evaluation(x, y, batch_size=250)
         with torch.no_grad():
             robust.append(int((network(adversarial).argmax(1) == y).sum()))
-    return {"robust": robust, "evaluations": network.evaluations.total, "seconds": time.perf_counter() - start}
+    return {
+        "robust": robust,
+        "evaluations": network.evaluations.total,
+        "seconds": time.perf_counter() - start,
+    }
 
 
 def kept(path: Path, compute: Callable[[], dict]) -> dict:
@@ -119,7 +123,9 @@ def main() -> None:
             print(line(result), flush=True)
             results.append(result)
     worst = max(a - b for r in results for a, b in zip(r["pruned"]["robust"], r["alone"]["robust"], strict=True))
-    total = {key: [sum(r[who][key] for r in results) for who in ("alone", "pruned")] for key in ("evaluations", "seconds")}
+    total = {
+        key: [sum(r[who][key] for r in results) for who in ("alone", "pruned")] for key in ("evaluations", "seconds")
+    }
     print(f"\n{len(results)} models: robust samples at most {worst} above AutoAttack's at any eps")
     for key, (theirs, ours) in total.items():
         print(f"{key}: alone {theirs:,.0f}, pruned {ours:,.0f}, ratio {theirs / ours:.1f}")

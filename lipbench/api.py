@@ -113,7 +113,13 @@ def verify(
     dataset = data.load(data_set or evaluation.data_of(folder), None if data_dir is None else Path(data_dir))
     results = [
         verification.verify(
-            path, dataset, Path(out), samples=samples, seed=seed, device=resolve_device(device), progress=False
+            path,
+            dataset,
+            Path(out),
+            samples=samples,
+            seed=seed,
+            device=resolve_device(device),
+            progress=False,
         )
         for path in cards.model_folders(folder)
     ]

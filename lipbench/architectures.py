@@ -83,7 +83,9 @@ def build(name: str, layers: Layers, input_shape: Shape, num_classes: int, args:
     try:
         return layers.sequential(*factory(layers, tuple(input_shape), num_classes, **args))
     except (TypeError, ValueError, RuntimeError) as error:
-        raise LipbenchError(f"architecture {name!r} cannot be built with {args}: {str(error).splitlines()[0]}") from error
+        raise LipbenchError(
+            f"architecture {name!r} cannot be built with {args}: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _even(kind: str, sizes: Sequence[int]) -> None:
@@ -126,7 +128,9 @@ def cnn(
         chain += [layers.conv(c, size, 3, padding=1), layers.activation(), layers.pools[pool](2)]
         c, h, w = size, h // 2, w // 2
     if min(h, w) < 1:
-        raise LipbenchError(f"{len(channels)} pools of 2x2 are too many for inputs of {input_shape[1]}x{input_shape[2]}")
+        raise LipbenchError(
+            f"{len(channels)} pools of 2x2 are too many for inputs of {input_shape[1]}x{input_shape[2]}"
+        )
     return [*chain, nn.Flatten(), *_dense(layers, c * h * w, widths, num_classes)]
 
 

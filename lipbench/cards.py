@@ -4,29 +4,25 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from lipbench import files, resources
+from lipbench import files, resources, schema
 from lipbench.errors import LipbenchError
-from lipbench.suites import explain
+from lipbench.schema import Strict
 
 CARD = "card.toml"
 WEIGHTS = "weights.safetensors"
 RECIPE = "recipe.toml"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Preprocessing(_Strict):
+class Preprocessing(Strict):
     """Normalisation inside the model: (x - mean) / std, per channel."""
 
     mean: tuple[float, ...]
     std: tuple[Annotated[float, Field(gt=0)], ...]
 
 
-class Architecture(_Strict):
+class Architecture(Strict):
     """A registered architecture and its arguments."""
 
     name: str
@@ -34,7 +30,7 @@ class Architecture(_Strict):
     args: dict[str, Any] = Field(default_factory=dict)
 
 
-class Loss(_Strict):
+class Loss(Strict):
     """A registered loss and its hyperparameters."""
 
     name: str
@@ -42,14 +38,14 @@ class Loss(_Strict):
     adversarial: dict[str, Any] = Field(default_factory=dict)  # empty: plain training
 
 
-class Lipschitz(_Strict):
+class Lipschitz(Strict):
     """The constant that the model's author claims, for the whole network, inputs in their range."""
 
     constant: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     norm: str = "L2"
 
 
-class Card(_Strict):
+class Card(Strict):
     """What ``card.toml`` says of a model."""
 
     name: Annotated[str, Field(min_length=1)]
@@ -81,10 +77,7 @@ class Card(_Strict):
 def read(folder: Path) -> Card:
     """The card of the model in ``folder``; raises LipbenchError for a missing or malformed one."""
     path = folder / CARD
-    try:
-        card = Card.model_validate(files.read_toml(path, "card"))
-    except ValidationError as error:
-        raise LipbenchError(f"{path} is not a card: {explain(error)}") from error
+    card = schema.parse(Card, files.read_toml(path, "card"), str(path), "card")
     if card.input_range != (0.0, 1.0):
         raise LipbenchError(
             f"{path}: input_range is {list(card.input_range)}, expected [0, 1]: eps is in units of that range; "
@@ -107,9 +100,7 @@ def model_folders(zoo: Path) -> list[Path]:
         raise LipbenchError(f"no zoo or model at {zoo}: the folder does not exist")
     if (zoo / CARD).is_file():
         return [zoo]
-    found = sorted(
-        path.parent for path in zoo.glob(f"*/{CARD}") if not path.parent.name.startswith(files.TEMPORARY)
-    )
+    found = sorted(path.parent for path in zoo.glob(f"*/{CARD}") if not path.parent.name.startswith(files.TEMPORARY))
     if not found:
         raise LipbenchError(f"no model in {zoo}: expected folders with a {CARD}; `lipbench train` makes a zoo")
     return found

@@ -42,19 +42,19 @@ class Certificate:
 
     @property
     def claim_confirmed(self) -> bool | None:
-        """True if the computed bound does not exceed the claim, None without a claim. False refutes nothing by itself."""
+        """True if the computed bound is within the claim, None without a claim. False refutes nothing by itself."""
         return None if self.claimed is None else self.bound <= self.claimed * (1 + CLAIM_TOLERANCE)
 
     @cached_property
     def nominal_pairwise(self) -> Tensor | None:
-        """L_ij that the claim implies: sqrt(2) L for several logits, L for the two logits (-f/2, f/2) of a single one."""
+        """L_ij that the claim implies: sqrt(2) L for several logits, L for the logits (-f/2, f/2) of a single one."""
         if self.claimed is None:
             return None
         constant = self.claimed if self.single_logit else SQRT2 * self.claimed
         return torch.full_like(self.pairwise, constant).fill_diagonal_(0)
 
     def signed_margins(self, logits: Tensor, classes: Tensor, pairwise: Tensor | None = None) -> Tensor:
-        """min over j != i of (f_i - f_j) / L_ij: float64 (n,), negative where class i is not predicted.
+        """Min over j != i of (f_i - f_j) / L_ij: float64 (n,), negative where class i is not predicted.
 
         logits: float64 (n, K); classes i: int64 (n,); pairwise: (K, K), the computed one by default. In units of the
         input, L2. Its mean with the labels for classes is the mean certifiable robustness (MCR).
@@ -103,7 +103,9 @@ def _no_linear_head(module: nn.Module, shape: tuple[int, ...], claimed: float | 
     """A chain that does not end in a linear layer: |f_i - f_j| <= sqrt(2) |f|, so L_ij = sqrt(2) L."""
     bound = lipschitz_bound(module, shape)
     classes = Network(module, (shape[0], shape[1], shape[2])).num_classes
-    return Certificate(torch.full((classes, classes), SQRT2 * bound * ROUND_UP).double().fill_diagonal_(0), bound, claimed)
+    return Certificate(
+        torch.full((classes, classes), SQRT2 * bound * ROUND_UP).double().fill_diagonal_(0), bound, claimed
+    )
 
 
 def _two_logits(bound: float) -> Tensor:

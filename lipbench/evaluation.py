@@ -13,7 +13,6 @@ import safetensors.torch
 import torch
 from tqdm import tqdm
 
-import lipbench
 from lipbench import backends, cards, files, records, zoo
 from lipbench.certificates import certificate
 from lipbench.data import Dataset, Split
@@ -23,7 +22,7 @@ from lipbench.network import Network
 from lipbench.records import ModelEntry, Run, RunFolder, Stage, SuitePlan, Unit
 from lipbench.suites import Suite
 
-VERSIONED = ("torch", "numpy", "adversarial-robustness-toolbox", "pyautoattack", "deel-torchlip")
+VERSIONED = ("lipbench", "torch", "numpy", "adversarial-robustness-toolbox", "pyautoattack", "deel-torchlip")
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def evaluate(
     dataset: Dataset,
     out: Path,
     *,
-    options: Options = Options(),  # noqa: B008  (frozen)
+    options: Options = Options(),
     device: torch.device,
     progress: bool = True,
 ) -> RunFolder:
@@ -131,7 +130,7 @@ def _settings(dataset: Dataset, split: Split, options: Options, device: torch.de
         "arithmetic": "float64",
         "device": device.type,
         "threads": torch.get_num_threads(),
-        "versions": {"lipbench": lipbench.__version__} | {name: importlib.metadata.version(name) for name in VERSIONED},
+        "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
     }
 
 
@@ -223,7 +222,10 @@ class _Job:
         after = replace(self.network.evaluations)
         adversarial, distance, classes = backends.judge(self.network, x, labels, candidates, unit.norm)
         if adversarial.any():
-            witness = {"sample": torch.from_numpy(rows[adversarial]), "x": candidates[torch.from_numpy(adversarial)].cpu()}
+            witness = {
+                "sample": torch.from_numpy(rows[adversarial]),
+                "x": candidates[torch.from_numpy(adversarial)].cpu(),
+            }
             files.write_bytes(self.run_folder.witness_path(unit), safetensors.torch.save(witness))
         columns = {
             "sample": rows,
@@ -261,5 +263,7 @@ def data_of(zoo_folder: Path) -> str:
     """The data set that the cards of a zoo name; raises LipbenchError if they differ."""
     specs = sorted({cards.read(folder).data for folder in cards.model_folders(zoo_folder)})
     if len(specs) > 1:
-        raise LipbenchError(f"the models of {zoo_folder} name different data sets ({', '.join(specs)}); choose one with --data")
+        raise LipbenchError(
+            f"the models of {zoo_folder} name different data sets ({', '.join(specs)}); choose one with --data"
+        )
     return specs[0]

@@ -68,7 +68,9 @@ def layers(module: nn.Module, input_shape: Shape) -> Iterator[tuple[nn.Module, S
             try:
                 x = layer(x)
             except (RuntimeError, ValueError) as error:
-                raise LipbenchError(f"{layer} does not accept inputs of shape {shape}: {str(error).splitlines()[0]}") from error
+                raise LipbenchError(
+                    f"{layer} does not accept inputs of shape {shape}: {str(error).splitlines()[0]}"
+                ) from error
             yield layer, shape
     finally:
         module.train(training)
@@ -149,16 +151,17 @@ def _conv2d(layer: nn.Conv2d, input_shape: Shape) -> float:
     elif mode == "circular":
         torus, stride = (height, width), (1, 1) if height % stride[0] or width % stride[1] else stride
         # an output position o s mod H is visited again after H / s of them
-        outputs = [(p - d * (k - 1) - 1) // s + 1 for p, d, k, s in zip(padded, dilation, weight.shape[2:], stride, strict=True)]
+        outputs = [
+            (p - d * (k - 1) - 1) // s + 1
+            for p, d, k, s in zip(padded, dilation, weight.shape[2:], stride, strict=True)
+        ]
         repeats = math.prod(-(-o * s // size) for o, s, size in zip(outputs, stride, torus, strict=True))
     else:
         raise UnsupportedError(
             f"no Lipschitz rule for {type(layer).__name__} with padding_mode={mode!r}: use zeros or circular "
             "(reflect and replicate padding repeat inputs and have a larger norm)"
         )
-    bound = max(
-        torus_norm(part, (torus[0], torus[1]), stride, dilation) for part in weight.chunk(layer.groups, dim=0)
-    )
+    bound = max(torus_norm(part, (torus[0], torus[1]), stride, dilation) for part in weight.chunk(layer.groups, dim=0))
     return bound * math.sqrt(repeats) * (1 + 2 * UNIT_ROUNDOFF)
 
 
@@ -167,7 +170,10 @@ def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
 
 
 def torus_norm(
-    weight: Tensor, torus: tuple[int, int], stride: tuple[int, int] = (1, 1), dilation: tuple[int, int] = (1, 1)
+    weight: Tensor,
+    torus: tuple[int, int],
+    stride: tuple[int, int] = (1, 1),
+    dilation: tuple[int, int] = (1, 1),
 ) -> float:
     """Operator norm of the circular convolution of ``weight`` (out, in, kh, kw) on a torus, rounded up.
 

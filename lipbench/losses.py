@@ -26,7 +26,8 @@ def build(name: str, hyperparameters: Mapping[str, float]) -> nn.Module:
     known = list(inspect.signature(factory.__init__).parameters)[1:]
     if set(known) != set(hyperparameters):
         raise LipbenchError(
-            f"loss {name!r} takes {', '.join(known) or 'no hyperparameters'}; got {', '.join(hyperparameters) or 'none'}"
+            f"loss {name!r} takes {', '.join(known) or 'no hyperparameters'}; "
+            f"got {', '.join(hyperparameters) or 'none'}"
         )
     loss: nn.Module = factory(**hyperparameters)
     return loss

@@ -47,7 +47,9 @@ class Network(nn.Module):
                     f"the network does not accept inputs of shape {self.input_shape}: {str(error).splitlines()[0]}"
                 ) from error
         if out.ndim != 2:
-            raise LipbenchError(f"expected logits of shape (n, classes), the network gives {tuple(out.shape)} for n = 1")
+            raise LipbenchError(
+                f"expected logits of shape (n, classes), the network gives {tuple(out.shape)} for n = 1"
+            )
         self.single_logit = out.shape[1] == 1
         self.num_classes = 2 if self.single_logit else int(out.shape[1])
         self.device = torch.device(device)

@@ -1,20 +1,20 @@
 """Training recipes: TOML files whose grid of losses, hyperparameters and seeds is a zoo.
 
-    data = "digits"
-    seeds = [0, 1, 2]
+data = "digits"
+seeds = [0, 1, 2]
 
-    [[architecture]]
-    name = "mlp"
-    args = { widths = [128, 64] }
+[[architecture]]
+name = "mlp"
+args = { widths = [128, 64] }
 
-    [training]
-    epochs = 60
-    batch_size = 128
-    learning_rate = 1e-3
+[training]
+epochs = 60
+batch_size = 128
+learning_rate = 1e-3
 
-    [[loss]]
-    name = "tau_cross_entropy"
-    hyperparameters = { tau = [1, 4, 16] }     # the grid is the product of all lists
+[[loss]]
+name = "tau_cross_entropy"
+hyperparameters = { tau = [1, 4, 16] }     # the grid is the product of all lists
 """
 
 import itertools
@@ -23,21 +23,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from lipbench import files
+from lipbench import files, schema
 from lipbench.cards import Architecture, Loss, Preprocessing
 from lipbench.errors import LipbenchError
-from lipbench.suites import explain
+from lipbench.schema import Strict
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ArchitectureSpec(_Strict):
+class ArchitectureSpec(Strict):
     """A registered architecture, under a label that names its models and that losses refer to."""
 
     name: str
@@ -50,7 +46,7 @@ class ArchitectureSpec(_Strict):
         return self.label or self.name
 
 
-class Adversarial(_Strict):
+class Adversarial(Strict):
     """Adversarial training by ART's AdversarialTrainer with PGD."""
 
     norm: Literal["L2", "Linf"] = "L2"
@@ -59,7 +55,7 @@ class Adversarial(_Strict):
     ratio: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of each batch that is replaced by adversarial inputs
 
 
-class LossSpec(_Strict):
+class LossSpec(Strict):
     """A registered loss and lists of its hyperparameters, on some or all architectures."""
 
     name: str
@@ -76,7 +72,7 @@ class LossSpec(_Strict):
             yield dict(zip(names, point, strict=True))
 
 
-class Training(_Strict):
+class Training(Strict):
     """The optimiser and its schedule."""
 
     epochs: Annotated[int, Field(ge=1)]
@@ -86,7 +82,7 @@ class Training(_Strict):
     schedule: Literal["cosine", "constant"] = "cosine"
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """A sweep: what ``lipbench train`` trains."""
 
     data: str
@@ -146,16 +142,14 @@ class Setting:
 
 def load(path: Path) -> Recipe:
     """Read a recipe; raises LipbenchError for a missing or malformed file, a misspelt key, an unknown label."""
-    try:
-        recipe = Recipe.model_validate(files.read_toml(path, "recipe"))
-    except ValidationError as error:
-        known = ", ".join(field.alias or name for name, field in Recipe.model_fields.items())
-        raise LipbenchError(f"{path} is not a recipe: {explain(error)} (keys of a recipe: {known})") from error
+    recipe = schema.parse(Recipe, files.read_toml(path, "recipe"), str(path), "recipe")
     labels = [architecture.key for architecture in recipe.architectures]
     for loss in recipe.losses:
         for label in loss.architectures:
             if label not in labels:
-                raise LipbenchError(f"{path}: loss {loss.name!r} names architecture {label!r}; there are {', '.join(labels)}")
+                raise LipbenchError(
+                    f"{path}: loss {loss.name!r} names architecture {label!r}; there are {', '.join(labels)}"
+                )
     names = [setting.name for setting in recipe.settings()]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)

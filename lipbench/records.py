@@ -86,7 +86,9 @@ class Unit:
 class Run:
     """What ``run.json`` says: enough to name every unit and to rebuild every report."""
 
-    settings: dict[str, Any]  # what determines the records: data and its hash, samples, seed, audit, prune, versions ...
+    settings: dict[
+        str, Any
+    ]  # what determines the records: data and its hash, samples, seed, audit, prune, versions ...
     models: tuple[ModelEntry, ...]
     suites: tuple[SuitePlan, ...]
     provenance: dict[str, Any] = field(default_factory=dict)  # what is worth knowing: hardware, zoo, command
@@ -100,7 +102,12 @@ class Run:
         """The chain of attack units of ``model`` under a suite: each name covers all that came before it."""
         name, units = self.certify_unit(model).name, []
         for stage in plan.stages:
-            key = {"after": name, "norm": plan.suite.norm.value, "eps": stage.eps, "attack": stage.attack.model_dump()}
+            key = {
+                "after": name,
+                "norm": plan.suite.norm.value,
+                "eps": stage.eps,
+                "attack": stage.attack.model_dump(),
+            }
             name = files.sha256_json(key)[:24]
             units.append(Unit(name, model.name, plan.suite.name, plan.suite.norm, stage))
         return units
@@ -211,9 +218,15 @@ class RunFolder:
             return table.to_pandas(), json.loads(table.schema.metadata[b"lipbench"])
         except FileNotFoundError as error:
             raise LipbenchError(
-                f"{self.path} lacks the records of {unit.model}: run `lipbench evaluate -o {self.path}` again to finish it"
+                f"{self.path} lacks records of {unit.model}: the run is not finished; "
+                f"`lipbench evaluate -o {self.path}`, with its other options as they were, goes on with it"
             ) from error
-        except (OSError, ValueError, KeyError, TypeError) as error:  # pyarrow's errors are ValueErrors and OSErrors
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+        ) as error:  # pyarrow's errors are ValueErrors and OSErrors
             raise LipbenchError(
                 f"the record {path} is damaged ({one_line(error)[:80]}): delete it and run `lipbench evaluate` again"
             ) from error

@@ -5,17 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
-from lipbench import files, resources
+from lipbench import files, resources, schema
 from lipbench.errors import LipbenchError, unknown_name
+from lipbench.schema import Strict
 from lipbench.threat import Norm
 
 
-class AttackSpec(BaseModel):
+class AttackSpec(Strict):
     """One attack of a suite: a backend, the attack's name there, and its arguments."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     backend: str
     name: str
@@ -25,10 +24,8 @@ class AttackSpec(BaseModel):
         return f"{self.backend}/{self.name}"
 
 
-class Suite(BaseModel):
+class Suite(Strict):
     """A named list of attacks, run from the first to the last at every eps of the grid, in ascending order."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, Field(min_length=1)]
     description: str = ""
@@ -61,23 +58,9 @@ class Suite(BaseModel):
         return self.model_dump(mode="json", by_alias=True)
 
 
-def explain(error: ValidationError) -> str:
-    """The first faults of a pydantic error, in one line."""
-    faults = []
-    for fault in error.errors()[:3]:
-        place = ".".join(str(part) for part in fault["loc"]) or "file"
-        what = "this key is not known" if fault["type"] == "extra_forbidden" else fault["msg"]
-        faults.append(f"{place}: {what}")
-    return "; ".join(faults)
-
-
 def parse(content: dict[str, Any], where: str) -> Suite:
     """Check the content of a suite file; ``where`` names it in errors."""
-    try:
-        return Suite.model_validate(content)
-    except ValidationError as error:
-        known = ", ".join(field.alias or name for name, field in Suite.model_fields.items())
-        raise LipbenchError(f"{where} is not a suite: {explain(error)} (keys of a suite: {known})") from error
+    return schema.parse(Suite, content, where, "suite")
 
 
 def names() -> list[str]:

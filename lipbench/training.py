@@ -14,15 +14,14 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-import lipbench
 from lipbench import architectures, cards, files, losses, recipes, zoo
 from lipbench.cards import Card, Lipschitz
 from lipbench.data import Dataset
 from lipbench.errors import LipbenchError
 from lipbench.recipes import Adversarial, Recipe, Setting
 
-VERSIONED = ("torch", "deel-torchlip", "adversarial-robustness-toolbox")
-EpochDone = Callable[[], None]
+VERSIONED = ("lipbench", "torch", "deel-torchlip", "adversarial-robustness-toolbox")
+EpochDone = Callable[[], object]
 
 
 def train(recipe_path: Path, out: Path, dataset: Dataset, *, device: torch.device, progress: bool = True) -> list[Path]:
@@ -34,9 +33,10 @@ def train(recipe_path: Path, out: Path, dataset: Dataset, *, device: torch.devic
     """
     recipe = recipes.load(recipe_path)
     settings = recipe.settings()
-    for setting in settings:  # every mistake in the recipe shows before any work is done
-        losses.build(setting.loss.name, setting.loss.hyperparameters)
-        _build(setting, dataset)
+    with torch.random.fork_rng(devices=[]):
+        for setting in settings:  # every mistake in the recipe shows before any work is done
+            losses.build(setting.loss.name, setting.loss.hyperparameters)
+            _build(setting, dataset)
     files.make_folder(out)
     for leftover in out.glob(f"{files.TEMPORARY}*"):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -76,7 +76,7 @@ def _card(recipe: Recipe, setting: Setting, dataset: Dataset, weights_sha256: st
         preprocessing=recipe.preprocessing,
         claimed=_claim(recipe) if setting.loss_spec.constrained else None,
         training={**recipe.training.model_dump(), "data_sha256": dataset.train.sha256},
-        versions={"lipbench": lipbench.__version__} | {name: importlib.metadata.version(name) for name in VERSIONED},
+        versions={name: importlib.metadata.version(name) for name in VERSIONED},
     )
 
 
@@ -116,11 +116,15 @@ def _store(folder: Path, recipe: Recipe, setting: Setting, dataset: Dataset, mod
 @contextlib.contextmanager
 def _deterministic(seed: int, device: torch.device) -> Iterator[None]:
     """Seeded and deterministic inside; global state as it was outside."""
-    numpy_state, flag, threads = np.random.get_state(), torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()  # noqa: NPY002
+    numpy_state, flag, threads = (
+        np.random.get_state(),  # noqa: NPY002  (ART draws from it)
+        torch.are_deterministic_algorithms_enabled(),
+        torch.get_num_threads(),
+    )
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
-        np.random.seed(seed)  # noqa: NPY002  (ART draws from the global generator)
+        np.random.seed(seed)  # noqa: NPY002  (ART draws from it)
         torch.use_deterministic_algorithms(device.type == "cpu")
         torch.set_num_threads(1)  # the order of sums, and so the weights, would depend on the number of cores
         try:
@@ -148,10 +152,10 @@ def train_one(
     with _deterministic(setting.seed, device):
         model = _build(setting, dataset).to(device)
         loss = losses.build(setting.loss.name, setting.loss.hyperparameters)
-        prepared: nn.Module = model
+        normalize: nn.Module = nn.Identity()
         if recipe.preprocessing is not None:
-            mean, std = recipe.preprocessing.mean, recipe.preprocessing.std
-            prepared = nn.Sequential(architectures.Normalize(mean, std).to(device), model)
+            normalize = architectures.Normalize(recipe.preprocessing.mean, recipe.preprocessing.std).to(device)
+        prepared = nn.Sequential(normalize, model)
         x, y = torch.from_numpy(dataset.train.x), torch.from_numpy(dataset.train.labels)
         adversarial = setting.loss_spec.adversarial
         if adversarial is None:
@@ -160,11 +164,7 @@ def train_one(
             _fit_adversarial(prepared, loss, dataset, recipe, adversarial, device, epoch_done)
         if not all(torch.isfinite(p).all() for p in model.parameters()):
             raise LipbenchError(f"training of {setting.name} diverged: its weights are not finite; lower learning_rate")
-        with torch.no_grad():
-            sample = x[: recipe.training.batch_size].to(device)
-            for layer in list(prepared)[:-1] if prepared is not model else []:  # type: ignore[arg-type]
-                sample = layer(sample)
-        return architectures.export(model, sample).cpu()
+        return architectures.export(model, normalize(x[: recipe.training.batch_size].to(device))).cpu()
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -172,7 +172,9 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         "adam": torch.optim.Adam,
         "sgd": lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=0.9, nesterov=True),
     }
-    optimizer: torch.optim.Optimizer = kinds[recipe.training.optimizer](model.parameters(), lr=recipe.training.learning_rate)
+    optimizer: torch.optim.Optimizer = kinds[recipe.training.optimizer](
+        model.parameters(), lr=recipe.training.learning_rate
+    )
     return optimizer
 
 
@@ -182,7 +184,13 @@ def _decay(recipe: Recipe, progress: float) -> float:
 
 
 def _fit(
-    model: nn.Module, loss: nn.Module, x: Tensor, y: Tensor, recipe: Recipe, setting: Setting, epoch_done: EpochDone
+    model: nn.Module,
+    loss: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    recipe: Recipe,
+    setting: Setting,
+    epoch_done: EpochDone,
 ) -> None:
     """Minimise the loss. x: float32 (n, c, h, w) in [0, 1]; y: int64 (n,)."""
     size = min(recipe.training.batch_size, len(x))
@@ -201,7 +209,10 @@ def _fit(
             optimizer.step()
             schedule.step()
         if not torch.isfinite(value):
-            raise LipbenchError(f"training of {setting.name} diverged: the loss is {value.item()} in epoch {epoch + 1}; lower learning_rate")
+            raise LipbenchError(
+                f"training of {setting.name} diverged: the loss is {value.item()} in epoch {epoch + 1}; "
+                "lower learning_rate"
+            )
         epoch_done()
 
 

@@ -14,7 +14,7 @@ from lipbench import backends, files, zoo
 from lipbench.certificates import Certificate, certificate
 from lipbench.data import Dataset
 from lipbench.errors import LipbenchError
-from lipbench.ledger import Floats
+from lipbench.ledger import Floats, Ints
 from lipbench.network import Network
 from lipbench.suites import AttackSpec
 from lipbench.threat import Norm
@@ -93,7 +93,13 @@ def verify(
     radii = {grade: proof.radii(logits, labels, grade).numpy() for grade in GRADES}
     rows = np.flatnonzero((logits.argmax(dim=1) == labels).numpy())
     search = _Search(network, x[rows].to(device), labels[rows].to(device), seed)
-    with tqdm(total=len(MINIMAL_NORM) + len(GRADES), desc=card.name, unit="attack", leave=False, disable=not progress) as bar:
+    with tqdm(
+        total=len(MINIMAL_NORM) + len(GRADES),
+        desc=card.name,
+        unit="attack",
+        leave=False,
+        disable=not progress,
+    ) as bar:
         for spec in MINIMAL_NORM:
             search.attack(spec, None)
             bar.update()
@@ -135,7 +141,7 @@ class _Search:
 
 
 def _verdict(
-    model: str, grade: str, proof: Certificate, rows: Floats, radii: Floats, search: _Search, out: Path
+    model: str, grade: str, proof: Certificate, rows: Ints, radii: Floats, search: _Search, out: Path
 ) -> Verdict:
     radius = radii[rows]
     certified = radius > 0
@@ -158,7 +164,7 @@ def _verdict(
     )
 
 
-def _save_witness(path: Path, rows: Floats, broken: Tensor, radius: Floats, search: _Search) -> None:
+def _save_witness(path: Path, rows: Ints, broken: Tensor, radius: Floats, search: _Search) -> None:
     """Inputs, adversarial inputs, and the two numbers that contradict each other."""
     distance = search.distance[broken.numpy()]
     content: Mapping[str, Tensor] = {

@@ -45,7 +45,9 @@ def load(folder: Path) -> Model:
     if card.preprocessing is not None:
         channels = {len(card.preprocessing.mean), len(card.preprocessing.std), card.input_shape[0]}
         if len(channels) != 1:
-            raise LipbenchError(f"{path.parent}: preprocessing needs one mean and std per channel of {card.input_shape}")
+            raise LipbenchError(
+                f"{path.parent}: preprocessing needs one mean and std per channel of {card.input_shape}"
+            )
         chain = nn.Sequential(architectures.Normalize(card.preprocessing.mean, card.preprocessing.std), *chain)
     digest = files.sha256_json({"card": card.plain(), "weights": card.weights_sha256})
     return Model(card, chain.eval().requires_grad_(False), digest)

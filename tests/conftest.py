@@ -17,7 +17,10 @@ UNCONSTRAINED = "mlp-cross_entropy-unconstrained-seed0"
 
 @pytest.fixture(
     scope="session",
-    params=["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA"))],
+    params=[
+        "cpu",
+        pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")),
+    ],
 )
 def device(request) -> torch.device:
     """Each test that asks for it runs on the CPU and, where there is one, on the GPU."""

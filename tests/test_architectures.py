@@ -8,7 +8,11 @@ from lipbench.architectures import CONSTRAINED, EXPORTED, UNCONSTRAINED, Normali
 from lipbench.errors import LipbenchError
 
 SHAPE = (1, 8, 8)
-CASES = [("mlp", {"widths": [16, 8]}), ("cnn", {"channels": [4, 6], "widths": [8]}), ("cnn", {"pool": "average"})]
+CASES = [
+    ("mlp", {"widths": [16, 8]}),
+    ("cnn", {"channels": [4, 6], "widths": [8]}),
+    ("cnn", {"pool": "average"}),
+]
 
 
 @pytest.mark.parametrize(("name", "args"), CASES)
@@ -48,7 +52,9 @@ def test_normalize():
 
 def test_export_refuses_a_network_that_differs(monkeypatch):
     model = build("mlp", CONSTRAINED, SHAPE, 10, {"widths": [4]})
-    monkeypatch.setattr(torchlip.SpectralLinear, "vanilla_export", lambda self: nn.Linear(self.in_features, self.out_features))
+    monkeypatch.setattr(
+        torchlip.SpectralLinear, "vanilla_export", lambda self: nn.Linear(self.in_features, self.out_features)
+    )
     with pytest.raises(RuntimeError, match="differs"):
         export(model, torch.rand(2, *SHAPE))
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-
 from conftest import TAU4
+
 from lipbench import cards, cli, files
 
 SUITE = 'name = "s"\nnorm = "L2"\neps = [0.1]\n[[attack]]\nbackend = "gradient"\nname = "bisection"\n'
@@ -77,7 +77,10 @@ CASES = {  # name: (what the user does, given a working folder with a zoo of one
     "no such run": (lambda w: f"report {w}/nowhere", "nowhere"),
     "a run that is no run": (lambda w: (w / "run.json").write_text("{}") and f"report {w}", "not a run"),
     "empty zoo": (lambda w: shutil.rmtree(w / "zoo" / TAU4) or f"evaluate {w}/zoo", "no model"),
-    "missing card": (lambda w: (w / "zoo" / TAU4 / cards.CARD).unlink() or f"verify {w}/zoo/{TAU4}", "no model"),
+    "missing card": (
+        lambda w: (w / "zoo" / TAU4 / cards.CARD).unlink() or f"verify {w}/zoo/{TAU4}",
+        "no model",
+    ),
     "missing weights": (spoil(lambda m: (m / cards.WEIGHTS).unlink()), "cannot read the weights"),
     "truncated weights": (spoil(lambda m: truncate(m / cards.WEIGHTS)), "hash on its card"),
     "truncated card": (spoil(lambda m: (m / cards.CARD).write_text("name = ")), "cannot read the card"),
@@ -86,7 +89,9 @@ CASES = {  # name: (what the user does, given a working folder with a zoo of one
         "nme",
     ),
     "weights of another architecture": (
-        spoil(lambda m: recard(m, architecture=cards.Architecture(name="mlp", constrained=True, args={"widths": [32]}))),
+        spoil(
+            lambda m: recard(m, architecture=cards.Architecture(name="mlp", constrained=True, args={"widths": [32]}))
+        ),
         "does not fit the card's architecture",
     ),
     "unknown architecture": (
@@ -94,7 +99,10 @@ CASES = {  # name: (what the user does, given a working folder with a zoo of one
         "did you mean 'mlp'",
     ),
     "NaN weights": (spoil(lambda m: reweigh(m, lambda s: s["1.weight"].fill_(torch.nan))), "NaN"),
-    "float16 weights": (spoil(lambda m: reweigh(m, lambda s: s.update({"1.bias": s["1.bias"].half()}))), "float32"),
+    "float16 weights": (
+        spoil(lambda m: reweigh(m, lambda s: s.update({"1.bias": s["1.bias"].half()}))),
+        "float32",
+    ),
     "input range of 0..255": (spoil(lambda m: recard(m, input_range=(0.0, 255.0))), "input_range"),
     "inputs outside the range": (
         lambda w: npz(w, x_test=np.full((20, 8, 8), 7.0, np.float32)),
@@ -102,10 +110,19 @@ CASES = {  # name: (what the user does, given a working folder with a zoo of one
     ),
     "NaN inputs": (lambda w: npz(w, x_test=np.full((20, 8, 8), np.nan, np.float32)), "finite|NaN"),
     "wrong number of classes": (lambda w: npz(w, y_test=np.arange(20) % 3), "classes"),
-    "wrong image size": (lambda w: npz(w, x_train=None, y_train=None, x_test=np.zeros((20, 9, 9), np.uint8)), "shape"),
-    "empty data": (lambda w: npz(w, x_test=np.zeros((0, 8, 8), np.uint8), y_test=np.zeros(0, int)), "no samples|empty"),
+    "wrong image size": (
+        lambda w: npz(w, x_train=None, y_train=None, x_test=np.zeros((20, 9, 9), np.uint8)),
+        "shape",
+    ),
+    "empty data": (
+        lambda w: npz(w, x_test=np.zeros((0, 8, 8), np.uint8), y_test=np.zeros(0, int)),
+        "no samples|empty",
+    ),
     "missing array": (lambda w: npz(w, y_test=None), "y_test"),
-    "truncated npz": (lambda w: npz(w) and (truncate(w / "d.npz") or f"evaluate {w}/zoo --data npz:{w}/d.npz"), "d.npz"),
+    "truncated npz": (
+        lambda w: npz(w) and (truncate(w / "d.npz") or f"evaluate {w}/zoo --data npz:{w}/d.npz"),
+        "d.npz",
+    ),
     "missing npz": (lambda w: f"evaluate {w}/zoo --data npz:{w}/none.npz", "none.npz"),
     "missing MNIST": (lambda w: f"evaluate {w}/zoo --data mnist --data-dir {w}/none", "none"),
     "zero eps grid": (lambda w: suite(w, SUITE.replace("[0.1]", "[]")), "eps"),
@@ -114,19 +131,34 @@ CASES = {  # name: (what the user does, given a working folder with a zoo of one
     "--eps that is no number": (lambda w: f"evaluate {w}/zoo --eps a,b", "--eps"),
     "suite with a misspelt key": (lambda w: suite(w, SUITE.replace("norm", "nrom")), "nrom"),
     "suite with an unknown norm": (lambda w: suite(w, SUITE.replace("L2", "L3")), "L3"),
-    "suite with an unknown backend": (lambda w: suite(w, SUITE.replace("gradient", "gradent")), "did you mean 'gradient'"),
-    "suite with an unknown attack": (lambda w: suite(w, SUITE.replace("bisection", "bisect")), "did you mean 'bisection'"),
+    "suite with an unknown backend": (
+        lambda w: suite(w, SUITE.replace("gradient", "gradent")),
+        "did you mean 'gradient'",
+    ),
+    "suite with an unknown attack": (
+        lambda w: suite(w, SUITE.replace("bisection", "bisect")),
+        "did you mean 'bisection'",
+    ),
     "suite with a misspelt argument": (lambda w: suite(w, SUITE + "args = { step = 3 }\n"), "step"),
     "suite that does not exist": (lambda w: f"evaluate {w}/zoo --suite {w}/none.toml", "none.toml"),
     "suite without attacks": (lambda w: suite(w, SUITE.split("[[")[0]), "attack"),
     "no samples": (lambda w: f"evaluate {w}/zoo --samples 0", "samples"),
     "audit above 1": (lambda w: f"evaluate {w}/zoo --audit 2", "audit"),
     "recipe with a misspelt key": (lambda w: recipe(w, RECIPE.replace("seeds", "seed")), "seeds"),
-    "recipe with an unknown loss": (lambda w: recipe(w, RECIPE.replace("kr_mult", "kr_mlt")), "did you mean 'kr_multiclass'"),
-    "recipe with a wrong hyperparameter": (lambda w: recipe(w, RECIPE + "hyperparameters = { tau = 1 }\n"), "tau"),
+    "recipe with an unknown loss": (
+        lambda w: recipe(w, RECIPE.replace("kr_mult", "kr_mlt")),
+        "did you mean 'kr_multiclass'",
+    ),
+    "recipe with a wrong hyperparameter": (
+        lambda w: recipe(w, RECIPE + "hyperparameters = { tau = 1 }\n"),
+        "tau",
+    ),
     "recipe without epochs": (lambda w: recipe(w, RECIPE.replace("epochs = 1", "epochs = 0")), "epochs"),
     "recipe that does not exist": (lambda w: f"train {w}/none.toml -o {w}/out", "none.toml"),
-    "a file where a folder should be": (lambda w: (w / "f").write_text("") or f"evaluate {w}/zoo --out {w}/f", "f"),
+    "a file where a folder should be": (
+        lambda w: (w / "f").write_text("") or f"evaluate {w}/zoo --out {w}/f",
+        "f",
+    ),
 }
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-
 from conftest import CNN, TAU4, UNCONSTRAINED
+
 from lipbench import backends, evaluation, files, suites
 from lipbench.errors import LipbenchError
 from lipbench.evaluation import Options
@@ -152,7 +152,17 @@ def test_sigkill_at_random_moments_then_rerun(zoo_of, tmp_path, digits):
     import tomli_w
 
     suite.write_text(tomli_w.dumps({k: v for k, v in SMALL.plain().items() if v is not None}))
-    command = [sys.executable, "-m", "lipbench", "evaluate", str(zoo), "--suite", str(suite), "--samples", "60"]
+    command = [
+        sys.executable,
+        "-m",
+        "lipbench",
+        "evaluate",
+        str(zoo),
+        "--suite",
+        str(suite),
+        "--samples",
+        "60",
+    ]
     subprocess.run([*command, "-q", "-o", str(tmp_path / "whole")], check=True, capture_output=True)
     units = len(list((tmp_path / "whole" / "records").iterdir()))
     moments = random.Random(0)

@@ -37,7 +37,14 @@ def convolutions(draw):
             kernel = (1, 1)
     torch.manual_seed(draw(st.integers(0, 2**31)))
     layer = nn.Conv2d(
-        2 * groups, 4, kernel, stride=stride, padding=padding, dilation=dilation, groups=groups, padding_mode=mode
+        2 * groups,
+        4,
+        kernel,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        padding_mode=mode,
     )
     return layer, (2 * groups, height, width)
 
@@ -83,7 +90,11 @@ TIGHT = [  # layer, shape of an input, its true constant
     (nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular"), (2, 6, 6), None),
     (nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular", stride=2), (2, 6, 6), None),
     (nn.Conv2d(2, 3, 3, stride=3), (2, 9, 9), None),
-    (nn.Conv2d(1, 1, 5, padding=2, padding_mode="circular"), (1, 4, 4), None),  # the kernel is larger than the torus
+    (
+        nn.Conv2d(1, 1, 5, padding=2, padding_mode="circular"),
+        (1, 4, 4),
+        None,
+    ),  # the kernel is larger than the torus
     (nn.Conv2d(2, 2, 2, padding="same"), (2, 16, 16), None),
     (nn.AvgPool2d(2), (3, 6, 6), 0.5),
     (nn.AvgPool2d((1, 3)), (3, 6, 6), 1 / math.sqrt(3)),
@@ -150,7 +161,11 @@ class DoubledLinear(nn.Linear):
 
 REFUSED = [
     (Unknown(), (4,), "Unknown"),
-    (DoubledLinear(4, 4), (4,), "DoubledLinear"),  # a subclass computes something else: its parent's rule is no bound
+    (
+        DoubledLinear(4, 4),
+        (4,),
+        "DoubledLinear",
+    ),  # a subclass computes something else: its parent's rule is no bound
     (nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect"), (1, 6, 6), "reflect"),
     (nn.Conv2d(1, 1, 3, padding=1, padding_mode="replicate"), (1, 6, 6), "replicate"),
     (torchlip.SpectralConv2d(1, 2, 3, padding=1, padding_mode="reflect"), (1, 6, 6), "reflect"),
@@ -188,7 +203,10 @@ def test_weights_that_are_not_finite_are_refused():
 def test_parametrised_and_exported_layers_get_the_same_bound():
     torch.manual_seed(0)
     model = torchlip.Sequential(
-        torchlip.SpectralConv2d(1, 4, 3, padding=1), torchlip.GroupSort2(), nn.Flatten(), torchlip.SpectralLinear(64, 10)
+        torchlip.SpectralConv2d(1, 4, 3, padding=1),
+        torchlip.GroupSort2(),
+        nn.Flatten(),
+        torchlip.SpectralLinear(64, 10),
     )
     model(torch.rand(2, 1, 4, 4))
     model.eval()

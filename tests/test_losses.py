@@ -44,9 +44,11 @@ def test_the_librarys_values_on_one_hot_labels():
 
 @pytest.mark.parametrize("name", ["hkr_multiclass", "hinge_multiclass", "kr_multiclass", "tau_cross_entropy"])
 def test_as_many_samples_as_classes_is_not_broadcast(name):
-    """With index labels and n == K the library's margin losses broadcast silently; here the value must not depend on it."""
+    """With index labels and n == K the library's margin losses broadcast silently; not here."""
     hyperparameters = {"alpha": 0.9, "min_margin": 0.5, "tau": 2.0}
-    hyperparameters = {k: v for k, v in hyperparameters.items() if k in losses.LOSSES.get(name).__init__.__annotations__}
+    hyperparameters = {
+        k: v for k, v in hyperparameters.items() if k in losses.LOSSES.get(name).__init__.__annotations__
+    }
     torch.manual_seed(0)
     logits, labels = torch.randn(3, 3), torch.tensor([2, 0, 1])
     loss = losses.build(name, hyperparameters)
@@ -57,7 +59,9 @@ def test_as_many_samples_as_classes_is_not_broadcast(name):
 @pytest.mark.parametrize("name", LOSSES.names())
 def test_wrong_labels_are_refused(name):
     hyperparameters = {"alpha": 0.9, "min_margin": 0.5, "tau": 2.0}
-    hyperparameters = {k: v for k, v in hyperparameters.items() if k in losses.LOSSES.get(name).__init__.__annotations__}
+    hyperparameters = {
+        k: v for k, v in hyperparameters.items() if k in losses.LOSSES.get(name).__init__.__annotations__
+    }
     loss = losses.build(name, hyperparameters)
     for labels in (F.one_hot(LABELS, 3), LABELS.float(), LABELS[:1]):
         with pytest.raises(LipbenchError, match="index labels"):

@@ -30,7 +30,11 @@ adversarial = { eps = 0.3, steps = 2 }
 """
 NAMES = [
     f"mlp-{setting}-seed{seed}"
-    for setting in ("tau_cross_entropy-tau4", "tau_cross_entropy-tau16", "cross_entropy-unconstrained-adversarial0.3")
+    for setting in (
+        "tau_cross_entropy-tau4",
+        "tau_cross_entropy-tau16",
+        "cross_entropy-unconstrained-adversarial0.3",
+    )
     for seed in (0, 1)
 ]
 CPU = torch.device("cpu")
@@ -66,7 +70,9 @@ def test_a_sweep_is_reproducible_and_not_repeated(recipe, tmp_path, digits):
 
 def test_training_learns(recipe, digits):
     loaded = recipes.load(recipe)
-    longer = loaded.model_copy(update={"training": loaded.training.model_copy(update={"epochs": 20, "learning_rate": 1e-2})})
+    longer = loaded.model_copy(
+        update={"training": loaded.training.model_copy(update={"epochs": 20, "learning_rate": 1e-2})}
+    )
     for number in (0, 4):
         module = training.train_one(longer, longer.settings()[number], digits, device=CPU)
         accuracy = (module(torch.from_numpy(digits.test.x)).argmax(1).numpy() == digits.test.labels).mean()
@@ -91,7 +97,7 @@ def test_preprocessing_is_in_the_card_and_the_claim(recipe, tmp_path, digits):
 def test_divergence_is_told(recipe, digits):
     recipe.write_text(RECIPE.replace("batch_size = 256", "batch_size = 256\nlearning_rate = 1e30\noptimizer='sgd'"))
     loaded = recipes.load(recipe)
-    setting = [s for s in loaded.settings() if s.loss_spec.adversarial][0]
+    setting = next(s for s in loaded.settings() if s.loss_spec.adversarial)
     plain = setting.loss_spec.model_copy(update={"adversarial": None})
     with pytest.raises(LipbenchError, match="learning_rate"):
         training.train_one(loaded, recipes.Setting(setting.spec, plain, {}, 0), digits, device=CPU)
@@ -99,8 +105,8 @@ def test_divergence_is_told(recipe, digits):
 
 def test_no_training_samples(recipe, digits):
     empty = Split(digits.train.images[:0], digits.train.labels[:0])
+    loaded = recipes.load(recipe)
     with pytest.raises(LipbenchError, match="no training samples"):
-        loaded = recipes.load(recipe)
         training.train_one(loaded, loaded.settings()[0], Dataset("x", empty, digits.test, 10), device=CPU)
 
 

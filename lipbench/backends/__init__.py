@@ -33,14 +33,10 @@ class Attack:
     name: str
     summary: str  # one line, for `lipbench list attacks`
     norms: frozenset[Norm]
-    minimal_norm: bool = (
-        False  # True: searches the smallest perturbation, takes no eps, is run once for every eps
-    )
+    minimal_norm: bool = False  # True: searches the smallest perturbation, takes no eps, is run once for every eps
     min_classes: int = 2
     max_classes: int | None = None  # None: any number
-    defaults: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # the arguments that it takes, and their defaults
+    defaults: Mapping[str, Any] = field(default_factory=dict)  # the arguments that it takes, and their defaults
     per_sample_eps: bool = False  # True: eps may also be a tensor (n,), one radius for each sample
     obstacle: Obstacle | None = None  # limits that the fields above cannot express
 
@@ -190,8 +186,8 @@ def search(
             found = get(spec.backend).run(
                 spec.name,
                 network,
-                x[correct].clone(),
-                labels[correct].clone(),
+                x[correct],
+                labels[correct],
                 norm=norm,
                 eps=None if eps is None else inner_eps(eps, norm, x[0].numel()),
                 seed=seed,
@@ -199,9 +195,7 @@ def search(
             )
         except LipbenchError:
             raise
-        except (
-            Exception
-        ) as error:  # libraries raise IndexError, AssertionError and others for what they do not serve
+        except Exception as error:  # libraries raise IndexError, AssertionError and others for what they do not serve
             raise LipbenchError(f"{spec} failed: {type(error).__name__}: {one_line(error)}") from error
         candidates[correct] = _cleaned(spec, found, x[correct])
     return candidates
@@ -212,22 +206,17 @@ def _check_inputs(network: Network, x: Tensor, labels: Tensor) -> None:
         expected = ", ".join(str(size) for size in network.input_shape)
         raise LipbenchError(f"expected x float32 of shape (n, {expected}), got {x.dtype} of {tuple(x.shape)}")
     if labels.dtype != torch.int64 or labels.shape != (len(x),):
-        raise LipbenchError(
-            f"expected labels int64 of shape ({len(x)},), got {labels.dtype} of {tuple(labels.shape)}"
-        )
+        raise LipbenchError(f"expected labels int64 of shape ({len(x)},), got {labels.dtype} of {tuple(labels.shape)}")
     for name, tensor in (("x", x), ("labels", labels)):
         if tensor.device.type != network.device.type:
-            raise LipbenchError(
-                f"{name} is on {tensor.device}, the network on {network.device}: move one of them"
-            )
+            raise LipbenchError(f"{name} is on {tensor.device}, the network on {network.device}: move one of them")
     if len(x) == 0:
         return
     if not torch.isfinite(x).all():
         raise LipbenchError("x holds NaN or infinite values; attacks need inputs in [0, 1]")
     if x.min() < 0 or x.max() > 1:
         raise LipbenchError(
-            f"attacks need inputs in [0, 1], x lies in [{x.min():g}, {x.max():g}]: "
-            "put the scaling into the network"
+            f"attacks need inputs in [0, 1], x lies in [{x.min():g}, {x.max():g}]: put the scaling into the network"
         )
     if labels.min() < 0 or labels.max() >= network.num_classes:
         raise LipbenchError(
@@ -244,9 +233,7 @@ def _check_eps(spec: AttackSpec, attack: Attack, eps: float | Tensor | None, n: 
         raise LipbenchError(f"{spec} needs an eps above 0, got None")
     if isinstance(eps, Tensor):
         if not attack.per_sample_eps:
-            raise LipbenchError(
-                f"{spec} takes one eps for all samples, got a tensor of shape {tuple(eps.shape)}"
-            )
+            raise LipbenchError(f"{spec} takes one eps for all samples, got a tensor of shape {tuple(eps.shape)}")
         if eps.shape != (n,):
             raise LipbenchError(f"expected eps of shape ({n},), one for each sample, got {tuple(eps.shape)}")
     if not bool(torch.all(torch.isfinite(torch.as_tensor(eps)) & (torch.as_tensor(eps) > 0))):
@@ -283,9 +270,7 @@ def judge(
     adversarial = in_range & (predicted != labels.cpu())
     distance = torch.cat(
         [
-            torch.linalg.vector_norm(
-                part.double() - origin.double(), ord=2 if norm is Norm.L2 else math.inf, dim=1
-            )
+            torch.linalg.vector_norm(part.double() - origin.double(), ord=2 if norm is Norm.L2 else math.inf, dim=1)
             for part, origin in zip(pixels.split(1000), x.detach().cpu().flatten(1).split(1000), strict=True)
         ]
     )

@@ -26,15 +26,11 @@ def _auto_pgd_obstacle(
     if args["loss_type"] not in LOSSES:
         raise unknown_name("loss_type of art/auto_pgd", args["loss_type"], LOSSES)
     if args["loss_type"] == "difference_logits_ratio" and num_classes < 3:
-        return (
-            f"with loss_type difference_logits_ratio needs at least 3 classes, the network has {num_classes}"
-        )
+        return f"with loss_type difference_logits_ratio needs at least 3 classes, the network has {num_classes}"
     return None
 
 
-def _square_obstacle(
-    args: Mapping[str, Any], num_classes: int, input_shape: tuple[int, ...], norm: Norm
-) -> str | None:
+def _square_obstacle(args: Mapping[str, Any], num_classes: int, input_shape: tuple[int, ...], norm: Norm) -> str | None:
     """The first tile must leave room to move: NumPy's randint(0, h - tile) raises otherwise (art's
     square_attack.py).
     """
@@ -153,14 +149,10 @@ def configured(attack: str, estimator: Any, *, norm: Norm, eps: float | None, ar
         return evasion.FastGradientMethod(estimator, eps_step=eps, num_random_init=args["restarts"], **common)
     common |= {"max_iter": args["max_iter"], "verbose": False}
     if attack == "square":
-        return evasion.SquareAttack(
-            estimator, p_init=args["p_init"], nb_restarts=max(1, args["restarts"]), **common
-        )
+        return evasion.SquareAttack(estimator, p_init=args["p_init"], nb_restarts=max(1, args["restarts"]), **common)
     if attack == "pgd":
         step = args["step_ratio"] * eps / args["max_iter"]
-        return evasion.ProjectedGradientDescent(
-            estimator, eps_step=step, num_random_init=args["restarts"], **common
-        )
+        return evasion.ProjectedGradientDescent(estimator, eps_step=step, num_random_init=args["restarts"], **common)
     return evasion.AutoProjectedGradientDescent(
         estimator,
         eps_step=args["step_ratio"] * eps,

@@ -150,9 +150,7 @@ class PaddedSquare:
         self.seed: int = square.seed  # set again by AutoAttack before each batch
         _, self.height, self.width = network.input_shape
         self.folds = min(self.height, self.width) < 5
-        self.side = (
-            math.isqrt(self.height * self.width - 1) + 1 if self.folds else max(self.height, self.width)
-        )
+        self.side = math.isqrt(self.height * self.width - 1) + 1 if self.folds else max(self.height, self.width)
         while not tiles(self.side, self.side):
             self.side += 1
 

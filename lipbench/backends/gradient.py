@@ -114,9 +114,7 @@ class _Goal:
         """The ``count`` wrong classes with the largest logits at x, largest first: int64 (n,) each."""
         with torch.no_grad():
             logits = self.network.logits(self.x).scatter(1, self.labels[:, None], -math.inf)
-        return list(
-            logits.argsort(dim=1, descending=True).T[: max(0, min(count, self.network.num_classes - 1))]
-        )
+        return list(logits.argsort(dim=1, descending=True).T[: max(0, min(count, self.network.num_classes - 1))])
 
     def evaluate(self, points: Tensor, targets: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """(adversarial: bool (n,), margin: (n,), its gradient) at the points; the margin is to ``targets`` if
@@ -275,9 +273,7 @@ def pgd(goal: _Goal, eps: Tensor, *, steps: int, targets: int, restarts: int) ->
     return found
 
 
-def _ascend(
-    goal: _Goal, eps: Tensor, steps: int, delta: Tensor, targets: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def _ascend(goal: _Goal, eps: Tensor, steps: int, delta: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor]:
     """PGD with momentum from x + delta; (points, success), the points being the first that succeeded."""
     best, success = goal.place(delta), torch.zeros_like(goal.labels, dtype=torch.bool)
     velocity = torch.zeros_like(delta)

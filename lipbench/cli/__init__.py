@@ -22,7 +22,7 @@ from lipbench.errors import (
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="lipbench")
 def cli() -> None:
-    """Provable against empirical adversarial robustness, sample by sample.
+    r"""Provable against empirical adversarial robustness, sample by sample.
 
     \b
     lipbench evaluate                   the bundled zoo, quick suite: where is the report?
@@ -58,7 +58,10 @@ def run(arguments: list[str]) -> int:
         return _fail(one_line(error), EXIT_WRONG_USE)
     except Exception as error:
         traceback.print_exc()
-        return _fail(f"unexpected {type(error).__name__}: {one_line(error)}; please report the lines above", EXIT_UNEXPECTED)
+        return _fail(
+            f"unexpected {type(error).__name__}: {one_line(error)}; please report the lines above",
+            EXIT_UNEXPECTED,
+        )
 
 
 def _fail(message: str, status: int) -> int:

@@ -10,17 +10,39 @@ from lipbench.errors import LipbenchError
 
 @click.command("evaluate")
 @click.argument("zoo", default="digits")
-@click.option("--suite", "suite_names", multiple=True, default=("quick",), show_default=True, metavar="NAME|PATH",
-              help="Attack suite; may be given several times.")
-@click.option("--eps", metavar="E1,E2,...", help="Another grid of radii for the suite, in units of the input range [0, 1].")
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("lipbench-run"), show_default=True,
-              help="Run folder; the report goes to its subfolder report.")
+@click.option(
+    "--suite",
+    "suite_names",
+    multiple=True,
+    default=("quick",),
+    show_default=True,
+    metavar="NAME|PATH",
+    help="Attack suite; may be given several times.",
+)
+@click.option(
+    "--eps",
+    metavar="E1,E2,...",
+    help="Another grid of radii for the suite, in units of the input range [0, 1].",
+)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("lipbench-run"),
+    show_default=True,
+    help="Run folder; the report goes to its subfolder report.",
+)
 @options.data
 @options.data_dir
 @options.samples
 @options.seed
-@click.option("--audit", type=float, default=0.01, show_default=True,
-              help="Share of the certified samples that is attacked all the same.")
+@click.option(
+    "--audit",
+    type=float,
+    default=0.01,
+    show_default=True,
+    help="Share of the certified samples that is attacked all the same.",
+)
 @click.option("--no-prune", is_flag=True, help="Attack every correct sample at every eps.")
 @options.device
 @options.threads
@@ -40,7 +62,7 @@ def command(
     threads: int,
     quiet: bool,
 ) -> None:
-    """Certify and attack every model of ZOO (a folder, or a bundled zoo), and write the comparison report.
+    r"""Certify and attack every model of ZOO (a folder, or a bundled zoo), and write the comparison report.
 
     What the run folder holds already is not computed again: a killed run goes on with the same command.
 
@@ -63,7 +85,9 @@ def command(
     written = reports.write(run_folder, out / "report")
     click.echo(tables.short(tables.summary(run_folder)))
     page = next(path for path in written if path.suffix == ".html")
-    click.echo(f"\nreport: {page}\ntables: {page.parent}{'/'}{{summary.csv, hyperparameters.csv, report.md, tables.tex}}")
+    click.echo(
+        f"\nreport: {page}\ntables: {page.parent}{'/'}{{summary.csv, hyperparameters.csv, report.md, tables.tex}}"
+    )
 
 
 def _numbers(text: str) -> list[float]:

@@ -12,7 +12,7 @@ Row = tuple[str, ...]
 @click.argument("what", type=click.Choice(["models", "suites", "attacks", "losses", "architectures", "datasets"]))
 @click.argument("zoo", default="digits")
 def command(what: str, zoo: str) -> None:
-    """List what there is: models (of ZOO), suites, attacks, losses, architectures, datasets.
+    r"""List what there is: models (of ZOO), suites, attacks, losses, architectures, datasets.
 
     \b
     Example: lipbench list attacks
@@ -50,7 +50,12 @@ def _attacks(zoo: str) -> Iterator[Row]:
     for name in BACKENDS.names():
         for attack in backends.get(name).attacks.values():
             norms = ", ".join(sorted(norm.value for norm in attack.norms))
-            yield f"{name}/{attack.name}", norms, "minimal norm" if attack.minimal_norm else "at eps", attack.summary
+            yield (
+                f"{name}/{attack.name}",
+                norms,
+                "minimal norm" if attack.minimal_norm else "at eps",
+                attack.summary,
+            )
 
 
 def _registered(registry_name: str) -> Callable[[str], Iterator[Row]]:
@@ -66,7 +71,7 @@ def _registered(registry_name: str) -> Callable[[str], Iterator[Row]]:
 
 
 def _arguments(item: Callable[..., object]) -> str:
-    function = item.__init__ if inspect.isclass(item) else item  # type: ignore[misc]
+    function = item.__init__ if inspect.isclass(item) else item
     parameters = [p for p in inspect.signature(function).parameters.values() if p.name != "self"]
     if not inspect.isclass(item):
         parameters = [p for p in parameters if p.kind is p.KEYWORD_ONLY]

@@ -16,10 +16,18 @@ data_dir = click.option(
     type=click.Path(path_type=Path),
     help="Folder with the files of mnist, cifar10, cifar100.  [default: $LIPBENCH_DATA, else ./data]",
 )
-samples = click.option("--samples", type=int, metavar="N", help="Only the first N test samples.  [default: what the suite says, else all]")
+samples = click.option(
+    "--samples",
+    type=int,
+    metavar="N",
+    help="Only the first N test samples.  [default: what the suite says, else all]",
+)
 seed = click.option("--seed", type=int, default=0, show_default=True, help="Seed of the attacks.")
 quiet = click.option("-q", "--quiet", is_flag=True, help="No progress bars.")
 threads = click.option(
-    "--threads", type=click.IntRange(min=1), default=1, show_default=True,
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
     help="CPU threads; small networks are fastest with 1.",
 )

@@ -14,8 +14,14 @@ if TYPE_CHECKING:
 
 @click.command("verify")
 @click.argument("model_or_zoo", metavar="MODEL|ZOO")
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("lipbench-verify"), show_default=True,
-              help="Folder for witnesses; made only if a certificate is broken.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("lipbench-verify"),
+    show_default=True,
+    help="Folder for witnesses; made only if a certificate is broken.",
+)
 @options.data
 @options.data_dir
 @options.samples
@@ -34,7 +40,7 @@ def command(
     threads: int,
     quiet: bool,
 ) -> int:
-    """Attack each sample of a model inside its certified radius, without pruning.
+    r"""Attack each sample of a model inside its certified radius, without pruning.
 
     Prints PASS or FAIL for the grades `real` (constants computed from the weights) and `nominal` (the constant
     claimed on the card). Exit status 1 if a certificate was broken; the witness is saved.
@@ -51,9 +57,7 @@ def command(
     dataset = data.load(data_spec or evaluation.data_of(folder), data_dir)
     results = []
     for path in cards.model_folders(folder):
-        result = verification.verify(
-            path, dataset, out, samples=samples, seed=seed, device=target, progress=not quiet
-        )
+        result = verification.verify(path, dataset, out, samples=samples, seed=seed, device=target, progress=not quiet)
         for line in _lines(result):
             click.echo(line)
         results.append(result)

@@ -78,8 +78,7 @@ def load(spec: str, data_dir: Path | None = None) -> Dataset:
     dataset = DATASETS.get(name)(argument if colon else None, data_dir)
     if not isinstance(dataset, Dataset):
         raise LipbenchError(
-            f"data set {spec!r}: expected its loader to return a lipbench.data.Dataset, "
-            f"got {type(dataset).__name__}"
+            f"data set {spec!r}: expected its loader to return a lipbench.data.Dataset, got {type(dataset).__name__}"
         )
     return checked(replace(dataset, spec=spec))
 
@@ -116,13 +115,10 @@ def integer_labels(labels: NDArray[Any], where: str) -> NDArray[np.int64]:
     """
     if labels.ndim != 1:
         raise LipbenchError(
-            f"{where}: expected labels of shape (n,), got {labels.shape}; "
-            "turn one-hot labels into indices with argmax"
+            f"{where}: expected labels of shape (n,), got {labels.shape}; turn one-hot labels into indices with argmax"
         )
     if labels.dtype.kind not in "iu":
-        raise LipbenchError(
-            f"{where}: expected integer labels, got {labels.dtype}; convert them with .astype(int)"
-        )
+        raise LipbenchError(f"{where}: expected integer labels, got {labels.dtype}; convert them with .astype(int)")
     if len(labels) and (labels.min() < 0 or labels.max() > np.iinfo(np.int64).max):
         raise LipbenchError(f"{where}: expected labels counted from 0, got {labels.min()} .. {labels.max()}")
     return labels.astype(np.int64)
@@ -156,8 +152,7 @@ def _checked_images(images: NDArray[Any], where: str) -> NDArray[Any]:
     not_finite = np.count_nonzero(~np.isfinite(images))
     if not_finite:
         raise LipbenchError(
-            f"{where}: expected finite pixels, got {not_finite} that are NaN or infinite; "
-            "repair or remove these images"
+            f"{where}: expected finite pixels, got {not_finite} that are NaN or infinite; repair or remove these images"
         )
     with np.errstate(over="ignore"):  # an overflow is out of range, which is said below
         images = images.astype(np.float32, copy=False)

@@ -54,12 +54,8 @@ def _batch(path: Path, label_key: str, num_classes: int) -> Split:
         raise LipbenchError(f"{path}: expected data as uint8 (n, 3072), got {came}")
     if isinstance(labels, np.ndarray):
         labels = labels.tolist()
-    if not isinstance(labels, list) or not all(
-        isinstance(label, int) and 0 <= label < num_classes for label in labels
-    ):
-        raise LipbenchError(
-            f"{path}: expected {label_key} to be a list of integers in 0 .. {num_classes - 1}"
-        )
+    if not isinstance(labels, list) or not all(isinstance(label, int) and 0 <= label < num_classes for label in labels):
+        raise LipbenchError(f"{path}: expected {label_key} to be a list of integers in 0 .. {num_classes - 1}")
     if len(labels) != len(pixels):  # here and not only in ``checked``: batches might make up for each other
         raise LipbenchError(f"{path}: expected one label for each image, got {len(pixels)} and {len(labels)}")
     return Split(pixels.reshape(-1, 3, 32, 32), np.array(labels, dtype=np.int64))

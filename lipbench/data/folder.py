@@ -103,6 +103,4 @@ def _decode(path: Path) -> NDArray[np.uint8]:
     except Exception as error:  # a damaged image raises what each of Pillow's decoders chooses
         raise LipbenchError(f"cannot read the image {path}: {one_line(error)}") from error
     # Pillow clips 16-bit pixels at 255 when it converts them, which would turn most images white.
-    raise LipbenchError(
-        f"cannot read the image {path}: expected 8 bits per channel, got Pillow mode {mode!r}"
-    )
+    raise LipbenchError(f"cannot read the image {path}: expected 8 bits per channel, got Pillow mode {mode!r}")

@@ -46,9 +46,7 @@ def layout_of(shape: tuple[int, ...], what: str) -> Layout:
     if len(shape) == 3:
         return "NHW"
     if len(shape) != 4:
-        raise LipbenchError(
-            f"{what}: expected the shape (n, h, w), (n, h, w, c) or (n, c, h, w), got {shape}"
-        )
+        raise LipbenchError(f"{what}: expected the shape (n, h, w), (n, h, w, c) or (n, c, h, w), got {shape}")
     channels_first, channels_last = shape[1] in CHANNELS, shape[3] in CHANNELS
     if channels_first and channels_last:
         if shape[1:] == (1, 1, 1):  # both readings are the same array
@@ -88,9 +86,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     except Exception as error:  # a damaged file raises what zipfile, zlib and NumPy each choose
         raise LipbenchError(f"cannot read the NumPy archive {path}: {one_line(error)}") from error
     if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise LipbenchError(
-            f"expected a NumPy archive at {path}, got a single array; write it with numpy.savez"
-        )
+        raise LipbenchError(f"expected a NumPy archive at {path}, got a single array; write it with numpy.savez")
     with archive:
         keys = TRAIN_KEYS + TEST_KEYS if {*TRAIN_KEYS} & {*archive.files} else TEST_KEYS
         missing = [key for key in keys if key not in archive.files]
@@ -108,7 +104,5 @@ def _member(archive: Any, key: str, path: Path) -> NDArray[Any]:
     except Exception as error:  # as above; object arrays arrive here too, as ValueError
         raise LipbenchError(f"cannot read {key} of the NumPy archive {path}: {one_line(error)}") from error
     if not isinstance(array, np.ndarray):  # a zip member that is no array comes back as bytes
-        raise LipbenchError(
-            f"{path}, {key}: expected a NumPy array, got other data; write the file with numpy.savez"
-        )
+        raise LipbenchError(f"{path}, {key}: expected a NumPy array, got other data; write the file with numpy.savez")
     return array

@@ -84,9 +84,7 @@ def build(run_folder: RunFolder) -> Report:
     summary = frames.summarize(evidences)
     trends = frames.trends(summary)
     sections = tuple(_section(group, place, trends) for place, group in enumerate(tables.groups(summary)))
-    return Report(
-        evidences, summary, sections, _facts(run, summary), _verdict(summary), _violations(evidences)
-    )
+    return Report(evidences, summary, sections, _facts(run, summary), _verdict(summary), _violations(evidences))
 
 
 def _section(group: Group, place: int, trends: pd.DataFrame) -> Section:
@@ -107,9 +105,7 @@ def _section(group: Group, place: int, trends: pd.DataFrame) -> Section:
 
 def _about(group: Group) -> str:
     part = group.summary
-    half = max(
-        float((part[f"{k}_hi"] - part[f"{k}_lo"]).max()) / 2 for k in ("clean", "certified_real", "robust")
-    )
+    half = max(float((part[f"{k}_hi"] - part[f"{k}_lo"]).max()) / 2 for k in ("clean", "certified_real", "robust"))
     sizes = " or ".join(map(str, sorted(part["n"].unique())))
     return (
         f"Certified accuracy and gap are of grade real. n = {sizes} samples per model; the 95 % "
@@ -186,11 +182,7 @@ def _words(value: Any) -> str:
         return ", ".join(f"{key} {_words(part)}" for key, part in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(map(_words, value))
-    return (
-        {True: "yes", False: "no", None: "none"}[value]
-        if value is None or isinstance(value, bool)
-        else str(value)
-    )
+    return {True: "yes", False: "no", None: "none"}[value] if value is None or isinstance(value, bool) else str(value)
 
 
 def _facts(run: Run, summary: pd.DataFrame) -> tuple[tuple[str, str], ...]:

@@ -4,14 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from pydantic import ValidationError
 
-from lipbench import records
+from lipbench import records, schema
 from lipbench.cards import Card
 from lipbench.errors import LipbenchError
 from lipbench.ledger import Floats, Ledger
 from lipbench.records import ModelEntry, Run, RunFolder, Stage, SuitePlan
-from lipbench.suites import Suite, explain
+from lipbench.suites import Suite
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,7 @@ class Evidence:
     ledger: Ledger  # grade real, in the suite's norm, after every attack
     nominal: Ledger | None  # the same with the radii that follow from the card's claim; None: no claim
     mcr: float  # mean signed margin, in the suite's norm
-    certificate: dict[
-        str, Any
-    ]  # the certify unit's info: lipschitz_bound, claimed, claim_confirmed, dimension
+    certificate: dict[str, Any]  # the certify unit's info: lipschitz_bound, claimed, claim_confirmed, dimension
     stages: tuple[StageRecords, ...]
 
     @property
@@ -65,12 +62,7 @@ def load(run_folder: RunFolder) -> list[Evidence]:
 
 
 def _card(entry: ModelEntry) -> Card:
-    try:
-        return Card.model_validate(entry.card)
-    except ValidationError as error:
-        raise LipbenchError(
-            f"the card of {entry.name} in run.json is not a card: {explain(error)}"
-        ) from error
+    return schema.parse(Card, entry.card, f"the card of {entry.name} in run.json", "card")
 
 
 def _read(folder: RunFolder, run: Run, entry: ModelEntry, plan: SuitePlan) -> Evidence:

@@ -96,11 +96,7 @@ def sandwich(group: Group, evidences: Sequence[Evidence]) -> Figure:
 
 def gap(group: Group) -> Figure:
     """The gap against each hyperparameter, one panel each; error bars: standard deviation over seeds."""
-    panels = [
-        (name, lines)
-        for name in frames.hyperparameter_columns(group.settings)
-        if (lines := _lines(group, name))
-    ]
+    panels = [(name, lines) for name in frames.hyperparameter_columns(group.settings) if (lines := _lines(group, name))]
     if not panels:
         return style.blank("no hyperparameter takes two values")
     figure = Figure(figsize=(max(4.0, 2.4 * len(panels)), 3.0))
@@ -134,11 +130,7 @@ def _apart(values: Sequence[float], scale: Any) -> list[float]:
 def _gap_panel(ax: Axes, name: str, lines: list[pd.DataFrame], group: Group) -> None:
     """A line per eps where the settings form one line; else a line per line of settings, at one eps."""
     chosen = frames.chosen_eps(group.settings)
-    drawn = (
-        [(part, chosen) for part in lines]
-        if len(lines) > 1
-        else [(lines[0], eps) for eps in few(group.eps, LINES)]
-    )
+    drawn = [(part, chosen) for part in lines] if len(lines) > 1 else [(lines[0], eps) for eps in few(group.eps, LINES)]
     shades = mpl.colormaps["viridis"](np.linspace(0, 0.85, len(drawn)))
     for place, (part, eps) in enumerate(drawn):
         at = part[part["eps"] == eps].sort_values(name)

@@ -173,9 +173,7 @@ def summarize(evidences: Sequence[Evidence]) -> pd.DataFrame:
     frame = frame.astype(dict.fromkeys([*counts, "violations_nominal"], "Int64"))
     frame = frame.astype({"claimed": float, "lipschitz_bound": float, "claim_confirmed": "boolean"})
     work = ["audited", "forward", "backward"]
-    return frame[
-        [str(name) for name in frame if str(name) not in work and name not in counts] + counts + work
-    ]
+    return frame[[str(name) for name in frame if str(name) not in work and name not in counts] + counts + work]
 
 
 def setting_columns(summary: pd.DataFrame) -> list[str]:
@@ -194,9 +192,7 @@ def hyperparameters(summary: pd.DataFrame) -> pd.DataFrame:
     """One row per setting, suite, norm and eps: mean, std (ddof 1), min and max over its models (seeds)."""
     keys = [*setting_columns(summary), *GROUP, "eps"]
     groups = summary.groupby(keys, dropna=False, sort=False)
-    frame = groups.agg(
-        n_seeds=("seed", "nunique"), n_models=("model", "nunique"), n=("n", "min")
-    ).reset_index()
+    frame = groups.agg(n_seeds=("seed", "nunique"), n_models=("model", "nunique"), n=("n", "min")).reset_index()
     for quantity in QUANTITIES:
         values = groups[quantity].agg(["mean", "std", "min", "max"]).reset_index(drop=True)
         frame = frame.join(values.add_prefix(f"{quantity}_"))
@@ -225,8 +221,7 @@ def trends(summary: pd.DataFrame) -> pd.DataFrame:
             row = dict(zip([*GROUP, "architecture", "family"], keys, strict=True))
             row |= {"eps": known["eps"].iloc[0], "hyperparameter": name, "points": len(known)}
             rows.append(
-                row
-                | {key: _rho(known[name], known[key]) for key in ("clean", "certified_real", "robust", "gap")}
+                row | {key: _rho(known[name], known[key]) for key in ("clean", "certified_real", "robust", "gap")}
             )
     return pd.DataFrame(rows)
 

@@ -114,11 +114,7 @@ def check(run_folder: RunFolder, published: Path) -> list[str]:
         there, rebuilt = path.read_text(encoding="utf-8", errors="replace").splitlines(), text.splitlines()
         if there != rebuilt:
             same = (old == new for old, new in zip(there, rebuilt, strict=False))
-            line = next(
-                (place for place, equal in enumerate(same, 1) if not equal), min(len(there), len(rebuilt)) + 1
-            )
+            line = next((place for place, equal in enumerate(same, 1) if not equal), min(len(there), len(rebuilt)) + 1)
             faults.append(f"{name} (line {line})")
     pictures = [f"{name}.{kind}" for s in report.sections for name in s.files.values() for kind in PICTURES]
-    return faults + [
-        f"{name} (missing)" for name in ["report.html", *pictures] if not (published / name).is_file()
-    ]
+    return faults + [f"{name} (missing)" for name in ["report.html", *pictures] if not (published / name).is_file()]

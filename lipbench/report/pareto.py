@@ -36,9 +36,7 @@ def pareto(group: Group) -> Figure:
         name = WORDS.get(str(family), str(family))
         ax.plot(clean, low, marker, color=colour, markersize=5.5, zorder=3, label=name, clip_on=False)
         ax.plot(clean, high, marker, color=colour, markersize=5.5, markerfacecolor="white", zorder=3)
-    fronts = {
-        key: at[frames.on_front(at, key)].sort_values("clean_mean") for key in ("certified_real", "robust")
-    }
+    fronts = {key: at[frames.on_front(at, key)].sort_values("clean_mean") for key in ("certified_real", "robust")}
     for (key, front), line, word in zip(
         fronts.items(), ("-", ":"), ("certified (filled)", "robust (open)"), strict=True
     ):
@@ -52,9 +50,7 @@ def pareto(group: Group) -> Figure:
     return figure
 
 
-def _label_fronts(
-    figure: Figure, ax: Axes, at: pd.DataFrame, fronts: dict[str, pd.DataFrame], group: Group
-) -> None:
+def _label_fronts(figure: Figure, ax: Axes, at: pd.DataFrame, fronts: dict[str, pd.DataFrame], group: Group) -> None:
     """Name each setting on a front once, where its label covers the fewest points, lines and labels."""
     style.settle(figure)  # labels are measured on it, and must not move it
     points, lines = _obstacles(ax, at, fronts)
@@ -64,9 +60,7 @@ def _label_fronts(
         for row in rows(front):
             place = (100 * row["clean_mean"], 100 * row[f"{key}_mean"])
             text = style.wrap(label(row, group.settings, WORDS))
-            note = ax.annotate(
-                text, place, (0, 0), textcoords="offset points", va="center", fontsize=6.5, zorder=4
-            )
+            note = ax.annotate(text, place, (0, 0), textcoords="offset points", va="center", fontsize=6.5, zorder=4)
             size = note.get_window_extent()
             note.remove()
             scale = figure.dpi / 72

@@ -39,9 +39,7 @@ class Table:
     def flat_columns(self) -> tuple[str, ...]:
         """One heading per column, for formats without grouped headings."""
         over = [title for title, span in self.groups for _ in range(span)] or [""] * len(self.columns)
-        return tuple(
-            f"{name}, {title}" if title else name for name, title in zip(self.columns, over, strict=True)
-        )
+        return tuple(f"{name}, {title}" if title else name for name, title in zip(self.columns, over, strict=True))
 
 
 @dataclass(frozen=True)
@@ -75,9 +73,7 @@ def groups(summary: pd.DataFrame) -> list[Group]:
     return found
 
 
-def main_table(
-    group: Group, eps: Sequence[float], title: str, words: Mapping[str, str] | None = None
-) -> Table:
+def main_table(group: Group, eps: Sequence[float], title: str, words: Mapping[str, str] | None = None) -> Table:
     """Rows: settings. Columns: clean, tightness, MCR; certified (real), robust, gap at each of ``eps``."""
     body = []
     for name, part in group.by_setting(words):
@@ -94,9 +90,7 @@ def model_table(group: Group) -> Table:
     """Rows: model and eps, each accuracy with its interval."""
     body = []
     for row in rows(group.summary):
-        shown = [
-            with_interval(row, key) for key in ("clean", "certified_real", "certified_nominal", "robust")
-        ]
+        shown = [with_interval(row, key) for key in ("clean", "certified_real", "certified_nominal", "robust")]
         tightness = f"{number(row['tightness'], 2)} ({row['tightness_n']})"
         violations = [str(row["violations_real"]), general(row["violations_nominal"])]
         start = (row["model"], general(row["eps"]), str(row["n"]))
@@ -130,9 +124,7 @@ def attack_table(group: Group) -> Table:
     }
     body = tuple((shown, *(number(row[name], 1) for row in means)) for name, shown in names.items())
     heads = ("attack", *(f"eps {value:.4g}" for value in group.eps))
-    return Table(
-        f"Samples that each attack saw, of {group.summary['n'].max()}, mean over models", heads, body
-    )
+    return Table(f"Samples that each attack saw, of {group.summary['n'].max()}, mean over models", heads, body)
 
 
 def front_table(group: Group, eps: float) -> Table:
@@ -162,9 +154,7 @@ def trend_table(trends: pd.DataFrame, group: Group) -> Table | None:
         shown = [MISSING if pd.isna(value) else f"{value:+.2f}" for value in values]
         body.append((family, row["hyperparameter"], str(row["points"]), *shown))
     columns = ("family", "hyperparameter", "models", "clean", "certified", "robust", "gap")
-    return Table(
-        f"Spearman's rho with each hyperparameter, at eps {part[0]['eps']:.4g}", columns, tuple(body)
-    )
+    return Table(f"Spearman's rho with each hyperparameter, at eps {part[0]['eps']:.4g}", columns, tuple(body))
 
 
 def short(summary: pd.DataFrame) -> str:
@@ -172,9 +162,7 @@ def short(summary: pd.DataFrame) -> str:
     blocks = []
     for group in groups(summary):
         eps = frames.chosen_eps(group.settings)
-        body = [
-            ("setting (mean over seeds)", "models", "clean", "certified", "robust", "gap", "tightness", "MCR")
-        ]
+        body = [("setting (mean over seeds)", "models", "clean", "certified", "robust", "gap", "tightness", "MCR")]
         for name, part in group.by_setting():
             row = next(row for row in part if row["eps"] == eps)
             shares = [percent(row[f"{key}_mean"]) for key in ("clean", "certified_real", "robust", "gap")]
@@ -186,9 +174,6 @@ def short(summary: pd.DataFrame) -> str:
         once = group.summary.drop_duplicates("model")
         broken = [int(once[f"violations_{grade}"].fillna(0).sum()) for grade in ("real", "nominal")]
         blocks += [f"suite {group.suite}, eps {eps:.4g} ({group.unit}), n = {sizes}; percent, grade real"]
-        blocks += [
-            "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
-            for row in body
-        ]
+        blocks += ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in body]
         blocks += [f"violations: {broken[0]} of grade real, {broken[1]} of grade nominal", ""]
     return "\n".join(blocks[:-1])

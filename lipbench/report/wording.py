@@ -47,9 +47,7 @@ def percent(value: Any) -> str:
 def with_interval(row: Mapping[str, Any], name: str) -> str:
     """An accuracy and its 95 % interval: ``82.4 [78.0, 86.1]``."""
     value = percent(row[name])
-    return (
-        value if value == MISSING else f"{value} [{percent(row[f'{name}_lo'])}, {percent(row[f'{name}_hi'])}]"
-    )
+    return value if value == MISSING else f"{value} [{percent(row[f'{name}_lo'])}, {percent(row[f'{name}_hi'])}]"
 
 
 def over_seeds(row: Mapping[str, Any], name: str, scale: float = 100, digits: int = 1) -> str:
@@ -85,9 +83,7 @@ def label(row: Mapping[str, Any], frame: pd.DataFrame, words: Mapping[str, str] 
     parts.append(words.get(row["family"], row["family"]))
     if row["adversarial"] and row["constrained"]:
         parts.append(words.get("adversarial training", "adversarial training"))
-    for name in columns[
-        columns.index("constrained") + 1 : columns.index("seed" if "seed" in columns else "suite")
-    ]:
+    for name in columns[columns.index("constrained") + 1 : columns.index("seed" if "seed" in columns else "suite")]:
         value = row[name]
         if name == "adversarial" or pd.isna(value):
             continue

@@ -63,7 +63,6 @@ def test_restarts_of_pgd(case, restarts):
     spec = AttackSpec(backend="art", name="pgd", args={"restarts": restarts, "max_iter": 5})
     options = {"norm": Norm.L2, "eps": 0.5}
     first, second = (
-        backends.search(spec, digits.network, digits.x, digits.labels, seed=seed, **options)
-        for seed in (0, 1)
+        backends.search(spec, digits.network, digits.x, digits.labels, seed=seed, **options) for seed in (0, 1)
     )
     assert torch.equal(first, second) == (restarts == 0)

@@ -114,9 +114,7 @@ def test_tiles_says_where_square_runs(size):
             square.perturb(x, labels)
 
 
-@pytest.mark.parametrize(
-    ("height", "width"), [(1, 2), (4, 4), (1, 20), (3, 30), (14, 14), (28, 25), (24, 24)]
-)
+@pytest.mark.parametrize(("height", "width"), [(1, 2), (4, 4), (1, 20), (3, 30), (14, 14), (28, 25), (24, 24)])
 def test_square_runs_padded_where_it_cannot_tile(height, width):
     assert not autoattack.tiles(height, width)
     network = pixels_network(height, width)

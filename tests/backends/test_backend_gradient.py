@@ -60,6 +60,53 @@ def test_bisection_is_exact_on_a_hyperplane(norm, device):
     assert distance == pytest.approx((value / slope).numpy(), rel=2e-4, abs=1e-6)
 
 
+def test_the_last_halving_reaches_the_boundary_even_without_rounds():
+    """The Newton steps end 2 % beyond a hyperplane; halving the segment brings that down to 2^-12."""
+    torch.manual_seed(0)
+    head = nn.Linear(48, 1)
+    network = Network(nn.Sequential(nn.Flatten(), head), (3, 4, 4))
+    x = 0.45 + 0.1 * torch.rand(20, 3, 4, 4)
+    logits = network.predict(x)
+    spec = AttackSpec(backend="gradient", name="bisection", args={"rounds": 1, "steps": 1})
+    found = backends.search(spec, network, x, logits.argmax(1), norm=Norm.L2, eps=None, seed=0)
+    _, distance, _ = backends.judge(network, x, logits.argmax(1), found, Norm.L2)
+    exact = (logits[:, 1] - logits[:, 0]).abs() / head.weight.detach().double().norm()
+    assert distance == pytest.approx(exact.numpy(), rel=1e-3)
+
+
+def test_bisection_finds_the_boundary_through_the_rounding_to_float32():
+    """Distances of a few float32 steps: what is found in float64 may be lost when it is stored."""
+    torch.manual_seed(0)
+    head = nn.Linear(48, 1)
+    x = 0.5 + 0.4 * torch.rand(200, 3, 4, 4)
+    x[1:] = x[:1] + 2e-7 * torch.randn(199, 3, 4, 4)
+    with torch.no_grad():
+        head.bias.copy_(-(head.weight.double() @ x[0].double().flatten()))
+    network = Network(nn.Sequential(nn.Flatten(), head), (3, 4, 4))
+    labels = network.predict(x).argmax(1)
+    for norm in Norm:
+        found = backends.search(BISECTION, network, x, labels, norm=norm, eps=None, seed=0)
+        adversarial, distance, _ = backends.judge(network, x, labels, found, norm)
+        assert adversarial.all()
+        assert distance.max() < 1e-5
+
+
+def test_bisection_tries_more_than_the_largest_wrong_logit():
+    """Class 1 is the runner-up but out of reach; the boundary of class 2 lies at 0.5."""
+    network = Network(nn.Sequential(nn.Flatten(), nn.Linear(2, 3)), (1, 1, 2))
+    with torch.no_grad():
+        network.module[1].weight.copy_(torch.tensor([[0.0, 0.0], [0.01, 0.0], [0.0, 1.0]]))
+        network.module[1].bias.copy_(torch.tensor([1.0, 0.9, 0.5]))
+    x, labels = torch.zeros(1, 1, 1, 2), torch.tensor([0])
+    for name, eps in (("bisection", None), ("pgd", 0.6)):
+        spec = AttackSpec(backend="gradient", name=name)
+        found = backends.search(spec, network, x, labels, norm=Norm.L2, eps=eps, seed=0)
+        adversarial, _, label = backends.judge(network, x, labels, found, Norm.L2)
+        assert adversarial.all()
+        assert label.tolist() == [2]
+        assert found[0, 0, 0, 1] == pytest.approx(0.5, abs=0.1 if eps else 1e-3)
+
+
 def test_bisection_respects_the_box():
     """One pixel is pinned at its bound, so the boundary must be reached along the other."""
     network = Network(nn.Sequential(nn.Flatten(), nn.Linear(2, 1)), (1, 1, 2))
@@ -93,9 +140,7 @@ def test_a_constant_network_is_no_division_by_zero():
         network.module[1].bias.copy_(torch.tensor([1.0, 0.0]))
     x = torch.rand(4, 1, 2, 2)
     for norm in Norm:
-        found = backends.search(
-            BISECTION, network, x, torch.zeros(4, dtype=torch.int64), norm=norm, eps=None, seed=0
-        )
+        found = backends.search(BISECTION, network, x, torch.zeros(4, dtype=torch.int64), norm=norm, eps=None, seed=0)
         assert torch.equal(found, x)
 
 

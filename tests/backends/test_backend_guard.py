@@ -87,9 +87,7 @@ def test_a_whole_number_serves_where_the_default_is_a_float():
         ("art", "square", {}, 10, (1, 1, 20), Norm.Linf, "cannot place its first tile"),
     ],
 )
-def test_what_an_attack_cannot_do_is_refused_and_others_are_named(
-    backend, name, args, classes, shape, norm, message
-):
+def test_what_an_attack_cannot_do_is_refused_and_others_are_named(backend, name, args, classes, shape, norm, message):
     spec = AttackSpec(backend=backend, name=name, args=args)
     with pytest.raises(UnsupportedError, match=message) as caught:
         backends.check(spec, classes, shape, norm)
@@ -209,9 +207,7 @@ def test_the_libraries_leave_no_trace(case, name, capfd):
     backend, _, attack = name.partition("/")
     known = backends.get(backend).attacks[attack]
     quick = {"n_iter": 5, "n_queries": 20, "max_iter": 5, "targets": 2}
-    spec = AttackSpec(
-        backend=backend, name=attack, args={key: quick[key] for key in quick if key in known.defaults}
-    )
+    spec = AttackSpec(backend=backend, name=attack, args={key: quick[key] for key in quick if key in known.defaults})
     digits = case(10, 5)
     previous = sys.gettrace()
     sys.settrace(trace)

@@ -28,11 +28,7 @@ def python2_pickle(array, labels, label_key):
     raw, out = array.tobytes(), io.BytesIO()
 
     def string(value):
-        return (
-            b"U" + bytes([len(value)]) + value
-            if len(value) < 256
-            else b"T" + struct.pack("<i", len(value)) + value
-        )
+        return b"U" + bytes([len(value)]) + value if len(value) < 256 else b"T" + struct.pack("<i", len(value)) + value
 
     def integer(value):
         return b"J" + struct.pack("<i", value)
@@ -43,13 +39,7 @@ def python2_pickle(array, labels, label_key):
     out.write(b"\x80\x02}(")
     out.write(string(label_key) + listed([integer(label) for label in labels]))
     out.write(string(b"data"))
-    out.write(
-        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n"
-        + integer(0)
-        + b"\x85"
-        + string(b"b")
-        + b"tR"
-    )
+    out.write(b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n" + integer(0) + b"\x85" + string(b"b") + b"tR")
     out.write(b"(" + integer(1) + integer(array.shape[0]) + integer(array.shape[1]) + b"\x86")
     out.write(b"cnumpy\ndtype\n(" + string(b"u1") + integer(0) + integer(1) + b"tR")
     out.write(b"(" + integer(3) + string(b"|") + b"NNN" + integer(-1) + integer(-1) + integer(0) + b"tb")
@@ -248,9 +238,7 @@ def test_a_truncated_pickle_is_refused(tmp_path, refusal, kept):
     ids=["uint8", "fortran order", "big-endian", "float32", "bool", "zero axes"],
 )
 def test_arrays_of_numbers_come_back_as_they_were(tmp_path, array, protocol):
-    (tmp_path / "file").write_bytes(
-        pickle.dumps({"array": array, b"text": b"\xff", 3: [1.5, None]}, protocol)
-    )
+    (tmp_path / "file").write_bytes(pickle.dumps({"array": array, b"text": b"\xff", 3: [1.5, None]}, protocol))
     content = read_dict(tmp_path / "file")
     assert content[b"array"].dtype == array.dtype
     np.testing.assert_array_equal(content[b"array"], array)

@@ -37,9 +37,7 @@ def archive(tmp_path):
     ],
     ids=["NHW", "NCHW grey", "NHWC grey", "NCHW colour", "NHWC colour", "float64", "big-endian"],
 )
-@pytest.mark.parametrize(
-    "y", [LABELS, LABELS[:, None], LABELS.astype(np.uint8)], ids=["(n,)", "(n, 1)", "uint8"]
-)
+@pytest.mark.parametrize("y", [LABELS, LABELS[:, None], LABELS.astype(np.uint8)], ids=["(n,)", "(n, 1)", "uint8"])
 def test_each_layout_gives_nchw(archive, x, expected, y):
     dataset = load(archive(**arrays(x, y)))
     np.testing.assert_array_equal(dataset.train.images, expected[:4])

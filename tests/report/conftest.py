@@ -155,9 +155,7 @@ def sweep(seeds=3, n=360) -> list[Model]:
             correct = rng.random(n) < 0.86 + 0.12 * min(push, 1.0)
             scale = 0.55 - 0.4 * min(push, 1.0) + 0.02 * rng.standard_normal()
             distance = np.where(correct, rng.gamma(4.0, scale / 3.0, n) + 1e-3, 0.0)
-            tightness = np.clip(
-                (0.08 if free else 0.95 - 0.2 * push) + 0.05 * rng.standard_normal(n), 0.01, 0.995
-            )
+            tightness = np.clip((0.08 if free else 0.95 - 0.2 * push) + 0.05 * rng.standard_normal(n), 0.01, 0.995)
             radius = np.where(correct, distance * tightness, 0.0)
             words = "_".join(f"{k}{v:g}" for k, v in hyperparameters.items())
             adversarial = {"eps": 0.3, "steps": 10} if free and push < 1.5 else {}

@@ -99,9 +99,7 @@ def test_hyperparameters_are_columns_and_missing_ones_are_nan(make_run, make_mod
     plain = {"correct": [1], "real": [0.1], "distance": [0.2]}
     models = [
         make_model(**plain, name="a", hyperparameters={"tau": 4.0}),
-        make_model(
-            **plain, name="b", loss="hkr", hyperparameters={"alpha": 10.0, "min_margin": 0.5, "seed": 3.0}
-        ),
+        make_model(**plain, name="b", loss="hkr", hyperparameters={"alpha": 10.0, "min_margin": 0.5, "seed": 3.0}),
     ]
     frame = tables.summary(make_run(models)).drop_duplicates("model").set_index("model")
     columns = ["tau", "alpha", "min_margin", "loss_seed"]
@@ -163,18 +161,14 @@ def test_trends_are_ranks_within_a_family(make_run, make_model):
         models += seeds(make_model, [count], hyperparameters={"tau": tau})
     models += seeds(make_model, [2, 2], loss="kr", hyperparameters={})
     trend = frames.trends(tables.summary(make_run(models)).query("eps == 0.1"))
-    assert trend[["family", "hyperparameter", "points"]].to_numpy().tolist() == [
-        ["tau_cross_entropy", "tau", 3]
-    ]
+    assert trend[["family", "hyperparameter", "points"]].to_numpy().tolist() == [["tau_cross_entropy", "tau", 3]]
     assert trend["certified_real"].item() == pytest.approx(-1)
     assert trend["gap"].item() == pytest.approx(1)
     assert np.isnan(trend["clean"].item())  # the same for every model
 
 
 def test_the_front_holds_what_nothing_beats():
-    at = pd.DataFrame(
-        {"clean_mean": [0.9, 0.8, 0.7, 0.85, 0.9], "robust_mean": [0.1, 0.5, 0.4, np.nan, 0.05]}
-    )
+    at = pd.DataFrame({"clean_mean": [0.9, 0.8, 0.7, 0.85, 0.9], "robust_mean": [0.1, 0.5, 0.4, np.nan, 0.05]})
     assert frames.on_front(at, "robust").tolist() == [True, True, False, False, False]
 
 

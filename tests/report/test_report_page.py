@@ -34,9 +34,7 @@ def test_pictures_carry_neither_date_nor_version(small, tmp_path):
     for path in report.write(small, tmp_path / "out"):
         if path.suffix in (".png", ".pdf"):
             data = path.read_bytes()
-            assert not any(
-                word in data for word in (b"CreationDate", b"Producer", b"Software", b"Matplotlib")
-            )
+            assert not any(word in data for word in (b"CreationDate", b"Producer", b"Software", b"Matplotlib"))
 
 
 @pytest.mark.usefixtures("unsaved")
@@ -100,9 +98,7 @@ def test_degenerate_runs_have_a_report(make_run, make_model, suite, tmp_path, ch
     run = make_run(model, [suite(eps=[0.2], attacks=attacks)])
     report.write(run, tmp_path / "out")
     assert report.check(run, tmp_path / "out") == []
-    assert (
-        "Not available: no hyperparameter takes two values." in (tmp_path / "out" / "report.md").read_text()
-    )
+    assert "Not available: no hyperparameter takes two values." in (tmp_path / "out" / "report.md").read_text()
 
 
 def both(folder):
@@ -115,11 +111,7 @@ def test_violations_stand_at_the_top(make_run, make_model, tmp_path):
     report.write(make_run(model), tmp_path / "out")
     plain, page = both(tmp_path / "out")
     verdict = "2 violations of grade real and 3 of grade nominal"
-    assert (
-        plain.index(verdict)
-        < plain.index("| real | model | quick | 0 | 0.3 | 0.25 |")
-        < plain.index("## The run")
-    )
+    assert plain.index(verdict) < plain.index("| real | model | quick | 0 | 0.3 | 0.25 |") < plain.index("## The run")
     assert "| real | model | quick | 20 | 0.1 | 0.09 |" in plain
     assert "| nominal | model | quick | 10 | 0.35 | 0.3 |" in plain
     assert f'<p class="verdict bad">{verdict}' in page
