@@ -1,0 +1,119 @@
+"""The Python interface and the command line, end to end on a small zoo."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import CNN, TAU4
+from torch import nn
+
+import lipbench
+from lipbench import cli, data, zoo
+from lipbench.errors import LipbenchError, UnsupportedError
+
+
+@pytest.fixture(scope="module")
+def tau4(digits_zoo):
+    return zoo.load(digits_zoo / TAU4).module
+
+
+def test_evaluate_gives_one_row_per_model_and_eps(zoo_of):
+    summary = lipbench.evaluate(zoo_of(TAU4, CNN), samples=30)
+    assert len(summary) == 2 * 5
+    tau4 = summary[summary.model == TAU4].sort_values("eps")
+    assert (tau4.certified_real <= tau4.robust).all()
+    assert (tau4.robust <= tau4.clean).all()
+    assert tau4.certified_real.is_monotonic_decreasing
+    assert (tau4.gap - (tau4.robust - tau4.certified_real)).abs().max() < 1e-12
+    assert (summary.violations_real == 0).all()
+
+
+def test_command_line_evaluate_report_check_verify(zoo_of, tmp_path, capsys):
+    """The run of a user, from a zoo to a report that rebuilds."""
+    path, out = zoo_of(TAU4), tmp_path / "run"
+    assert cli.run(["evaluate", str(path), "-q", "--samples", "30", "-o", str(out)]) == 0
+    assert str(out / "report" / "report.html") in capsys.readouterr().out
+    names = {p.name for p in (out / "report").iterdir()}
+    assert names >= {"summary.csv", "hyperparameters.csv", "report.md", "report.html", "tables.tex"}
+    assert names >= {f"{figure}.{kind}" for figure in ("sandwich", "pareto", "gap") for kind in ("png", "pdf")}
+    assert cli.run(["report", str(out), "--check"]) == 0
+    (out / "report" / "summary.csv").write_text("forged")
+    assert cli.run(["report", str(out), "--check"]) == 2
+    capsys.readouterr()
+    assert cli.run(["verify", str(path / TAU4), "-q", "--samples", "30", "-o", str(tmp_path / "v")]) == 0
+    assert capsys.readouterr().out.startswith("PASS")
+
+
+def test_verify_exits_with_1_for_a_false_claim(zoo_of, tmp_path, capsys):
+    from lipbench import cards
+
+    folder = zoo_of(TAU4) / TAU4
+    cards.write(folder, cards.read(folder).model_copy(update={"claimed": cards.Lipschitz(constant=0.5)}))
+    assert cli.run(["verify", str(folder), "-q", "--samples", "30", "-o", str(tmp_path / "v")]) == 1
+    out = capsys.readouterr().out
+    assert "FAIL" in out
+    assert "FLAG" in out
+    assert (tmp_path / "v" / f"{TAU4}-nominal.safetensors").is_file()
+    frame = lipbench.verify(folder, samples=30, out=tmp_path / "w")
+    assert frame.violations.tolist()[0] == 0 < frame.violations.tolist()[1]
+
+
+def test_certify_agrees_with_the_records(tau4, digits):
+    x, labels = digits.test.x[:40], digits.test.labels[:40]
+    frame = lipbench.certify(tau4, x, labels, claimed=1.0)
+    assert isinstance(frame, pd.DataFrame)
+    assert frame.attrs["lipschitz_bound"] == lipbench.lipschitz_bound(tau4.double(), (1, 8, 8))
+    assert frame.attrs["claim_confirmed"]
+    wrong = frame.prediction != labels
+    assert (frame.certified_radius_real[wrong] == 0).all()
+    assert np.allclose(frame.certified_radius_real, frame.certified_radius_nominal, rtol=1e-4)
+    linf = lipbench.certify(tau4, x, labels, norm="Linf")
+    assert np.allclose(linf.certified_radius_real * 8, frame.certified_radius_real)
+
+
+def test_certify_refuses_wrong_inputs(tau4, digits):
+    for x, named in (
+        (digits.test.x[:3] * 255, r"\[0, 1\]"),
+        (digits.test.x[0], "shape"),
+        (np.zeros((1, 1, 9, 9), np.float32), "shape"),
+    ):
+        with pytest.raises(LipbenchError, match=named):
+            lipbench.certify(tau4, x)
+    with pytest.raises(UnsupportedError, match="Softmax"):
+        lipbench.certify(nn.Sequential(nn.Flatten(), nn.Linear(64, 3), nn.Softmax(1)), digits.test.x[:2])
+
+
+def test_mnist_through_a_convolution(tmp_path):
+    """Real images of another size through data, export, certificate and attack. Needs LIPBENCH_DATA with mnist.npz."""
+    import os
+
+    if "LIPBENCH_DATA" not in os.environ:
+        pytest.skip("LIPBENCH_DATA is not set: it names the folder with mnist.npz")
+    from lipbench import backends, certificates, training
+    from lipbench.network import Network
+    from lipbench.suites import AttackSpec
+    from lipbench.threat import Norm
+
+    dataset = data.load("mnist")
+    small = data.Dataset("mnist", dataset.train.first(1024), dataset.test.first(60), 10)
+    (tmp_path / "r.toml").write_text(
+        'data = "mnist"\nseeds = [0]\n[training]\nepochs = 6\nlearning_rate = 1e-2\n'
+        '[preprocessing]\nmean = [0.13]\nstd = [0.31]\n[[architecture]]\nname = "cnn"\n'
+        'args = { channels = [4, 8], widths = [16] }\n[[loss]]\nname = "tau_cross_entropy"\n'
+        "hyperparameters = { tau = 16 }\n"
+    )
+    folder = training.train(tmp_path / "r.toml", tmp_path / "zoo", small, device=torch.device("cpu"), progress=False)[0]
+    model = zoo.load(folder)
+    network = Network(model.module, (1, 28, 28))
+    proof = certificates.certificate(network.module, (1, 28, 28), model.card.claimed.constant)
+    assert proof.claim_confirmed
+    x, labels = torch.from_numpy(small.test.x), torch.from_numpy(small.test.labels)
+    logits = network.predict(x)
+    radii = proof.radii(logits, labels).numpy()
+    right = (logits.argmax(1) == labels).numpy()
+    assert right.mean() > 0.6
+    spec = AttackSpec(backend="gradient", name="bisection", args={"rounds": 4, "steps": 10})
+    candidates = backends.search(spec, network, x, labels, norm=Norm.L2, eps=None, seed=0)
+    found, distance, _ = backends.judge(network, x, labels, candidates, Norm.L2)
+    assert found[right].mean() > 0.9
+    assert (distance[right] >= radii[right]).all()

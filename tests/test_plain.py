@@ -1,0 +1,168 @@
+"""The modules that import neither torch nor an attack library."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import lipbench
+from lipbench import cards, cli, files, resources, suites
+from lipbench.errors import LipbenchError
+from lipbench.ledger import Ledger
+from lipbench.registry import LOSSES, Registry
+from lipbench.threat import Norm, ThreatModel
+
+radii = st.lists(st.floats(0, 2), min_size=1, max_size=30)
+
+
+@given(radii, st.floats(0.01, 2))
+def test_every_sample_is_broken_certified_or_open(values, eps):
+    n = len(values)
+    correct = np.arange(n) % 3 != 0
+    ledger = Ledger.start(correct, np.array(values))
+    ledger.attacked(np.arange(0, n, 2), ledger.certified_radius[::2] + 0.5)
+    parts = [ledger.broken(eps), ledger.certified(eps) & ~ledger.broken(eps), ledger.open(eps)]
+    assert (np.sum(parts, axis=0) == 1).all()
+    assert ledger.broken(eps)[~correct].all()
+    assert (ledger.certified_radius[~correct] == 0).all()
+    assert not ledger.violations().any()
+    assert (ledger.tightness() <= 1).all()
+
+
+def test_attacks_only_lower_the_upper_bound():
+    ledger = Ledger.start([True, True, False], [0.1, 0.2, 0.3])
+    ledger.attacked(np.array([0, 1]), np.array([0.5, np.inf]))
+    ledger.attacked(np.array([0]), np.array([0.9]))
+    assert ledger.adversarial_distance.tolist() == [0.5, np.inf, 0.0]
+    assert ledger.tightness().tolist() == [0.2]
+    ledger.attacked(np.array([1]), np.array([0.19]))
+    assert ledger.violations().tolist() == [False, True, False]
+    assert ledger.broken(0.19)[1]
+    assert ledger.certified(0.2)[1]
+
+
+def test_norms():
+    assert Norm.parse("linf") is Norm.Linf
+    assert Norm.Linf.radius_from_l2(1.0, 64) == 0.125
+    assert Norm.L2.radius_from_l2(1.0, 64) == 1.0
+    for eps in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(LipbenchError, match="above 0"):
+            ThreatModel(Norm.L2, eps)
+
+
+@pytest.mark.parametrize("name", suites.names())
+def test_bundled_suites_by_name_and_by_path(name):
+    path = resources.folder("attacks") / f"{name}.toml"
+    assert suites.load(name) == suites.load(str(path))
+    assert suites.load(name).name == name
+
+
+def test_a_grid_is_sorted_and_distinct():
+    suite = suites.load("quick").with_grid([0.3, 0.1, 0.3])
+    assert suite.eps == (0.1, 0.3)
+
+
+def test_registry_names_import_nothing():
+    broken = Registry("thing", "lipbench.nothing", {"a": "no_such_module:x"})
+    assert broken.names() == ["a"]
+    with pytest.raises(LipbenchError, match="did you mean 'a'"):
+        Registry("thing", "lipbench.nothing", {"a": "os:path"}).get("aa")
+    assert "tau_cross_entropy" in LOSSES.names()
+
+
+def test_a_plugin_that_does_not_import_is_named(monkeypatch):
+    from importlib.metadata import EntryPoint
+
+    point = EntryPoint("mine", "no_such_module:loss", "lipbench.losses")
+    monkeypatch.setattr("lipbench.registry.entry_points", lambda group: [point])
+    assert "mine" in LOSSES.names()
+    with pytest.raises(LipbenchError, match="no_such_module"):
+        LOSSES.get("mine")
+
+
+def test_writing_is_all_or_nothing(tmp_path):
+    path = tmp_path / "file"
+    files.write_text(path, "old")
+
+    def fail():
+        with files.writing(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_bundled_zoo(digits_zoo):
+    """Every model has a card and weights; at least 12 settings over 4 families, the twins, 3 seeds each."""
+    found = [cards.read(folder) for folder in cards.model_folders(digits_zoo)]
+    seeds: dict[str, set[int]] = {}
+    for card in found:
+        assert (digits_zoo / card.name / cards.WEIGHTS).is_file()
+        seeds.setdefault(card.name.rsplit("-", 1)[0], set()).add(card.seed)
+    assert all(len(values) == 3 for values in seeds.values())
+    constrained = [name for name in seeds if "unconstrained" not in name]
+    assert len(constrained) >= 12
+    families = {card.family for card in found}
+    assert families >= {"tau_cross_entropy", "hkr_multiclass", "hinge_multiclass", "kr_multiclass"}
+    assert families >= {"unconstrained", "adversarial training"}
+    assert sum(path.stat().st_size for path in digits_zoo.rglob("*") if path.is_file()) < 8e6
+
+
+def test_cards_survive_writing_and_reading(tmp_path, digits_zoo):
+    card = cards.read(cards.model_folders(digits_zoo)[0])
+    cards.write(tmp_path, card)
+    assert cards.read(tmp_path) == card
+
+
+HEAVY = """
+import sys
+from lipbench import cli
+cli.run(["--help"])
+print(sorted(set(sys.modules) & {"torch", "art", "pandas"}))
+"""
+
+
+def test_help_imports_neither_torch_nor_art():
+    out = subprocess.run([sys.executable, "-c", HEAVY], capture_output=True, text=True, check=True).stdout
+    assert out.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("name", ["evaluate", "verify", "train", "report", "list"])
+def test_each_help_has_an_example(name, capsys):
+    assert cli.run([name, "--help"]) == 0
+    assert "Example: lipbench " + name in capsys.readouterr().out
+
+
+def test_version(capsys):
+    assert cli.run(["--version"]) == 0
+    assert lipbench.__version__ in capsys.readouterr().out
+
+
+LISTS = {
+    "models": "mlp-tau_cross_entropy-tau4-seed0",
+    "suites": "standard-linf",
+    "attacks": "autoattack/standard",
+    "losses": "hkr_multiclass",
+    "architectures": "cnn",
+    "datasets": "cifar10",
+}
+
+
+@pytest.mark.parametrize("what", LISTS)
+def test_lists(what, capsys):
+    assert cli.run(["list", what]) == 0
+    assert LISTS[what] in capsys.readouterr().out
+
+
+def test_an_unexpected_fault_has_status_3_and_a_traceback(monkeypatch, capsys):
+    monkeypatch.setattr(suites, "names", lambda: 1 / 0)
+    assert cli.run(["list", "suites"]) == 3
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert "unexpected ZeroDivisionError" in err
