@@ -1,7 +1,7 @@
 """What a report says, before it becomes Markdown, HTML or TeX."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +11,12 @@ from lipbench.records import Run, RunFolder
 from lipbench.report import evidence, frames, tables
 from lipbench.report.evidence import Evidence
 from lipbench.report.tables import Group, Table
-from lipbench.report.wording import WORDS, claim, few, percent, rows
+from lipbench.report.wording import WORDS, claim, few, notation, percent, rows
 
 FIGURES = ("sandwich", "pareto", "gap")
 SHOWN_VIOLATIONS = 20
 TEX_EPS = 3  # as many as fit on a page
-USELESS = 0.1  # certified / robust accuracy at the largest eps below which a certificate says next to nothing
+USELESS = 0.1  # certified accuracy below which a certificate says next to nothing of a model that is more robust
 DEFINITIONS = Table(
     "Definitions",
     ("word", "meaning, at radius eps, over all n samples (misclassified ones count as not robust)"),
@@ -59,11 +59,12 @@ class Section:
     about: str  # which grade, how many samples, how wide the intervals
     files: dict[str, str]  # figure to file name without suffix
     main: Table
-    narrow: Table  # the main table at few eps, for TeX
     front: Table
     trend: Table | None
     details: tuple[Table, ...]
     remarks: tuple[str, ...]
+    notation: str  # of figures and TeX
+    tex: tuple[tuple[str, Table], ...]  # (label, table), in that notation
 
 
 @dataclass(frozen=True)
@@ -90,16 +91,23 @@ def build(run_folder: RunFolder) -> Report:
 def _section(group: Group, place: int, trends: pd.DataFrame) -> Section:
     slug = re.sub(r"[^A-Za-z0-9]+", "-", group.suite).strip("-") or str(place)
     title = f"Suite {group.suite} ({group.unit}): accuracies in percent, mean ± standard deviation over seeds"
+    chosen, suffix = frames.chosen_eps(group.settings), "" if place == 0 else f"-{slug}"
+    brief = {
+        "accuracies": tables.main_table(group, few(group.eps, TEX_EPS), title, WORDS),
+        "pareto": tables.front_table(group, chosen, WORDS),
+        "trends": tables.trend_table(trends, group, WORDS),
+    }
     return Section(
         group=group,
         about=_about(group),
-        files={name: name if place == 0 else f"{name}-{slug}" for name in FIGURES},
+        files={name: f"{name}{suffix}" for name in FIGURES},
         main=tables.main_table(group, group.eps, title),
-        narrow=tables.main_table(group, few(group.eps, TEX_EPS), title, WORDS),
-        front=tables.front_table(group, frames.chosen_eps(group.settings)),
+        front=tables.front_table(group, chosen),
         trend=tables.trend_table(trends, group),
         details=(tables.grade_table(group), tables.attack_table(group), tables.model_table(group)),
         remarks=(*_claims(group), *_settings(group)),
+        notation=notation(group.settings),
+        tex=tuple((f"{name}{suffix}", table) for name, table in brief.items() if table),
     )
 
 
@@ -130,18 +138,21 @@ def _settings(group: Group) -> list[str]:
     """What a reader must know of a setting before believing its row."""
     remarks = []
     for name, part in group.by_setting():
-        first, last = part[0], part[-1]
+        first = part[0]
         models, seeds = first["n_models"], first["n_seeds"]
         if models > seeds:
             remarks.append(f"{name}: {models} models share {seeds} seeds: ± is over more than the seed.")
         if not first["constrained"]:
-            certified, robust = last["certified_real_mean"], last["robust_mean"]
-            word = "nearly useless" if certified <= USELESS * robust else "loose"
-            remarks.append(
-                f"{name}: an unconstrained network. Its certificate is valid but {word}: "
-                f"{percent(certified)} % certified, {percent(robust)} % robust at eps {last['eps']:.4g}."
-            )
+            ends = "; ".join(map(_worth, part if len(part) < 2 else (first, part[-1])))
+            remarks.append(f"{name}: an unconstrained network. Its certificate is valid: {ends}.")
     return remarks
+
+
+def _worth(row: Mapping[str, Any]) -> str:
+    """What the certificate of a setting says at one eps."""
+    certified, robust = row["certified_real_mean"], row["robust_mean"]
+    word = ", nearly useless" if certified < USELESS < robust else ""
+    return f"{percent(certified)} % certified and {percent(robust)} % robust at eps {row['eps']:.4g}{word}"
 
 
 def _verdict(summary: pd.DataFrame) -> str:

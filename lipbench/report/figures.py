@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
+from matplotlib.transforms import ScaledTranslation
 
 from lipbench.report import frames, style
 from lipbench.report.evidence import Evidence
@@ -73,7 +74,7 @@ def sandwich(group: Group, evidences: Sequence[Evidence]) -> Figure:
     chosen, keys = representative(settings), frames.setting_columns(group.settings)
     columns = min(4, len(chosen))
     lines = -(-len(chosen) // columns)
-    figure = Figure(figsize=(7.2 if columns > 2 else 2.4 * columns + 1.2, 1.95 * lines + 0.6))
+    figure = style.new(7.2 if columns > 2 else 2.4 * columns + 1.2, 1.95 * lines + 0.6)
     axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     for ax, index in zip(axes.flat, chosen, strict=False):
         models = set(settings.loc[[index], keys].merge(group.summary, on=keys)["model"])
@@ -99,13 +100,16 @@ def gap(group: Group) -> Figure:
     panels = [(name, lines) for name in frames.hyperparameter_columns(group.settings) if (lines := _lines(group, name))]
     if not panels:
         return style.blank("no hyperparameter takes two values")
-    figure = Figure(figsize=(max(4.0, 2.4 * len(panels)), 3.0))
-    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)
-    for ax, (name, lines) in zip(axes.flat, panels, strict=True):
+    columns = min(3, len(panels))
+    lines_of_panels = -(-len(panels) // columns)
+    figure = style.new(max(4.0, 2.4 * columns), 3.2 * lines_of_panels)
+    axes = figure.subplots(lines_of_panels, columns, sharey=True, squeeze=False)
+    for ax, (name, lines) in zip(axes.flat, panels, strict=False):
         _gap_panel(ax, name, lines, group)
-    low, high = axes[0, 0].get_ylim()
-    axes[0, 0].set_ylim(low, high + 0.25 * (high - low))  # room for the legends
-    axes[0, 0].set_ylabel("gap: robust - certified (% points)")
+    for ax in list(axes.flat)[len(panels) :]:
+        ax.remove()
+    for ax in axes[:, 0]:
+        ax.set_ylabel("gap: robust - certified (% points)")
     return figure
 
 
@@ -131,6 +135,7 @@ def _gap_panel(ax: Axes, name: str, lines: list[pd.DataFrame], group: Group) -> 
     """A line per eps where the settings form one line; else a line per line of settings, at one eps."""
     chosen = frames.chosen_eps(group.settings)
     drawn = [(part, chosen) for part in lines] if len(lines) > 1 else [(lines[0], eps) for eps in few(group.eps, LINES)]
+    shown = pd.concat(lines)
     shades = mpl.colormaps["viridis"](np.linspace(0, 0.85, len(drawn)))
     for place, (part, eps) in enumerate(drawn):
         at = part[part["eps"] == eps].sort_values(name)
@@ -144,7 +149,7 @@ def _gap_panel(ax: Axes, name: str, lines: list[pd.DataFrame], group: Group) -> 
             markersize=4,
             linewidth=1.2,
             capsize=2,
-            label=label(others, group.settings, WORDS) if len(lines) > 1 else f"eps {eps:.4g}",
+            label=style.wrap(label(others, shown, WORDS, whole=False)) if len(lines) > 1 else f"eps {eps:.4g}",
         )
     values = sorted({value for part in lines for value in part[name]})
     if values[0] > 0 and values[-1] / values[0] > 8:
@@ -154,6 +159,27 @@ def _gap_panel(ax: Axes, name: str, lines: list[pd.DataFrame], group: Group) -> 
     ax.set_xticks(ticks, [f"{value:.3g}" for value in ticks])
     symbol = WORDS.get(name, "").rstrip("=")
     ax.set_xlabel(f"{name} ({symbol})" if symbol else name)
-    families = ", ".join(dict.fromkeys(WORDS.get(f, f) for part in lines for f in part["family"]))
-    ax.set_title(f"{families}, eps {chosen:.4g}" if len(lines) > 1 else families)
-    ax.legend(fontsize=6.5, loc="best", ncols=2 if len(drawn) > 3 else 1, columnspacing=1)
+    title = ", ".join(WORDS.get(family, family) for family in shown["family"].unique())
+    if len(group.settings["architecture"].unique()) > len(architectures := shown["architecture"].unique()) == 1:
+        title = f"{architectures[0]}: {title}"
+    ax.set_title(style.wrap(f"{title}, eps {chosen:.4g}" if len(lines) > 1 else title, 30))
+    _legend_below(ax)
+
+
+def _legend_below(ax: Axes) -> None:
+    """A legend under the label of the x axis, in as many columns as the width of a panel of 2.4 inches holds."""
+    handles, names = ax.get_legend_handles_labels()
+    longest = max(len(line) for name in names for line in name.split("\n"))
+    below = ScaledTranslation(0, -34 / 72, ax.figure.dpi_scale_trans)
+    ax.legend(
+        handles,
+        names,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0),
+        bbox_transform=ax.transAxes + below,
+        borderaxespad=0,
+        fontsize=6.5,
+        ncols=max(1, min(3, len(names), 132 // (4 * longest + 20))),
+        handlelength=1.5,
+        columnspacing=1,
+    )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import beta, spearmanr
+from scipy.special import betaincinv  # scipy.stats would take a second to import
 
 from lipbench.ledger import Bools
 from lipbench.records import RunFolder
@@ -39,8 +39,8 @@ def clopper_pearson(count: int, n: int, confidence: float = CONFIDENCE) -> tuple
     if n == 0:
         return float("nan"), float("nan")
     tail = (1 - confidence) / 2
-    low = float(beta.ppf(tail, count, n - count + 1)) if count > 0 else 0.0
-    high = float(beta.ppf(1 - tail, count + 1, n - count)) if count < n else 1.0
+    low = float(betaincinv(count, n - count + 1, tail)) if count > 0 else 0.0
+    high = float(betaincinv(count + 1, n - count, 1 - tail)) if count < n else 1.0
     return low, high
 
 
@@ -227,7 +227,8 @@ def trends(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def _rho(x: "pd.Series[float]", y: "pd.Series[float]") -> float:
-    return float(spearmanr(x, y).statistic) if len(y.unique()) > 1 and len(x) > 2 else float("nan")
+    """Spearman's rho: Pearson's of the ranks, ties sharing their mean rank."""
+    return float(x.rank().corr(y.rank())) if len(y.unique()) > 1 and len(x) > 2 else float("nan")
 
 
 def chosen_eps(settings: pd.DataFrame) -> float:

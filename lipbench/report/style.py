@@ -19,7 +19,8 @@ RC: dict[Any, Any] = {
     "grid.linewidth": 0.6,
     "axes.axisbelow": True,
     "legend.frameon": False,
-    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.use": False,  # see new and settle
+    "figure.autolayout": False,
     "pdf.fonttype": 42,  # TrueType: text stays text in an editor
     "svg.hashsalt": "lipbench",
     "savefig.dpi": 200,
@@ -32,9 +33,9 @@ METADATA: dict[str, dict[str, Any]] = {  # no dates, no versions: the same run g
 # Okabe and Ito's palette, told apart by readers with any colour vision; a family keeps its colour and marker.
 FAMILIES = {
     "tau_cross_entropy": ("#0072B2", "o"),
-    "hkr": ("#D55E00", "s"),
-    "hinge": ("#009E73", "^"),
-    "kr": ("#CC79A7", "D"),
+    "hkr_multiclass": ("#D55E00", "s"),
+    "hinge_multiclass": ("#009E73", "^"),
+    "kr_multiclass": ("#CC79A7", "D"),
     "cross_entropy": ("#56B4E9", "v"),
     "adversarial training": ("#E69F00", "P"),
     "unconstrained": ("#595959", "X"),
@@ -54,10 +55,16 @@ def wrap(text: str, width: int = 24) -> str:
     return "\n".join(textwrap.wrap(text, width, break_long_words=False))
 
 
+def new(width: float, height: float) -> Figure:
+    """A figure (inches) that ``settle`` lays out."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
 def settle(figure: Figure) -> None:
     """Lay the figure out once, for good: the same in every format, and not again for each."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine(None)  # a placeholder ("none") would cost a second drawing in each format
 
 
 def blank(reason: str) -> Figure:

@@ -23,7 +23,7 @@ from lipbench.report.wording import (
 )
 
 __all__ = ["hyperparameters", "short", "summary", "trends"]
-LABEL = 44  # characters of a setting's label in the terminal
+LABEL = 52  # characters of a setting's label in the terminal
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def attack_table(group: Group) -> Table:
     return Table(f"Samples that each attack saw, of {group.summary['n'].max()}, mean over models", heads, body)
 
 
-def front_table(group: Group, eps: float) -> Table:
+def front_table(group: Group, eps: float, words: Mapping[str, str] | None = None) -> Table:
     """The settings that no other setting beats in clean and certified, or clean and robust accuracy."""
     at = group.settings[group.settings["eps"] == eps].sort_values("clean_mean", kind="stable")
     certified, robust = (frames.on_front(at, key) for key in ("certified_real", "robust"))
@@ -136,12 +136,12 @@ def front_table(group: Group, eps: float) -> Table:
         on = [name for name, is_on in (("certified", first), ("robust", second)) if is_on]
         if on:
             shown = [over_seeds(row, key) for key in ("clean", "certified_real", "robust", "gap")]
-            body.append((label(row, group.settings), *shown, " and ".join(on)))
+            body.append((label(row, group.settings, words), *shown, " and ".join(on)))
     columns = ("setting", "clean", "certified", "robust", "gap", "on the front of")
     return Table(f"Settings on the Pareto front at eps {eps:.4g} ({group.unit})", columns, tuple(body))
 
 
-def trend_table(trends: pd.DataFrame, group: Group) -> Table | None:
+def trend_table(trends: pd.DataFrame, group: Group, words: Mapping[str, str] | None = None) -> Table | None:
     """Spearman's rho against each hyperparameter; None where no hyperparameter takes two values."""
     part = [row for row in rows(trends) if (row["suite"], row["norm"]) == (group.suite, group.norm)]
     if not part:
@@ -149,7 +149,8 @@ def trend_table(trends: pd.DataFrame, group: Group) -> Table | None:
     several = len({row["architecture"] for row in part}) > 1
     body = []
     for row in part:
-        family = f"{row['architecture']}, {row['family']}" if several else row["family"]
+        family = (words or {}).get(row["family"], row["family"])
+        family = f"{row['architecture']}, {family}" if several else family
         values = [row[key] for key in ("clean", "certified_real", "robust", "gap")]
         shown = [MISSING if pd.isna(value) else f"{value:+.2f}" for value in values]
         body.append((family, row["hyperparameter"], str(row["points"]), *shown))
@@ -158,7 +159,7 @@ def trend_table(trends: pd.DataFrame, group: Group) -> Table | None:
 
 
 def short(summary: pd.DataFrame) -> str:
-    """The table for the terminal, about 100 columns: a row per setting, mean over seeds, an eps per suite."""
+    """The table for the terminal, up to 110 columns: a row per setting, mean over seeds, an eps per suite."""
     blocks = []
     for group in groups(summary):
         eps = frames.chosen_eps(group.settings)
@@ -173,7 +174,8 @@ def short(summary: pd.DataFrame) -> str:
         sizes = " or ".join(map(str, sorted(group.summary["n"].unique())))
         once = group.summary.drop_duplicates("model")
         broken = [int(once[f"violations_{grade}"].fillna(0).sum()) for grade in ("real", "nominal")]
-        blocks += [f"suite {group.suite}, eps {eps:.4g} ({group.unit}), n = {sizes}; percent, grade real"]
+        meaning = "accuracies in percent; certified is grade real"
+        blocks += [f"suite {group.suite}, eps {eps:.4g} ({group.unit}), n = {sizes}; {meaning}"]
         blocks += ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in body]
         blocks += [f"violations: {broken[0]} of grade real, {broken[1]} of grade nominal", ""]
     return "\n".join(blocks[:-1])

@@ -12,9 +12,9 @@ MISSING = "n/a"
 WORDS = {  # the paper's notation, for figures and TeX
     "tau_cross_entropy": "CE",
     "cross_entropy": "CE without tau",
-    "hkr": "HKR",
-    "kr": "KR",
-    "adversarial training": "adv. training",
+    "hkr_multiclass": "HKR",
+    "hinge_multiclass": "hinge",
+    "kr_multiclass": "KR",
     "tau": "τ=",
     "alpha": "α=",
     "min_margin": "m=",
@@ -73,24 +73,44 @@ def claim(row: Mapping[str, Any]) -> str:
     return f"claim not confirmed: computed bound {bound} > claimed {claimed}"
 
 
-def label(row: Mapping[str, Any], frame: pd.DataFrame, words: Mapping[str, str] | None = None) -> str:
+def label(
+    row: Mapping[str, Any], frame: pd.DataFrame, words: Mapping[str, str] | None = None, *, whole: bool = True
+) -> str:
     """A setting in words: ``hkr, alpha 10, min_margin 0.1412``. ``words`` replaces names by shorter ones.
 
-    The architecture comes first where ``frame`` holds more than one; what a loss does not have is left out.
+    The architecture comes first where ``frame`` holds more than one; what a loss does not have is left out, and
+    so are arguments of adversarial training, other than eps, that are the same in all of ``frame``. Not ``whole``:
+    without the family, where all of ``frame`` share it and anything else is left to say.
     """
-    words, columns = words or {}, list(frame.columns)
+    words = words or {}
+    family = words.get(row["family"], row["family"])
     parts = [str(row["architecture"])] if len(frame["architecture"].unique()) > 1 else []
-    parts.append(words.get(row["family"], row["family"]))
+    parts += [family] if whole or len(frame["family"].unique()) > 1 else []
     if row["adversarial"] and row["constrained"]:
-        parts.append(words.get("adversarial training", "adversarial training"))
-    for name in columns[columns.index("constrained") + 1 : columns.index("seed" if "seed" in columns else "suite")]:
+        parts.append("adversarial training")
+    for name in _told(frame):
         value = row[name]
-        if name == "adversarial" or pd.isna(value):
+        if pd.isna(value):
             continue
         word = words.get(name, name.removeprefix("adversarial_"))
         shown = general(value) if isinstance(value, int | float) else str(value)
         parts.append(f"{word}{shown}" if word.endswith("=") else f"{word} {shown}")
-    return ", ".join(parts)
+    return ", ".join(parts or [family])
+
+
+def _told(frame: pd.DataFrame) -> list[str]:
+    """The columns that a label tells: hyperparameters, eps of adversarial training, and what else differs there."""
+    keys, adversarial = frames.setting_columns(frame), frame["adversarial"].astype(bool)
+    arguments = keys[keys.index("adversarial") + 1 :]
+    differ = [name for name in arguments if len(frame.loc[adversarial, name].unique()) > 1]
+    return [*frames.hyperparameter_columns(frame), *(n for n in arguments if n == "adversarial_eps" or n in differ)]
+
+
+def notation(frame: pd.DataFrame) -> str:
+    """What the short words stand for that figures and TeX use for the settings of ``frame``; empty if none."""
+    used = {*frame["family"], *(name for name in frames.hyperparameter_columns(frame) if frame[name].notna().any())}
+    pairs = [f"{word.rstrip('=')} is {name}" for name, word in WORDS.items() if name in used]
+    return f"{', '.join(pairs)}." if pairs else ""
 
 
 def unit(norm: str) -> str:

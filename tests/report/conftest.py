@@ -141,11 +141,11 @@ def sweep(seeds=3, n=360) -> list[Model]:
     """What a sweep over tau, alpha and min_margin looks like: accuracy at one end, radius at the other."""
     settings = [("tau_cross_entropy", {"tau": tau}, np.log2(tau) / 6) for tau in (1.0, 4.0, 16.0, 64.0)]
     settings += [
-        ("hkr", {"alpha": a, "min_margin": m}, 0.15 * np.log10(a) + 0.4 * (1 - m))
-        for a in (2.0, 10.0, 50.0)
+        ("hkr_multiclass", {"alpha": a, "min_margin": m}, 0.15 * np.log10(a / (1 - a)) + 0.4 * (1 - m))
+        for a in (0.67, 0.91, 0.98)
         for m in (0.14, 0.5)
     ]
-    settings += [("hinge", {"min_margin": m}, 0.9 - m) for m in (0.1, 0.3, 0.6)]
+    settings += [("hinge_multiclass", {"min_margin": m}, 0.9 - m) for m in (0.1, 0.3, 0.6)]
     settings += [("cross_entropy", {}, 1.5), ("cross_entropy", {}, 1.2)]
     models = []
     for place, (loss, hyperparameters, push) in enumerate(settings):
@@ -158,7 +158,7 @@ def sweep(seeds=3, n=360) -> list[Model]:
             tightness = np.clip((0.08 if free else 0.95 - 0.2 * push) + 0.05 * rng.standard_normal(n), 0.01, 0.995)
             radius = np.where(correct, distance * tightness, 0.0)
             words = "_".join(f"{k}{v:g}" for k, v in hyperparameters.items())
-            adversarial = {"eps": 0.3, "steps": 10} if free and push < 1.5 else {}
+            adversarial = {"norm": "L2", "eps": 0.3, "steps": 10} if free and push < 1.5 else {}
             models.append(
                 Model(
                     correct=list(correct),

@@ -1,12 +1,15 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.path import Path
+from matplotlib.text import Text
 from scipy.stats import binomtest
 
 from lipbench.errors import LipbenchError
-from lipbench.report import frames, tables
-from lipbench.report.figures import representative
+from lipbench.report import evidence, frames, tables
+from lipbench.report.figures import draw, representative
 from lipbench.report.pareto import pareto
+from lipbench.report.wording import WORDS, label, notation, rows
 
 HAND = {
     "correct": [1, 1, 1, 1, 0],
@@ -206,13 +209,93 @@ def test_the_figure_labels_the_front_and_nothing_else(make_run, make_model):
 def test_the_terminal_table_has_a_row_per_setting(make_run, sweep):
     text = tables.short(tables.summary(make_run(sweep(seeds=2, n=20)))).splitlines()
     assert len(text) == 3 + 15
-    assert all(len(line) <= 100 for line in text)
+    assert all(len(line) <= 110 for line in text)
+    assert text[0].endswith("n = 20; accuracies in percent; certified is grade real")
+    assert not any("..." in line for line in text)
+    assert sum(line.startswith("adversarial training, eps 0.3  ") for line in text) == 1
     assert text[1].split()[-7:] == ["models", "clean", "certified", "robust", "gap", "tightness", "MCR"]
     assert text[-1] == "violations: 0 of grade real, 0 of grade nominal"
+
+
+@pytest.mark.parametrize(("other", "cut"), [("cnn", False), ("a_long_name_of_an_architecture", True)])
+def test_the_terminal_table_cuts_only_what_is_longer_than_any_bundled_setting(make_run, make_model, other, cut):
+    setting = {"loss": "hkr_multiclass", "hyperparameters": {"alpha": 0.99, "min_margin": 0.05}}
+    models = [make_model([1], [0.1], [0.2], name=name, **setting, architecture=name) for name in ("mlp", other)]
+    text = tables.short(tables.summary(make_run(models)))
+    assert all(len(line) <= 110 for line in text.splitlines())
+    assert ("..." in text) is cut
+
+
+def labels(models, make_run):
+    frame = tables.hyperparameters(tables.summary(make_run(models))).query("eps == 0.1")
+    return [label(row, frame) for row in rows(frame)]
+
+
+def test_a_label_tells_the_adversarial_arguments_that_differ_and_eps(make_run, make_model):
+    def model(name, **adversarial):
+        free = {"loss": "cross_entropy", "hyperparameters": {}, "constrained": False, "adversarial": adversarial}
+        return make_model([1], [0.1], [0.2], name=name, **free)
+
+    one, two = model("a", norm="L2", eps=0.3, steps=10), model("b", norm="L2", eps=0.3, steps=20)
+    plain = model("c")
+    assert labels([one, plain], make_run) == ["adversarial training, eps 0.3", "unconstrained"]
+    assert labels([one, two, plain], make_run)[:2] == [
+        "adversarial training, eps 0.3, steps 10",
+        "adversarial training, eps 0.3, steps 20",
+    ]
+    frame = tables.summary(make_run([one, plain]))
+    assert {"adversarial_norm", "adversarial_eps", "adversarial_steps"} <= set(frame)
+
+
+def test_the_short_words_are_said_to_be_what_they_are(make_run, make_model):
+    models = [make_model([1], [0.1], [0.2], name="a", loss=loss, hyperparameters={"alpha": 0.5}) for loss in ("x",)]
+    models += [make_model([1], [0.1], [0.2], name="b", loss="hkr_multiclass", hyperparameters={})]
+    models += [make_model([1], [0.1], [0.2], name="c", loss="kr_multiclass", hyperparameters={})]
+    frame = tables.hyperparameters(tables.summary(make_run(models)))
+    assert notation(frame) == "HKR is hkr_multiclass, KR is kr_multiclass, α is alpha."
+    assert {label(row, frame, WORDS) for row in rows(frame)} == {"x, α=0.5", "HKR", "KR"}
+
+
+def inside(outer, inner):
+    return outer.x0 <= inner.x0 and outer.y0 <= inner.y0 and inner.x1 <= outer.x1 and inner.y1 <= outer.y1
+
+
+def test_legends_of_the_gap_figure_neither_leave_it_nor_cover_a_panel(make_run, sweep):
+    evidences = evidence.load(make_run(sweep(seeds=2, n=20)))
+    figure = draw(tables.groups(frames.summarize(evidences))[0], evidences)["gap"]
+    panels = [ax.get_window_extent() for ax in figure.axes]
+    assert len(panels) == 3
+    first, second, third = (panel.x0 for panel in panels)
+    assert second - first == pytest.approx(third - second, abs=5)  # pixels of 720: evenly spaced
+    legends = [ax.get_legend().get_window_extent() for ax in figure.axes]
+    for place, (ax, legend) in enumerate(zip(figure.axes, legends, strict=True)):
+        assert inside(figure.bbox, legend)
+        assert inside(figure.bbox, ax.title.get_window_extent())
+        assert not any(legend.overlaps(other) for other in [*panels, *legends[:place]])
+    words = [text.get_text() for text in figure.axes[2].get_legend().get_texts()]
+    assert words == ["hinge", "HKR, α=0.67", "HKR, α=0.91", "HKR, α=0.98"]
+
+
+def test_labels_of_the_front_keep_clear_of_each_other_and_of_leaders(make_run, sweep):
+    group = tables.groups(tables.summary(make_run(sweep(seeds=2, n=60))))[0]
+    figure = pareto(group)
+    ax = figure.axes[0]
+    figure.draw_without_rendering()
+    notes = list(ax.texts)
+    boxes = [Text.get_window_extent(note) for note in notes]
+    points = [ax.transData.transform(note.xy) for note in notes]
+    assert len(notes) > 2
+    for place, box in enumerate(boxes):
+        assert inside(ax.get_window_extent(), box)
+        others = [other for other in range(len(boxes)) if other != place]
+        assert not any(box.overlaps(boxes[other]) for other in others)
+        middles = [((boxes[k].x0 + boxes[k].x1) / 2, (boxes[k].y0 + boxes[k].y1) / 2) for k in others]
+        leaders = [Path([points[k], middle]) for k, middle in zip(others, middles, strict=True)]
+        assert not any(leader.intersects_bbox(box) for leader in leaders)
 
 
 def test_an_unfinished_run_is_an_error(make_run, make_model):
     folder = make_run(make_model(**HAND))
     next(folder.records.glob("*.parquet")).unlink()
-    with pytest.raises(LipbenchError, match="again to finish it"):
+    with pytest.raises(LipbenchError, match="the run is not finished"):
         tables.summary(folder)

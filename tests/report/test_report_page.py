@@ -145,12 +145,35 @@ def test_a_claim_that_is_not_confirmed_is_flagged(make_run, make_model, tmp_path
 
 
 @pytest.mark.usefixtures("unsaved")
-def test_an_unconstrained_network_is_said_to_be_nearly_useless(make_run, make_model, tmp_path):
+@pytest.mark.parametrize(
+    ("real", "distance", "said"),
+    [
+        (
+            [0.5, 0.2],
+            [0.5, 0.5],
+            "100.0 % certified and 100.0 % robust at eps 0.1; 50.0 % certified and 100.0 % robust at eps 0.4.",
+        ),
+        (
+            [0.2, 0.2],
+            [0.5, 0.3],
+            "100.0 % certified and 100.0 % robust at eps 0.1; "
+            "0.0 % certified and 50.0 % robust at eps 0.4, nearly useless.",
+        ),
+        (  # nothing is certified of what is not robust either
+            [0.0, 0.0],
+            [0.3, 0.3],
+            "0.0 % certified and 100.0 % robust at eps 0.1, nearly useless; "
+            "0.0 % certified and 0.0 % robust at eps 0.4.",
+        ),
+    ],
+)
+def test_what_the_certificate_of_an_unconstrained_network_is_worth(
+    make_run, make_model, tmp_path, real, distance, said
+):
     free = {"claimed": None, "constrained": False, "loss": "cross_entropy", "hyperparameters": {}}
-    report.write(make_run(make_model([1, 1], [1e-4, 0.5], [0.5, 0.5], **free)), tmp_path / "loose")
-    report.write(make_run(make_model([1, 1], [1e-4, 1e-4], [0.5, 0.5], **free)), tmp_path / "useless")
-    assert "valid but loose: 50.0 % certified, 100.0 % robust" in both(tmp_path / "loose")[0]
-    assert "valid but nearly useless: 0.0 % certified, 100.0 % robust" in both(tmp_path / "useless")[0]
+    report.write(make_run(make_model([1, 1], real, distance, **free)), tmp_path / "out")
+    for text in both(tmp_path / "out"):
+        assert f"unconstrained: an unconstrained network. Its certificate is valid: {said}" in text
 
 
 @pytest.mark.usefixtures("unsaved")
