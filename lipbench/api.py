@@ -1,8 +1,9 @@
 """The Python interface: the jobs of the command line as functions, results as pandas frames."""
 
+import contextlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,18 @@ __all__ = ["certify", "evaluate", "lipschitz_bound", "verify"]
 StrPath = str | os.PathLike[str]
 
 
+@contextlib.contextmanager
+def _computing_on(device: str) -> Iterator[torch.device]:
+    """The device; torch's threads and TF32 flags, which it sets for the whole process, are restored after."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = torch.get_num_threads(), matmul.allow_tf32, cudnn.allow_tf32
+    try:
+        yield resolve_device(device)
+    finally:
+        torch.set_num_threads(before[0])
+        matmul.allow_tf32, cudnn.allow_tf32 = before[1:]
+
+
 def evaluate(
     zoo: StrPath = "digits",
     suite: str | Suite | Sequence[str | Suite] = "quick",
@@ -48,14 +61,14 @@ def evaluate(
     chosen = [suite] if isinstance(suite, str | Suite) else list(suite)
     loaded = [item if isinstance(item, Suite) else suites.load(item) for item in chosen]
     dataset = data.load(data_set or evaluation.data_of(folder), None if data_dir is None else Path(data_dir))
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, _computing_on(device) as target:
         run_folder = evaluation.evaluate(
             folder,
             loaded,
             dataset,
             Path(temporary if out is None else out),
             options=evaluation.Options(**options),
-            device=resolve_device(device),
+            device=target,
             progress=progress,
         )
         return tables.summary(run_folder)
@@ -83,9 +96,10 @@ def certify(
     if not torch.isfinite(inputs).all() or inputs.min() < 0 or inputs.max() > 1:
         raise LipbenchError(f"x must lie in [0, 1], got {inputs.min():g} to {inputs.max():g}")
     c, h, w = inputs.shape[1:]
-    network = Network(module, (c, h, w), resolve_device(device))
-    proof = certificate(network.module, (c, h, w), claimed)
-    logits = network.predict(inputs)
+    with _computing_on(device) as target:
+        network = Network(module, (c, h, w), target)
+        proof = certificate(network.module, (c, h, w), claimed)
+        logits = network.predict(inputs)
     prediction = logits.argmax(dim=1)
     classes = prediction if labels is None else torch.as_tensor(labels, dtype=torch.int64).cpu()
     if classes.shape != prediction.shape or classes.min() < 0 or classes.max() >= network.num_classes:
@@ -111,16 +125,9 @@ def verify(
     """Attack every sample inside its certified radius: one row per model and grade, as ``verification.Verdict``."""
     folder = cards.find_zoo(str(model_or_zoo))
     dataset = data.load(data_set or evaluation.data_of(folder), None if data_dir is None else Path(data_dir))
-    results = [
-        verification.verify(
-            path,
-            dataset,
-            Path(out),
-            samples=samples,
-            seed=seed,
-            device=resolve_device(device),
-            progress=False,
-        )
-        for path in cards.model_folders(folder)
-    ]
+    with _computing_on(device) as target:
+        results = [
+            verification.verify(path, dataset, Path(out), samples=samples, seed=seed, device=target, progress=False)
+            for path in cards.model_folders(folder)
+        ]
     return pd.DataFrame([asdict(verdict) for result in results for verdict in result.verdicts])

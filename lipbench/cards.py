@@ -1,14 +1,14 @@
 """Model cards: what a model is, in TOML, beside its weights. Reading one imports no model code."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import Field
 
 from lipbench import files, resources, schema
 from lipbench.errors import LipbenchError
-from lipbench.schema import Strict
+from lipbench.schema import Finite, Name, Strict
 
 CARD = "card.toml"
 WEIGHTS = "weights.safetensors"
@@ -18,8 +18,8 @@ RECIPE = "recipe.toml"
 class Preprocessing(Strict):
     """Normalisation inside the model: (x - mean) / std, per channel."""
 
-    mean: tuple[float, ...]
-    std: tuple[Annotated[float, Field(gt=0)], ...]
+    mean: Annotated[tuple[Finite, ...], Field(min_length=1)]
+    std: Annotated[tuple[Annotated[Finite, Field(gt=0)], ...], Field(min_length=1)]
 
 
 class Architecture(Strict):
@@ -34,7 +34,7 @@ class Loss(Strict):
     """A registered loss and its hyperparameters."""
 
     name: str
-    hyperparameters: dict[str, float] = Field(default_factory=dict)
+    hyperparameters: dict[str, Finite] = Field(default_factory=dict)
     adversarial: dict[str, Any] = Field(default_factory=dict)  # empty: plain training
 
 
@@ -42,13 +42,13 @@ class Lipschitz(Strict):
     """The constant that the model's author claims, for the whole network, inputs in their range."""
 
     constant: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    norm: str = "L2"
+    norm: Literal["L2"] = "L2"  # the only one that certificates here start from
 
 
 class Card(Strict):
     """What ``card.toml`` says of a model."""
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Name
     data: str  # as given to --data: "digits", "npz:PATH", ...
     input_shape: tuple[int, int, int]  # channels, height, width
     input_range: tuple[float, float] = (0.0, 1.0)

@@ -11,6 +11,7 @@ arXiv 2108.04062, for the last layer), which is never looser than margin / (sqrt
     nominal   holds if the constant claimed on the card is true: margin / (sqrt(2) L); nothing is checked
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -83,6 +84,8 @@ def certificate(module: nn.Module, input_shape: Sequence[int], claimed: float | 
 
     module: outputs logits (n, K), or (n, 1) for a single-logit head; input_shape: (c, h, w).
     """
+    if claimed is not None and not (math.isfinite(claimed) and claimed > 0):
+        raise LipbenchError(f"a claimed Lipschitz constant is a finite number above 0, got {claimed}")
     shape = tuple(int(size) for size in input_shape)
     chain = list(flatten(module))
     if not chain or type(chain[-1]) is not nn.Linear:
@@ -90,7 +93,7 @@ def certificate(module: nn.Module, input_shape: Sequence[int], claimed: float | 
     body = 1.0
     for layer, size in list(layers(module, shape))[:-1]:
         body *= layer_bound(layer, size) * ROUND_UP
-    bound = lipschitz_bound(module, shape)
+    bound = _finite(lipschitz_bound(module, shape))
     weight = chain[-1].weight.detach().double()
     if len(weight) == 1:
         return Certificate(_two_logits(bound), bound, claimed, single_logit=True)
@@ -101,11 +104,20 @@ def certificate(module: nn.Module, input_shape: Sequence[int], claimed: float | 
 
 def _no_linear_head(module: nn.Module, shape: tuple[int, ...], claimed: float | None) -> Certificate:
     """A chain that does not end in a linear layer: |f_i - f_j| <= sqrt(2) |f|, so L_ij = sqrt(2) L."""
-    bound = lipschitz_bound(module, shape)
-    classes = Network(module, (shape[0], shape[1], shape[2])).num_classes
+    bound = _finite(lipschitz_bound(module, shape))
+    network = Network(module, (shape[0], shape[1], shape[2]))
+    if network.single_logit:
+        return Certificate(_two_logits(bound), bound, claimed, single_logit=True)
+    classes = network.num_classes
     return Certificate(
         torch.full((classes, classes), SQRT2 * bound * ROUND_UP).double().fill_diagonal_(0), bound, claimed
     )
+
+
+def _finite(bound: float) -> float:
+    if not math.isfinite(bound):
+        raise LipbenchError(f"the Lipschitz bound of the network is {bound}: its weights are too large for float64")
+    return bound
 
 
 def _two_logits(bound: float) -> Tensor:

@@ -39,8 +39,8 @@ class Options:
             raise LipbenchError(f"samples must be at least 1, got {self.samples}")
         if not 0 <= self.audit <= 1:
             raise LipbenchError(f"audit is a share in [0, 1], got {self.audit}")
-        if self.seed < 0:
-            raise LipbenchError(f"seed must be at least 0, got {self.seed}")
+        if not 0 <= self.seed < 2**32:
+            raise LipbenchError(f"seed must be in 0 .. 2^32 - 1, got {self.seed}")
 
 
 def evaluate(
@@ -158,7 +158,10 @@ class _Job:
 
     @cached_property
     def model(self) -> zoo.Model:
-        return zoo.load(self.folder)
+        model = zoo.load(self.folder)
+        if model.digest != self.entry.digest:
+            raise LipbenchError(f"{self.folder} was changed while it was evaluated; run the same command again")
+        return model
 
     @cached_property
     def network(self) -> Network:  # only built if there is something to compute
@@ -219,8 +222,8 @@ class _Job:
         x, labels = self.x[rows].to(self.device), self.labels[rows].to(self.device)
         before = replace(self.network.evaluations)
         candidates = backends.search(spec, self.network, x, labels, norm=unit.norm, eps=eps, seed=self.options.seed)
-        after = replace(self.network.evaluations)
         adversarial, distance, classes = backends.judge(self.network, x, labels, candidates, unit.norm)
+        after = replace(self.network.evaluations)
         if adversarial.any():
             witness = {
                 "sample": torch.from_numpy(rows[adversarial]),

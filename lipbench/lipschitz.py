@@ -56,7 +56,7 @@ def lipschitz_bound(module: nn.Module, input_shape: Sequence[int]) -> float:
 @torch.no_grad()
 def layers(module: nn.Module, input_shape: Shape) -> Iterator[tuple[nn.Module, Shape]]:
     """The layers of a chain in order, each with the shape of one of its inputs. Containers are opened."""
-    training = module.training
+    modes = {part: part.training for part in module.modules()}
     module.eval()
     try:
         reference = next(iter(module.parameters()), None)
@@ -73,20 +73,31 @@ def layers(module: nn.Module, input_shape: Shape) -> Iterator[tuple[nn.Module, S
                 ) from error
             yield layer, shape
     finally:
-        module.train(training)
+        for part, mode in modes.items():
+            part.training = mode
 
 
 def flatten(module: nn.Module) -> Iterator[nn.Module]:
     """The layers of nested ``nn.Sequential`` containers, in order."""
     if type(module) in (nn.Sequential, torchlip.Sequential):
-        for child in module.children():
-            yield from flatten(child)
+        _refuse_hooks(module)
+        for child in module._modules.values():  # not children(): that leaves out a layer's second use
+            if child is not None:
+                yield from flatten(child)
     else:
         yield module
 
 
+def _refuse_hooks(module: nn.Module) -> None:
+    if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+        raise UnsupportedError(
+            f"{type(module).__name__} has a forward hook or a replaced forward, so that it may compute something else "
+            "than its type says: remove it"
+        )
+
+
 def layer_bound(layer: nn.Module, input_shape: Shape) -> float:
-    """The bound of one layer by its rule; see ``lipschitz_bound``."""
+    """The bound of one layer by its rule; see ``lipschitz_bound``. Computed on the CPU, whatever the layer's device."""
     kind = type(layer)
     if parametrize.is_parametrized(layer):  # torch makes a class of its own for a layer with parametrisations
         kind = kind.__mro__[1]
@@ -95,8 +106,9 @@ def layer_bound(layer: nn.Module, input_shape: Shape) -> float:
             f"no Lipschitz rule for the layer {kind.__module__}.{kind.__qualname__}: it is not counted as 1; "
             "register one with @lipbench.lipschitz.rule"
         )
-    for name, tensor in layer.named_parameters():
-        if not torch.isfinite(tensor).all():
+    _refuse_hooks(layer)
+    for name, tensor in (*layer.named_parameters(), *layer.named_buffers()):
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise LipbenchError(f"{kind.__name__}.{name} holds NaN or infinite weights: no bound exists")
     return float(_RULES[kind](layer, input_shape))
 
@@ -112,7 +124,7 @@ def spectral_norm(matrix: Tensor) -> float:
     """
     if matrix.numel() == 0:
         return 0.0
-    largest = torch.linalg.matrix_norm(matrix.to(_wide(matrix)), ord=2).max().item()
+    largest = torch.linalg.matrix_norm(matrix.cpu().to(_wide(matrix)), ord=2).max().item()
     return float(largest * (1 + (max(matrix.shape[-2:]) + 10) * UNIT_ROUNDOFF))
 
 
@@ -127,7 +139,17 @@ def _linear(layer: nn.Linear, input_shape: Shape) -> float:
 
 @rule(Normalize)
 def _normalize(layer: Normalize, input_shape: Shape) -> float:
-    return (1 / layer.std.double().abs().min().item()) * (1 + 2 * UNIT_ROUNDOFF)
+    """1 / min std, where each channel has its own mean and std, or all share one: else it would broadcast."""
+    channels = {layer.mean.numel(), layer.std.numel()}
+    if len(input_shape) != 3 or channels not in ({1}, {input_shape[0]}):
+        raise LipbenchError(
+            "Normalize needs one mean and std, or one per channel, and inputs (c, h, w); "
+            f"got {layer.mean.numel()} means and {layer.std.numel()} stds for inputs of shape {input_shape}"
+        )
+    smallest = layer.std.double().abs().min().item()
+    if smallest == 0:
+        raise LipbenchError("Normalize has a std of 0: no bound exists")
+    return (1 / smallest) * (1 + 2 * UNIT_ROUNDOFF)
 
 
 # --- convolutions ----------------------------------------------------------------------------------------------------
@@ -182,7 +204,7 @@ def torus_norm(
     of the input as channels. An FFT of N values is off by at most 8 log2(N) u times the sum of the absolute values
     (Higham 2002, section 24.1, with room), which is added in Frobenius norm.
     """
-    weight = weight.double()
+    weight = weight.cpu().double()
     out, channels, kh, kw = weight.shape
     (sh, sw), size_h, size_w = stride, torus[0] // stride[0], torus[1] // stride[1]
     kernel = weight.new_zeros(out, channels, torus[0], torus[1])

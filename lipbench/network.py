@@ -36,13 +36,19 @@ class Network(nn.Module):
 
     def __init__(self, module: nn.Module, input_shape: tuple[int, int, int], device: str | torch.device = "cpu"):
         super().__init__()
-        self.module = copy.deepcopy(module).double().to(device).eval().requires_grad_(False)
+        try:
+            module = copy.deepcopy(module)
+        except RuntimeError as error:  # weights that are not leaves, such as old weight_norm
+            raise LipbenchError(
+                f"the network cannot be copied: {str(error).splitlines()[0]}; export it first"
+            ) from error
+        self.module = module.double().to(device).eval().requires_grad_(False)
         self.input_shape = tuple(input_shape)
         self.evaluations = Evaluations()
         with torch.no_grad():
             try:
                 out = self.module(torch.zeros(1, *self.input_shape, dtype=torch.float64, device=device))
-            except RuntimeError as error:
+            except (RuntimeError, ValueError) as error:
                 raise LipbenchError(
                     f"the network does not accept inputs of shape {self.input_shape}: {str(error).splitlines()[0]}"
                 ) from error
@@ -72,7 +78,12 @@ class Network(nn.Module):
     @torch.no_grad()
     def predict(self, x: Tensor, batch_size: int = 1000) -> Tensor:
         """Float64 logits (n, classes) without gradients, in batches, on the CPU. x: float32 (n, c, h, w)."""
-        return torch.cat([self.logits(batch.to(self.device)).cpu() for batch in x.split(batch_size)])
+        logits = torch.cat([self.logits(batch.to(self.device)).cpu() for batch in x.split(batch_size)])
+        if not torch.isfinite(logits).all():
+            raise LipbenchError(
+                "the network's logits are not finite: its weights or its preprocessing are out of range"
+            )
+        return logits
 
 
 def resolve_device(name: str, threads: int = 1) -> torch.device:
@@ -89,5 +100,5 @@ def resolve_device(name: str, threads: int = 1) -> torch.device:
     torch.backends.cudnn.allow_tf32 = False
     if name == "cuda" and not torch.cuda.is_available():
         raise LipbenchError("device 'cuda' was asked for, but torch finds no CUDA device; use --device cpu")
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads)  # of the whole process, like TF32: the Python interface restores both
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")

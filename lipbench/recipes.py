@@ -28,7 +28,7 @@ from pydantic import Field
 from lipbench import files, schema
 from lipbench.cards import Architecture, Loss, Preprocessing
 from lipbench.errors import LipbenchError
-from lipbench.schema import Strict
+from lipbench.schema import Finite, Name, Strict
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -37,7 +37,7 @@ class ArchitectureSpec(Strict):
     """A registered architecture, under a label that names its models and that losses refer to."""
 
     name: str
-    label: str = ""  # the name if empty
+    label: Name | Literal[""] = ""  # the name if empty
     args: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -59,7 +59,7 @@ class LossSpec(Strict):
     """A registered loss and lists of its hyperparameters, on some or all architectures."""
 
     name: str
-    hyperparameters: dict[str, float | list[float]] = Field(default_factory=dict)
+    hyperparameters: dict[str, Finite | Annotated[list[Finite], Field(min_length=1)]] = Field(default_factory=dict)
     architectures: tuple[str, ...] = ()  # labels; all if empty
     constrained: bool = True  # False: the unconstrained twin of the same shape
     adversarial: Adversarial | None = None
@@ -77,7 +77,7 @@ class Training(Strict):
 
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=2)] = 128
-    learning_rate: Positive = 1e-3
+    learning_rate: Annotated[float, Field(gt=0, le=1e6)] = 1e-3
     optimizer: Literal["adam", "sgd"] = "adam"
     schedule: Literal["cosine", "constant"] = "cosine"
 
@@ -86,7 +86,7 @@ class Recipe(Strict):
     """A sweep: what ``lipbench train`` trains."""
 
     data: str
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(min_length=1)]
     architectures: Annotated[tuple[ArchitectureSpec, ...], Field(min_length=1, alias="architecture")]
     losses: Annotated[tuple[LossSpec, ...], Field(min_length=1, alias="loss")]
     training: Training
@@ -143,6 +143,9 @@ class Setting:
 def load(path: Path) -> Recipe:
     """Read a recipe; raises LipbenchError for a missing or malformed file, a misspelt key, an unknown label."""
     recipe = schema.parse(Recipe, files.read_toml(path, "recipe"), str(path), "recipe")
+    for loss in recipe.losses:
+        if loss.adversarial is not None and loss.name != "cross_entropy":
+            raise LipbenchError(f"{path}: adversarial training takes the loss 'cross_entropy', got {loss.name!r}")
     labels = [architecture.key for architecture in recipe.architectures]
     for loss in recipe.losses:
         for label in loss.architectures:
@@ -153,5 +156,8 @@ def load(path: Path) -> Recipe:
     names = [setting.name for setting in recipe.settings()]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise LipbenchError(f"{path}: the model {twice} is there twice; give architectures different labels")
+        raise LipbenchError(
+            f"{path}: the model {twice} is there twice; name each seed and hyperparameter once, "
+            "and give architectures different labels"
+        )
     return recipe

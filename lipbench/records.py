@@ -119,6 +119,25 @@ class Run:
             for plan in self.suites:
                 yield from self.attack_units(model, plan)
 
+    def merged(self, other: "Run") -> "Run":
+        """The models and suites of both runs, which have the same settings.
+
+        Raises LipbenchError where both have a model or a suite of one name that are not the same.
+        """
+        models = {model.name: model for model in self.models}
+        suites = {plan.suite.name: plan for plan in self.suites}
+        for model in other.models:
+            if models.setdefault(model.name, model).digest != model.digest:
+                raise LipbenchError(
+                    f"the run holds another model of the name {model.name}; choose another folder with -o"
+                )
+        for plan in other.suites:
+            if suites.setdefault(plan.suite.name, plan) != plan:
+                raise LipbenchError(
+                    f"the run holds another suite of the name {plan.suite.name!r}; choose another folder with -o"
+                )
+        return Run(self.settings, tuple(models.values()), tuple(suites.values()), self.provenance)
+
     def plain(self) -> dict[str, Any]:
         """The content of ``run.json``."""
         return {
@@ -146,7 +165,9 @@ class Run:
             for plan in content["suites"]
         )
         models = tuple(ModelEntry(m["name"], m["card"], m["digest"]) for m in content["models"])
-        return cls(content["settings"], models, suites, content["provenance"])
+        if not models or not suites:
+            raise ValueError("it names no model or no suite")
+        return cls(dict(content["settings"]), models, suites, dict(content["provenance"]))
 
 
 class RunFolder:
@@ -178,12 +199,17 @@ class RunFolder:
                         f"{self.path} holds a run with other settings ({key}: {old} there, {new} now); "
                         "choose another folder with -o, or delete it"
                     )
-        elif self.path.is_dir() and any(self.path.iterdir()):
-            raise LipbenchError(f"{self.path} is not empty and not a run folder; choose another folder with -o")
-        for folder in (self.path, self.records, self.witnesses):
+            run = held.merged(run)
+        else:  # a killed run may have left its empty folders
+            self.sweep()
+            foreign = {path.name for path in self.path.glob("*")} - {self.records.name, self.witnesses.name}
+            if foreign:
+                raise LipbenchError(f"{self.path} is not empty and not a run folder; choose another folder with -o")
+        files.make_folder(self.path)
+        files.write_json(self.path / RUN, run.plain())
+        for folder in (self.records, self.witnesses):
             files.make_folder(folder)
         self.sweep()
-        files.write_json(self.path / RUN, run.plain())
 
     def sweep(self) -> None:
         """Remove what a killed process left half-written."""
@@ -202,7 +228,7 @@ class RunFolder:
         import pyarrow.parquet as pq
 
         table = pa.table({name: pa.array(np.asarray(columns[name])) for name in columns})
-        about = {"model": unit.model, "suite": unit.suite, **info}
+        about = {"model": unit.model, **info}
         table = table.replace_schema_metadata({"lipbench": json.dumps(about, sort_keys=True)})
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd")

@@ -1,10 +1,14 @@
 """What TOML files must look like: pydantic models that know every key, and errors in one line."""
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lipbench.errors import LipbenchError
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+# names become names of files and folders
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_+=][A-Za-z0-9_+=.-]*$")]
 
 
 class Strict(BaseModel):

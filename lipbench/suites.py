@@ -9,8 +9,10 @@ from pydantic import Field, field_validator
 
 from lipbench import files, resources, schema
 from lipbench.errors import LipbenchError, unknown_name
-from lipbench.schema import Strict
+from lipbench.schema import Name, Strict
 from lipbench.threat import Norm
+
+SMALLEST_EPS = 1e-6  # a float32 pixel near 1 moves in steps of 6e-8
 
 
 class AttackSpec(Strict):
@@ -27,7 +29,7 @@ class AttackSpec(Strict):
 class Suite(Strict):
     """A named list of attacks, run from the first to the last at every eps of the grid, in ascending order."""
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Name
     description: str = ""
     norm: Norm
     eps: Annotated[tuple[float, ...], Field(min_length=1)]  # ascending, in units of the input range [0, 1]
@@ -47,6 +49,8 @@ class Suite(Strict):
     def _grid(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if any(not math.isfinite(eps) or eps <= 0 for eps in value):
             raise ValueError(f"every eps must be a finite number above 0, got {list(value)}")
+        if min(value) < SMALLEST_EPS:
+            raise ValueError(f"every eps must be at least {SMALLEST_EPS:g}: float32 inputs are too coarse below")
         return tuple(sorted(set(value)))
 
     def with_grid(self, eps: Sequence[float]) -> "Suite":

@@ -37,6 +37,7 @@ def train(recipe_path: Path, out: Path, dataset: Dataset, *, device: torch.devic
         for setting in settings:  # every mistake in the recipe shows before any work is done
             losses.build(setting.loss.name, setting.loss.hyperparameters)
             _build(setting, dataset)
+    _check_preprocessing(recipe, dataset)
     files.make_folder(out)
     for leftover in out.glob(f"{files.TEMPORARY}*"):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -50,6 +51,15 @@ def train(recipe_path: Path, out: Path, dataset: Dataset, *, device: torch.devic
             _store(out / setting.name, recipe, setting, dataset, module)
             done.append(out / setting.name)
     return done
+
+
+def _check_preprocessing(recipe: Recipe, dataset: Dataset) -> None:
+    given = recipe.preprocessing
+    if given is not None and {len(given.mean), len(given.std)} != {dataset.input_shape[0]}:
+        raise LipbenchError(
+            f"preprocessing needs one mean and one std for each of {dataset.input_shape[0]} channels, "
+            f"got {len(given.mean)} and {len(given.std)}"
+        )
 
 
 def _keep_recipe(recipe_path: Path, out: Path) -> None:
@@ -96,6 +106,7 @@ def _is_trained(out: Path, recipe: Recipe, setting: Setting, dataset: Dataset) -
             f"{folder} holds a model that was trained in another way than the recipe says; "
             "choose another folder with -o, or delete it"
         )
+    zoo.load(folder)  # weights that were truncated since are an error, not a finished model
     return True
 
 

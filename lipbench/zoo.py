@@ -38,7 +38,12 @@ def load(folder: Path) -> Model:
     path = folder / cards.WEIGHTS
     data = _read_weights(path, card)
     layers = architectures.EXPORTED if card.architecture.constrained else architectures.UNCONSTRAINED
-    outputs = int(card.architecture.args.get("outputs", card.num_classes))
+    outputs = card.architecture.args.get("outputs", card.num_classes)
+    if outputs != card.num_classes and (outputs, card.num_classes) != (1, 2):
+        raise LipbenchError(
+            f"{folder}: the card says {card.num_classes} classes and {outputs!r} outputs; expected as many, "
+            "or 1 output (a single logit) for 2 classes"
+        )
     args = {key: value for key, value in card.architecture.args.items() if key != "outputs"}
     chain = architectures.build(card.architecture.name, layers, card.input_shape, outputs, args)
     _load_state(chain, data, path)

@@ -125,6 +125,35 @@ CASES = {  # name: (what the user does, given a working folder with a zoo of one
     ),
     "missing npz": (lambda w: f"evaluate {w}/zoo --data npz:{w}/none.npz", "none.npz"),
     "missing MNIST": (lambda w: f"evaluate {w}/zoo --data mnist --data-dir {w}/none", "none"),
+    "outputs that are not classes": (
+        spoil(lambda m: recard(m, architecture=cards.Architecture(name="mlp", constrained=True, args={"outputs": 5}))),
+        "10 classes and 5 outputs",
+    ),
+    "name that leaves the folder": (
+        spoil(lambda m: (m / cards.CARD).write_text((m / cards.CARD).read_text().replace(TAU4, "../../x"))),
+        "name",
+    ),
+    "claim in another norm": (
+        spoil(lambda m: (m / cards.CARD).write_text((m / cards.CARD).read_text().replace('"L2"', '"L7"'))),
+        "norm",
+    ),
+    "NaN on the card": (
+        spoil(lambda m: (m / cards.CARD).write_text((m / cards.CARD).read_text().replace("tau = 4.0", "tau = nan"))),
+        "tau",
+    ),
+    "seed that is too large": (lambda w: f"evaluate {w}/zoo --seed 18446744073709551616", "seed"),
+    "attack of no steps": (lambda w: suite(w, SUITE + "args = { steps = 0 }\n"), "steps"),
+    "eps below float32": (lambda w: suite(w, SUITE.replace("[0.1]", "[1e-320]")), "eps"),
+    "recipe with an empty list": (lambda w: recipe(w, RECIPE + "hyperparameters = { tau = [] }\n"), "hyperparameters"),
+    "recipe with a huge seed": (lambda w: recipe(w, RECIPE.replace("[0]", "[4294967296]")), "seeds"),
+    "recipe with the wrong number of channels": (
+        lambda w: recipe(w, RECIPE + "[preprocessing]\nmean = [0.1, 0.2]\nstd = [1.0, 1.0]\n"),
+        "channels",
+    ),
+    "adversarial training of another loss": (
+        lambda w: recipe(w, RECIPE + "adversarial = { eps = 0.1 }\n"),
+        "cross_entropy",
+    ),
     "zero eps grid": (lambda w: suite(w, SUITE.replace("[0.1]", "[]")), "eps"),
     "eps of zero": (lambda w: suite(w, SUITE.replace("[0.1]", "[0.0, 0.1]")), "above 0"),
     "empty --eps": (lambda w: f"evaluate {w}/zoo --eps ,", "eps"),
@@ -157,7 +186,7 @@ CASES = {  # name: (what the user does, given a working folder with a zoo of one
     "recipe that does not exist": (lambda w: f"train {w}/none.toml -o {w}/out", "none.toml"),
     "a file where a folder should be": (
         lambda w: (w / "f").write_text("") or f"evaluate {w}/zoo --out {w}/f",
-        "f",
+        "not a directory|exists",
     ),
 }
 
@@ -185,7 +214,6 @@ def test_bad_input(case, workplace, capfd):
     assert not (workplace / "out").exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and not hasattr(os, "chroot"), reason="needs a folder that cannot be written")
 def test_a_folder_that_is_not_writable(workplace, capfd, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
     assert cli.run(["evaluate", f"{workplace}/zoo", "-o", f"{workplace}/out"]) == 2

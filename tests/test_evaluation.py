@@ -216,3 +216,25 @@ def test_a_false_certificate_is_a_violation(tmp_path, zoo_of, digits, monkeypatc
         found, _ = folder.load(unit)
         ledger.attacked(found["sample"].to_numpy(), found["adversarial_distance"].to_numpy())
     assert ledger.violations().sum() > 40
+
+
+@pytest.mark.parametrize("left", [["records"], [".tmp-run.json-1-ab"], ["records", "witnesses"]])
+def test_a_run_killed_before_its_first_file_goes_on(left, zoo_of, tmp_path, digits):
+    for name in left:
+        path = tmp_path / "run" / name
+        path.mkdir(parents=True) if not name.startswith(".") else path.parent.mkdir() or path.write_text("{")
+    run(zoo_of(TAU4), tmp_path / "run", digits, samples=5)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("")
+    with pytest.raises(LipbenchError, match="not a run folder"):
+        run(zoo_of(), tmp_path / "other", digits, samples=5)
+
+
+def test_a_second_zoo_joins_the_run(zoo_of, tmp_path, digits):
+    zoo = zoo_of(TAU4, UNCONSTRAINED)
+    run(zoo / TAU4, tmp_path / "run", digits, samples=20)
+    folder = run(zoo / UNCONSTRAINED, tmp_path / "run", digits, samples=20)
+    assert [model.name for model in folder.read().models] == [TAU4, UNCONSTRAINED]
+    assert all(folder.has(unit) for unit in folder.read().units())
+    with pytest.raises(LipbenchError, match="another suite of the name 'small'"):
+        run(zoo / TAU4, tmp_path / "run", digits, suite=SMALL.with_grid([0.2]), samples=20)

@@ -215,7 +215,33 @@ def test_parametrised_and_exported_layers_get_the_same_bound():
     assert 0.5 < exported < 1.0001
 
 
-def test_the_training_flag_is_left_alone():
-    net = nn.Sequential(nn.Linear(3, 2)).train()
+def test_a_layer_used_twice_counts_twice():
+    """``nn.Module.children`` leaves out the second use, ``forward`` does not."""
+    shared = nn.Linear(4, 4, bias=False)
+    shared.weight.data = 3 * torch.eye(4)
+    sort = torchlip.GroupSort2()
+    net = nn.Sequential(shared, sort, shared, sort)
+    assert lipschitz_bound(net, (4,)) == pytest.approx(9.0, rel=1e-9)
+
+
+def test_normalize_that_would_broadcast_is_refused():
+    for layer in (Normalize([0.0] * 3, [1.0] * 3), Normalize([0.0], [0.0])):
+        with pytest.raises(LipbenchError, match="Normalize"):
+            lipschitz_bound(layer, (1, 4, 4))
+
+
+def test_hooks_and_replaced_forwards_are_refused():
+    hooked, replaced = nn.Linear(3, 2), nn.Linear(3, 2)
+    hooked.register_forward_hook(lambda module, args, output: 10 * output)
+    original = replaced.forward
+    replaced.forward = lambda x: 10 * original(x)
+    for layer in (hooked, replaced):
+        with pytest.raises(UnsupportedError, match="hook"):
+            lipschitz_bound(nn.Sequential(layer), (3,))
+
+
+def test_each_layer_keeps_its_mode():
+    net = nn.Sequential(nn.Linear(3, 2), nn.ReLU()).train()
+    net[1].eval()
     lipschitz_bound(net, (3,))
-    assert net.training
+    assert (net.training, net[0].training, net[1].training) == (True, True, False)

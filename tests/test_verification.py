@@ -102,3 +102,29 @@ def test_the_closest_approach_is_the_smallest_quotient(zoo_of, digits, tmp_path,
     top = network.predict(torch.from_numpy(digits.test.x[:1])).sort(dim=1).values[0]
     radius = float((top[-1] - top[-2]) / 2**0.5)
     assert result.verdicts[0].closest_approach == pytest.approx(100 / radius, rel=1e-3)
+
+
+def test_an_absurd_claim_is_refuted_too(zoo_of, digits, tmp_path):
+    """L = 1e-320 makes every nominal radius infinite."""
+    folder = zoo_of(TAU4) / TAU4
+    edit(folder, claimed=1e-320)
+    result = verify(folder, digits, tmp_path / "out", samples=20)
+    assert result.verdicts[0].holds
+    assert not result.verdicts[1].holds
+
+
+def test_nothing_certified_is_not_a_pass(zoo_of, digits, tmp_path, capsys):
+    from lipbench import cli
+
+    folder = zoo_of(TAU4) / TAU4
+    state = safetensors.torch.load_file(folder / cards.WEIGHTS)
+    last = max(name for name in state if name.endswith("weight"))
+    state[last] = torch.zeros_like(state[last])  # every logit is its bias: one class for all, or a tie
+    state[last.replace("weight", "bias")] = torch.zeros_like(state[last.replace("weight", "bias")])
+    data = safetensors.torch.save(state)
+    files.write_bytes(folder / cards.WEIGHTS, data)
+    cards.write(folder, cards.read(folder).model_copy(update={"weights_sha256": files.sha256_bytes(data)}))
+    assert cli.run(["verify", str(folder), "-q", "--samples", "20", "-o", str(tmp_path / "v")]) == 2
+    captured = capsys.readouterr()
+    assert "PASS" not in captured.out
+    assert "nothing was verified" in captured.err

@@ -94,8 +94,11 @@ def describe(spec: AttackSpec) -> Attack:
                 f"argument {key!r} of {spec} must be of type {type(default).__name__} "
                 f"(default {default!r}), got {value!r}"
             )
-        if not isinstance(value, str) and value < 0:
-            raise LipbenchError(f"argument {key!r} of {spec} must not be negative, got {value!r}")
+        if isinstance(value, str):
+            continue
+        least = 1 if isinstance(default, int) and default >= 1 else 0  # a search of 0 steps would count as one
+        if not math.isfinite(value) or value < least:
+            raise LipbenchError(f"argument {key!r} of {spec} must be finite and at least {least}, got {value!r}")
     return attack
 
 

@@ -11,6 +11,7 @@ import click
 from lipbench import __version__
 from lipbench.cli import evaluate, listing, report, train, verify
 from lipbench.errors import (
+    EXIT_HOLDS,
     EXIT_INTERRUPTED,
     EXIT_UNEXPECTED,
     EXIT_WRONG_USE,
@@ -50,6 +51,9 @@ def run(arguments: list[str]) -> int:
         return stop.exit_code
     except LipbenchError as error:
         return _fail(str(error), EXIT_WRONG_USE)
+    except click.exceptions.NoArgsIsHelpError as shown:
+        click.echo(shown.format_message())
+        return EXIT_HOLDS
     except click.ClickException as error:
         return _fail(error.format_message(), EXIT_WRONG_USE)
     except (KeyboardInterrupt, click.Abort):

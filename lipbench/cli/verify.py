@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lipbench.cli import options
-from lipbench.errors import EXIT_BROKEN, EXIT_HOLDS
+from lipbench.errors import EXIT_BROKEN, EXIT_HOLDS, LipbenchError
 
 if TYPE_CHECKING:
     from lipbench.verification import Verdict, Verification
@@ -63,6 +63,8 @@ def command(
         results.append(result)
     verdicts = [verdict for result in results for verdict in result.verdicts]
     click.echo(_total(verdicts))
+    if not any(verdict.samples for verdict in verdicts):
+        raise LipbenchError("nothing was verified: no sample is classified correctly with a certified radius above 0")
     return EXIT_HOLDS if all(result.holds for result in results) else EXIT_BROKEN
 
 
@@ -77,8 +79,9 @@ def _lines(result: "Verification") -> list[str]:
 
 
 def _line(verdict: "Verdict") -> str:
+    word = "FAIL" if not verdict.holds else "PASS" if verdict.samples else "NOTHING CERTIFIED"
     text = (
-        f"{'PASS' if verdict.holds else 'FAIL'} {verdict.model} {verdict.grade} (L = {verdict.lipschitz:.7g}): "
+        f"{word} {verdict.model} {verdict.grade} (L = {verdict.lipschitz:.7g}): "
         f"{verdict.samples} samples, closest approach {verdict.closest_approach:.4f}"
     )
     if not verdict.holds:
@@ -90,6 +93,8 @@ def _total(verdicts: "list[Verdict]") -> str:
     broken = sum(verdict.violations for verdict in verdicts)
     closest = min((verdict.closest_approach for verdict in verdicts), default=float("inf"))
     attacked = sum(verdict.attacked for verdict in verdicts)
+    if not any(verdict.samples for verdict in verdicts):
+        return "NOTHING CERTIFIED"
     return (
         f"{'PASS' if broken == 0 else 'FAIL'}: {len({verdict.model for verdict in verdicts})} models, "
         f"{attacked} attacks on single samples, {broken} certificates broken, closest approach {closest:.4f} "
