@@ -95,7 +95,7 @@ def test_preprocessing_is_in_the_card_and_the_claim(recipe, tmp_path, digits):
 
 
 def test_divergence_is_told(recipe, digits):
-    recipe.write_text(RECIPE.replace("batch_size = 256", "batch_size = 256\nlearning_rate = 1e6\noptimizer='sgd'"))
+    recipe.write_text(RECIPE.replace("batch_size = 256", "batch_size = 256\nlearning_rate = 1e30\noptimizer='sgd'"))
     loaded = recipes.load(recipe)
     setting = next(s for s in loaded.settings() if s.loss_spec.adversarial)
     plain = setting.loss_spec.model_copy(update={"adversarial": None})
