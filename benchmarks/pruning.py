@@ -3,8 +3,9 @@
     python benchmarks/pruning.py [--models '*-seed0'] [--samples N] [-o FOLDER] [--jobs 2]
 
 Both see the same network (float64 inside), the same samples, the same eps and the same seed. AutoAttack is called
-directly and believed: its robust accuracy is that of the inputs that it returns. A finished model is kept in FOLDER
-and not measured again. Evaluations are exact counts of samples through the network, forward plus backward.
+directly and believed: its robust accuracy is that of the inputs that it returns. What is measured is
+kept in FOLDER, by model, suite and samples, so that a killed benchmark goes on; delete it after a change of the code.
+Evaluations are exact counts of samples through the network, forward plus backward.
 """
 
 import argparse
@@ -83,9 +84,10 @@ def measure(job: tuple[Path, str, Path, int | None]) -> dict:
     folder, suite_name, out, samples = job
     torch.set_num_threads(1)
     suite, dataset = suites.load(suite_name), data.load(cards.read(folder).data)
-    runs = out / "runs" / folder.name
-    theirs = kept(out / f"alone-{folder.name}.json", lambda: alone(folder, suite, dataset, samples))
-    ours = kept(out / f"pruned-{folder.name}.json", lambda: pruned(folder, suite, dataset, runs, samples))
+    key = files.sha256_json({"model": zoo.load(folder).digest, "suite": suite.plain(), "samples": samples})[:8]
+    name = f"{folder.name}-{key}"
+    theirs = kept(out / f"alone-{name}.json", lambda: alone(folder, suite, dataset, samples))
+    ours = kept(out / f"pruned-{name}.json", lambda: pruned(folder, suite, dataset, out / "runs" / name, samples))
     return {"model": folder.name, "pruned": ours, "alone": theirs}
 
 

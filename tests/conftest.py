@@ -10,10 +10,6 @@ from lipbench import data, resources
 
 torch.set_num_threads(1)  # small networks: a second thread costs more than it brings
 
-TAU4 = "mlp-tau_cross_entropy-tau4-seed0"
-CNN = "cnn-tau_cross_entropy-tau16-seed0"
-UNCONSTRAINED = "mlp-cross_entropy-unconstrained-seed0"
-
 
 @pytest.fixture(
     scope="session",

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import CNN, TAU4
+from bundled import CNN, TAU4
 from torch import nn
 
 import lipbench

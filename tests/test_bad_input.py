@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from conftest import TAU4
+from bundled import TAU4
 
 from lipbench import cards, cli, files
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import CNN, TAU4, UNCONSTRAINED
+from bundled import CNN, TAU4, UNCONSTRAINED
 
 from lipbench import backends, evaluation, files, suites
 from lipbench.errors import LipbenchError

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from conftest import CNN, TAU4
+from bundled import CNN, TAU4
 
 from lipbench import cards, files, verification, zoo
 from lipbench.cards import Lipschitz
