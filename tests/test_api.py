@@ -117,3 +117,14 @@ def test_mnist_through_a_convolution(tmp_path):
     found, distance, _ = backends.judge(network, x, labels, candidates, Norm.L2)
     assert found[right].mean() > 0.9
     assert (distance[right] >= radii[right]).all()
+
+
+def test_published_reports_rebuild_from_their_records(capsys):
+    from lipbench.resources import PACKAGE
+
+    reports = PACKAGE.parent / "reports"
+    if not reports.is_dir():
+        pytest.skip("no checkout: published reports are not in the wheel")
+    assert (
+        cli.run(["report", str(reports / "digits" / "run"), "-o", str(reports / "digits" / "report"), "--check"]) == 0
+    )
