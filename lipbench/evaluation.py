@@ -61,8 +61,8 @@ def evaluate(
     plans = tuple(plan(suite) for suite in suites)
     split = dataset.test.first(options.samples or _samples(suites))
     entries = tuple(_entry(folder, dataset, plans) for folder in folders)
-    _distinct("model", [entry.name for entry in entries])
-    _distinct("suite", [plan.suite.name for plan in plans])
+    distinct("model", [entry.name for entry in entries])
+    distinct("suite", [plan.suite.name for plan in plans])
     run = Run(_settings(dataset, split, options, device), entries, plans, _provenance(zoo_folder))
     run_folder = RunFolder(out)
     run_folder.open(run)
@@ -94,7 +94,8 @@ def _samples(suites: Sequence[Suite]) -> int | None:
     return wanted.pop()
 
 
-def _distinct(kind: str, names: list[str]) -> None:
+def distinct(kind: str, names: list[str]) -> None:
+    """Raise LipbenchError if a name is there twice."""
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise LipbenchError(f"the {kind} name {twice[0]!r} is there twice; names must differ within a run")

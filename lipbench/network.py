@@ -79,7 +79,7 @@ class Network(nn.Module):
     def predict(self, x: Tensor, batch_size: int = 1000) -> Tensor:
         """Float64 logits (n, classes) without gradients, in batches, on the CPU. x: float32 (n, c, h, w)."""
         logits = torch.cat([self.logits(batch.to(self.device)).cpu() for batch in x.split(batch_size)])
-        if not torch.isfinite(logits).all():
+        if not torch.isfinite(logits[torch.isfinite(x).flatten(1).all(dim=1).cpu()]).all():
             raise LipbenchError(
                 "the network's logits are not finite: its weights or its preprocessing are out of range"
             )

@@ -192,7 +192,8 @@ class RunFolder:
         """Make the folder that of ``run``; raises LipbenchError if it holds another run or cannot be written."""
         if (self.path / RUN).exists():
             held = self.read()
-            for key in sorted({*held.settings, *run.settings}):
+            # the hash of the data follows from other settings: it is told last
+            for key in sorted({*held.settings, *run.settings}, key=lambda name: (name == "data_sha256", name)):
                 old, new = held.settings.get(key), run.settings.get(key)
                 if old != new:
                     raise LipbenchError(

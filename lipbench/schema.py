@@ -8,7 +8,7 @@ from lipbench.errors import LipbenchError
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 # names become names of files and folders
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_+=][A-Za-z0-9_+=.-]*$")]
+Name = Annotated[str, Field(pattern=r"^[^./\\\x00-\x1f][^/\\\x00-\x1f]*$")]
 
 
 class Strict(BaseModel):

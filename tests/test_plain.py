@@ -136,7 +136,9 @@ def test_help_imports_neither_torch_nor_art():
 @pytest.mark.parametrize("name", ["evaluate", "verify", "train", "report", "list"])
 def test_each_help_has_an_example(name, capsys):
     assert cli.run([name, "--help"]) == 0
-    assert "Example: lipbench " + name in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "Example: lipbench " + name in shown
+    assert "\\b" not in shown
 
 
 def test_version(capsys):

@@ -26,6 +26,10 @@ from lipbench.threat import Norm
 Obstacle = Callable[[Mapping[str, Any], int, tuple[int, ...], Norm], str | None]
 
 
+# a search of none of these would count as one
+LENGTHS = ("steps", "rounds", "n_iter", "max_iter", "n_queries", "batch_size")
+
+
 @dataclass(frozen=True)
 class Attack:
     """What a backend declares of one of its attacks."""
@@ -96,9 +100,10 @@ def describe(spec: AttackSpec) -> Attack:
             )
         if isinstance(value, str):
             continue
-        least = 1 if isinstance(default, int) and default >= 1 else 0  # a search of 0 steps would count as one
-        if not math.isfinite(value) or value < least:
-            raise LipbenchError(f"argument {key!r} of {spec} must be finite and at least {least}, got {value!r}")
+        if value < 0:
+            raise LipbenchError(f"argument {key!r} of {spec} must not be negative, got {value!r}")
+        if not math.isfinite(value) or (value == 0 and key in LENGTHS):
+            raise LipbenchError(f"argument {key!r} of {spec} must be a finite number above 0, got {value!r}")
     return attack
 
 

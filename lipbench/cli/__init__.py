@@ -23,7 +23,7 @@ from lipbench.errors import (
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="lipbench")
 def cli() -> None:
-    r"""Provable against empirical adversarial robustness, sample by sample.
+    """Provable against empirical adversarial robustness, sample by sample.
 
     \b
     lipbench evaluate                   the bundled zoo, quick suite: where is the report?

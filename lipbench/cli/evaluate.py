@@ -62,7 +62,7 @@ def command(
     threads: int,
     quiet: bool,
 ) -> None:
-    r"""Certify and attack every model of ZOO (a folder, or a bundled zoo), and write the comparison report.
+    """Certify and attack every model of ZOO (a folder, or a bundled zoo), and write the comparison report.
 
     What the run folder holds already is not computed again: a killed run goes on with the same command.
 

@@ -12,7 +12,7 @@ Row = tuple[str, ...]
 @click.argument("what", type=click.Choice(["models", "suites", "attacks", "losses", "architectures", "datasets"]))
 @click.argument("zoo", default="digits")
 def command(what: str, zoo: str) -> None:
-    r"""List what there is: models (of ZOO), suites, attacks, losses, architectures, datasets.
+    """List what there is: models (of ZOO), suites, attacks, losses, architectures, datasets.
 
     \b
     Example: lipbench list attacks

@@ -12,7 +12,7 @@ from lipbench.errors import LipbenchError
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder of the report.  [default: RUN/report]")
 @click.option("--check", is_flag=True, help="Write nothing; compare the report in --out with what the records give.")
 def command(run: Path, out: Path | None, check: bool) -> None:
-    r"""Write the comparison report of the run folder RUN: tables (CSV, Markdown, LaTeX), figures, one HTML page.
+    """Write the comparison report of the run folder RUN: tables (CSV, Markdown, LaTeX), figures, one HTML page.
 
     \b
     Example: lipbench report lipbench-run -o paper/tables

@@ -14,7 +14,7 @@ from lipbench.cli import options
 @options.device
 @options.quiet
 def command(recipe: Path, out: Path, data_dir: Path | None, device: str, quiet: bool) -> None:
-    r"""Train every model of RECIPE (TOML: data, architectures, losses with lists of hyperparameters, seeds).
+    """Train every model of RECIPE (TOML: data, architectures, losses with lists of hyperparameters, seeds).
 
     A finished model is not trained again: a killed sweep goes on with the same command.
 

@@ -40,7 +40,7 @@ def command(
     threads: int,
     quiet: bool,
 ) -> int:
-    r"""Attack each sample of a model inside its certified radius, without pruning.
+    """Attack each sample of a model inside its certified radius, without pruning.
 
     Prints PASS or FAIL for the grades `real` (constants computed from the weights) and `nominal` (the constant
     claimed on the card). Exit status 1 if a certificate was broken; the witness is saved.
@@ -55,14 +55,16 @@ def command(
     target = resolve_device(device, threads)
     folder = cards.find_zoo(model_or_zoo)
     dataset = data.load(data_spec or evaluation.data_of(folder), data_dir)
+    evaluation.distinct("model", [cards.read(path).name for path in cards.model_folders(folder)])
     results = []
     for path in cards.model_folders(folder):
         result = verification.verify(path, dataset, out, samples=samples, seed=seed, device=target, progress=not quiet)
         for line in _lines(result):
             click.echo(line)
         results.append(result)
+    flagged = sum(result.claim_confirmed is False for result in results)
     verdicts = [verdict for result in results for verdict in result.verdicts]
-    click.echo(_total(verdicts))
+    click.echo(_total(verdicts) + (f"; {flagged} claims not confirmed by the weights (FLAG)" if flagged else ""))
     if not any(verdict.samples for verdict in verdicts):
         raise LipbenchError("nothing was verified: no sample is classified correctly with a certified radius above 0")
     return EXIT_HOLDS if all(result.holds for result in results) else EXIT_BROKEN

@@ -71,7 +71,7 @@ def test_check_finds_an_edited_number_and_missing_files(small, tmp_path):
 
 @pytest.mark.usefixtures("unsaved")
 def test_a_second_suite_has_figures_of_its_own(make_run, make_model, suite, tmp_path):
-    run = make_run(make_model([1, 0], [0.3, 0], [0.4, 0]), [suite(), suite("a b/c", "Linf", [0.02])])
+    run = make_run(make_model([1, 0], [0.3, 0], [0.4, 0]), [suite(), suite("a b c", "Linf", [0.02])])
     written = {path.name for path in report.write(run, tmp_path / "out")}
     assert {"sandwich.png", "sandwich-a-b-c.png", "gap-a-b-c.pdf"} <= written
     assert "![Pareto front](pareto-a-b-c.png)" in (tmp_path / "out" / "report.md").read_text()
