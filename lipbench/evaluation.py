@@ -104,16 +104,7 @@ def distinct(kind: str, names: list[str]) -> None:
 def _entry(folder: Path, dataset: Dataset, plans: Iterable[SuitePlan]) -> ModelEntry:
     model = zoo.load(folder)
     card = model.card
-    if card.input_shape != dataset.input_shape:
-        raise LipbenchError(
-            f"{card.name} takes inputs of shape {card.input_shape}, the data set {dataset.spec!r} has "
-            f"{dataset.input_shape}; pass the right one with --data"
-        )
-    if card.num_classes != dataset.num_classes:
-        raise LipbenchError(
-            f"{card.name} has {card.num_classes} classes, the data set {dataset.spec!r} has {dataset.num_classes}; "
-            "pass the right one with --data"
-        )
+    zoo.check_fits(card, dataset)
     for suite_plan in plans:
         for spec in suite_plan.suite.attacks:
             backends.check(spec, card.num_classes, card.input_shape, suite_plan.suite.norm)
@@ -183,7 +174,7 @@ class _Job:
             self._certify(unit)
         certify, _ = self.run_folder.load(unit)
         for suite_plan in self.run.suites:
-            ledger = records.ledger(certify, suite_plan.suite.norm, self.split.x[0].size)
+            ledger = records.ledger(certify, suite_plan.suite.norm, self.split.images[0].size)
             for unit in self.run.attack_units(self.entry, suite_plan):
                 if not self.run_folder.has(unit):
                     self._attack(unit, ledger)

@@ -86,9 +86,8 @@ class Unit:
 class Run:
     """What ``run.json`` says: enough to name every unit and to rebuild every report."""
 
-    settings: dict[
-        str, Any
-    ]  # what determines the records: data and its hash, samples, seed, audit, prune, versions ...
+    # what determines the records: data and its hash, samples, seed, audit, prune, device, versions
+    settings: dict[str, Any]
     models: tuple[ModelEntry, ...]
     suites: tuple[SuitePlan, ...]
     provenance: dict[str, Any] = field(default_factory=dict)  # what is worth knowing: hardware, zoo, command
@@ -248,12 +247,7 @@ class RunFolder:
                 f"{self.path} lacks records of {unit.model}: the run is not finished; "
                 f"`lipbench evaluate -o {self.path}`, with its other options as they were, goes on with it"
             ) from error
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-        ) as error:  # pyarrow's errors are ValueErrors and OSErrors
+        except (OSError, ValueError, KeyError, TypeError) as error:  # pyarrow's are ValueErrors and OSErrors
             raise LipbenchError(
                 f"the record {path} is damaged ({one_line(error)[:80]}): delete it and run `lipbench evaluate` again"
             ) from error

@@ -13,7 +13,6 @@ from tqdm import tqdm
 from lipbench import backends, files, zoo
 from lipbench.certificates import Certificate, certificate
 from lipbench.data import Dataset
-from lipbench.errors import LipbenchError
 from lipbench.ledger import Floats, Ints
 from lipbench.network import Network
 from lipbench.suites import AttackSpec
@@ -80,11 +79,7 @@ def verify(
     """
     model = zoo.load(folder)
     card = model.card
-    if card.input_shape != dataset.input_shape or card.num_classes != dataset.num_classes:
-        raise LipbenchError(
-            f"{card.name} takes inputs {card.input_shape} of {card.num_classes} classes, the data set {dataset.spec!r} "
-            f"has {dataset.input_shape} and {dataset.num_classes}; pass the right one with --data"
-        )
+    zoo.check_fits(card, dataset)
     split = dataset.test.first(samples)
     network = Network(model.module, card.input_shape, device)
     proof = certificate(network.module, card.input_shape, None if card.claimed is None else card.claimed.constant)

@@ -10,6 +10,7 @@ from torch import nn
 
 from lipbench import architectures, cards, files
 from lipbench.cards import Card
+from lipbench.data import Dataset
 from lipbench.errors import LipbenchError, one_line
 
 
@@ -56,6 +57,20 @@ def load(folder: Path) -> Model:
         chain = nn.Sequential(architectures.Normalize(card.preprocessing.mean, card.preprocessing.std), *chain)
     digest = files.sha256_json({"card": card.plain(), "weights": card.weights_sha256})
     return Model(card, chain.eval().requires_grad_(False), digest)
+
+
+def check_fits(card: Card, dataset: Dataset) -> None:
+    """Raise LipbenchError unless the model takes the inputs of the data set and has as many classes."""
+    if card.input_shape != dataset.input_shape:
+        raise LipbenchError(
+            f"{card.name} takes inputs of shape {card.input_shape}, the data set {dataset.spec!r} has "
+            f"{dataset.input_shape}; pass the right one with --data"
+        )
+    if card.num_classes != dataset.num_classes:
+        raise LipbenchError(
+            f"{card.name} has {card.num_classes} classes, the data set {dataset.spec!r} has {dataset.num_classes}; "
+            "pass the right one with --data"
+        )
 
 
 def _read_weights(path: Path, card: Card) -> bytes:

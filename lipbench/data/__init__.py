@@ -26,7 +26,7 @@ class Split:
     images: NDArray[Any]  # uint8 (n, c, h, w) in 0..255, or float32 (n, c, h, w) in [0, 1]
     labels: NDArray[np.int64]  # (n,), 0 .. num_classes - 1
 
-    @property
+    @cached_property
     def x(self) -> NDArray[np.float32]:
         """float32 (n, c, h, w) in [0, 1]; uint8 pixels are divided by 255."""
         if self.images.dtype == np.uint8:
