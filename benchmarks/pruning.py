@@ -36,7 +36,7 @@ def pruned(folder: Path, suite: suites.Suite, dataset: data.Dataset, out: Path, 
     seconds = time.perf_counter() - start
     run = run_folder.read()
     certify, info = run_folder.load(run.certify_unit(run.models[0]))
-    ledger = records.ledger(certify, suite.norm, info["dimension"])
+    ledger = records.ledger(certify, suite.norm, info["dimension"], records.grade(certify))
     evaluations = info["forward"]
     for unit in run.attack_units(run.models[0], run.suites[0]):
         found, info = run_folder.load(unit)

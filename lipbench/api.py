@@ -20,6 +20,7 @@ from lipbench.errors import LipbenchError
 from lipbench.lipschitz import lipschitz_bound
 from lipbench.network import Network, resolve_device
 from lipbench.report import tables
+from lipbench.rounding import precisions, set_precisions
 from lipbench.suites import Suite
 from lipbench.threat import Norm
 
@@ -30,14 +31,13 @@ StrPath = str | os.PathLike[str]
 
 @contextlib.contextmanager
 def _computing_on(device: str) -> Iterator[torch.device]:
-    """The device; torch's threads and TF32 flags, which it sets for the whole process, are restored after."""
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = torch.get_num_threads(), matmul.allow_tf32, cudnn.allow_tf32
+    """The device; torch's threads and precisions, which it sets for the whole process, are restored after."""
+    threads, held = torch.get_num_threads(), precisions()
     try:
         yield resolve_device(device)
     finally:
-        torch.set_num_threads(before[0])
-        matmul.allow_tf32, cudnn.allow_tf32 = before[1:]
+        torch.set_num_threads(threads)
+        set_precisions(held)
 
 
 def evaluate(
@@ -55,7 +55,7 @@ def evaluate(
 
     zoo: a folder, or the name of a bundled zoo; suite: names, paths or Suite objects; data_set: as for ``--data``, the
     one on the cards by default; out: the run folder, a temporary one by default; options: ``samples``, ``seed``,
-    ``audit``, ``prune`` (see ``evaluation.Options``). Raises LipbenchError for wrong use.
+    ``audit``, ``prune``, ``arithmetic`` (see ``evaluation.Options``). Raises LipbenchError for wrong use.
     """
     folder = cards.find_zoo(str(zoo))
     chosen = [suite] if isinstance(suite, str | Suite) else list(suite)
@@ -82,13 +82,19 @@ def certify(
     norm: str = "L2",
     claimed: float | None = None,
     device: str = "cpu",
+    arithmetic: str = "float64",
 ) -> pd.DataFrame:
-    """Certified radii of a chain of layers: a frame with ``prediction``, ``certified_radius_real`` and ``..._nominal``.
+    """Certified radii of a network that torch.fx can trace: a frame with one row per sample.
+
+    Columns: ``prediction``, int; ``certified_radius_float``, which holds for the network as it runs in ``arithmetic``
+    ("float64" or "float32"), NaN where no error analysis is known; ``certified_radius_real``, which holds in exact
+    arithmetic; ``certified_radius_nominal``, which holds if the claim is true, NaN without one. Radii are in ``norm``,
+    in units of the input, and 0 where misclassified or tied.
 
     x: float32 (n, c, h, w) in [0, 1]; labels: int (n,), the predictions by default (then no sample is misclassified);
-    claimed: the claimed L2 Lipschitz constant, for the nominal grade (NaN without); radii in ``norm``, in units of the
-    input. ``frame.attrs`` holds ``lipschitz_bound`` and ``claim_confirmed``. Raises UnsupportedError for a layer
-    without a Lipschitz rule, LipbenchError for inputs of another shape or range.
+    claimed: the claimed L2 Lipschitz constant. ``frame.attrs`` holds ``lipschitz_bound``, ``claim_confirmed`` (None
+    without a claim) and ``not_analysed`` (why there is no grade float; None if there is). Raises UnsupportedError for a
+    layer without a Lipschitz rule, LipbenchError for inputs of another shape or range.
     """
     inputs = torch.as_tensor(x, dtype=torch.float32)
     if inputs.ndim != 4 or len(inputs) == 0:
@@ -97,18 +103,22 @@ def certify(
         raise LipbenchError(f"x must lie in [0, 1], got {inputs.min():g} to {inputs.max():g}")
     c, h, w = inputs.shape[1:]
     with _computing_on(device) as target:
-        network = Network(module, (c, h, w), target)
-        proof = certificate(network.module, (c, h, w), claimed)
+        network = Network(module, (c, h, w), target, arithmetic)
+        proof = certificate(network.module, (c, h, w), claimed, network.dtype)
         logits = network.predict(inputs)
-    prediction = logits.argmax(dim=1)
-    classes = prediction if labels is None else torch.as_tensor(labels, dtype=torch.int64).cpu()
-    if classes.shape != prediction.shape or classes.min() < 0 or classes.max() >= network.num_classes:
-        raise LipbenchError(f"labels must be {len(inputs)} numbers in 0..{network.num_classes - 1}")
+        prediction = logits.argmax(dim=1)
+        classes = prediction if labels is None else torch.as_tensor(labels, dtype=torch.int64).cpu()
+        if classes.shape != prediction.shape or classes.min() < 0 or classes.max() >= network.num_classes:
+            raise LipbenchError(f"labels must be {len(inputs)} numbers in 0..{network.num_classes - 1}")
+        radii = proof.radii_of(inputs.to(target), logits, classes)
     scale = Norm.parse(norm).radius_from_l2(1.0, c * h * w)
-    frame = pd.DataFrame({"prediction": prediction.numpy()})
-    for grade in ("real", "nominal"):
-        frame[f"certified_radius_{grade}"] = proof.radii(logits, classes, grade).numpy() * scale
-    frame.attrs = {"lipschitz_bound": proof.bound, "claim_confirmed": proof.claim_confirmed}
+    columns = {f"certified_radius_{grade}": radius.numpy() * scale for grade, radius in radii.items()}
+    frame = pd.DataFrame({"prediction": prediction.numpy(), **columns})
+    frame.attrs = {
+        "lipschitz_bound": proof.bound,
+        "claim_confirmed": proof.claim_confirmed,
+        "not_analysed": proof.not_analysed,
+    }
     return frame
 
 
@@ -121,13 +131,26 @@ def verify(
     samples: int | None = None,
     seed: int = 0,
     device: str = "auto",
+    arithmetic: str = "float64",
 ) -> pd.DataFrame:
-    """Attack every sample inside its certified radius: one row per model and grade, as ``verification.Verdict``."""
+    """Attack every sample inside its certified radius: one row per model and grade, as ``verification.Verdict``.
+
+    The networks compute in ``arithmetic``, "float64" or "float32", for which their radii of grade float are certified.
+    """
     folder = cards.find_zoo(str(model_or_zoo))
     dataset = data.load(data_set or evaluation.data_of(folder), None if data_dir is None else Path(data_dir))
     with _computing_on(device) as target:
         results = [
-            verification.verify(path, dataset, Path(out), samples=samples, seed=seed, device=target, progress=False)
+            verification.verify(
+                path,
+                dataset,
+                Path(out),
+                samples=samples,
+                seed=seed,
+                device=target,
+                arithmetic=arithmetic,
+                progress=False,
+            )
             for path in cards.model_folders(folder)
         ]
     return pd.DataFrame([asdict(verdict) for result in results for verdict in result.verdicts])

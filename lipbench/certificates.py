@@ -2,49 +2,87 @@
 
 With f = W g, a body g of Lipschitz bound L_g and a last linear layer W of rows w_i, a sample predicted i has
 
-    radius = min over j != i of (f_i - f_j) / L_ij,      L_ij = L_g |w_i - w_j|_2
+    radius = min over j != i of (f_i - f_j - E_ij) / L_ij,      L_ij = L_g |w_i - w_j|_2
 
 (Tsuzuku, Sato, Sugiyama, NeurIPS 2018, arXiv 1802.04034, for the margin; Singla, Singla, Feizi, ICLR 2022,
 arXiv 2108.04062, for the last layer), which is never looser than margin / (sqrt(2) L). Grades:
 
-    real      holds in exact arithmetic: L from the stored weights; evaluated in float64
+    float     holds for the network as it runs, in float32 or float64: E_ij bounds the rounding errors of both logits
+              at the sample and at every point of the ball (``rounding``); rounded down; a tie is never certified
+    real      holds in exact arithmetic: L from the stored weights, E_ij = 0
     nominal   holds if the constant claimed on the card is true: margin / (sqrt(2) L); nothing is checked
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
-from lipbench.errors import LipbenchError
-from lipbench.lipschitz import flatten, layer_bound, layers, lipschitz_bound
-from lipbench.network import Network
+from lipbench.errors import LipbenchError, UnsupportedError
+from lipbench.lipschitz import trace
+from lipbench.lipschitz.graph import Graph
+from lipbench.rounding import NotAnalysed, StepErrors, analyse, gamma
 
+GRADES = ("float", "real", "nominal")
 SQRT2 = 2.0**0.5
 CLAIM_TOLERANCE = 3e-6  # float32 weights that are orthogonal by construction end about 1.5e-7 above 1 per dense layer
 ROUND_UP = 1 + 4 * 2.0**-53
+ROUND_DOWN = 1 - 4 * 2.0**-53
+
+
+@dataclass(frozen=True)
+class Head:
+    """What follows the body: the last linear layer, or nothing.
+
+    spread: float64 (K, K), |w_i - w_j|_2, rounded up; rows, bias: float64 (K,), |w_i|_2 and |b_i|; operations: of each
+    logit, 0 where the logits are the body's own outputs.
+    """
+
+    spread: Tensor
+    rows: Tensor
+    bias: Tensor
+    operations: int = 0
+    underflows: float = 0.0
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """The Lipschitz bounds of one network, and the radii that follow.
+    """The Lipschitz bounds of one network, its rounding errors, and the radii that follow.
 
     pairwise: float64 (K, K), L_ij for the logit differences f_i - f_j, zero on the diagonal;
-    bound: float, of the whole network; claimed: float or None, the constant on the card.
+    bound: float, of the whole network; claimed: float or None, the constant on the card;
+    errors, output_error: of the body, and of all outputs together (L2), for every point of [0, 1]^d at once; None where
+    no analysis is known (``not_analysed``: why).
     """
 
     pairwise: Tensor
     bound: float
-    claimed: float | None = None
-    single_logit: bool = False
+    claimed: float | None
+    head: Head
+    graph: Graph = field(repr=False)
+    body: int  # the step that the head takes
+    dtype: torch.dtype = torch.float64
+    errors: StepErrors | None = None
+    output_error: float | None = None
+    not_analysed: str | None = None
+
+    @property
+    def single_logit(self) -> bool:
+        """True for a head with one logit f, shown as (-f/2, f/2)."""
+        return self.graph.output.shape == (1,)
 
     @property
     def claim_confirmed(self) -> bool | None:
         """True if the computed bound is within the claim, None without a claim. False refutes nothing by itself."""
         return None if self.claimed is None else self.bound <= self.claimed * (1 + CLAIM_TOLERANCE)
+
+    @property
+    def diameter(self) -> float:
+        """sqrt(d): no two inputs of [0, 1]^d lie further apart, so that no ``float`` radius is larger."""
+        return math.sqrt(math.prod(self.graph.steps[0].shape))
 
     @cached_property
     def nominal_pairwise(self) -> Tensor | None:
@@ -66,60 +104,128 @@ class Certificate:
         quotients = torch.where(margins == 0, 0.0, margins / table)
         return quotients.scatter(1, classes[:, None], torch.inf).amin(dim=1)
 
-    def radii(self, logits: Tensor, labels: Tensor, grade: str = "real") -> Tensor:
-        """Certified L2 radii: float64 (n,), 0 where misclassified or tied, NaN for nominal without a claim.
+    def radii(self, logits: Tensor, labels: Tensor, grade: str = "real", errors: StepErrors | None = None) -> Tensor:
+        """Certified L2 radii: float64 (n,), 0 where misclassified or tied.
 
-        logits: float64 (n, K); labels: int64 (n,); grade: "real" or "nominal".
+        logits: float64 (n, K), as computed; labels: int64 (n,); grade: "float", "real" or "nominal"; errors: of each
+        sample, from ``sample_errors``, for grade float (by default those of the whole input range). NaN for nominal
+        without a claim, and for float without an error analysis.
         """
-        if grade not in ("real", "nominal"):
-            raise LipbenchError(f"unknown grade {grade!r}: expected real or nominal")
+        if grade not in GRADES:
+            raise LipbenchError(f"unknown grade {grade!r}: expected {', '.join(GRADES)}")
+        if grade == "float":
+            return self._float_radii(logits, labels, self.errors if errors is None else errors)
         pairwise = self.pairwise if grade == "real" else self.nominal_pairwise
         if pairwise is None:
             return torch.full((len(labels),), torch.nan, dtype=torch.float64)
         return self.signed_margins(logits, labels, pairwise).clamp_min(0)
 
+    def radii_of(self, x: Tensor, logits: Tensor, labels: Tensor, grades: Sequence[str] = GRADES) -> dict[str, Tensor]:
+        """``radii`` of samples x (n, c, h, w) by grade, with the errors of each sample where the arithmetic is float32.
 
-def certificate(module: nn.Module, input_shape: Sequence[int], claimed: float | None = None) -> Certificate:
-    """Bound a chain of layers, pairwise in its last linear layer. See ``lipschitz.lipschitz_bound`` for what is raised.
+        In float64 the errors of the whole range cost nothing, and are some 1e-11 of a radius.
+        """
+        errors = self.sample_errors(x) if "float" in grades and self.dtype is torch.float32 else None
+        return {grade: self.radii(logits, labels, grade, errors) for grade in grades}
 
-    module: outputs logits (n, K), or (n, 1) for a single-logit head; input_shape: (c, h, w).
+    def _float_radii(self, logits: Tensor, labels: Tensor, errors: StepErrors | None) -> Tensor:
+        if errors is None:
+            return torch.full((len(labels),), torch.nan, dtype=torch.float64)
+        constant, slope = self.difference_errors(labels, errors)
+        margins = (logits.gather(1, labels[:, None]) - logits) * ROUND_DOWN
+        # once for the sample's own logits, once for those of the point that it is moved to
+        left = margins - 2 * constant.to(logits) * ROUND_UP
+        radius = left / ((self.pairwise.to(logits)[labels] + slope.to(logits)) * ROUND_UP) * ROUND_DOWN
+        radius = torch.where(left > 0, radius, 0.0).scatter(1, labels[:, None], torch.inf).amin(dim=1)
+        return radius.clamp_max(self.diameter * ROUND_DOWN)
+
+    def difference_errors(self, classes: Tensor, errors: StepErrors) -> tuple[Tensor, Tensor]:
+        """Bounds of the error of f_i - f_j for given i and all j: constant (n, K) and slope (n, K), per unit of rho."""
+        head = self.head
+        classes = classes.cpu()
+        factor = gamma(head.operations, self.dtype) if head.operations else 0.0
+        spread, rows = head.spread[classes], head.rows[classes][:, None] + head.rows
+        bias = head.bias[classes][:, None] + head.bias
+        tiny = head.underflows * torch.finfo(self.dtype).tiny
+        constant = spread * errors.constant.cpu()[:, None] + factor * (rows * errors.size.cpu()[:, None] + bias) + tiny
+        slope = spread * errors.slope + factor * rows * errors.growth
+        return constant * (1 + 2.0**-46), slope * (1 + 2.0**-46)
+
+    def sample_errors(self, x: Tensor, batch_size: int = 1000, *, sharp: bool = True) -> StepErrors | None:
+        """The rounding errors around each sample, tighter than those of the whole range; None where unknown.
+
+        x: float32 (n, c, h, w), on the network's device; sharp: see ``rounding.analyse``.
+        """
+        if self.errors is None:
+            return None
+        parts = [
+            analyse(self.graph, part.to(self.dtype), (self.body,), self.diameter, sharp=sharp)[0]
+            for part in x.split(batch_size)
+        ]
+        constant = torch.cat([part.constant.cpu() for part in parts])
+        return replace(parts[0], constant=constant, size=torch.cat([part.size.cpu() for part in parts]))
+
+
+def certificate(
+    module: nn.Module,
+    input_shape: Sequence[int],
+    claimed: float | None = None,
+    dtype: torch.dtype | None = None,
+) -> Certificate:
+    """Bound a network, pairwise in its last linear layer, and its rounding errors in the arithmetic that it runs in.
+
+    module: outputs logits (n, K), or (n, 1) for a single-logit head; input_shape: (c, h, w); dtype: of its arithmetic,
+    float32 or float64, by default that of its weights (float64 for a network that has none).
+    See ``lipschitz.lipschitz_bound`` for what is raised.
     """
     if claimed is not None and not (math.isfinite(claimed) and claimed > 0):
         raise LipbenchError(f"a claimed Lipschitz constant is a finite number above 0, got {claimed}")
-    shape = tuple(int(size) for size in input_shape)
-    chain = list(flatten(module))
-    if not chain or type(chain[-1]) is not nn.Linear:
-        return _no_linear_head(module, shape, claimed)
-    body = 1.0
-    for layer, size in list(layers(module, shape))[:-1]:
-        body *= layer_bound(layer, size) * ROUND_UP
-    bound = _finite(lipschitz_bound(module, shape))
-    weight = chain[-1].weight.detach().double()
-    if len(weight) == 1:
-        return Certificate(_two_logits(bound), bound, claimed, single_logit=True)
-    differences = (weight[:, None] - weight[None]).norm(dim=2)
-    rounding = 1 + (weight.shape[1] + 10) * 2.0**-53  # of the norm: gamma_n, Higham 2002, section 3.1
-    return Certificate((differences * body * rounding).cpu(), bound, claimed)
+    graph = trace(module, tuple(int(size) for size in input_shape))
+    output = graph.output
+    if len(output.shape) != 1:
+        raise LipbenchError(f"expected logits of shape (n, classes), the network gives (n, {output.shape})")
+    if not math.isfinite(output.lipschitz):
+        raise LipbenchError(
+            f"the Lipschitz bound of the network is {output.lipschitz}: its weights are too large for float64"
+        )
+    body, head = _head(graph)
+    pairwise = head.spread * graph.steps[body].lipschitz * ROUND_UP
+    held = [tensor for tensor in (*module.parameters(), *module.buffers()) if tensor.is_floating_point()]
+    device = held[0].device if held else torch.device("cpu")
+    dtype = dtype or (held[0].dtype if held else torch.float64)
+    if dtype not in (torch.float32, torch.float64):
+        raise UnsupportedError(f"the network's weights are {dtype}: certificates are for float32 and float64")
+    errors, output_error, reason = None, None, None
+    try:
+        errors, output_error = _range_errors(graph, body, dtype, device)
+    except NotAnalysed as error:
+        reason = str(error)
+    return Certificate(pairwise, output.lipschitz, claimed, head, graph, body, dtype, errors, output_error, reason)
 
 
-def _no_linear_head(module: nn.Module, shape: tuple[int, ...], claimed: float | None) -> Certificate:
-    """A chain that does not end in a linear layer: |f_i - f_j| <= sqrt(2) |f|, so L_ij = sqrt(2) L."""
-    bound = _finite(lipschitz_bound(module, shape))
-    network = Network(module, (shape[0], shape[1], shape[2]))
-    if network.single_logit:
-        return Certificate(_two_logits(bound), bound, claimed, single_logit=True)
-    classes = network.num_classes
-    return Certificate(
-        torch.full((classes, classes), SQRT2 * bound * ROUND_UP).double().fill_diagonal_(0), bound, claimed
-    )
+def _head(graph: Graph) -> tuple[int, Head]:
+    """The step that the head takes, and the head: the last layer if it is linear, else the differences of logits."""
+    last = graph.output
+    size = max(2, last.shape[0])
+    if type(last.layer) is nn.Linear and last.shape[0] > 1 and len(graph.steps[last.inputs[0]].shape) == 1:
+        weight = last.layer.weight.detach().cpu().double()
+        rounding = 1 + (weight.shape[1] + 10) * 2.0**-53  # of a norm: gamma_n, Higham 2002, section 3.1
+        bias = torch.zeros(size) if last.layer.bias is None else last.layer.bias.detach().cpu().double().abs()
+        spread = (weight[:, None] - weight[None]).norm(dim=2) * rounding
+        return last.inputs[0], Head(
+            spread, weight.norm(dim=1) * rounding, bias.double(), weight.shape[1] + 1, 2.0 * weight.shape[1]
+        )
+    # of a single logit f the difference is f itself; otherwise |f_i - f_j| <= sqrt(2) |f|
+    constant = 1.0 if last.shape[0] == 1 else SQRT2 * ROUND_UP
+    spread = torch.full((size, size), constant, dtype=torch.float64).fill_diagonal_(0)
+    nothing = torch.zeros(size, dtype=torch.float64)
+    return len(graph.steps) - 1, Head(spread, nothing, nothing)
 
 
-def _finite(bound: float) -> float:
-    if not math.isfinite(bound):
-        raise LipbenchError(f"the Lipschitz bound of the network is {bound}: its weights are too large for float64")
-    return bound
-
-
-def _two_logits(bound: float) -> Tensor:
-    """L_ij of (-f/2, f/2): the difference is f itself."""
-    return torch.tensor([[0.0, bound], [bound, 0.0]], dtype=torch.float64)
+def _range_errors(graph: Graph, body: int, dtype: torch.dtype, device: torch.device) -> tuple[StepErrors, float]:
+    """Errors that hold at every point of [0, 1]^d: around its centre, no point of it is further than sqrt(d) / 2."""
+    centre = torch.full((1, *graph.steps[0].shape), 0.5, dtype=dtype, device=device)
+    reach = math.sqrt(centre.numel()) / 2 * ROUND_UP
+    places = (body, len(graph.steps) - 1)
+    inside, outside = (found.within(reach) for found in analyse(graph, centre, places, 4 * reach, sharp=False))
+    return inside, float(outside.constant)

@@ -16,10 +16,11 @@ from tqdm import tqdm
 from lipbench import backends, cards, files, records, zoo
 from lipbench.certificates import certificate
 from lipbench.data import Dataset, Split
-from lipbench.errors import LipbenchError
+from lipbench.errors import LipbenchError, unknown_name
 from lipbench.ledger import Bools, Ledger
 from lipbench.network import Network
 from lipbench.records import ModelEntry, Run, RunFolder, Stage, SuitePlan, Unit
+from lipbench.rounding import ARITHMETIC
 from lipbench.suites import Suite
 
 VERSIONED = ("lipbench", "torch", "numpy", "adversarial-robustness-toolbox", "pyautoattack", "deel-torchlip")
@@ -33,6 +34,7 @@ class Options:
     seed: int = 0
     audit: float = 0.01  # share of the certified samples that is attacked all the same, at each attack and eps
     prune: bool = True  # False: attack every correct sample at every eps
+    arithmetic: str = "float64"  # what the networks compute in, whoever runs them; or "float32"
 
     def __post_init__(self) -> None:
         if self.samples is not None and self.samples < 1:
@@ -41,6 +43,8 @@ class Options:
             raise LipbenchError(f"audit is a share in [0, 1], got {self.audit}")
         if not 0 <= self.seed < 2**32:
             raise LipbenchError(f"seed must be in 0 .. 2^32 - 1, got {self.seed}")
+        if self.arithmetic not in ARITHMETIC:
+            raise unknown_name("arithmetic", self.arithmetic, ARITHMETIC)
 
 
 def evaluate(
@@ -119,7 +123,7 @@ def _settings(dataset: Dataset, split: Split, options: Options, device: torch.de
         "seed": options.seed,
         "audit": options.audit,
         "prune": options.prune,
-        "arithmetic": "float64",
+        "arithmetic": options.arithmetic,
         "device": device.type,
         "threads": torch.get_num_threads(),
         "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
@@ -157,7 +161,7 @@ class _Job:
 
     @cached_property
     def network(self) -> Network:  # only built if there is something to compute
-        return Network(self.model.module, self.model.card.input_shape, self.device)
+        return Network(self.model.module, self.model.card.input_shape, self.device, self.options.arithmetic)
 
     @cached_property
     def x(self) -> torch.Tensor:
@@ -174,7 +178,8 @@ class _Job:
             self._certify(unit)
         certify, _ = self.run_folder.load(unit)
         for suite_plan in self.run.suites:
-            ledger = records.ledger(certify, suite_plan.suite.norm, self.split.images[0].size)
+            size, grade = self.split.images[0].size, records.grade(certify)
+            ledger = records.ledger(certify, suite_plan.suite.norm, size, grade)
             for unit in self.run.attack_units(self.entry, suite_plan):
                 if not self.run_folder.has(unit):
                     self._attack(unit, ledger)
@@ -184,21 +189,25 @@ class _Job:
     def _certify(self, unit: Unit) -> None:
         card = self.model.card
         claimed = None if card.claimed is None else card.claimed.constant
-        proof = certificate(self.network.module, card.input_shape, claimed)
+        proof = certificate(self.network.module, card.input_shape, claimed, self.network.dtype)
         before = self.network.evaluations.forward
         logits = self.network.predict(self.x)
+        radii = proof.radii_of(self.x.to(self.device), logits, self.labels)
+        if self.options.arithmetic == "float32" and proof.errors is not None:
+            self.network.evaluations.forward += len(self.x)  # the analysis of each sample runs the network once more
         columns = {
             "sample": np.arange(len(self.labels)),
             "label": self.split.labels,
             "prediction": logits.argmax(dim=1).numpy(),
             "signed_margin": proof.signed_margins(logits, self.labels).numpy(),
-            "certified_radius_real": proof.radii(logits, self.labels).numpy(),
-            "certified_radius_nominal": proof.radii(logits, self.labels, "nominal").numpy(),
+            **{f"certified_radius_{grade}": radius.numpy() for grade, radius in radii.items()},
         }
         info = {
             "lipschitz_bound": proof.bound,
             "claimed": claimed,
             "claim_confirmed": proof.claim_confirmed,
+            "not_analysed": proof.not_analysed,
+            "arithmetic": self.network.arithmetic,
             "dimension": int(np.prod(card.input_shape)),
             "forward": self.network.evaluations.forward - before,
         }

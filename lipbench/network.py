@@ -1,12 +1,13 @@
-"""The network as certificates and attacks see it: float32 inputs, float64 arithmetic, evaluations counted."""
+"""The network as certificates and attacks see it: float32 inputs, one arithmetic, evaluations counted."""
 
-import copy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from lipbench.errors import LipbenchError
+from lipbench.errors import LipbenchError, unknown_name
+from lipbench.lipschitz import frozen
+from lipbench.rounding import ARITHMETIC, set_precisions, summing_products
 
 
 @dataclass
@@ -23,31 +24,36 @@ class Evaluations:
 
 
 class Network(nn.Module):
-    """A classifier of inputs x: float32 (n, c, h, w) in [0, 1], frozen, in eval mode, computing in float64.
+    """A classifier of inputs x: float32 (n, c, h, w) in [0, 1], frozen, in eval mode, in one arithmetic.
 
-    ``forward`` returns float32 logits (n, classes), which is what attack libraries accept; ``logits`` returns the
-    float64 ones, which decide. Computing in float64 makes both the same function up to the last rounding, so that an
-    attack never wins or loses a sample for float32 noise. A head with a single logit f (class 1 where f > 0)
-    is shown as the two logits (-f/2, f/2), whose difference is f.
+    ``forward`` returns float32 logits (n, classes), which is what attack libraries accept; ``logits`` returns them as
+    float64, exactly as computed, and these decide. In float64 (the default) both are the same function up to the last
+    rounding, so that an attack never wins or loses a sample for float32 noise; in float32 the network runs as most
+    others run it. Weights that a layer computes from others are computed once (``lipschitz.frozen``). A head with a
+    single logit f (class 1 where f > 0) is shown as the two logits (-f/2, f/2), whose difference is f.
 
-    Attributes: ``module``: the float64 copy; ``input_shape``: (c, h, w); ``num_classes``; ``single_logit``;
-    ``evaluations``: forward and backward passes since construction, whoever caused them.
+    Attributes: ``module``: the copy that runs; ``input_shape``: (c, h, w); ``num_classes``; ``single_logit``;
+    ``arithmetic``: "float32" or "float64"; ``evaluations``: forward and backward passes since construction, whoever
+    caused them.
     """
 
-    def __init__(self, module: nn.Module, input_shape: tuple[int, int, int], device: str | torch.device = "cpu"):
+    def __init__(
+        self,
+        module: nn.Module,
+        input_shape: tuple[int, int, int],
+        device: str | torch.device = "cpu",
+        arithmetic: str = "float64",
+    ):
         super().__init__()
-        try:
-            module = copy.deepcopy(module)
-        except RuntimeError as error:  # weights that are not leaves, such as old weight_norm
-            raise LipbenchError(
-                f"the network cannot be copied: {str(error).splitlines()[0]}; export it first"
-            ) from error
-        self.module = module.double().to(device).eval().requires_grad_(False)
+        if arithmetic not in ARITHMETIC:
+            raise unknown_name("arithmetic", arithmetic, ARITHMETIC)
+        self.arithmetic, self.dtype = arithmetic, ARITHMETIC[arithmetic]
+        self.module = frozen(module).to(device, self.dtype).requires_grad_(False)
         self.input_shape = tuple(input_shape)
         self.evaluations = Evaluations()
         with torch.no_grad():
             try:
-                out = self.module(torch.zeros(1, *self.input_shape, dtype=torch.float64, device=device))
+                out = self.module(torch.zeros(1, *self.input_shape, dtype=self.dtype, device=device))
             except (RuntimeError, ValueError) as error:
                 raise LipbenchError(
                     f"the network does not accept inputs of shape {self.input_shape}: {str(error).splitlines()[0]}"
@@ -61,9 +67,10 @@ class Network(nn.Module):
         self.device = torch.device(device)
 
     def logits(self, x: Tensor) -> Tensor:
-        """Float64 logits (n, classes) of x: float (n, c, h, w)."""
+        """Logits (n, classes) of x: float (n, c, h, w), given as float64, which changes none of them."""
         self.evaluations.forward += len(x)
-        out: Tensor = self.module(x.double())
+        with summing_products(self.dtype, x.device):
+            out: Tensor = self.module(x.to(self.dtype)).double()
         if out.requires_grad:
             out.register_hook(self._count_backward)
         return torch.cat([-out / 2, out / 2], dim=1) if self.single_logit else out
@@ -96,8 +103,7 @@ def resolve_device(name: str, threads: int = 1) -> torch.device:
     """
     if name not in ("auto", "cpu", "cuda"):
         raise LipbenchError(f"unknown device {name!r}: expected auto, cpu or cuda")
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+    set_precisions()
     if name == "cuda" and not torch.cuda.is_available():
         raise LipbenchError("device 'cuda' was asked for, but torch finds no CUDA device; use --device cpu")
     torch.set_num_threads(threads)  # of the whole process, like TF32: the Python interface restores both

@@ -28,13 +28,15 @@ from lipbench.threat import Norm
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 1
+FORMAT = 2
 RUN = "run.json"
+GRADES = ("float", "real", "nominal")  # from what holds for the network as it runs to what nothing is checked of
 CERTIFY = (
     "sample",  # int64, row of the test set
     "label",  # int64
-    "prediction",  # int64, argmax of the float64 logits
+    "prediction",  # int64, argmax of the logits, as computed in the run's arithmetic
     "signed_margin",  # float64, min over j of (f_label - f_j) / L_label,j, L2 units; its mean is the MCR
+    "certified_radius_float",  # float64, L2 units; 0 where misclassified or tied; NaN without an error analysis
     "certified_radius_real",  # float64, L2 units; 0 where misclassified or tied
     "certified_radius_nominal",  # float64, L2 units; NaN where the card claims nothing
 )
@@ -86,7 +88,7 @@ class Unit:
 class Run:
     """What ``run.json`` says: enough to name every unit and to rebuild every report."""
 
-    # what determines the records: data and its hash, samples, seed, audit, prune, device, versions
+    # what determines the records: data and its hash, samples, seed, audit, prune, arithmetic, device, versions
     settings: dict[str, Any]
     models: tuple[ModelEntry, ...]
     suites: tuple[SuitePlan, ...]
@@ -182,7 +184,10 @@ class RunFolder:
         content = files.read_json(self.path / RUN, "run")
         try:
             if content["format"] != FORMAT:
-                raise LipbenchError(f"{self.path / RUN} has format {content['format']}, expected {FORMAT}")
+                raise LipbenchError(
+                    f"{self.path / RUN} has format {content['format']}, expected {FORMAT}: another version of lipbench "
+                    "made it; evaluate again, into another folder"
+                )
             return Run.from_plain(content)
         except (KeyError, TypeError, ValueError) as error:
             raise LipbenchError(f"{self.path / RUN} is not a run of lipbench: {one_line(error)}") from error
@@ -260,8 +265,16 @@ class RunFolder:
         return self.records / f"{unit.name}.parquet"
 
 
-def ledger(certify: "pd.DataFrame", norm: Norm, dimension: int) -> Ledger:
-    """The ledger of a model before any attack, from its certify records. ``dimension``: entries of an input."""
+def grade(certify: "pd.DataFrame") -> str:
+    """The grade that a model's headline numbers are read from: ``float`` where it has one, else ``real``."""
+    return "real" if certify["certified_radius_float"].isna().all() else "float"
+
+
+def ledger(certify: "pd.DataFrame", norm: Norm, dimension: int, grade: str) -> Ledger:
+    """The ledger of a model before any attack, from its certify records and with the radii of one grade.
+
+    ``dimension``: entries of an input.
+    """
     correct = certify["label"].to_numpy() == certify["prediction"].to_numpy()
     scale = norm.radius_from_l2(1.0, dimension)
-    return Ledger.start(correct, certify["certified_radius_real"].to_numpy() * scale)
+    return Ledger.start(correct, certify[f"certified_radius_{grade}"].to_numpy() * scale)

@@ -6,6 +6,8 @@ from enum import StrEnum
 
 from lipbench.errors import LipbenchError, unknown_name
 
+ROUND_UP = 1 + 2.0**-50  # more than the roundings of 1 / sqrt(d) and of a radius times it, in float64
+
 
 class Norm(StrEnum):
     """The norm in which a perturbation is measured, on inputs in [0, 1]."""
@@ -24,9 +26,10 @@ class Norm(StrEnum):
     def radius_from_l2(self, radius: float, dimension: int) -> float:
         """Factor-wise: the radius of the largest ball of this norm inside an L2 ball of ``radius``.
 
-        |x|_2 <= sqrt(d) |x|_inf, so an L2 certificate r holds for L_inf at r / sqrt(d). Works on arrays too.
+        |x|_2 <= sqrt(d) |x|_inf, so an L2 certificate r holds for L_inf at r / sqrt(d), rounded down. Works on arrays
+        too.
         """
-        return radius if self is Norm.L2 else radius / math.sqrt(dimension)
+        return radius if self is Norm.L2 else radius / (math.sqrt(dimension) * ROUND_UP)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lipbench import data, resources
+from lipbench import data, resources, rounding
 
 torch.set_num_threads(1)  # small networks: a second thread costs more than it brings
 
@@ -20,8 +20,7 @@ torch.set_num_threads(1)  # small networks: a second thread costs more than it b
 )
 def device(request) -> torch.device:
     """Each test that asks for it runs on the CPU and, where there is one, on the GPU."""
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+    rounding.set_precisions()
     return torch.device(request.param)
 
 

@@ -8,7 +8,7 @@ from bundled import CNN, TAU4
 from torch import nn
 
 import lipbench
-from lipbench import cli, data, zoo
+from lipbench import cli, data, rounding, zoo
 from lipbench.errors import LipbenchError, UnsupportedError
 
 
@@ -21,18 +21,27 @@ def test_evaluate_gives_one_row_per_model_and_eps(zoo_of):
     summary = lipbench.evaluate(zoo_of(TAU4, CNN), samples=30)
     assert len(summary) == 2 * 5
     tau4 = summary[summary.model == TAU4].sort_values("eps")
+    assert (tau4.grade == "float").all()
+    assert (tau4.certified == tau4.certified_float).all()
+    assert (tau4.certified_float <= tau4.certified_real).all()
     assert (tau4.certified_real <= tau4.robust).all()
     assert (tau4.robust <= tau4.clean).all()
-    assert tau4.certified_real.is_monotonic_decreasing
-    assert (tau4.gap - (tau4.robust - tau4.certified_real)).abs().max() < 1e-12
+    assert tau4.certified.is_monotonic_decreasing
+    assert (tau4.gap - (tau4.robust - tau4.certified)).abs().max() < 1e-12
+    assert (summary.violations_float == 0).all()
     assert (summary.violations_real == 0).all()
+    assert set(summary.arithmetic) == {"float64"}
 
 
 def test_command_line_evaluate_report_check_verify(zoo_of, tmp_path, capsys):
     """The run of a user, from a zoo to a report that rebuilds."""
     path, out = zoo_of(TAU4), tmp_path / "run"
-    assert cli.run(["evaluate", str(path), "-q", "--samples", "30", "-o", str(out)]) == 0
-    assert str(out / "report" / "report.html") in capsys.readouterr().out
+    command = ["evaluate", str(path), "-q", "--samples", "30", "--arithmetic", "float32", "-o", str(out)]
+    assert cli.run(command) == 0
+    shown = capsys.readouterr().out
+    assert str(out / "report" / "report.html") in shown
+    assert "certified is grade float" in shown
+    assert "as they run, in float32 with its rounding" in (out / "report" / "report.html").read_text()
     names = {p.name for p in (out / "report").iterdir()}
     assert names >= {"summary.csv", "hyperparameters.csv", "report.md", "report.html", "tables.tex"}
     assert names >= {f"{figure}.{kind}" for figure in ("sandwich", "pareto", "gap") for kind in ("png", "pdf")}
@@ -52,10 +61,11 @@ def test_verify_exits_with_1_for_a_false_claim(zoo_of, tmp_path, capsys):
     assert cli.run(["verify", str(folder), "-q", "--samples", "30", "-o", str(tmp_path / "v")]) == 1
     out = capsys.readouterr().out
     assert "FAIL" in out
-    assert "FLAG" in out
-    assert (tmp_path / "v" / f"{TAU4}-nominal.safetensors").is_file()
-    frame = lipbench.verify(folder, samples=30, out=tmp_path / "w")
-    assert frame.violations.tolist()[0] == 0 < frame.violations.tolist()[1]
+    assert f"REFUTED {TAU4}" in out
+    assert (tmp_path / "v" / f"{TAU4}-radius-nominal.safetensors").is_file()
+    frame = lipbench.verify(folder, samples=30, out=tmp_path / "w", arithmetic="float32")
+    violations = dict(zip(frame.grade, frame.violations, strict=True))
+    assert violations["float"] == violations["real"] == 0 < violations["nominal"]
 
 
 def test_certify_agrees_with_the_records(tau4, digits):
@@ -65,10 +75,66 @@ def test_certify_agrees_with_the_records(tau4, digits):
     assert frame.attrs["lipschitz_bound"] == lipbench.lipschitz_bound(tau4.double(), (1, 8, 8))
     assert frame.attrs["claim_confirmed"]
     wrong = frame.prediction != labels
-    assert (frame.certified_radius_real[wrong] == 0).all()
+    assert frame.attrs["not_analysed"] is None
+    radii = [frame[f"certified_radius_{grade}"] for grade in ("float", "real", "nominal")]
+    assert all((radius[wrong] == 0).all() for radius in radii)
+    assert (radii[0] <= radii[1]).all()
+    assert np.allclose(radii[0], radii[1], rtol=1e-8)
     assert np.allclose(frame.certified_radius_real, frame.certified_radius_nominal, rtol=1e-4)
     linf = lipbench.certify(tau4, x, labels, norm="Linf")
     assert np.allclose(linf.certified_radius_real * 8, frame.certified_radius_real)
+    assert np.allclose(linf.certified_radius_float * 8, frame.certified_radius_float)
+
+
+def test_certify_in_float32_is_of_the_float32_network(tau4, digits):
+    x, labels = digits.test.x[:40], digits.test.labels[:40]
+    double, single = (lipbench.certify(tau4, x, labels, arithmetic=a) for a in ("float64", "float32"))
+    far = double.certified_radius_real > 0.1
+    assert far.sum() > 30
+    lost = 1 - single.certified_radius_float / single.certified_radius_real
+    assert lost[far].between(1e-5, 0.02).all()  # per-sample errors: those of the whole range cost twice as much
+    assert 0 < (single.certified_radius_real - double.certified_radius_real).abs().max() < 1e-5
+    with pytest.raises(LipbenchError, match="did you mean 'float32'"):
+        lipbench.certify(tau4, x, arithmetic="float23")
+    with pytest.raises(LipbenchError, match="did you mean 'float64'"):
+        lipbench.evaluate("digits", arithmetic="float46")
+
+
+def test_certify_says_why_there_is_no_grade_float(digits):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.GELU(), nn.Linear(8, 3))
+    frame = lipbench.certify(net, digits.test.x[:5])
+    assert frame.certified_radius_float.isna().all()
+    assert (frame.certified_radius_real > 0).all()
+    assert "GELU" in frame.attrs["not_analysed"]
+
+
+def test_certify_takes_residual_networks(digits):
+    """No chain: torch.fx traces it."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(1, 1, 3, padding=1), nn.Linear(64, 3)
+
+        def forward(self, x):
+            return self.head((x + torch.relu(self.conv(x))).flatten(1))
+
+    frame = lipbench.certify(Net(), digits.test.x[:5], arithmetic="float32")
+    assert (frame.certified_radius_float > 0).all()
+
+
+def test_the_process_is_left_as_it_was(tau4, digits):
+    before = torch.get_num_threads(), rounding.precisions()
+    chosen = ["tf32", "tf32", "tf32", "bf16", "bf16"]
+    try:
+        torch.set_num_threads(2)
+        rounding.set_precisions(chosen)
+        frame = lipbench.certify(tau4, digits.test.x[:2], arithmetic="float32")
+        assert frame.attrs["not_analysed"] is None  # within, it was exact
+        assert (torch.get_num_threads(), rounding.precisions()) == (2, chosen)
+    finally:
+        torch.set_num_threads(before[0])
+        rounding.set_precisions(before[1])
 
 
 def test_certify_refuses_wrong_inputs(tau4, digits):

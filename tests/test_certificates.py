@@ -1,12 +1,17 @@
+import copy
 import math
 
 import pytest
 import torch
+from bundled import TAU4
+from deel import torchlip
 from torch import nn
 
+from lipbench import rounding, zoo
 from lipbench.certificates import certificate
 from lipbench.errors import LipbenchError
 from lipbench.lipschitz import lipschitz_bound
+from lipbench.network import Network
 
 
 def linear(weight, bias=None) -> nn.Sequential:
@@ -98,4 +103,276 @@ def test_mcr_terms_are_signed():
 
 def test_unknown_grade():
     with pytest.raises(LipbenchError, match="grade"):
-        radii(linear([[1.0], [2.0]]), [[0.5]], [1], grade="float")
+        radii(linear([[1.0], [2.0]]), [[0.5]], [1], grade="exact")
+
+
+# --- grade float ---
+
+
+class Residual(nn.Module):
+    """x + 0.5 conv(x), beside x: a sum and a concatenation."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 2, 3, padding=1)
+
+    def forward(self, x):
+        return torch.cat([x + 0.5 * self.conv(x), x], dim=1)
+
+
+def shifted(channels: int) -> nn.BatchNorm2d:
+    """A batch norm with statistics as after training."""
+    layer = nn.BatchNorm2d(channels)
+    layer.running_mean.uniform_(-1, 1)
+    layer.running_var.uniform_(0.1, 2)
+    layer.weight.data.uniform_(0.5, 2)
+    return layer
+
+
+BODIES = {  # from (2, 6, 6) to (n, features)
+    "dense": lambda: [nn.Flatten(), nn.Linear(72, 40), nn.ReLU(), nn.Linear(40, 20), nn.LeakyReLU(0.3)],
+    "convolutions": lambda: [
+        nn.Conv2d(2, 4, 3, padding=1, stride=2),
+        nn.Hardtanh(),
+        nn.Conv2d(4, 6, 3, padding=1, padding_mode="reflect"),
+    ],
+    "transposed convolution": lambda: [nn.ConvTranspose2d(2, 3, 3, stride=2), nn.ReLU(), nn.AvgPool2d(2)],
+    "l2-norm pool": lambda: [torchlip.ScaledL2NormPool2d((2, 2)), nn.Conv2d(2, 4, 2), nn.MaxPool2d(2)],
+    "batch norm": lambda: [nn.Conv2d(2, 4, 3), shifted(4), torchlip.GroupSort2()],
+    "sum and concatenation": lambda: [Residual(), nn.ReLU(), nn.Conv2d(4, 2, 3)],
+    "spectral layers": lambda: [torchlip.SpectralConv2d(2, 4, 3, padding=1), torchlip.GroupSort2()],
+}
+ARITHMETIC = ("float32", "float64")
+
+
+def random_network(body: str, seed: int) -> nn.Sequential:
+    torch.manual_seed(seed)
+    layers = [*BODIES[body](), nn.Flatten()]
+    features = nn.Sequential(*layers).eval()(torch.zeros(1, 2, 6, 6)).shape[1]
+    return nn.Sequential(*layers, nn.Linear(features, 5)).eval()
+
+
+def centres_and_labels(network: Network, n: int = 20):
+    x = torch.rand(n, 2, 6, 6)
+    logits = network.predict(x)
+    return x, logits, logits.argmax(1)
+
+
+@pytest.mark.parametrize("arithmetic", ARITHMETIC)
+@pytest.mark.parametrize("body", BODIES)
+def test_grade_float_is_never_above_grade_real_and_follows_it(body, arithmetic):
+    network = Network(random_network(body, 0), (2, 6, 6), arithmetic=arithmetic)
+    proof = certificate(network.module, (2, 6, 6))
+    x, logits, labels = centres_and_labels(network)
+    real = proof.radii(logits, labels)
+    errors = {"range": None, "samples": proof.sample_errors(x), "fast": proof.sample_errors(x, sharp=False)}
+    floating = {name: proof.radii(logits, labels, "float", error) for name, error in errors.items()}
+    for radius in floating.values():
+        assert (radius < real).all()
+        assert (radius > (0.9 if arithmetic == "float32" else 1 - 1e-9) * real)[real > 0.05].all()
+    assert (floating["samples"] >= floating["fast"]).all()
+    assert floating["samples"].sum() > floating["range"].sum()
+    wrong = (labels + 1) % 5
+    assert (proof.radii(logits, wrong, "float") == 0).all()
+
+
+def in_ball(x: torch.Tensor, rho: float) -> torch.Tensor:
+    """Float32 points of [0, 1]^d at a distance of at most rho."""
+    step = torch.randn_like(x)
+    step *= rho / step.flatten(1).norm(dim=1)[:, None, None, None]
+    return (x + 0.999 * step).clamp(0, 1)
+
+
+def computed_and_exact(network: Network, points: torch.Tensor, labels: torch.Tensor):
+    """The differences f_i - f_j of float32 logits, and the same in float64, whose errors are 1e-9 of float32's."""
+    exact = copy.deepcopy(network.module).double()(points.double())
+    return ((f.gather(1, labels[:, None]) - f) for f in (network.predict(points), exact.detach()))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("body", BODIES)
+def test_float32_logits_lie_within_the_proven_errors_of_the_exact_ones(body, seed):
+    network = Network(random_network(body, seed), (2, 6, 6), arithmetic="float32")
+    proof = certificate(network.module, (2, 6, 6))
+    x, _, labels = centres_and_labels(network)
+    for errors in (proof.sample_errors(x), proof.sample_errors(x, sharp=False), proof.errors):
+        constant, slope = proof.difference_errors(labels, errors)
+        assert constant.max() < 2e-3  # and the bound says something
+        for rho in (0.0, 0.1, 1.0):
+            points = in_ball(x, rho) if rho else x
+            computed, exact = computed_and_exact(network, points, labels)
+            # the errors of the whole range hold without a slope
+            bound = constant + (0 if errors is proof.errors else slope * rho)
+            assert ((computed - exact).abs() <= bound * (1 + 1e-6)).all()
+
+
+def far_from_zero(size: float = 4096.0) -> nn.Sequential:
+    """The logits (0, x - 0.5), computed through x + size: in float32, x is rounded to multiples of size / 2^23."""
+    first, second = nn.Linear(1, 1), nn.Linear(1, 2)
+    first.weight.data, first.bias.data = torch.ones(1, 1), torch.tensor([size])
+    second.weight.data, second.bias.data = torch.tensor([[0.0], [1.0]]), torch.tensor([0.0, -size - 0.5])
+    return nn.Sequential(nn.Flatten(), first, second)
+
+
+def test_the_bound_is_near_the_errors_that_occur():
+    """Where one rounding is all there is, the bound is a handful of it: a bound of nothing would not be above it."""
+    network = Network(far_from_zero(), (1, 1, 1), arithmetic="float32")
+    proof = certificate(network.module, (1, 1, 1))
+    x = torch.rand(500, 1, 1, 1)
+    labels = torch.ones(500, dtype=torch.int64)
+    computed, exact = computed_and_exact(network, x, labels)
+    constant, _ = proof.difference_errors(labels, proof.sample_errors(x))
+    share = (computed - exact).abs() / constant
+    assert share[:, 0].max() <= 1
+    assert share[:, 0].max() > 0.05
+
+
+def test_errors_grow_with_the_distance_from_the_sample():
+    """At x = 0, without biases, nothing rounds: what rounds in the ball is in the slope alone."""
+    torch.manual_seed(0)
+    layers = [nn.Flatten(), nn.Linear(72, 40, bias=False), nn.ReLU(), nn.Linear(40, 5, bias=False)]
+    network = Network(nn.Sequential(*layers), (2, 6, 6), arithmetic="float32")
+    proof = certificate(network.module, (2, 6, 6))
+    x, labels = torch.zeros(100, 2, 6, 6), torch.zeros(100, dtype=torch.int64)
+    constant, slope = proof.difference_errors(labels, proof.sample_errors(x))
+    for rho in (0.1, 1.0):
+        computed, exact = computed_and_exact(network, in_ball(x, rho), labels)
+        assert ((computed - exact).abs() <= constant + slope * rho).all()
+        assert ((computed - exact).abs() > 1e3 * constant)[:, 1:].any(dim=0).all()
+
+
+@pytest.mark.parametrize(("arithmetic", "u"), [("float32", 2.0**-24), ("float64", 2.0**-53)])
+def test_errors_and_radii_of_one_pixel_by_hand(arithmetic, u):
+    """f = W (b (a x + p) + q) + v at x = 0.5, by the recurrences of ``rounding``: two roundings per layer."""
+    a, p, b, q = 3.0, -1.0, 2.0, 0.25
+    w, v = (4.0, -1.0), (0.5, 1.0)
+    layers = [nn.Flatten(), nn.Linear(1, 1), nn.Linear(1, 1), nn.Linear(1, 2)]
+    for layer, weight, bias in zip(layers[1:], ([[a]], [[b]], [[w[0]], [w[1]]]), ([p], [q], v), strict=True):
+        layer.weight.data, layer.bias.data = torch.tensor(weight), torch.tensor(bias)
+    network = Network(nn.Sequential(*layers), (1, 1, 1), arithmetic=arithmetic)
+    proof = certificate(network.module, (1, 1, 1))
+    x, label = torch.full((1, 1, 1, 1), 0.5), torch.tensor([0])
+    logits = network.predict(x)
+    h1, h2 = 0.5, 1.25
+    gamma = 2 * u / (1 - 2 * u)
+    d1 = c1 = gamma * (a * 0.5 + abs(p))
+    s1 = gamma * a * 1.0
+    d2 = b * d1 + gamma * (b * h1 + q)
+    c2 = b * c1 + gamma * (b * h1 + q + b * (d1 + c1))
+    s2 = b * s1 + gamma * b * (a + s1)
+    size, growth = h2 + d2 + c2, a * b + s2
+    constant = 5.0 * c2 + gamma * (5.0 * size + 1.5)
+    slope = 5.0 * s2 + gamma * 5.0 * growth
+    errors = proof.sample_errors(x)
+    assert errors.constant.item() == pytest.approx(c2, rel=1e-11)
+    assert errors.slope == pytest.approx(s2, rel=1e-11)
+    found = [part[0, 1].item() for part in proof.difference_errors(label, errors)]
+    assert found == pytest.approx([constant, slope], rel=1e-11)
+    assert found[0] >= constant * (1 - 1e-13)
+    # the margin pays for the errors of two points, each of two logits, and for their growth on the way
+    assert logits[0].tolist() == [5.5, -0.25]
+    radius = min((5.75 - 2 * constant) / (30.0 + slope), 1.0)
+    assert proof.radii(logits, label, "float", errors).item() == pytest.approx(radius, rel=1e-14)
+    assert proof.radii(logits, label, "float", errors).item() < radius
+
+
+def test_rounding_breaks_grade_real_and_not_grade_float():
+    """A point inside the radius of grade real that the float32 network puts into another class."""
+    network = Network(far_from_zero(), (1, 1, 1), arithmetic="float32")
+    proof = certificate(network.module, (1, 1, 1))
+    x, moved = torch.tensor([0.5004]).view(1, 1, 1, 1), torch.tensor([0.5002]).view(1, 1, 1, 1)
+    logits, label = network.predict(x), torch.tensor([1])
+    assert network.predict(x).argmax(1) == label != network.predict(moved).argmax(1)
+    assert proof.radii(logits, label) > (x - moved).abs().item()
+    for errors in (None, proof.sample_errors(x)):
+        assert proof.radii(logits, label, "float", errors) == 0
+
+
+@pytest.mark.parametrize("arithmetic", ARITHMETIC)
+def test_a_margin_is_certified_from_twice_its_error_on_and_more_of_it_gives_more(arithmetic):
+    network = Network(random_network("dense", 0), (2, 6, 6), arithmetic=arithmetic)
+    proof = certificate(network.module, (2, 6, 6))
+    label = torch.tensor([3])
+    error = proof.difference_errors(label, proof.errors)[0][0, 0].item()
+    margins = error * torch.tensor([0.0, 0.5, 1.0, 1.99, 2.1, 3.0, 100.0, 1e4], dtype=torch.float64)
+    logits = torch.full((len(margins), 5), -1.0, dtype=torch.float64)
+    logits[:, 0], logits[:, 3] = 0.0, margins
+    radius = proof.radii(logits, label.expand(len(margins)), "float")
+    assert (radius[:4] == 0).all()  # a tie is the first of them
+    assert (radius[4:] > 0).all()
+    assert (radius.diff() >= 0).all()
+
+
+def test_a_radius_of_grade_float_ends_at_the_diameter():
+    """The errors are bounded on [0, 1]^d only, and no input lies further away."""
+    proof = certificate(linear([[1e-3, 0.0], [0.0, 1e-3]], [1.0, 0.0]), (1, 1, 2))
+    logits = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+    assert proof.radii(logits, torch.tensor([0])) > 100
+    assert proof.radii(logits, torch.tensor([0]), "float").item() == pytest.approx(math.sqrt(2))
+
+
+@pytest.mark.parametrize(("arithmetic", "lost"), [("float64", 1e-9), ("float32", 0.03)])
+def test_what_grade_float_costs_on_a_real_network(digits_zoo, digits, arithmetic, lost):
+    network = Network(zoo.load(digits_zoo / TAU4).module, (1, 8, 8), arithmetic=arithmetic)
+    proof = certificate(network.module, (1, 8, 8), 1.0)
+    x, labels = torch.from_numpy(digits.test.x[:50]), torch.from_numpy(digits.test.labels[:50])
+    radii = proof.radii_of(x, network.predict(x), labels)
+    large = radii["real"] > 0.05
+    assert large.sum() > 40
+    assert (radii["float"] <= radii["real"]).all()
+    assert (radii["float"] > (1 - lost) * radii["real"])[large].all()
+
+
+def not_analysed(module: nn.Module) -> str:
+    """The reason, which is there exactly if the radii are not."""
+    proof = certificate(module.eval(), (1, 2, 2))
+    logits, labels = torch.tensor([[1.0, 0.0]], dtype=torch.float64), torch.tensor([0])
+    assert (proof.not_analysed is not None) == bool(proof.radii(logits, labels, "float").isnan())
+    assert proof.sample_errors(torch.rand(1, 1, 2, 2)) is None or proof.not_analysed is None
+    assert proof.radii(logits, labels) > 0
+    return proof.not_analysed or ""
+
+
+def test_a_layer_without_an_error_analysis_is_named():
+    assert "GELU" in not_analysed(nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.GELU(), nn.Linear(3, 2)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_no_grade_float_where_numbers_may_overflow(dtype):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.Linear(3, 2)).to(dtype)
+    for layer in net[1:]:
+        layer.weight.data *= 9e18  # the logits themselves are below 1e37
+    assert ("may overflow" in not_analysed(net)) == (dtype is torch.float32)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_no_grade_float_in_lower_precision(dtype):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).to(dtype)
+    assert not_analysed(net) == ""
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert "autocast" in not_analysed(net)
+    before = rounding.precisions()
+    try:
+        for setting in (torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv):
+            rounding.set_precisions()
+            setting.fp32_precision = "bf16"  # which float64 is not concerned by
+            assert ("mkldnn" in not_analysed(net)) == (dtype is torch.float32)
+        rounding.set_precisions()
+        torch.set_float32_matmul_precision("medium")
+        assert ("mkldnn" in not_analysed(net)) == (dtype is torch.float32)
+    finally:
+        rounding.set_precisions(before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_arithmetic_of_a_network_without_parameters(dtype):
+    """Averages alone, and buffers alone: their errors are those of the arithmetic that runs."""
+    for net in (
+        nn.Sequential(nn.AvgPool2d(3, 2), nn.Flatten()),
+        nn.Sequential(nn.BatchNorm2d(1, affine=False), nn.Flatten()),
+    ):
+        proof = certificate(net.to(dtype).eval(), (1, 5, 5), dtype=dtype)
+        assert proof.dtype is dtype
+        unit = 2.0**-24 if dtype is torch.float32 else 2.0**-53
+        assert unit < proof.output_error < 1000 * unit

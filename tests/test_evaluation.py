@@ -1,3 +1,4 @@
+import dataclasses
 import random
 import signal
 import subprocess
@@ -10,11 +11,12 @@ import pytest
 import torch
 from bundled import CNN, TAU4, UNCONSTRAINED
 
-from lipbench import backends, evaluation, files, suites
+from lipbench import backends, evaluation, files, records, suites
 from lipbench.errors import LipbenchError
 from lipbench.evaluation import Options
 from lipbench.ledger import Ledger
 from lipbench.records import RunFolder
+from lipbench.threat import Norm
 
 SMALL = suites.parse(
     {
@@ -69,7 +71,7 @@ def test_each_attack_sees_the_open_samples_only(zoo_of, tmp_path, digits, device
     model, plan = content.models[0], content.suites[0]
     certify, info = folder.load(content.certify_unit(model))
     assert info["lipschitz_bound"] == pytest.approx(1, abs=1e-5)
-    ledger = Ledger.start(certify.label == certify.prediction, certify.certified_radius_real)
+    ledger = Ledger.start(certify.label == certify.prediction, certify.certified_radius_float)
     for unit in content.attack_units(model, plan):
         found, counts = folder.load(unit)
         expected = ledger.correct if unit.stage.eps is None else ledger.open(unit.stage.eps)
@@ -95,11 +97,11 @@ def test_the_audit_attacks_a_share_of_the_certified_samples(zoo_of, tmp_path, di
     folder = run(zoo_of(TAU4), tmp_path / "run", digits, audit=0.2)
     content = folder.read()
     certify, _ = folder.load(content.certify_unit(content.models[0]))
-    certified = int((certify.certified_radius_real >= 0.1).sum())
+    certified = int((certify.certified_radius_float >= 0.1).sum())
     found, info = folder.load(content.attack_units(content.models[0], content.suites[0])[1])
     audited = found.loc[found.audit, "sample"]
     assert len(audited) == info["audited"] == np.ceil(0.2 * certified)
-    assert (certify.certified_radius_real[audited] >= 0.1).all()
+    assert (certify.certified_radius_float[audited] >= 0.1).all()
 
 
 def test_witnesses_are_adversarial_at_the_recorded_distance(zoo_of, tmp_path, digits):
@@ -202,16 +204,81 @@ def test_a_damaged_record_is_named(zoo_of, tmp_path, digits):
         run(zoo, tmp_path / "run", digits)
 
 
+def changed_certificate(monkeypatch, change):
+    """Evaluate with certificates that differ in ``change(proof)`` from those of the networks."""
+    true = evaluation.certificate
+
+    def changed(*args):
+        proof = true(*args)
+        return dataclasses.replace(proof, **change(proof))
+
+    monkeypatch.setattr(evaluation, "certificate", changed)
+
+
+def certified(folder: RunFolder) -> tuple[pd.DataFrame, dict]:
+    content = folder.read()
+    return folder.load(content.certify_unit(content.models[0]))
+
+
+def test_float32_networks_have_certificates_for_float32(zoo_of, tmp_path, digits, device):
+    zoo = zoo_of(TAU4)
+    folder = run(zoo, tmp_path / "float32", digits, arithmetic="float32", device=device)
+    wide = run(zoo, tmp_path / "float64", digits, device=device)
+    (single, info), (double, wide_info) = certified(folder), certified(wide)
+    assert folder.read().settings["arithmetic"] == info["arithmetic"] == "float32"
+    assert wide_info["arithmetic"] == "float64"
+    assert info["not_analysed"] is None
+    assert (info["forward"], wide_info["forward"]) == (2 * 60, 60)  # the errors of each sample take one more pass
+    lost = [
+        (1 - f.certified_radius_float / f.certified_radius_real)[f.certified_radius_real > 0.1]
+        for f in (single, double)
+    ]
+    assert 1e-5 < lost[0].min() <= lost[0].max() < 0.02
+    assert 0 < lost[1].min() <= lost[1].max() < 1e-9
+    # logits of another arithmetic: every sample's differ in the last bits
+    assert 0 < (single.signed_margin - double.signed_margin).abs().max() < 1e-5
+    ledger = records.ledger(single, Norm.L2, 64, records.grade(single))
+    for unit in folder.read().attack_units(folder.read().models[0], folder.read().suites[0]):
+        found, _ = folder.load(unit)
+        ledger.attacked(found["sample"].to_numpy(), found["adversarial_distance"].to_numpy())
+    assert not ledger.violations().any()
+    with pytest.raises(LipbenchError, match=r"arithmetic: float32 there, float64 now"):
+        run(zoo, tmp_path / "float32", digits, device=device)
+
+
+def test_without_an_error_analysis_grade_real_prunes(zoo_of, tmp_path, digits, monkeypatch):
+    changed_certificate(monkeypatch, lambda proof: {"errors": None, "not_analysed": "no analysis of Odd"})
+    folder = run(zoo_of(TAU4), tmp_path / "run", digits, audit=0.0, arithmetic="float32")
+    certify, info = certified(folder)
+    assert info["not_analysed"] == "no analysis of Odd"
+    assert info["forward"] == 60
+    assert certify.certified_radius_float.isna().all()
+    assert records.grade(certify) == "real"
+    content = folder.read()
+    unit = content.attack_units(content.models[0], content.suites[0])[1]
+    seen = set(folder.load(unit)[0]["sample"])
+    closed = set(np.flatnonzero(certify.certified_radius_real >= unit.stage.eps))
+    assert len(closed) > 30
+    assert not seen & closed
+
+
+def test_the_grade_of_the_headline_is_read_off_the_records():
+    frame = pd.DataFrame({"label": [0, 0], "prediction": [0, 1], "certified_radius_real": [0.8, 0.0]})
+    both, real = (frame.assign(certified_radius_float=values) for values in ([0.4, 0.0], [np.nan, np.nan]))
+    assert (records.grade(both), records.grade(real)) == ("float", "real")
+    for grade, radius in (("float", 0.05), ("real", 0.1)):
+        ledger = records.ledger(both, Norm.Linf, 64, grade)
+        assert ledger.certified_radius.tolist() == pytest.approx([radius, 0.0])
+        assert ledger.correct.tolist() == [True, False]
+
+
 def test_a_false_certificate_is_a_violation(tmp_path, zoo_of, digits, monkeypatch):
     """If the bound were ten times too small, the attacks would say so: the audit and the ledger have teeth."""
-    from lipbench import lipschitz
-
-    true_bound = lipschitz.layer_bound
-    monkeypatch.setattr("lipbench.certificates.layer_bound", lambda *args: true_bound(*args) / 10)
+    changed_certificate(monkeypatch, lambda proof: {"pairwise": proof.pairwise / 10})
     folder = run(zoo_of(TAU4), tmp_path / "run", digits)
     content = folder.read()
     certify, _ = folder.load(content.certify_unit(content.models[0]))
-    ledger = Ledger.start(certify.label == certify.prediction, certify.certified_radius_real)
+    ledger = Ledger.start(certify.label == certify.prediction, certify.certified_radius_float)
     for unit in content.attack_units(content.models[0], content.suites[0]):
         found, _ = folder.load(unit)
         ledger.attacked(found["sample"].to_numpy(), found["adversarial_distance"].to_numpy())

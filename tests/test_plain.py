@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -46,7 +47,9 @@ def test_attacks_only_lower_the_upper_bound():
 
 def test_norms():
     assert Norm.parse("linf") is Norm.Linf
-    assert Norm.Linf.radius_from_l2(1.0, 64) == 0.125
+    assert Norm.Linf.radius_from_l2(1.0, 64) == pytest.approx(0.125, rel=1e-14)
+    for dimension in range(1, 1000):  # a cube inside the ball: rounded down, never up
+        assert Fraction(Norm.Linf.radius_from_l2(1.0, dimension)) ** 2 * dimension <= 1
     assert Norm.L2.radius_from_l2(1.0, 64) == 1.0
     for eps in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(LipbenchError, match="above 0"):
@@ -122,6 +125,7 @@ def test_cards_survive_writing_and_reading(tmp_path, digits_zoo):
 
 HEAVY = """
 import sys
+from fractions import Fraction
 from lipbench import cli
 cli.run(["--help"])
 print(sorted(set(sys.modules) & {"torch", "art", "pandas"}))

@@ -1,10 +1,13 @@
+import json
+
 import numpy as np
+import pandas as pd
 import pytest
 import safetensors.torch
 import torch
 from bundled import CNN, TAU4
 
-from lipbench import cards, files, verification, zoo
+from lipbench import cards, cli, falsification, files, verification, witnesses, zoo
 from lipbench.cards import Lipschitz
 from lipbench.network import Network
 
@@ -31,11 +34,14 @@ def test_a_right_model_passes(name, zoo_of, digits, tmp_path, device):
     result = verify(zoo_of(name) / name, digits, tmp_path / "out", device)
     assert result.holds
     assert result.claim_confirmed
-    real, nominal = result.verdicts
-    assert (real.grade, nominal.grade) == ("real", "nominal")
-    assert real.samples > 90
-    assert real.attacked >= 3 * real.samples
-    assert 1 <= real.closest_approach < (1.2 if name == TAU4 else 5)
+    assert [verdict.grade for verdict in result.verdicts] == ["float", "real", "nominal"]
+    for verdict in result.verdicts:
+        assert verdict.samples > 90
+        assert verdict.attacked >= 5 * verdict.samples
+        assert 1 <= verdict.closest_approach < (1.2 if name == TAU4 else 5)
+    assert result.steepest <= result.bound
+    assert not [finding for finding in result.findings if finding.severity == "error"]
+    assert all(verdict.broken == 0 and verdict.certified > 0 for verdict in result.rounding)
     assert not (tmp_path / "out").exists()
 
 
@@ -44,7 +50,8 @@ def test_half_the_constant_is_refuted_with_a_witness(zoo_of, digits, tmp_path):
     folder = zoo_of(TAU4) / TAU4
     edit(folder, claimed=0.5)
     result = verify(folder, digits, tmp_path / "out")
-    real, nominal = result.verdicts
+    computed, real, nominal = result.verdicts
+    assert computed.holds
     assert real.holds
     assert not nominal.holds
     assert nominal.violations > 50
@@ -66,42 +73,38 @@ def test_weights_scaled_after_the_claim(zoo_of, digits, tmp_path):
     after = verify(folder, digits, tmp_path / "out")
     assert after.bound == pytest.approx(before.bound * 1.02**3, rel=1e-6)
     assert after.claim_confirmed is False
-    assert after.verdicts[0].holds
-    assert after.verdicts[0].closest_approach >= 1
+    assert after.verdicts[1].holds
+    assert after.verdicts[1].closest_approach >= 1
 
 
 def test_a_scale_of_two_is_refuted(zoo_of, digits, tmp_path):
     folder = zoo_of(TAU4) / TAU4
     edit(folder, scale=2.0)
     result = verify(folder, digits, tmp_path / "out")
-    assert result.verdicts[0].holds
-    assert not result.verdicts[1].holds
+    assert [verdict.holds for verdict in result.verdicts] == [True, True, False]
 
 
 def test_a_model_without_a_claim_has_no_nominal_verdict(zoo_of, digits, tmp_path):
     name = "mlp-cross_entropy-unconstrained-seed0"
     result = verify(zoo_of(name) / name, digits, tmp_path / "out")
-    assert [verdict.grade for verdict in result.verdicts] == ["real"]
+    assert [verdict.grade for verdict in result.verdicts] == ["float", "real"]
     assert result.holds
     assert result.verdicts[0].closest_approach > 1.2  # valid, and loose
 
 
 def test_the_closest_approach_is_the_smallest_quotient(zoo_of, digits, tmp_path, monkeypatch):
     """Every attack shut off but one sample at a known distance."""
-    from lipbench import backends
 
-    def one_hit(network, x, labels, candidates, norm):
-        distance = np.full(len(x), np.inf)
-        distance[0] = 100.0
-        return np.isfinite(distance), distance, np.zeros(len(x), dtype=np.int64)
+    def one_hit(self, spec, radius=None):
+        self.distance[0] = 100.0
 
-    monkeypatch.setattr(backends, "search", lambda spec, network, x, labels, **rest: x)
-    monkeypatch.setattr(backends, "judge", one_hit)
+    monkeypatch.setattr(falsification.Search, "attack", one_hit)
+    monkeypatch.setattr(verification, "_rounding", lambda *args: ())
     result = verify(zoo_of(TAU4) / TAU4, digits, tmp_path / "out", samples=5)
     network = Network(zoo.load(zoo_of() / TAU4).module, (1, 8, 8))
-    top = network.predict(torch.from_numpy(digits.test.x[:1])).sort(dim=1).values[0]
+    top = network.predict(torch.from_numpy(digits.test.x[:1])).sort(dim=1)[0][0]
     radius = float((top[-1] - top[-2]) / 2**0.5)
-    assert result.verdicts[0].closest_approach == pytest.approx(100 / radius, rel=1e-3)
+    assert result.verdicts[1].closest_approach == pytest.approx(100 / radius, rel=1e-3)
 
 
 def test_an_absurd_claim_is_refuted_too(zoo_of, digits, tmp_path):
@@ -109,13 +112,10 @@ def test_an_absurd_claim_is_refuted_too(zoo_of, digits, tmp_path):
     folder = zoo_of(TAU4) / TAU4
     edit(folder, claimed=1e-320)
     result = verify(folder, digits, tmp_path / "out", samples=20)
-    assert result.verdicts[0].holds
-    assert not result.verdicts[1].holds
+    assert [verdict.holds for verdict in result.verdicts] == [True, True, False]
 
 
 def test_nothing_certified_is_not_a_pass(zoo_of, digits, tmp_path, capsys):
-    from lipbench import cli
-
     folder = zoo_of(TAU4) / TAU4
     state = safetensors.torch.load_file(folder / cards.WEIGHTS)
     last = max(name for name in state if name.endswith("weight"))
@@ -128,3 +128,144 @@ def test_nothing_certified_is_not_a_pass(zoo_of, digits, tmp_path, capsys):
     captured = capsys.readouterr()
     assert "PASS" not in captured.out
     assert "nothing was verified" in captured.err
+
+
+# --- replay ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_witness_is_replayed(zoo_of, digits, tmp_path, capsys):
+    folder = zoo_of(TAU4) / TAU4
+    edit(folder, claimed=0.5)
+    assert cli.run(["verify", str(folder), "-q", "--samples", "20", "-o", str(tmp_path / "v")]) == 1
+    capsys.readouterr()
+    found = sorted((tmp_path / "v").glob("*.json"))
+    assert [path.stem.split("-")[-2:] for path in found] == [["lipschitz", "nominal"], ["radius", "nominal"]]
+    for path in found:
+        assert len(path.read_text().splitlines()) == 1
+        assert cli.run(["verify", "--replay", str(path)]) == 1
+        assert "REPRODUCED" in capsys.readouterr().out
+    edit(folder, claimed=1.0)
+    assert cli.run(["verify", "--replay", str(found[0])]) == 2
+    assert "not the model of this witness" in capsys.readouterr().err
+
+
+def test_a_witness_that_was_moved_is_not_reproduced(zoo_of, digits, tmp_path):
+    """The replay believes none of the numbers in the file."""
+    folder = zoo_of(TAU4) / TAU4
+    edit(folder, claimed=0.5)
+    path = verify(folder, digits, tmp_path / "out", samples=20).verdicts[2].witness
+    witness, tensors = witnesses.load(path)
+    whole = witnesses.replay(path, device=torch.device("cpu"))
+    assert whole.reproduced == whole.rows > 5
+    tensors["x_adversarial"] = tensors["x_adversarial"].roll(1, dims=0)  # far away, or of the right class
+    witnesses.save(path, witness, tensors)
+    assert witnesses.replay(path, device=torch.device("cpu")).reproduced < whole.rows / 2
+
+
+def test_rounding_breaks_real_in_float32_and_never_float(zoo_of, digits, tmp_path):
+    """Next to the boundary; and each break is reproduced from its file."""
+    folder = zoo_of(TAU4) / TAU4
+    result = verification.verify(
+        folder, digits, tmp_path, samples=50, device=torch.device("cpu"), arithmetic="float32", progress=False
+    )
+    by_grade = {verdict.grade: verdict for verdict in result.rounding}
+    assert by_grade["real"].broken > 20
+    assert by_grade["nominal"].broken > 20
+    assert by_grade["float"].broken == 0
+    assert by_grade["float"].certified > 10
+    assert result.holds  # they speak of exact arithmetic
+    for grade in ("real", "nominal"):
+        replay = witnesses.replay(by_grade[grade].witness, device=torch.device("cpu"))
+        assert replay.reproduced == replay.rows == by_grade[grade].broken
+
+
+def test_a_file_that_is_no_witness(tmp_path, capsys):
+    (tmp_path / "w.json").write_text("{}")
+    assert cli.run(["verify", "--replay", str(tmp_path / "w.json")]) == 2
+    assert "not the line of a witness" in capsys.readouterr().err
+    assert cli.run(["verify", "--replay", str(tmp_path / "missing.safetensors")]) == 2
+    assert "no witness at" in capsys.readouterr().err
+    assert cli.run(["verify"]) == 2
+    assert "which model" in capsys.readouterr().err
+
+
+# --- radii of somebody else ------------------------------------------------------------------------------------------
+
+
+def test_radii_from_a_file_are_tested(zoo_of, digits, tmp_path, capsys):
+    folder = zoo_of(TAU4) / TAU4
+    network = Network(zoo.load(folder).module, (1, 8, 8))
+    top = network.predict(torch.from_numpy(digits.test.x[:20])).sort(dim=1)[0]
+    margin = (top[:, -1] - top[:, -2]).numpy()
+    right = network.predict(torch.from_numpy(digits.test.x[:20])).argmax(1).numpy() == digits.test.labels[:20]
+    for factor, status in ((2**0.5, 0), (1.0, 1)):
+        table = pd.DataFrame({"sample": np.arange(20), "certified_radius": np.where(right, margin / factor, 0)})
+        table.to_csv(tmp_path / "mine.csv", index=False)
+        arguments = ["verify", str(folder), "-q", "--samples", "20", "-o", str(tmp_path / "v")]
+        assert cli.run([*arguments, "--radii", str(tmp_path / "mine.csv")]) == status
+        assert ("FAIL" if status else "PASS") + f" {TAU4} given" in capsys.readouterr().out
+    assert cli.run(["verify", "--replay", str(tmp_path / "v" / f"{TAU4}-radius-given.json")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("sample,certified_radius\n0,-1\n", "at least 0"),
+        ("sample,certified_radius\n0,nan\n", "finite"),
+        ("sample,certified_radius\n99,1\n", "0..19"),
+        ("sample,certified_radius\n0,1\n0,1\n", "different"),
+        ("index,radius\n0,1\n", "expected CSV or parquet"),
+        ("sample,certified_radius\na,b\n", "expected CSV or parquet"),
+        (None, "expected CSV or parquet"),
+    ],
+)
+def test_radii_that_are_none(content, said, zoo_of, tmp_path, capsys):
+    if content is not None:
+        (tmp_path / "mine.csv").write_text(content)
+    folder = zoo_of(TAU4) / TAU4
+    assert cli.run(["verify", str(folder), "-q", "--samples", "20", "--radii", str(tmp_path / "mine.csv")]) == 2
+    assert said in capsys.readouterr().err
+
+
+# --- for machines ----------------------------------------------------------------------------------------------------
+
+
+def test_json(zoo_of, digits, tmp_path, capsys):
+    folder = zoo_of(TAU4) / TAU4
+    arguments = ["verify", str(folder), "-q", "--samples", "10", "-o", str(tmp_path / "v"), "--json"]
+    assert cli.run(arguments) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    found = json.loads(line)
+    assert found["holds"] is True
+    assert found["model"] == TAU4
+    assert {verdict["grade"] for verdict in found["verdicts"]} == {"float", "real", "nominal"}
+
+
+# --- falsification ---------------------------------------------------------------------------------------------------
+
+
+def test_the_steepest_pair_reaches_the_constant_of_a_linear_network():
+    from torch import nn
+
+    from lipbench.certificates import certificate
+
+    torch.manual_seed(0)
+    network = Network(nn.Sequential(nn.Flatten(), nn.Linear(64, 5)), (1, 8, 8))
+    proof = certificate(network.module, (1, 8, 8))
+    pair = falsification.steepest_pair(network, proof, torch.rand(16, 1, 8, 8))
+    assert 0.98 * proof.bound < pair.ratio <= proof.bound
+    seen = (network.predict(pair.x) - network.predict(pair.z)).norm() / (pair.x.double() - pair.z.double()).norm()
+    assert pair.ratio <= seen.item() <= pair.ratio * (1 + 1e-6)
+
+
+def test_distances_are_bounds():
+    from fractions import Fraction
+
+    torch.manual_seed(0)
+    x, z = torch.rand(20, 1, 8, 8), torch.rand(20, 1, 8, 8)
+    z[:10] = x[:10] + 1e-7 * torch.randn(10, 1, 8, 8)
+    lower, upper = falsification.distances(x, z)
+    for row in range(20):
+        pairs = zip(x[row].flatten().tolist(), z[row].flatten().tolist(), strict=True)
+        exact = sum((Fraction(a) - Fraction(b)) ** 2 for a, b in pairs)
+        assert Fraction(float(lower[row])) ** 2 <= exact <= Fraction(float(upper[row])) ** 2

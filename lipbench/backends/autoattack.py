@@ -25,13 +25,20 @@ ATTACKS = (
         BOTH,
         defaults={"n_iter": 100, "targets": 9, "n_queries": 5000, "batch_size": 250},
     ),
-    Attack("apgd-ce", "APGD on cross-entropy, one restart", BOTH, defaults=PGD_DEFAULTS),
+    Attack(
+        "apgd-ce",
+        "APGD on cross-entropy, one restart; eps may differ by sample",
+        BOTH,
+        defaults=PGD_DEFAULTS,
+        per_sample_eps=True,
+    ),
     Attack("apgd-dlr", "APGD on the difference of logits ratio", BOTH, min_classes=3, defaults=PGD_DEFAULTS),
     Attack(
         "apgd-t",
-        "APGD on the targeted difference of logits ratio",
+        "APGD on the targeted difference of logits ratio; eps may differ by sample",
         BOTH,
         defaults={**PGD_DEFAULTS, "targets": 9},
+        per_sample_eps=True,
     ),
     Attack("fab-t", "targeted Fast Adaptive Boundary attack", BOTH, defaults=FAB_DEFAULTS),
     Attack("square", "Square attack: random search, no gradients", BOTH, defaults=SQUARE_DEFAULTS),
@@ -72,6 +79,8 @@ class AutoAttackBackend:
         """Candidates: float32 (n, c, h, w), x itself where none was found; see ``Backend.run``."""
         if eps is None:
             return fab_minimal(network, x, labels, norm=norm, seed=seed, args=args)
+        if isinstance(eps, Tensor):
+            return apgd_inside(attack, network, x, labels, eps, norm=norm, seed=seed, args=args)
         names = ENSEMBLE if attack == "standard" else (attack,)
         library = configured(network, norm=norm, eps=float(eps), seed=seed, attacks=names, args=args)
         candidates, _ = library.run_standard_evaluation(x, labels, batch_size=args["batch_size"])
@@ -103,6 +112,40 @@ def configured(
     if norm is Norm.L2 and not tiles(*network.input_shape[1:]):
         library.square = PaddedSquare(library.square, network)
     return library
+
+
+def apgd_inside(
+    attack: str,
+    network: Network,
+    x: Tensor,
+    labels: Tensor,
+    eps: Tensor,
+    *,
+    norm: Norm,
+    seed: int,
+    args: Mapping[str, Any],
+) -> Tensor:
+    """APGD with a radius for each sample, eps: (n,). The library's own iterations; its loop over the targets, which
+    drops samples on the way, is written anew so that radii and samples stay side by side.
+    """
+    found = []
+    size = args["batch_size"]
+    for inputs, classes, radii in zip(x.split(size), labels.split(size), eps.float().split(size), strict=True):
+        library = configured(network, norm=norm, eps=1.0, seed=seed, attacks=(attack,), args=args)
+        apgd = library.apgd if attack == "apgd-ce" else library.apgd_targeted
+        apgd.init_hyperparam(inputs)
+        apgd.eps, apgd.loss = radii.view(-1, 1, 1, 1), "ce" if attack == "apgd-ce" else "dlr-targeted"
+        with torch.no_grad():
+            ranked = network(inputs).sort(dim=1)[1]
+        best, open_ = inputs.clone(), torch.ones_like(classes, dtype=torch.bool)
+        for place in range(2, 3 if attack == "apgd-ce" else apgd.n_target_classes + 2):
+            apgd.y_target = ranked[:, -place]
+            _, robust, _, candidates = apgd.attack_single_run(inputs, classes)
+            hit = open_ & (robust == 0)
+            best[hit] = candidates[hit].detach()
+            open_ &= ~hit
+        found.append(best)
+    return torch.cat(found)
 
 
 def targeted_margin(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:

@@ -44,6 +44,7 @@ from lipbench.errors import LipbenchError
     help="Share of the certified samples that is attacked all the same.",
 )
 @click.option("--no-prune", is_flag=True, help="Attack every correct sample at every eps.")
+@options.arithmetic
 @options.device
 @options.threads
 @options.quiet
@@ -58,6 +59,7 @@ def command(
     seed: int,
     audit: float,
     no_prune: bool,
+    arithmetic: str,
     device: str,
     threads: int,
     quiet: bool,
@@ -77,7 +79,7 @@ def command(
     chosen = [suites.load(name) for name in suite_names]
     if eps is not None:
         chosen = [suite.with_grid(_numbers(eps)) for suite in chosen]
-    settings = evaluation.Options(samples=samples, seed=seed, audit=audit, prune=not no_prune)
+    settings = evaluation.Options(samples=samples, seed=seed, audit=audit, prune=not no_prune, arithmetic=arithmetic)
     target = resolve_device(device, threads)
     folder = cards.find_zoo(zoo)
     dataset = data.load(data_spec or evaluation.data_of(folder), data_dir)

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 import click
 
 Row = tuple[str, ...]
+_KINDS = ("models", "suites", "attacks", "losses", "architectures", "datasets", "checks")
 
 
 @click.command("list")
-@click.argument("what", type=click.Choice(["models", "suites", "attacks", "losses", "architectures", "datasets"]))
+@click.argument("what", type=click.Choice(_KINDS))
 @click.argument("zoo", default="digits")
 def command(what: str, zoo: str) -> None:
-    """List what there is: models (of ZOO), suites, attacks, losses, architectures, datasets.
+    """List what there is: models (of ZOO), suites, attacks, losses, architectures, datasets, checks (of the linter).
 
     \b
     Example: lipbench list attacks
@@ -58,6 +59,12 @@ def _attacks(zoo: str) -> Iterator[Row]:
             )
 
 
+def _checks(zoo: str) -> Iterator[Row]:
+    from lipbench import linter
+
+    yield from linter.CHECKS.items()
+
+
 def _registered(registry_name: str) -> Callable[[str], Iterator[Row]]:
     def rows(zoo: str) -> Iterator[Row]:
         from lipbench import registry
@@ -85,4 +92,5 @@ _LISTS: dict[str, Callable[[str], Iterator[Row]]] = {
     "losses": _registered("LOSSES"),
     "architectures": _registered("ARCHITECTURES"),
     "datasets": _registered("DATASETS"),
+    "checks": _checks,
 }

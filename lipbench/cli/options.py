@@ -23,6 +23,13 @@ samples = click.option(
     help="Only the first N test samples.  [default: what the suite says, else all]",
 )
 seed = click.option("--seed", type=int, default=0, show_default=True, help="Seed of the attacks.")
+arithmetic = click.option(
+    "--arithmetic",
+    type=click.Choice(["float64", "float32"]),
+    default="float64",
+    show_default=True,
+    help="What the networks compute in; certificates of grade float hold for it.",
+)
 quiet = click.option("-q", "--quiet", is_flag=True, help="No progress bars.")
 threads = click.option(
     "--threads",

@@ -1,7 +1,8 @@
 """``lipbench verify``."""
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -9,81 +10,166 @@ from lipbench.cli import options
 from lipbench.errors import EXIT_BROKEN, EXIT_HOLDS, LipbenchError
 
 if TYPE_CHECKING:
-    from lipbench.verification import Verdict, Verification
+    import torch
+
+    from lipbench.ledger import Floats
+    from lipbench.verification import RoundingVerdict, Verdict, Verification
 
 
 @click.command("verify")
-@click.argument("model_or_zoo", metavar="MODEL|ZOO")
+@click.argument("model_or_zoo", metavar="MODEL|ZOO", required=False)
 @click.option(
     "-o",
     "--out",
     type=click.Path(path_type=Path),
     default=Path("lipbench-verify"),
     show_default=True,
-    help="Folder for witnesses; made only if a certificate is broken.",
+    help="Folder for witnesses; made only if something is broken.",
 )
 @options.data
 @options.data_dir
 @options.samples
+@options.arithmetic
+@click.option(
+    "--radii",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Certified radii of your own to test as well: CSV or parquet with the columns sample and certified_radius.",
+)
+@click.option(
+    "--replay",
+    type=click.Path(path_type=Path),
+    metavar="WITNESS",
+    help="Measure a witness again, on the model that it names or on MODEL.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per model on stdout, for machines.")
 @options.seed
 @options.device
 @options.threads
 @options.quiet
 def command(
-    model_or_zoo: str,
+    model_or_zoo: str | None,
     out: Path,
     data_spec: str | None,
     data_dir: Path | None,
     samples: int | None,
+    arithmetic: str,
+    radii: Path | None,
+    replay: Path | None,
+    as_json: bool,
     seed: int,
     device: str,
     threads: int,
     quiet: bool,
 ) -> int:
-    """Attack each sample of a model inside its certified radius, without pruning.
+    """Read a model, then attack each sample inside its certified radius, without pruning.
 
-    Prints PASS or FAIL for the grades `real` (constants computed from the weights) and `nominal` (the constant
-    claimed on the card). Exit status 1 if a certificate was broken; the witness is saved.
+    First the linter says what looks wrong about the claim. Then the attacks: PGD, APGD and FAB-T inside the radii of
+    each grade (`float`, `real`, and `nominal`, which follows from the constant on the card), pairs of inputs against
+    the constant itself, and a search by rounding next to the boundary. Exit status 1 if something was broken; the
+    witness is saved, and --replay measures it again.
 
     \b
-    Example: lipbench verify digits
+    lipbench verify digits
+    lipbench verify MODEL --radii mine.csv
+    lipbench verify --replay lipbench-verify/WITNESS.safetensors
     """
     from lipbench import cards, data, evaluation, verification
     from lipbench.network import resolve_device
 
-    evaluation.Options(samples=samples, seed=seed)
+    evaluation.Options(samples=samples, seed=seed, arithmetic=arithmetic)
     target = resolve_device(device, threads)
+    if replay is not None:
+        return _replay(replay, model_or_zoo, target, as_json)
+    if model_or_zoo is None:
+        raise LipbenchError("which model? give a model, a zoo, or the name of a bundled zoo such as digits")
     folder = cards.find_zoo(model_or_zoo)
     dataset = data.load(data_spec or evaluation.data_of(folder), data_dir)
-    evaluation.distinct("model", [cards.read(path).name for path in cards.model_folders(folder)])
+    folders = cards.model_folders(folder)
+    evaluation.distinct("model", [cards.read(path).name for path in folders])
+    given = None
+    if radii is not None:
+        if len(folders) != 1:
+            raise LipbenchError(f"--radii is for one model, {folder} holds {len(folders)}; give one of them")
+        given = read_radii(radii, len(dataset.test.first(samples).labels))
     results = []
-    for path in cards.model_folders(folder):
-        result = verification.verify(path, dataset, out, samples=samples, seed=seed, device=target, progress=not quiet)
-        for line in _lines(result):
+    for path in folders:
+        result = verification.verify(
+            path, dataset, out, samples=samples, seed=seed, device=target, arithmetic=arithmetic, radii=given,
+            progress=not quiet,
+        )  # fmt: skip
+        for line in [json.dumps(_plain(result))] if as_json else _lines(result):
             click.echo(line)
         results.append(result)
-    flagged = sum(result.claim_confirmed is False for result in results)
     verdicts = [verdict for result in results for verdict in result.verdicts]
-    click.echo(_total(verdicts) + (f"; {flagged} claims not confirmed by the weights (FLAG)" if flagged else ""))
+    if not as_json:
+        click.echo(_total(results, verdicts))
     if not any(verdict.samples for verdict in verdicts):
         raise LipbenchError("nothing was verified: no sample is classified correctly with a certified radius above 0")
     return EXIT_HOLDS if all(result.holds for result in results) else EXIT_BROKEN
 
 
-def _lines(result: "Verification") -> list[str]:
-    lines = [_line(verdict) for verdict in result.verdicts]
-    if result.claim_confirmed is False:
-        lines.append(
-            f"FLAG {result.model}: the card claims L = {result.claimed:g}, the weights give a bound of "
-            f"{result.bound:.7g}: the nominal radii are not confirmed"
+def read_radii(path: Path, samples: int) -> "Floats":
+    """Certified radii by sample, 0 where the file has none.
+
+    Raises LipbenchError for a file that is no table with these columns, or names a sample that is not there.
+    """
+    import numpy as np
+    import pandas as pd
+
+    try:
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        rows = table["sample"].to_numpy(dtype=np.int64)
+        values = table["certified_radius"].to_numpy(dtype=np.float64)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LipbenchError(
+            f"cannot read radii from {path}: expected CSV or parquet with the columns sample and certified_radius "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    if len(set(rows.tolist())) != len(rows) or (len(rows) and (rows.min() < 0 or rows.max() >= samples)):
+        raise LipbenchError(f"{path}: samples must be different numbers in 0..{samples - 1}")
+    radii = np.zeros(samples)
+    radii[rows] = values
+    return radii
+
+
+def _replay(path: Path, model: str | None, device: "torch.device", as_json: bool) -> int:
+    from lipbench import witnesses
+
+    found = witnesses.replay(path, None if model is None else Path(model), device=device)
+    seen = found.witness
+    if as_json:
+        click.echo(json.dumps({**vars(seen), "rows": found.rows, "reproduced": found.reproduced}))
+    else:
+        word = "REPRODUCED" if found.reproduced else "NOT REPRODUCED"
+        what = "the claimed constant" if seen.kind == "lipschitz" else f"grade {seen.grade}"
+        click.echo(
+            f"{word} {seen.model}: {found.reproduced} of {found.rows} {seen.kind} witnesses against {what} "
+            f"({seen.arithmetic})"
         )
+    return EXIT_BROKEN if found.reproduced else EXIT_HOLDS
+
+
+def _lines(result: "Verification") -> list[str]:
+    lines = [
+        f"LINT {found.code} {found.severity} {result.model}: {found.sentence} [{found.reference}]"
+        for found in result.findings
+    ]
+    lines += [_line(verdict) for verdict in result.verdicts]
+    if result.not_analysed is not None:
+        lines.append(f"NO GRADE float {result.model}: {result.not_analysed}")
+    lines.append(_constant(result))
+    broken = [verdict for verdict in result.rounding if verdict.broken]
+    if broken:
+        lines.append(f"ROUNDING {result.model} ({result.arithmetic}): {', '.join(map(_rounded, broken))}")
     return lines
 
 
 def _line(verdict: "Verdict") -> str:
     word = "FAIL" if not verdict.holds else "PASS" if verdict.samples else "NOTHING CERTIFIED"
+    constant = "" if verdict.lipschitz is None else f" (L = {verdict.lipschitz:.9g})"
     text = (
-        f"{word} {verdict.model} {verdict.grade} (L = {verdict.lipschitz:.7g}): "
+        f"{word} {verdict.model} {verdict.grade}{constant}: "
         f"{verdict.samples} samples, closest approach {verdict.closest_approach:.4f}"
     )
     if not verdict.holds:
@@ -91,14 +177,57 @@ def _line(verdict: "Verdict") -> str:
     return text
 
 
-def _total(verdicts: "list[Verdict]") -> str:
+def _constant(result: "Verification") -> str:
+    found = f"{result.steepest:.9g} found <= L <= {result.bound:.9g} computed"
+    if result.claimed is None:
+        return f"CONSTANT {result.model}: {found}; nothing claimed"
+    if result.claim_witness is not None:
+        return f"REFUTED {result.model}: {found}; the card claims {result.claimed:g}, witness {result.claim_witness}"
+    if not result.claim_confirmed:
+        return f"FLAG {result.model}: {found}; the card claims {result.claimed:g}: the nominal radii are not confirmed"
+    return f"CONSTANT {result.model}: {found}; the claim {result.claimed:g} is confirmed"
+
+
+def _rounded(verdict: "RoundingVerdict") -> str:
+    return f"{verdict.broken} of {verdict.certified} certificates next to the boundary break, grade {verdict.grade}"
+
+
+def _total(results: "list[Verification]", verdicts: "list[Verdict]") -> str:
+    if not any(verdict.samples for verdict in verdicts):
+        return "NOTHING CERTIFIED"
     broken = sum(verdict.violations for verdict in verdicts)
     closest = min((verdict.closest_approach for verdict in verdicts), default=float("inf"))
     attacked = sum(verdict.attacked for verdict in verdicts)
-    if not any(verdict.samples for verdict in verdicts):
-        return "NOTHING CERTIFIED"
-    return (
-        f"{'PASS' if broken == 0 else 'FAIL'}: {len({verdict.model for verdict in verdicts})} models, "
+    text = (
+        f"{'PASS' if all(result.holds for result in results) else 'FAIL'}: {len(results)} models, "
         f"{attacked} attacks on single samples, {broken} certificates broken, closest approach {closest:.4f} "
         "(adversarial distance / certified radius; below 1 is a violation)"
     )
+    refuted = sum(result.claim_witness is not None for result in results)
+    flagged = sum(result.claim_confirmed is False for result in results) - refuted
+    near = [(grade, [v for r in results for v in r.rounding if v.grade == grade]) for grade in _GRADES]
+    rounded = [f"{sum(v.broken for v in vs)} of {sum(v.certified for v in vs)} {grade}" for grade, vs in near if vs]
+    text += f"; broken by rounding next to the boundary: {', '.join(rounded)}" if rounded else ""
+    text += f"; {refuted} claims refuted" if refuted else ""
+    return text + (f"; {flagged} claims not confirmed by the weights (FLAG)" if flagged else "")
+
+
+_GRADES = ("float", "real", "nominal")
+
+
+def _plain(result: "Verification") -> dict[str, Any]:
+    """The result as JSON takes it: no infinities, paths as text."""
+    from dataclasses import asdict
+
+    def value(item: Any) -> Any:
+        if isinstance(item, dict):
+            return {key: value(one) for key, one in item.items()}
+        if isinstance(item, list | tuple):
+            return [value(one) for one in item]
+        if isinstance(item, Path):
+            return str(item)
+        return None if isinstance(item, float) and not abs(item) < float("inf") else item
+
+    content = {"holds": result.holds, **asdict(result)}
+    plain: dict[str, Any] = value(content)
+    return plain

@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from lipbench.records import Run, RunFolder
+from lipbench.records import GRADES, Run, RunFolder
 from lipbench.report import evidence, frames, tables
 from lipbench.report.evidence import Evidence
 from lipbench.report.tables import Group, Table
-from lipbench.report.wording import WORDS, claim, few, notation, percent, rows
+from lipbench.report.wording import WORDS, claim, few, notation, percent, rows, violations
 
 FIGURES = ("sandwich", "pareto", "gap")
 SHOWN_VIOLATIONS = 20
@@ -40,11 +40,17 @@ DEFINITIONS = Table(
         ("violation", "adversarial_distance < certified_radius: the certificate is false"),
         (
             "MCR",
-            "mean certifiable robustness: mean signed margin over its pairwise bound, in the suite's norm",
+            "mean certifiable robustness: mean signed margin over its pairwise bound, in the suite's norm; grade real",
+        ),
+        (
+            "grade float",
+            "holds for the network as it runs, in the run's arithmetic: that of grade real, less what a forward error "
+            "analysis proves of rounding, for any order of summation and any batch size; a tie is never certified",
         ),
         (
             "grade real",
-            "holds in exact arithmetic: rigorous Lipschitz bounds of the weights as they are stored",
+            "holds in exact arithmetic, for rigorous Lipschitz bounds of the weights as they are stored; a network "
+            "that runs with rounding may break it",
         ),
         ("grade nominal", "holds only if the claim on the model's card is true; nothing is checked"),
     ),
@@ -90,7 +96,10 @@ def build(run_folder: RunFolder) -> Report:
 
 def _section(group: Group, place: int, trends: pd.DataFrame) -> Section:
     slug = re.sub(r"[^A-Za-z0-9]+", "-", group.suite).strip("-") or str(place)
-    title = f"Suite {group.suite} ({group.unit}): accuracies in percent, mean ± standard deviation over seeds"
+    title = (
+        f"Suite {group.suite} ({group.unit}): accuracies in percent, mean ± standard deviation over seeds, "
+        f"certified of grade {group.grade}"
+    )
     chosen, suffix = frames.chosen_eps(group.settings), "" if place == 0 else f"-{slug}"
     brief = {
         "accuracies": tables.main_table(group, few(group.eps, TEX_EPS), title, WORDS),
@@ -105,7 +114,7 @@ def _section(group: Group, place: int, trends: pd.DataFrame) -> Section:
         front=tables.front_table(group, chosen),
         trend=tables.trend_table(trends, group),
         details=(tables.grade_table(group), tables.attack_table(group), tables.model_table(group)),
-        remarks=(*_claims(group), *_settings(group)),
+        remarks=(*_not_analysed(group), *_claims(group), *_settings(group)),
         notation=notation(group.settings),
         tex=tuple((f"{name}{suffix}", table) for name, table in brief.items() if table),
     )
@@ -113,13 +122,33 @@ def _section(group: Group, place: int, trends: pd.DataFrame) -> Section:
 
 def _about(group: Group) -> str:
     part = group.summary
-    half = max(float((part[f"{k}_hi"] - part[f"{k}_lo"]).max()) / 2 for k in ("clean", "certified_real", "robust"))
-    sizes = " or ".join(map(str, sorted(part["n"].unique())))
+    half = max(float((part[f"{k}_hi"] - part[f"{k}_lo"]).max()) / 2 for k in ("clean", "certified", "robust"))
+    arithmetic = " or ".join(part["arithmetic"].unique())
+    holds = {
+        "float": f"they hold for the networks as they run, in {arithmetic} with its rounding",
+        "real": f"they hold in exact arithmetic; the networks run in {arithmetic}, with rounding that is not covered",
+    }
+    marked = " unless a setting is marked with another" if len(group.settings["grade"].unique()) > 1 else ""
     return (
-        f"Certified accuracy and gap are of grade real. n = {sizes} samples per model; the 95 % "
+        f"Certified accuracy, gap and tightness are of grade {group.grade}{marked}: {holds[group.grade]}. "
+        f"n = {group.sizes} samples per model; the 95 % "
         f"Clopper-Pearson interval of an accuracy of one model is at most about ±{percent(half)} points "
         "(the last table of this section gives each)."
     )
+
+
+def _not_analysed(group: Group) -> list[str]:
+    """Why models have no certificate of grade float, reason by reason."""
+    models = group.summary.drop_duplicates("model")
+    return [
+        f"{len(part)} of {len(models)} models: no certificate of grade float: {reason}. Theirs is of grade real: "
+        f"{_some(list(part['model']))}."
+        for reason, part in models.groupby("not_analysed", sort=False)
+    ]
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _claims(group: Group) -> list[str]:
@@ -150,30 +179,25 @@ def _settings(group: Group) -> list[str]:
 
 def _worth(row: Mapping[str, Any]) -> str:
     """What the certificate of a setting says at one eps."""
-    certified, robust = row["certified_real_mean"], row["robust_mean"]
+    certified, robust = row["certified_mean"], row["robust_mean"]
     word = ", nearly useless" if certified < USELESS < robust else ""
     return f"{percent(certified)} % certified and {percent(robust)} % robust at eps {row['eps']:.4g}{word}"
 
 
 def _verdict(summary: pd.DataFrame) -> str:
     once = summary.drop_duplicates(["model", "suite", "norm"])
-    real, nominal = int(once["violations_real"].sum()), int(once["violations_nominal"].fillna(0).sum())
+    counts = [f"{count} of grade {grade}" for grade, count in violations(summary).items()]
     sizes = " or ".join(map(str, sorted(once["n"].unique())))
     suites = ", ".join(dict.fromkeys(once["suite"]))
     models = once["model"].nunique()
-    return (
-        f"{real} violations of grade real and {nominal} of grade nominal: "
-        f"{models} model{'s' * (models != 1)}, {sizes} samples each, suite {suites}"
-    )
+    return f"Violations: {', '.join(counts)}; {models} model{'s' * (models != 1)}, {sizes} samples each, suite {suites}"
 
 
 def _violations(evidences: Sequence[Evidence]) -> Table | None:
-    """The samples whose certificate is false, those of grade real first; None if there are none."""
+    """The samples whose certificate is false, those of the strongest grade first; None if there are none."""
     found = []
     for item in evidences:
-        for grade, ledger in (("real", item.ledger), ("nominal", item.nominal)):
-            if ledger is None:
-                continue
+        for grade, ledger in item.ledgers.items():
             for place in ledger.violations().nonzero()[0]:
                 bounds = (
                     f"{ledger.certified_radius[place]:.6g}",
@@ -182,7 +206,7 @@ def _violations(evidences: Sequence[Evidence]) -> Table | None:
                 found.append((grade, item.model, item.suite.name, str(item.samples[place]), *bounds))
     if not found:
         return None
-    found.sort(key=lambda row: row[0] != "real")
+    found.sort(key=lambda row: GRADES.index(row[0]))
     shown = f", the first {SHOWN_VIOLATIONS} of {len(found)}" if len(found) > SHOWN_VIOLATIONS else ""
     columns = ("grade", "model", "suite", "sample", "certified_radius", "adversarial_distance")
     return Table(f"Violations: false certificates{shown}", columns, tuple(found[:SHOWN_VIOLATIONS]))

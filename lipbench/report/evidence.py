@@ -31,11 +31,16 @@ class Evidence:
     card: Card
     suite: Suite
     samples: Floats  # (n,) rows of the test set
-    ledger: Ledger  # grade real, in the suite's norm, after every attack
-    nominal: Ledger | None  # the same with the radii that follow from the card's claim; None: no claim
+    grade: str  # of the headline numbers: float, or real where no error analysis is known
+    ledgers: dict[str, Ledger]  # by grade, those that the model has, in the suite's norm, after every attack
     mcr: float  # mean signed margin, in the suite's norm
-    certificate: dict[str, Any]  # the certify unit's info: lipschitz_bound, claimed, claim_confirmed, dimension
+    certificate: dict[str, Any]  # the certify unit's info, see ``evaluation``
     stages: tuple[StageRecords, ...]
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger of the headline numbers."""
+        return self.ledgers[self.grade]
 
     @property
     def n(self) -> int:
@@ -68,7 +73,9 @@ def _card(entry: ModelEntry) -> Card:
 def _read(folder: RunFolder, run: Run, entry: ModelEntry, plan: SuitePlan) -> Evidence:
     certify, info = folder.load(run.certify_unit(entry))
     norm, dimension = plan.suite.norm, int(info["dimension"])
-    ledger = records.ledger(certify, norm, dimension)
+    grade = records.grade(certify)
+    held = {grade, "real"} | ({"nominal"} if info["claimed"] is not None else set())
+    ledgers = {name: records.ledger(certify, norm, dimension, name) for name in records.GRADES if name in held}
     positions = pd.Index(certify["sample"])
     stages = []
     for stage, unit in zip(plan.stages, run.attack_units(entry, plan), strict=True):
@@ -79,24 +86,17 @@ def _read(folder: RunFolder, run: Run, entry: ModelEntry, plan: SuitePlan) -> Ev
                 f"the records of {entry.name} name attacked samples that were never certified: "
                 "delete the run folder and run `lipbench evaluate` again"
             )
-        ledger.attacked(rows, frame["adversarial_distance"].to_numpy())
+        for ledger in ledgers.values():
+            ledger.attacked(rows, frame["adversarial_distance"].to_numpy())
         stages.append(StageRecords(stage, frame, int(about["forward"]), int(about["backward"])))
     return Evidence(
         model=entry.name,
         card=_card(entry),
         suite=plan.suite,
         samples=certify["sample"].to_numpy(),
-        ledger=ledger,
-        nominal=_nominal(certify, ledger, plan, info),
+        grade=grade,
+        ledgers=ledgers,
         mcr=norm.radius_from_l2(float(certify["signed_margin"].mean()), dimension),
         certificate=info,
         stages=tuple(stages),
     )
-
-
-def _nominal(certify: pd.DataFrame, ledger: Ledger, plan: SuitePlan, info: dict[str, Any]) -> Ledger | None:
-    if info["claimed"] is None:
-        return None
-    claimed = certify.assign(certified_radius_real=certify["certified_radius_nominal"])
-    start = records.ledger(claimed, plan.suite.norm, int(info["dimension"]))
-    return Ledger(start.correct, start.certified_radius, ledger.adversarial_distance)

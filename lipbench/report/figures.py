@@ -47,13 +47,13 @@ def representative(settings: pd.DataFrame, most: int = PANELS) -> list[Any]:
 
 
 def curves(items: Sequence[Evidence], eps: Any) -> tuple[Any, Any]:
-    """Certified (real) and robust accuracy in percent, mean over models, each (k,), at ``eps`` (k,)."""
+    """Certified and robust accuracy in percent, mean over models, each (k,), at ``eps`` (k,)."""
     certified = [[item.ledger.certified(e).mean() for e in eps] for item in items]
     robust = [[(~item.ledger.broken(e)).mean() for e in eps] for item in items]
     return 100 * np.mean(certified, axis=0), 100 * np.mean(robust, axis=0)
 
 
-def _sandwich_panel(ax: Axes, items: Sequence[Evidence], grid: Sequence[float]) -> None:
+def _sandwich_panel(ax: Axes, items: Sequence[Evidence], grid: Sequence[float], certified_grade: str) -> None:
     fine, marks = np.linspace(0, max(grid), 301), np.array(grid)
     certified, robust = curves(items, fine)
     marked = curves(items, marks)
@@ -61,7 +61,7 @@ def _sandwich_panel(ax: Axes, items: Sequence[Evidence], grid: Sequence[float]) 
         robust = np.interp(fine, [0, *marks], [robust[0], *marked[1]])
     ax.fill_between(fine, certified, robust, color=style.GAP, alpha=0.45, linewidth=0, label="gap")
     ax.plot(fine, robust, color=style.ROBUST, linestyle="--", linewidth=1.3, label="robust (attacked)")
-    ax.plot(fine, certified, color=style.CERTIFIED, linewidth=1.3, label="certified (real)")
+    ax.plot(fine, certified, color=style.CERTIFIED, linewidth=1.3, label=f"certified ({certified_grade})")
     ax.plot(marks, marked[1], "o", color=style.ROBUST, markersize=3.5, markerfacecolor="white", clip_on=False)
     ax.plot(marks, marked[0], "o", color=style.CERTIFIED, markersize=3.5, clip_on=False)
 
@@ -78,7 +78,7 @@ def sandwich(group: Group, evidences: Sequence[Evidence]) -> Figure:
     axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     for ax, index in zip(axes.flat, chosen, strict=False):
         models = set(settings.loc[[index], keys].merge(group.summary, on=keys)["model"])
-        _sandwich_panel(ax, [item for item in evidences if item.model in models], group.eps)
+        _sandwich_panel(ax, [item for item in evidences if item.model in models], group.eps, group.grade)
         row = rows(settings.loc[[index]])[0]
         words = style.wrap(label(row, group.settings, WORDS))
         ax.set_title(f"{words}\ntightness {number(row['tightness_mean'], 2)}")
@@ -109,7 +109,7 @@ def gap(group: Group) -> Figure:
     for ax in list(axes.flat)[len(panels) :]:
         ax.remove()
     for ax in axes[:, 0]:
-        ax.set_ylabel("gap: robust - certified (% points)")
+        ax.set_ylabel(f"gap: robust - certified ({group.grade}), % points")
     return figure
 
 

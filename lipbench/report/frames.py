@@ -12,14 +12,15 @@ import pandas as pd
 from scipy.special import betaincinv  # scipy.stats would take a second to import
 
 from lipbench.ledger import Bools
-from lipbench.records import RunFolder
+from lipbench.records import GRADES, RunFolder
 from lipbench.report import evidence
 from lipbench.report.evidence import Evidence, StageRecords
 
 CONFIDENCE = 0.95
 ORDER = ("tau", "alpha", "min_margin")  # known hyperparameters, in the order of columns
-QUANTITIES = ("clean", "certified_real", "robust", "gap", "tightness", "mcr")
+QUANTITIES = ("clean", "certified", "robust", "gap", "tightness", "mcr")
 GROUP = ["suite", "norm"]
+CERTIFICATE = ("lipschitz_bound", "claimed", "claim_confirmed", "arithmetic", "not_analysed")
 _RESERVED = {
     "model",
     "family",
@@ -93,28 +94,31 @@ def _setting(
 
 
 def _accuracies(item: Evidence, eps: float) -> dict[str, Any]:
-    """Everything that is read off the two bounds (see the definitions in the README)."""
-    ledger, nominal = item.ledger, item.nominal
+    """Everything that is read off the two bounds (see the definitions in the README).
+
+    ``certified``, ``gap`` and ``tightness`` are of the row's ``grade``.
+    """
+    ledger, held = item.ledger, item.ledgers
     certified, robust = ledger.certified(eps), ~ledger.broken(eps)
     tightness = ledger.tightness()
+    by_grade = [_share(f"certified_{grade}", held[grade].certified(eps) if grade in held else None) for grade in GRADES]
+    violations = {grade: int(held[grade].violations().sum()) if grade in held else pd.NA for grade in GRADES}
     return {
         "suite": item.suite.name,
         "norm": str(item.suite.norm),
         "eps": eps,
         "n": item.n,
         **_share("clean", ledger.correct),
-        **_share("certified_real", certified),
-        **_share("certified_nominal", nominal.certified(eps) if nominal else None),
+        "grade": item.grade,
+        **_share("certified", certified),
+        **{name: share for shares in by_grade for name, share in shares.items()},
         **_share("robust", robust),
         "gap": (int(robust.sum()) - int(certified.sum())) / item.n if item.n else float("nan"),
         "tightness": float(np.median(tightness)) if len(tightness) else float("nan"),
         "tightness_n": len(tightness),
         "mcr": item.mcr,
-        "violations_real": int(ledger.violations().sum()),
-        "violations_nominal": int(nominal.violations().sum()) if nominal else pd.NA,
-        "lipschitz_bound": item.certificate["lipschitz_bound"],
-        "claimed": item.certificate["claimed"],
-        "claim_confirmed": item.certificate["claim_confirmed"],
+        **{f"violations_{grade}": count for grade, count in violations.items()},
+        **{key: item.certificate[key] for key in CERTIFICATE},
     }
 
 
@@ -148,6 +152,9 @@ def attack_names(stages: Sequence[StageRecords]) -> list[str]:
 def summary(run_folder: RunFolder) -> pd.DataFrame:
     """One row per model, suite, norm and eps, in the order of the run. Accuracies are shares in [0, 1].
 
+    ``certified``, ``gap`` and ``tightness`` are of ``grade``: float where the model has an error analysis, else real,
+    and ``not_analysed`` says why; ``certified_<grade>`` and ``violations_<grade>`` are there for each grade, NaN where
+    the model does not have it. Each accuracy has its interval in ``<name>_lo`` and ``<name>_hi``.
     ``attacked:<backend>/<name>``, ``forward`` and ``backward`` count the attacks at the row's eps and the
     minimal-norm attacks, which serve every eps. Raises LipbenchError if records are missing or damaged.
     """
@@ -170,7 +177,7 @@ def summarize(evidences: Sequence[Evidence]) -> pd.DataFrame:
         for eps in item.suite.eps
     )
     counts = [str(name) for name in frame if str(name).startswith("attacked:")]
-    frame = frame.astype(dict.fromkeys([*counts, "violations_nominal"], "Int64"))
+    frame = frame.astype(dict.fromkeys([*counts, *(f"violations_{grade}" for grade in GRADES)], "Int64"))
     frame = frame.astype({"claimed": float, "lipschitz_bound": float, "claim_confirmed": "boolean"})
     work = ["audited", "forward", "backward"]
     return frame[[str(name) for name in frame if str(name) not in work and name not in counts] + counts + work]
@@ -189,10 +196,15 @@ def hyperparameter_columns(frame: pd.DataFrame) -> list[str]:
 
 
 def hyperparameters(summary: pd.DataFrame) -> pd.DataFrame:
-    """One row per setting, suite, norm and eps: mean, std (ddof 1), min and max over its models (seeds)."""
+    """One row per setting, suite, norm and eps: mean, std (ddof 1), min and max over its models (seeds).
+
+    ``grade``: what holds for all of them, ``real`` if that is the grade of one (``float`` implies it).
+    """
     keys = [*setting_columns(summary), *GROUP, "eps"]
     groups = summary.groupby(keys, dropna=False, sort=False)
-    frame = groups.agg(n_seeds=("seed", "nunique"), n_models=("model", "nunique"), n=("n", "min")).reset_index()
+    frame = groups.agg(
+        n_seeds=("seed", "nunique"), n_models=("model", "nunique"), n=("n", "min"), grade=("grade", _weakest)
+    ).reset_index()
     for quantity in QUANTITIES:
         values = groups[quantity].agg(["mean", "std", "min", "max"]).reset_index(drop=True)
         frame = frame.join(values.add_prefix(f"{quantity}_"))
@@ -203,6 +215,10 @@ def hyperparameters(summary: pd.DataFrame) -> pd.DataFrame:
     frame = frame.assign(_suite=place, _unconstrained=~frame["constrained"].astype(bool))
     frame = frame.sort_values(order, kind="stable", key=lambda c: c.astype(str) if c.dtype == object else c)
     return frame.drop(columns=["_suite", "_unconstrained"]).reset_index(drop=True)
+
+
+def _weakest(grades: "pd.Series[str]") -> str:
+    return max(grades, key=GRADES.index)
 
 
 def trends(summary: pd.DataFrame) -> pd.DataFrame:
@@ -220,9 +236,7 @@ def trends(summary: pd.DataFrame) -> pd.DataFrame:
                 continue
             row = dict(zip([*GROUP, "architecture", "family"], keys, strict=True))
             row |= {"eps": known["eps"].iloc[0], "hyperparameter": name, "points": len(known)}
-            rows.append(
-                row | {key: _rho(known[name], known[key]) for key in ("clean", "certified_real", "robust", "gap")}
-            )
+            rows.append(row | {key: _rho(known[name], known[key]) for key in ("clean", "certified", "robust", "gap")})
     return pd.DataFrame(rows)
 
 
@@ -237,7 +251,7 @@ def chosen_eps(settings: pd.DataFrame) -> float:
     Settings with 1-Lipschitz layers decide it, if there are any; a tie goes to the middle of the grid.
     """
     some = settings[settings["constrained"].astype(bool)]
-    by_eps = (some if len(some) else settings).groupby("eps")["certified_real_mean"]
+    by_eps = (some if len(some) else settings).groupby("eps")["certified_mean"]
     spread = (by_eps.max() - by_eps.min()).fillna(0.0)  # no samples: nothing differs
     best = [float(eps) for eps in spread.index[np.isclose(spread, spread.max())]]
     return best[len(best) // 2]

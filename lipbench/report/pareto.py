@@ -32,14 +32,14 @@ def pareto(group: Group) -> Figure:
     look = style.families(list(at["family"]))
     for family, part in at.groupby("family", sort=False):
         colour, marker = look[str(family)]
-        clean, low, high = (100 * part[f"{key}_mean"] for key in ("clean", "certified_real", "robust"))
+        clean, low, high = (100 * part[f"{key}_mean"] for key in ("clean", "certified", "robust"))
         ax.vlines(clean, low, high, color=colour, linewidth=0.8, alpha=0.5, zorder=2)
         name = WORDS.get(str(family), str(family))
         ax.plot(clean, low, marker, color=colour, markersize=5.5, zorder=3, label=name, clip_on=False)
         ax.plot(clean, high, marker, color=colour, markersize=5.5, markerfacecolor="white", zorder=3)
-    fronts = {key: at[frames.on_front(at, key)].sort_values("clean_mean") for key in ("certified_real", "robust")}
+    fronts = {key: at[frames.on_front(at, key)].sort_values("clean_mean") for key in ("certified", "robust")}
     for (key, front), line, word in zip(
-        fronts.items(), ("-", ":"), ("certified (filled)", "robust (open)"), strict=True
+        fronts.items(), ("-", ":"), (f"certified ({group.grade}, filled)", "robust (open)"), strict=True
     ):
         x, y = 100 * front["clean_mean"], 100 * front[f"{key}_mean"]
         ax.plot(x, y, line, color=style.FRONT, linewidth=1, zorder=1, label=f"front, {word}")
@@ -76,8 +76,8 @@ class _Place:
 
 def _label_fronts(figure: Figure, ax: Axes, at: pd.DataFrame, fronts: dict[str, pd.DataFrame], group: Group) -> None:
     """Name each setting on a front once, where labels and leaders cover the fewest points, lines and each other."""
-    robust_only = fronts["robust"].drop(index=fronts["certified_real"].index, errors="ignore")
-    parts = (("certified_real", fronts["certified_real"]), ("robust", robust_only))
+    robust_only = fronts["robust"].drop(index=fronts["certified"].index, errors="ignore")
+    parts = (("certified", fronts["certified"]), ("robust", robust_only))
     named = [(row, 100 * row["clean_mean"], 100 * row[f"{key}_mean"]) for key, part in parts for row in rows(part)]
     built = {row["architecture"] for row, _, _ in named}
     known = group.settings[group.settings["architecture"].isin(built)]
@@ -141,7 +141,7 @@ def _side(dx: float) -> str:
 
 def _obstacles(ax: Axes, at: pd.DataFrame, fronts: dict[str, pd.DataFrame]) -> tuple[Any, Any]:
     """Pixels of the points, and pixels along the lines: each (k, 2)."""
-    low, high = (100 * at[["clean_mean", f"{key}_mean"]].to_numpy() for key in ("certified_real", "robust"))
+    low, high = (100 * at[["clean_mean", f"{key}_mean"]].to_numpy() for key in ("certified", "robust"))
     paths = list(np.stack([low, high], axis=1))
     paths += [100 * front[["clean_mean", f"{key}_mean"]].to_numpy() for key, front in fronts.items()]
     share = np.linspace(0, 1, 60)[:, None]

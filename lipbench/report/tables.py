@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from lipbench.records import GRADES
 from lipbench.report import frames
 from lipbench.report.frames import hyperparameters, summary, trends
 from lipbench.report.wording import (
@@ -17,8 +18,10 @@ from lipbench.report.wording import (
     over_seeds,
     percent,
     rows,
+    strongest,
     suites,
     unit,
+    violations,
     with_interval,
 )
 
@@ -53,9 +56,19 @@ class Group:
     eps: tuple[float, ...]  # ascending
 
     @property
+    def grade(self) -> str:
+        """The grade of certified accuracy, gap and tightness, but for settings that are marked with another."""
+        return strongest(self.settings)
+
+    @property
     def unit(self) -> str:
         """The unit of eps."""
         return unit(self.norm)
+
+    @property
+    def sizes(self) -> str:
+        """The numbers of samples."""
+        return " or ".join(map(str, sorted(self.summary["n"].unique())))
 
     def by_setting(self, words: Mapping[str, str] | None = None) -> list[tuple[str, list[dict[str, Any]]]]:
         """Each setting's label and its rows, one per eps in ascending order."""
@@ -74,11 +87,11 @@ def groups(summary: pd.DataFrame) -> list[Group]:
 
 
 def main_table(group: Group, eps: Sequence[float], title: str, words: Mapping[str, str] | None = None) -> Table:
-    """Rows: settings. Columns: clean, tightness, MCR; certified (real), robust, gap at each of ``eps``."""
+    """Rows: settings. Columns: clean, tightness, MCR; certified, robust, gap at each of ``eps``."""
     body = []
     for name, part in group.by_setting(words):
         shown = [row for row in part if row["eps"] in eps]
-        cells = [over_seeds(row, key) for row in shown for key in ("certified_real", "robust", "gap")]
+        cells = [over_seeds(row, key) for row in shown for key in ("certified", "robust", "gap")]
         tail = [over_seeds(part[0], "tightness", 1, 2), over_seeds(part[0], "mcr", 1, 3)]
         body.append((name, str(part[0]["n_models"]), over_seeds(part[0], "clean"), *tail, *cells))
     heads = [("", 5), *((f"eps {value:.4g}", 3) for value in eps)]
@@ -90,26 +103,29 @@ def model_table(group: Group) -> Table:
     """Rows: model and eps, each accuracy with its interval."""
     body = []
     for row in rows(group.summary):
-        shown = [with_interval(row, key) for key in ("clean", "certified_real", "certified_nominal", "robust")]
+        shown = [with_interval(row, key) for key in ("clean", *(f"certified_{grade}" for grade in GRADES), "robust")]
         tightness = f"{number(row['tightness'], 2)} ({row['tightness_n']})"
-        violations = [str(row["violations_real"]), general(row["violations_nominal"])]
-        start = (row["model"], general(row["eps"]), str(row["n"]))
-        body.append((*start, *shown, percent(row["gap"]), tightness, number(row["mcr"]), *violations))
-    columns = ("model", "eps", "n", "clean", "certified (real)", "certified (nominal)", "robust", "gap")
-    last = ("tightness (samples)", "MCR", "violations (real)", "violations (nominal)")
-    return Table("Every model, with 95 % Clopper-Pearson intervals", (*columns, *last), tuple(body))
+        broken = " / ".join(general(row[f"violations_{grade}"]) for grade in GRADES)
+        start = (row["model"], general(row["eps"]))
+        body.append((*start, *shown, percent(row["gap"]), tightness, number(row["mcr"]), broken))
+    columns = ("model", "eps", "clean", *(f"certified ({grade})" for grade in GRADES), "robust", "gap")
+    last = ("tightness (samples)", "MCR", f"violations ({' / '.join(GRADES)})")
+    title = (
+        f"Every model, with 95 % Clopper-Pearson intervals, n = {group.sizes}; gap and tightness of grade {group.grade}"
+    )
+    return Table(title, (*columns, *last), tuple(body))
 
 
 def grade_table(group: Group) -> Table:
-    """Rows: models. Columns: bound, certified accuracy of both grades at each eps, the claim."""
+    """Rows: models. Columns: bound, certified accuracy of every grade at each eps, the claim."""
     body = []
     for name, frame in group.summary.groupby("model", sort=False):
         part = rows(frame)
-        cells = [percent(row[key]) for row in part for key in ("certified_real", "certified_nominal")]
+        cells = [percent(row[key]) for row in part for key in (f"certified_{grade}" for grade in GRADES)]
         body.append((str(name), general(part[0]["lipschitz_bound"], 9), *cells, claim(part[0])))
-    heads = [("", 2), *((f"certified, eps {value:.4g}", 2) for value in group.eps), ("", 1)]
-    columns = ("model", "Lipschitz bound", *("real", "nominal") * len(group.eps), "claim")
-    return Table("Grades of the certificates: real beside nominal", columns, tuple(body), tuple(heads))
+    heads = [("", 2), *((f"certified, eps {value:.4g}", len(GRADES)) for value in group.eps), ("", 1)]
+    columns = ("model", "Lipschitz bound", *GRADES * len(group.eps), "claim")
+    return Table("Grades of the certificates: float beside real beside nominal", columns, tuple(body), tuple(heads))
 
 
 def attack_table(group: Group) -> Table:
@@ -130,15 +146,16 @@ def attack_table(group: Group) -> Table:
 def front_table(group: Group, eps: float, words: Mapping[str, str] | None = None) -> Table:
     """The settings that no other setting beats in clean and certified, or clean and robust accuracy."""
     at = group.settings[group.settings["eps"] == eps].sort_values("clean_mean", kind="stable")
-    certified, robust = (frames.on_front(at, key) for key in ("certified_real", "robust"))
+    certified, robust = (frames.on_front(at, key) for key in ("certified", "robust"))
     body = []
     for row, first, second in zip(rows(at), certified, robust, strict=True):
         on = [name for name, is_on in (("certified", first), ("robust", second)) if is_on]
         if on:
-            shown = [over_seeds(row, key) for key in ("clean", "certified_real", "robust", "gap")]
+            shown = [over_seeds(row, key) for key in ("clean", "certified", "robust", "gap")]
             body.append((label(row, group.settings, words), *shown, " and ".join(on)))
     columns = ("setting", "clean", "certified", "robust", "gap", "on the front of")
-    return Table(f"Settings on the Pareto front at eps {eps:.4g} ({group.unit})", columns, tuple(body))
+    title = f"Settings on the Pareto front at eps {eps:.4g} ({group.unit}), certified of grade {group.grade}"
+    return Table(title, columns, tuple(body))
 
 
 def trend_table(trends: pd.DataFrame, group: Group, words: Mapping[str, str] | None = None) -> Table | None:
@@ -151,11 +168,12 @@ def trend_table(trends: pd.DataFrame, group: Group, words: Mapping[str, str] | N
     for row in part:
         family = (words or {}).get(row["family"], row["family"])
         family = f"{row['architecture']}, {family}" if several else family
-        values = [row[key] for key in ("clean", "certified_real", "robust", "gap")]
+        values = [row[key] for key in ("clean", "certified", "robust", "gap")]
         shown = [MISSING if pd.isna(value) else f"{value:+.2f}" for value in values]
         body.append((family, row["hyperparameter"], str(row["points"]), *shown))
     columns = ("family", "hyperparameter", "models", "clean", "certified", "robust", "gap")
-    return Table(f"Spearman's rho with each hyperparameter, at eps {part[0]['eps']:.4g}", columns, tuple(body))
+    title = f"Spearman's rho with each hyperparameter, at eps {part[0]['eps']:.4g}, certified of grade {group.grade}"
+    return Table(title, columns, tuple(body))
 
 
 def short(summary: pd.DataFrame) -> str:
@@ -166,16 +184,14 @@ def short(summary: pd.DataFrame) -> str:
         body = [("setting (mean over seeds)", "models", "clean", "certified", "robust", "gap", "tightness", "MCR")]
         for name, part in group.by_setting():
             row = next(row for row in part if row["eps"] == eps)
-            shares = [percent(row[f"{key}_mean"]) for key in ("clean", "certified_real", "robust", "gap")]
+            shares = [percent(row[f"{key}_mean"]) for key in ("clean", "certified", "robust", "gap")]
             shown = name if len(name) <= LABEL else f"{name[: LABEL - 3]}..."
             tail = (number(row["tightness_mean"], 2), number(row["mcr_mean"], 3))
             body.append((shown, str(row["n_models"]), *shares, *tail))  # type: ignore[arg-type]
         widths = [max(map(len, column)) for column in zip(*body, strict=True)]
-        sizes = " or ".join(map(str, sorted(group.summary["n"].unique())))
-        once = group.summary.drop_duplicates("model")
-        broken = [int(once[f"violations_{grade}"].fillna(0).sum()) for grade in ("real", "nominal")]
-        meaning = "accuracies in percent; certified is grade real"
-        blocks += [f"suite {group.suite}, eps {eps:.4g} ({group.unit}), n = {sizes}; {meaning}"]
+        meaning = f"accuracies in percent; certified is grade {group.grade}"
+        blocks += [f"suite {group.suite}, eps {eps:.4g} ({group.unit}), n = {group.sizes}; {meaning}"]
         blocks += ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in body]
-        blocks += [f"violations: {broken[0]} of grade real, {broken[1]} of grade nominal", ""]
+        broken = ", ".join(f"{count} of grade {grade}" for grade, count in violations(group.summary).items())
+        blocks += [f"violations: {broken}", ""]
     return "\n".join(blocks[:-1])

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
+from lipbench.records import GRADES
 from lipbench.report import frames
 
 MISSING = "n/a"
@@ -79,8 +80,9 @@ def label(
     """A setting in words: ``hkr, alpha 10, min_margin 0.1412``. ``words`` replaces names by shorter ones.
 
     The architecture comes first where ``frame`` holds more than one; what a loss does not have is left out, and
-    so are arguments of adversarial training, other than eps, that are the same in all of ``frame``. Not ``whole``:
-    without the family, where all of ``frame`` share it and anything else is left to say.
+    so are arguments of adversarial training, other than eps, that are the same in all of ``frame``. The grade comes
+    last where it is weaker than that of others. Not ``whole``: without the family, where all of ``frame`` share it and
+    anything else is left to say.
     """
     words = words or {}
     family = words.get(row["family"], row["family"])
@@ -95,6 +97,8 @@ def label(
         word = words.get(name, name.removeprefix("adversarial_"))
         shown = general(value) if isinstance(value, int | float) else str(value)
         parts.append(f"{word}{shown}" if word.endswith("=") else f"{word} {shown}")
+    if row["grade"] != strongest(frame):
+        parts = [*(parts or [family]), f"grade {row['grade']}"]
     return ", ".join(parts or [family])
 
 
@@ -104,6 +108,18 @@ def _told(frame: pd.DataFrame) -> list[str]:
     arguments = keys[keys.index("adversarial") + 1 :]
     differ = [name for name in arguments if len(frame.loc[adversarial, name].unique()) > 1]
     return [*frames.hyperparameter_columns(frame), *(n for n in arguments if n == "adversarial_eps" or n in differ)]
+
+
+def strongest(frame: pd.DataFrame) -> str:
+    """The grade of the headline numbers of ``frame``, settings that are marked with a weaker one apart."""
+    return min(frame["grade"].unique(), key=GRADES.index)
+
+
+def violations(summary: pd.DataFrame) -> dict[str, int]:
+    """How many certificates are false, by grade: those that a model of ``summary`` has."""
+    once = summary.drop_duplicates(["model", *frames.GROUP])
+    counts = {grade: once[f"violations_{grade}"] for grade in GRADES}
+    return {grade: int(count.sum()) for grade, count in counts.items() if count.notna().any()}
 
 
 def notation(frame: pd.DataFrame) -> str:

@@ -21,6 +21,8 @@ class Model:
     real: list
     distance: list
     nominal: list | None = None
+    floating: list | None = None  # grade float; None: as real
+    not_analysed: str | None = None  # why there is no grade float
     margin: list | None = None
     name: str = "model"
     loss: str = "tau_cross_entropy"
@@ -56,16 +58,17 @@ class Model:
 
     def certify(self) -> dict:
         correct = np.array(self.correct, dtype=bool)
+        nothing = np.full(len(correct), np.nan)
         nominal = self.nominal if self.nominal is not None else self.real
+        floating = self.floating if self.floating is not None else self.real
         return {
             "sample": 10 * np.arange(len(correct)),  # rows of the test set are not positions
             "label": np.zeros(len(correct), dtype=np.int64),
             "prediction": np.where(correct, 0, 1),
             "signed_margin": np.array(self.margin if self.margin is not None else self.real, dtype=float),
+            "certified_radius_float": nothing if self.not_analysed else np.array(floating, dtype=float),
             "certified_radius_real": np.array(self.real, dtype=float),
-            "certified_radius_nominal": np.array(nominal, dtype=float)
-            if self.claimed is not None
-            else np.full(len(correct), np.nan),
+            "certified_radius_nominal": nothing if self.claimed is None else np.array(nominal, dtype=float),
         }
 
     def attack(self, eps: float | None) -> dict:
@@ -119,6 +122,8 @@ def write_run(path: Path, models: list[Model], suites: list[Suite] | None = None
             "lipschitz_bound": model.bound,
             "claimed": model.claimed,
             "claim_confirmed": model.confirmed if model.claimed is not None else None,
+            "not_analysed": model.not_analysed,
+            "arithmetic": settings["arithmetic"],
             "dimension": DIMENSION,
             "forward": len(model.correct),
         }
@@ -163,6 +168,7 @@ def sweep(seeds=3, n=360) -> list[Model]:
                 Model(
                     correct=list(correct),
                     real=list(radius),
+                    floating=list(radius * 0.9999999),
                     distance=list(distance * (2.0 if adversarial else 1.0)),
                     nominal=list(radius * 1.0000002),
                     margin=list(np.where(correct, radius, -0.05)),

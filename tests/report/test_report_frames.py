@@ -6,6 +6,7 @@ from matplotlib.text import Text
 from scipy.stats import binomtest
 
 from lipbench.errors import LipbenchError
+from lipbench.records import GRADES
 from lipbench.report import evidence, frames, tables
 from lipbench.report.figures import draw, representative
 from lipbench.report.pareto import pareto
@@ -13,8 +14,9 @@ from lipbench.report.wording import WORDS, label, notation, rows
 
 HAND = {
     "correct": [1, 1, 1, 1, 0],
-    "real": [0.15, 0.25, 0.5, 0.0, 0.0],
-    "nominal": [0.2, 0.26, 0.5, 0.05, 0.0],
+    "floating": [0.15, 0.25, 0.5, 0.0, 0.0],
+    "real": [0.2, 0.26, 0.5, 0.0, 0.0],
+    "nominal": [0.3, 0.26, 0.5, 0.1, 0.0],
     "distance": [0.25, 0.25, np.inf, 0.1, 0.0],
     "margin": [0.15, 0.25, 0.5, 0.0, -0.4],
 }
@@ -26,13 +28,45 @@ def by_eps(make_run, make_model):
 
 
 @pytest.mark.parametrize(
-    ("eps", "certified", "nominal", "robust", "gap"),
-    [(0.1, 0.6, 0.6, 0.6, 0.0), (0.2, 0.4, 0.6, 0.6, 0.2), (0.4, 0.2, 0.2, 0.2, 0.0)],
+    ("eps", "floating", "real", "nominal", "robust", "gap"),
+    [(0.1, 0.6, 0.6, 0.8, 0.6, 0.0), (0.2, 0.4, 0.6, 0.6, 0.6, 0.2), (0.4, 0.2, 0.2, 0.2, 0.2, 0.0)],
 )
-def test_accuracies_follow_the_definitions(by_eps, eps, certified, nominal, robust, gap):
+def test_accuracies_follow_the_definitions(by_eps, eps, floating, real, nominal, robust, gap):
     row = by_eps.loc[eps]
-    found = [row[key] for key in ("clean", "certified_real", "certified_nominal", "robust", "gap")]
-    assert found == pytest.approx([0.8, certified, nominal, robust, gap], abs=1e-12)
+    found = [row[key] for key in ("clean", *(f"certified_{grade}" for grade in GRADES), "robust", "gap")]
+    assert found == pytest.approx([0.8, floating, real, nominal, robust, gap], abs=1e-12)
+    assert row["grade"] == "float"
+    assert [row[f"certified{end}"] for end in ("", "_lo", "_hi")] == [
+        row[f"certified_float{end}"] for end in ("", "_lo", "_hi")
+    ]
+
+
+def test_without_an_error_analysis_the_headline_is_of_grade_real(make_run, make_model):
+    frame = tables.summary(make_run(make_model(**HAND, not_analysed="no error analysis is known for GELU")))
+    assert frame["grade"].tolist() == ["real"] * 3
+    assert frame["certified"].tolist() == frame["certified_real"].tolist() == pytest.approx([0.6, 0.6, 0.2])
+    assert frame["gap"].tolist() == pytest.approx([0.0, 0.0, 0.0])
+    assert frame["tightness"].tolist() == pytest.approx([0.8] * 3)  # of 0.8, 1.04 and 0
+    assert frame[["certified_float", "certified_float_lo", "violations_float"]].isna().all().all()
+    assert frame["violations_real"].tolist() == [1] * 3
+    assert set(frame["not_analysed"]) == {"no error analysis is known for GELU"}
+    assert set(frame["arithmetic"]) == {"float64"}
+
+
+def test_a_setting_has_the_grade_that_all_its_models_have(make_run, make_model):
+    plain = {"correct": [1], "real": [0.1], "distance": [0.2]}
+    models = [
+        make_model(**plain, name="a", seed=0),
+        make_model(**plain, name="b", seed=1, not_analysed="overflow"),
+        make_model(**plain, name="c", hyperparameters={"tau": 1.0}),
+    ]
+    settings = tables.hyperparameters(tables.summary(make_run(models))).query("eps == 0.1")
+    assert dict(zip(settings["tau"], settings["grade"], strict=True)) == {1.0: "float", 4.0: "real"}
+    # what is weaker than the table says is marked
+    assert [label(row, settings) for row in rows(settings)] == [
+        "tau_cross_entropy, tau 1",
+        "tau_cross_entropy, tau 4, grade real",
+    ]
 
 
 def test_what_does_not_depend_on_eps(by_eps):
@@ -41,7 +75,8 @@ def test_what_does_not_depend_on_eps(by_eps):
         assert row["tightness"] == pytest.approx(0.6)
         assert row["tightness_n"] == 3
         assert row["mcr"] == pytest.approx(0.1)
-        assert (row["violations_real"], row["violations_nominal"]) == (0, 1)  # 0.25 breaks 0.26, not 0.25
+        # 0.25 breaks 0.26 and 0.3, not 0.25
+        assert [row[f"violations_{grade}"] for grade in GRADES] == [0, 1, 2]
         assert row["n"] == 5
 
 
@@ -66,12 +101,12 @@ def test_interval_of_four_in_five_as_printed_in_tables_of_the_binomial(by_eps):
 
 
 def test_an_l2_certificate_shrinks_by_the_root_of_the_dimension_in_linf(make_run, make_model, suite):
-    model = make_model(correct=[1, 1], real=[0.8, 1.6], distance=[0.15, 0.25], margin=[0.8, 1.6])
+    model = make_model(correct=[1, 1], real=[0.8, 1.61], distance=[0.15, 0.25], margin=[0.8, 1.6])
     row = tables.summary(make_run(model, [suite(norm="Linf", eps=[0.2])])).iloc[0]
     assert row["norm"] == "Linf"
-    assert row["certified_real"] == 0.5  # radii 0.1 and 0.2
+    assert row["certified_real"] == 0.5  # radii 0.1 and 0.20125
     assert row["robust"] == 0.5
-    assert row["tightness"] == pytest.approx(np.median([0.1 / 0.15, 0.2 / 0.25]))
+    assert row["tightness"] == pytest.approx(np.median([0.1 / 0.15, 0.20125 / 0.25]))
     assert row["mcr"] == pytest.approx(0.15)
 
 
@@ -141,11 +176,11 @@ def test_spread_over_seeds(make_run, make_model):
     frame = tables.hyperparameters(tables.summary(make_run(models)))
     at = frame[frame["eps"] == 0.1].set_index("tau")
     assert list(at.index) == [1.0, 4.0]  # ascending, whatever the order of the run
-    spread = [at.loc[4.0, f"certified_real_{key}"] for key in ("mean", "std", "min", "max")]
+    spread = [at.loc[4.0, f"certified_{key}"] for key in ("mean", "std", "min", "max")]
     assert spread == pytest.approx([7 / 12, np.std([0.25, 0.5, 1.0], ddof=1), 0.25, 1.0])
     assert at.loc[4.0, "n_seeds"] == 3
-    assert at.loc[1.0, "certified_real_mean"] == 0.75
-    assert np.isnan(at.loc[1.0, "certified_real_std"])
+    assert at.loc[1.0, "certified_mean"] == 0.75
+    assert np.isnan(at.loc[1.0, "certified_std"])
 
 
 @pytest.mark.parametrize(
@@ -165,7 +200,7 @@ def test_trends_are_ranks_within_a_family(make_run, make_model):
     models += seeds(make_model, [2, 2], loss="kr", hyperparameters={})
     trend = frames.trends(tables.summary(make_run(models)).query("eps == 0.1"))
     assert trend[["family", "hyperparameter", "points"]].to_numpy().tolist() == [["tau_cross_entropy", "tau", 3]]
-    assert trend["certified_real"].item() == pytest.approx(-1)
+    assert trend["certified"].item() == pytest.approx(-1)
     assert trend["gap"].item() == pytest.approx(1)
     assert np.isnan(trend["clean"].item())  # the same for every model
 
@@ -177,7 +212,7 @@ def test_the_front_holds_what_nothing_beats():
 
 def test_the_chosen_eps_is_where_constrained_settings_differ_most():
     rows = [(0.1, True, 0.9), (0.1, True, 0.8), (0.2, True, 0.7), (0.2, True, 0.3), (0.1, False, 0.0)]
-    settings = pd.DataFrame(rows, columns=["eps", "constrained", "certified_real_mean"])
+    settings = pd.DataFrame(rows, columns=["eps", "constrained", "certified_mean"])
     assert frames.chosen_eps(settings) == 0.2
 
 
@@ -210,11 +245,11 @@ def test_the_terminal_table_has_a_row_per_setting(make_run, sweep):
     text = tables.short(tables.summary(make_run(sweep(seeds=2, n=20)))).splitlines()
     assert len(text) == 3 + 15
     assert all(len(line) <= 110 for line in text)
-    assert text[0].endswith("n = 20; accuracies in percent; certified is grade real")
+    assert text[0].endswith("n = 20; accuracies in percent; certified is grade float")
     assert not any("..." in line for line in text)
     assert sum(line.startswith("adversarial training, eps 0.3  ") for line in text) == 1
     assert text[1].split()[-7:] == ["models", "clean", "certified", "robust", "gap", "tightness", "MCR"]
-    assert text[-1] == "violations: 0 of grade real, 0 of grade nominal"
+    assert text[-1] == "violations: 0 of grade float, 0 of grade real, 0 of grade nominal"
 
 
 @pytest.mark.parametrize(("other", "cut"), [("cnn", False), ("a_long_name_of_an_architecture", True)])

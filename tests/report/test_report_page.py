@@ -101,38 +101,75 @@ def test_degenerate_runs_have_a_report(make_run, make_model, suite, tmp_path, ch
     assert "Not available: no hyperparameter takes two values." in (tmp_path / "out" / "report.md").read_text()
 
 
+def plain_text(text):
+    return text.replace("\\", "")
+
+
 def both(folder):
     return [(folder / name).read_text() for name in ("report.md", "report.html")]
 
 
 @pytest.mark.usefixtures("unsaved")
 def test_violations_stand_at_the_top(make_run, make_model, tmp_path):
-    model = make_model([1, 1, 1], [0.3, 0.2, 0.1], [0.25, 0.3, 0.09], nominal=[0.3, 0.35, 0.1])
+    radii = {"floating": [0.3, 0.2, 0.08], "nominal": [0.3, 0.35, 0.1]}
+    model = make_model([1, 1, 1], [0.3, 0.2, 0.1], [0.25, 0.3, 0.09], **radii)
     report.write(make_run(model), tmp_path / "out")
     plain, page = both(tmp_path / "out")
-    verdict = "2 violations of grade real and 3 of grade nominal"
-    assert plain.index(verdict) < plain.index("| real | model | quick | 0 | 0.3 | 0.25 |") < plain.index("## The run")
+    verdict = "Violations: 1 of grade float, 2 of grade real, 3 of grade nominal"
+    assert plain.index(verdict) < plain.index("| float | model | quick | 0 | 0.3 | 0.25 |") < plain.index("## The run")
+    assert "| real | model | quick | 0 | 0.3 | 0.25 |" in plain
     assert "| real | model | quick | 20 | 0.1 | 0.09 |" in plain
     assert "| nominal | model | quick | 10 | 0.35 | 0.3 |" in plain
     assert f'<p class="verdict bad">{verdict}' in page
 
 
 @pytest.mark.usefixtures("unsaved")
-def test_violations_of_grade_real_come_before_those_of_a_mere_claim(make_run, make_model, tmp_path):
+def test_violations_of_a_stronger_grade_come_first(make_run, make_model, tmp_path):
     claim = make_model([1], [0.1], [0.3], nominal=[0.4], name="first")
-    proof = make_model([1], [0.5], [0.3], nominal=[0.1], name="second")
-    report.write(make_run([claim, proof]), tmp_path / "out")
+    proof = make_model([1], [0.5], [0.3], floating=[0.2], nominal=[0.1], name="second")
+    rounding = make_model([1], [0.1], [0.3], floating=[0.5], nominal=[0.1], name="third")
+    report.write(make_run([claim, proof, rounding]), tmp_path / "out")
     for text in both(tmp_path / "out"):
-        rows = re.findall(r"(real|nominal)\W+(?:td\W+)*(first|second)\b", text)
-        assert rows[:2] == [("real", "second"), ("nominal", "first")]
+        rows = re.findall(r"(float|real|nominal)\W+(?:td\W+)*(first|second|third)\b", text)
+        assert rows[:3] == [("float", "third"), ("real", "second"), ("nominal", "first")]
 
 
 @pytest.mark.usefixtures("unsaved")
 def test_no_violation_is_said_and_not_red(make_run, make_model, tmp_path):
     report.write(make_run(make_model([1], [0.3], [0.4])), tmp_path / "out")
     plain, page = both(tmp_path / "out")
-    assert "**0 violations of grade real and 0 of grade nominal" in plain
-    assert '<p class="verdict">0 violations' in page
+    assert "**Violations: 0 of grade float, 0 of grade real, 0 of grade nominal" in plain
+    assert '<p class="verdict">Violations: 0 of' in page
+
+
+@pytest.mark.usefixtures("unsaved")
+def test_a_model_without_error_analysis_is_named_with_the_reason(make_run, make_model, tmp_path):
+    reason = "no error analysis is known for GELU"
+    models = [
+        make_model([1], [0.3], [0.4], name="one", hyperparameters={"tau": 1.0}),
+        make_model([1], [0.3], [0.4], name="two", hyperparameters={"tau": 4.0}, not_analysed=reason),
+    ]
+    report.write(make_run(models), tmp_path / "mixed")
+    for text in both(tmp_path / "mixed"):
+        assert f"1 of 2 models: no certificate of grade float: {reason}. Theirs is of grade real: two." in text
+        assert "are of grade float unless a setting is marked with another: they hold for the networks as they" in text
+        assert "tau 4, grade real" in plain_text(text)
+    report.write(make_run(models[1]), tmp_path / "real")
+    for text in both(tmp_path / "real"):
+        assert "are of grade real: they hold in exact arithmetic; the networks run in float64" in text
+        assert "Violations: 0 of grade real, 0 of grade nominal;" in text  # and none of a grade that is not there
+        assert "certified of grade real" in text
+
+
+@pytest.mark.usefixtures("unsaved")
+def test_the_grades_stand_side_by_side(make_run, make_model, suite, tmp_path):
+    radii = {"floating": [0.3, 0.1, 0.1, 0.1], "nominal": [0.3] * 4}
+    run = make_run(make_model([1] * 4, [0.3, 0.3, 0.1, 0.1], [0.4] * 4, **radii), [suite(eps=[0.2])])
+    report.write(run, tmp_path / "out")
+    plain, _ = both(tmp_path / "out")
+    assert "| float, certified, eps 0.2 | real, certified, eps 0.2 | nominal, certified, eps 0.2 |" in plain
+    assert "| model | 1 | 25.0 | 50.0 | 100.0 | confirmed |" in plain
+    assert "| 0.2 | 100.0 \\[39.8, 100.0\\] | 25.0 \\[0.6, 80.6\\] | 50.0 \\[6.8, 93.2\\] | 100.0 " in plain
 
 
 @pytest.mark.usefixtures("unsaved")

@@ -1,0 +1,131 @@
+"""Witnesses: inputs that contradict a claim, as a safetensors file with a JSON line beside it, and their replay.
+
+* ``radius``: x and x_adversarial, of another class than ``label``, closer than ``certified_radius``;
+* ``rounding``: the same at points next to the boundary; x_adversarial in ``batch`` copies at once (0: channels last);
+* ``lipschitz``: x and z, whose logits lie more than the claimed constant times |x - z| apart.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from lipbench import files, zoo
+from lipbench.certificates import CLAIM_TOLERANCE, Certificate, certificate
+from lipbench.errors import LipbenchError, one_line
+from lipbench.falsification import copies_predicted, distances, proven_ratio, won
+from lipbench.network import Network
+
+TENSORS = {
+    "radius": ("x", "x_adversarial", "label", "certified_radius"),
+    "rounding": ("x", "x_adversarial", "label", "batch", "certified_radius"),
+    "lipschitz": ("x", "z"),
+}
+
+
+@dataclass(frozen=True)
+class Witness:
+    """What the JSON line says. ``folder``: of the model; ``digest``: of its card and weights."""
+
+    kind: str
+    model: str
+    folder: str
+    digest: str
+    grade: str  # "float", "real", "nominal", or "given" for radii that came in a file
+    arithmetic: str
+    device: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class Replay:
+    """How much of a witness was seen again."""
+
+    witness: Witness
+    rows: int
+    reproduced: int
+
+
+def save(path: Path, witness: Witness, tensors: Mapping[str, Tensor]) -> Path:
+    """Write ``path`` (.safetensors) and, beside it, its line (.json)."""
+    files.write_bytes(path, safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+    files.write_text(path.with_suffix(".json"), json.dumps(asdict(witness)) + "\n")
+    return path
+
+
+def load(path: Path) -> tuple[Witness, dict[str, Tensor]]:
+    """A witness by either of its two files; raises LipbenchError if one is missing or is none."""
+    path = path.with_suffix(".safetensors")
+    content = files.read_json(path.with_suffix(".json"), "witness")
+    try:
+        witness = Witness(**content)
+        expected = TENSORS[witness.kind]
+        tensors = safetensors.torch.load(path.read_bytes())
+        missing = set(expected) - set(tensors)
+        if missing or len({len(tensors[name]) for name in expected}) != 1:
+            raise LipbenchError(f"the witness {path} lacks {', '.join(sorted(missing)) or 'rows'}")
+    except (TypeError, KeyError) as error:
+        raise LipbenchError(f"{path.with_suffix('.json')} is not the line of a witness: {one_line(error)}") from error
+    except (OSError, safetensors.SafetensorError, ValueError) as error:
+        raise LipbenchError(f"cannot read the witness {path}: {one_line(error)}") from error
+    return witness, tensors
+
+
+def replay(path: Path, folder: Path | None = None, *, device: torch.device) -> Replay:
+    """Measure a witness again on the model it names, or the one in ``folder``; everything is computed anew.
+
+    Raises LipbenchError if the model is missing or is not the one that the witness was found on.
+    """
+    witness, tensors = load(path)
+    folder = Path(witness.folder) if folder is None else folder
+    model = zoo.load(folder)
+    if model.digest != witness.digest:
+        raise LipbenchError(f"{folder} is not the model of this witness: its card or weights differ")
+    card = model.card
+    network = Network(model.module, card.input_shape, device, witness.arithmetic)
+    if tuple(tensors["x"].shape[1:]) != network.input_shape:
+        raise LipbenchError(f"the witness {path} holds inputs of shape {tuple(tensors['x'].shape[1:])}")
+    claimed = None if card.claimed is None else card.claimed.constant
+    proof = certificate(network.module, card.input_shape, claimed, network.dtype)
+    held = {"radius": _radius, "rounding": _rounding, "lipschitz": _lipschitz}[witness.kind](
+        witness, tensors, network, proof
+    )
+    return Replay(witness, len(held), int(held.sum()))
+
+
+def _radius(witness: Witness, tensors: dict[str, Any], network: Network, proof: Certificate) -> Tensor:
+    x, z, labels = tensors["x"], tensors["x_adversarial"], tensors["label"]
+    if witness.grade == "given":
+        radii = tensors["certified_radius"]
+    else:
+        radii = proof.radii_of(x.to(network.device), network.predict(x), labels, (witness.grade,))[witness.grade]
+    inside = torch.from_numpy(distances(x, z)[1]) < radii
+    return inside & _in_range(z) & ~won(network, z, labels)
+
+
+def _rounding(witness: Witness, tensors: dict[str, Any], network: Network, proof: Certificate) -> Tensor:
+    rows = []
+    for x, z, label, batch in zip(*(tensors[name] for name in TENSORS["rounding"][:4]), strict=True):
+        logits = network.predict(x[None])
+        radii = proof.radii_of(x[None].to(network.device), logits, label[None], (witness.grade,))[witness.grade]
+        inside = distances(x[None], z[None])[1][0] < float(radii)
+        changed = bool((copies_predicted(network, z.to(network.device), int(batch)) != label).any())
+        rows.append(inside and changed and bool(_in_range(z[None])))
+    return torch.tensor(rows)
+
+
+def _lipschitz(witness: Witness, tensors: dict[str, Any], network: Network, proof: Certificate) -> Tensor:
+    ratio = proven_ratio(network, proof, tensors["x"].to(network.device), tensors["z"].to(network.device))
+    claimed = torch.inf if proof.claimed is None else proof.claimed
+    return ratio > claimed * (1 + CLAIM_TOLERANCE)
+
+
+def _in_range(x: Tensor) -> Tensor:
+    flat = x.flatten(1)
+    return ((flat >= 0) & (flat <= 1)).all(dim=1)
