@@ -436,7 +436,7 @@ MUTANTS = (
     Case("alpha in the paper's convention", loss("hkr_multiclass", alpha=10.0, min_margin=0.5), code="L307"),
     Case("tau of 0..255 pixels", loss("tau_cross_entropy", tau=0.05), code="L308"),
     Case("margin / L without sqrt(2)", radii(of_the_margin(1.0))),
-    Case("radius computed with the label's |margin|", radii(with_the_label, labels=lambda labels: labels.roll(1))),
+    Case("radius computed with the label, its margin's sign lost", radii(with_the_label, labels=lambda labels: labels.roll(1))),
     Case("certificate for a misclassified sample", radii(of_the_prediction, labels=lambda labels: labels.roll(1))),
     Case("a radius for a tie", tied),
     Case("an estimate shown as a lower bound", radii(an_estimate)),
@@ -549,7 +549,7 @@ def _run(case: Case, out: Path) -> Caught:
     }
     says = [f"L <= {found.bound:.6g}" if caught["bound"] else "", *(finding.code for finding in wrong)]
     says += [f"grade {grade} broken" for grade in broken] + [
-        f"L >= {found.steepest:.4g}" if found.claim_witness is not None else ""
+        f"L >= {found.steepest:.6g}" if found.claim_witness is not None else ""
     ]
     return Caught(case.name, tuple(name for name, is_true in caught.items() if is_true), ", ".join(filter(None, says)))
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations, parametrize
 
-from lipbench import cards, linter, zoo
+from lipbench import cards, linter, rounding, zoo
 from lipbench.architectures import Normalize
 from lipbench.cards import Card
 from lipbench.certificates import certificate
@@ -528,17 +528,18 @@ def test_the_explanation_names_the_layers_that_weights_compute():
 
 
 @contextlib.contextmanager
-def matmul_precision(value: str):
+def precision(value: str):
+    before = rounding.precisions()
     torch.set_float32_matmul_precision(value)
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision("highest")
+        rounding.set_precisions(before)
 
 
 SETTINGS = [
-    (lambda: matmul_precision("high"), "'high'"),
-    (lambda: matmul_precision("medium"), "'medium'"),
+    (lambda: precision("high"), "mkldnn.matmul.*'tf32'"),
+    (lambda: precision("medium"), "mkldnn.matmul.*'bf16'"),
     (lambda: torch.autocast("cpu", dtype=torch.bfloat16), "autocast is on for cpu: .*bfloat16"),
 ]
 
@@ -559,7 +560,7 @@ def test_settings_that_only_the_new_interface_can_read():
     """``torch.get_float32_matmul_precision`` raises where ``torch.backends...fp32_precision`` were set."""
     model = chain()
     proof = certificate(model, SHAPE)
-    with matmul_precision("highest"):
+    with precision("highest"):
         torch.backends.mkldnn.matmul.fp32_precision = "bf16"
         (found,) = lint(model, card(), proof)
     assert (found.code, found.severity) == ("L501", "warning")
@@ -569,7 +570,7 @@ def test_settings_that_only_the_new_interface_can_read():
 def test_settings_of_float32_do_not_concern_float64():
     model = chain().double()
     proof = certificate(model, SHAPE)
-    with matmul_precision("medium"):
+    with precision("medium"):
         assert lint(model, card(), proof) == []
 
 
@@ -579,11 +580,11 @@ def test_tf32_on_the_gpu(device):
     model = chain().to(device)
     proof = certificate(model, SHAPE)
     assert lint(model, card(), proof, x=X.to(device)) == []
-    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.conv.fp32_precision = "tf32"
     try:
         (found,) = lint(model, card(), proof, x=X)
     finally:
-        torch.backends.cudnn.allow_tf32 = False
+        rounding.set_precisions()
     assert (found.code, "cudnn" in found.sentence) == ("L501", True)
 
 
@@ -647,6 +648,7 @@ def test_a_weight_that_cannot_be_computed_anew():
     assert findings(model.eval()) == []
 
 
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
 def test_weights_that_cannot_be_copied():
     """The old weight_norm keeps a weight that is computed, which torch cannot copy."""
     model = chain()

@@ -70,7 +70,7 @@ def command(
     witness is saved, and --replay measures it again.
 
     \b
-    lipbench verify digits
+    Example: lipbench verify digits
     lipbench verify MODEL --radii mine.csv
     lipbench verify --replay lipbench-verify/WITNESS.safetensors
     """

@@ -3,6 +3,7 @@
 import torch
 
 from lipbench.linter.table import Remarks, Subject, check, is_reduced, shown
+from lipbench.rounding import lowered_precisions
 
 MANY = 32  # distinct weights; fewer, such as in an identity, may well be short numbers on purpose
 HALF = (torch.bfloat16, torch.float16)  # the one with fewer bits first: its numbers are mostly numbers of the other
@@ -12,37 +13,15 @@ HALF = (torch.bfloat16, torch.float16)  # the one with fewer bits first: its num
     "L501",
     "torch is set to TF32, bfloat16 or autocast",
     "PyTorch notes, Numerical accuracy: TF32 and bfloat16 keep 10 and 7 bits of the mantissa; "
-    "torch.set_float32_matmul_precision('highest'), torch.backends.cudnn.allow_tf32 = False",
+    "torch.backends.*.fp32_precision = 'ieee'",
 )
 def _settings(subject: Subject) -> Remarks:
     device = subject.weight.device.type
     if torch.is_autocast_enabled(device):
         yield "warning", f"autocast is on for {device}: layers run in {torch.get_autocast_dtype(device)}"
-    if subject.weight.dtype is not torch.float32:
-        return
-    precision = _matmul_precision()
-    if precision != "highest":
-        yield (
-            "warning",
-            f"the precision of float32 matrix products is {precision!r}, not 'highest': they may run in TF32 or "
-            "bfloat16, with relative errors of 1e-3",
-        )
-    if device == "cuda" and _cudnn_tf32():
-        yield "warning", "torch.backends.cudnn.allow_tf32 is on: convolutions may run in TF32"
-
-
-def _matmul_precision() -> str:
-    try:
-        return torch.get_float32_matmul_precision()
-    except RuntimeError:  # set through torch.backends.fp32_precision, which the older getter refuses to translate
-        return "set by torch.backends.fp32_precision"
-
-
-def _cudnn_tf32() -> bool:
-    try:
-        return bool(torch.backends.cudnn.allow_tf32)
-    except RuntimeError:  # as above
-        return True
+    if subject.weight.dtype is torch.float32:
+        for setting in lowered_precisions(subject.weight.device):
+            yield "warning", f"{setting}: float32 products may run in TF32 or bfloat16, with relative errors of 1e-3"
 
 
 @check(

@@ -227,7 +227,7 @@ def test_sll_blocks_with_another_activation_are_refused():
 
 
 def test_blocks_without_a_rule_are_refused_by_name():
-    with pytest.raises(UnsupportedError, match="sqrt|pow"):
+    with pytest.raises(UnsupportedError, match=r"sqrt|pow"):
         lipschitz_bound(residual.L2NormResidual(nn.Linear(3, 3)), (3,))
     with pytest.raises(UnsupportedError, match="atan2"):
         lipschitz_bound(layers.HouseHolder_Order_2(4), (4, 3, 3))

@@ -214,9 +214,7 @@ FUNCTIONS = [
 def test_functions_and_paddings_get_their_dense_norm(function, shape):
     network = function
     if not isinstance(function, nn.Module):
-        network = Forward(
-            function, matrix=torch.randn(3, 4), bias=torch.randn(3), kernel=torch.randn(3, 2, 3, 2)
-        )
+        network = Forward(function, matrix=torch.randn(3, 4), bias=torch.randn(3), kernel=torch.randn(3, 2, 3, 2))
     true = dense_norm(network, shape)
     assert true <= lipschitz_bound(network, shape) <= true * ROUNDING
 
