@@ -24,9 +24,11 @@ from torch import Tensor, nn
 from lipbench.errors import LipbenchError, UnsupportedError
 from lipbench.lipschitz import trace
 from lipbench.lipschitz.graph import Graph
-from lipbench.rounding import NotAnalysed, StepErrors, analyse, gamma
+from lipbench.lipschitz.norms import scaled
+from lipbench.rounding import TINY, NotAnalysed, StepErrors, analyse, gamma
 
 GRADES = ("float", "real", "nominal")
+EXACT_GRADES = ("real", "nominal")  # they speak of exact arithmetic
 SQRT2 = 2.0**0.5
 CLAIM_TOLERANCE = 3e-6  # float32 weights that are orthogonal by construction end about 1.5e-7 above 1 per dense layer
 ROUND_UP = 1 + 4 * 2.0**-53
@@ -149,7 +151,7 @@ class Certificate:
         tiny = head.underflows * torch.finfo(self.dtype).tiny
         constant = spread * errors.constant.cpu()[:, None] + factor * (rows * errors.size.cpu()[:, None] + bias) + tiny
         slope = spread * errors.slope + factor * rows * errors.growth
-        return constant * (1 + 2.0**-46), slope * (1 + 2.0**-46)
+        return constant * (1 + 2.0**-46) + TINY, slope * (1 + 2.0**-46) + TINY
 
     def sample_errors(self, x: Tensor, batch_size: int = 1000, *, sharp: bool = True) -> StepErrors | None:
         """The rounding errors around each sample, tighter than those of the whole range; None where unknown.
@@ -190,6 +192,8 @@ def certificate(
         )
     body, head = _head(graph)
     pairwise = head.spread * graph.steps[body].lipschitz * ROUND_UP
+    if graph.steps[body].lipschitz > 0:  # a product of small numbers that are not 0 is not 0
+        pairwise = torch.where(head.spread > 0, pairwise.clamp_min(TINY), pairwise)
     held = [tensor for tensor in (*module.parameters(), *module.buffers()) if tensor.is_floating_point()]
     device = held[0].device if held else torch.device("cpu")
     dtype = dtype or (held[0].dtype if held else torch.float64)
@@ -211,9 +215,15 @@ def _head(graph: Graph) -> tuple[int, Head]:
         weight = last.layer.weight.detach().cpu().double()
         rounding = 1 + (weight.shape[1] + 10) * 2.0**-53  # of a norm: gamma_n, Higham 2002, section 3.1
         bias = torch.zeros(size) if last.layer.bias is None else last.layer.bias.detach().cpu().double().abs()
-        spread = (weight[:, None] - weight[None]).norm(dim=2) * rounding
+        small, scale = scaled(weight)
+        differences = small[:, None] - small[None]
+        spread = differences.norm(dim=2) * rounding * scale + TINY * (differences != 0).any(dim=2)
         return last.inputs[0], Head(
-            spread, weight.norm(dim=1) * rounding, bias.double(), weight.shape[1] + 1, 2.0 * weight.shape[1]
+            spread,
+            small.norm(dim=1) * rounding * scale + TINY,
+            bias.double(),
+            weight.shape[1] + 1,
+            2.0 * weight.shape[1],
         )
     # of a single logit f the difference is f itself; otherwise |f_i - f_j| <= sqrt(2) |f|
     constant = 1.0 if last.shape[0] == 1 else SQRT2 * ROUND_UP

@@ -45,9 +45,14 @@ def distances(x: Tensor, z: Tensor) -> tuple[Floats, Floats]:
 
 def won(network: Network, x: Tensor, classes: Tensor) -> Tensor:
     """Where the class has the largest logit alone: bool (n,). x: float32 (n, c, h, w); classes: int64 (n,)."""
+    return margins(network, x, classes) > 0
+
+
+def margins(network: Network, x: Tensor, classes: Tensor) -> Tensor:
+    """The class's logit minus the largest of the others: float64 (n,). x: float32 (n, c, h, w); classes: int64 (n,)."""
     logits, classes = network.predict(x), classes.cpu()
     own = logits.gather(1, classes[:, None])[:, 0]
-    return own > logits.scatter(1, classes[:, None], -torch.inf).amax(dim=1)
+    return own - logits.scatter(1, classes[:, None], -torch.inf).amax(dim=1)
 
 
 # --- attacks on samples ----------------------------------------------------------------------------------------------
@@ -163,7 +168,8 @@ def _proven(proof: Certificate, apart: Tensor, x: Tensor, z: Tensor) -> Tensor:
     if proof.output_error is None:  # nothing is proven about a quotient of computed numbers
         return torch.zeros(len(x), dtype=torch.float64)
     upper = torch.from_numpy(distances(x, z)[1])
-    return ((apart.cpu() * (1 - 2.0**-40) - 2 * proof.output_error) / upper.clamp_min(1e-30)).clamp_min(0)
+    ratio = (apart.cpu() * (1 - 2.0**-40) - 2 * proof.output_error) / upper.clamp_min(1e-30)
+    return torch.where(ratio.isfinite(), ratio, 0.0).clamp_min(0)
 
 
 Hit = tuple[int, Tensor, int, float]  # the point's row, what changes class, in which batch, how far away

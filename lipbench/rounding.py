@@ -20,6 +20,7 @@ with TF32, bfloat16, or convolution algorithms that do not sum products (Winogra
 
 import contextlib
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,7 @@ from lipbench.lipschitz import Rounding
 from lipbench.lipschitz.graph import Graph, Step
 
 ARITHMETIC = {"float32": torch.float32, "float64": torch.float64}
+TINY = 1e-300  # in place of a product that may vanish
 UP = 1 + 2.0**-46  # the handful of float64 roundings of one line here, with room
 
 
@@ -72,13 +74,17 @@ def gamma(operations: int, dtype: torch.dtype) -> float:
     return share / (1 - share) * UP
 
 
-_FLOAT32: dict[str, tuple[str, Any]] = {  # what may run float32 products in TF32 or bfloat16: device type, name, torch's settings
+# torch's settings under which float32 products may run in TF32 or bfloat16, and the type of device
+_FLOAT32: dict[str, tuple[str, Any]] = {
     "torch.backends.cuda.matmul": ("cuda", torch.backends.cuda.matmul),
     "torch.backends.cudnn.conv": ("cuda", torch.backends.cudnn.conv),  # type: ignore[attr-defined]
     "torch.backends.cudnn.rnn": ("cuda", torch.backends.cudnn.rnn),
     "torch.backends.mkldnn.matmul": ("cpu", torch.backends.mkldnn.matmul),  # type: ignore[attr-defined]
     "torch.backends.mkldnn.conv": ("cpu", torch.backends.mkldnn.conv),  # type: ignore[attr-defined]
 }
+
+
+_ENVIRONMENT = {"NVIDIA_TF32_OVERRIDE": "0", "ONEDNN_DEFAULT_FPMATH_MODE": "STRICT"}
 
 
 def precisions() -> list[str]:
@@ -97,11 +103,15 @@ def set_precisions(values: list[str] | None = None) -> None:
 
 def lowered_precisions(device: torch.device) -> list[str]:
     """The settings under which float32 products on this device may run in TF32 or bfloat16: names and values."""
-    return [
+    lowered = [
         f"{name}.fp32_precision is {setting.fp32_precision!r}"
         for name, (kind, setting) in _FLOAT32.items()
         if kind == device.type and setting.fp32_precision not in ("ieee", "none")
     ]
+    for name, exact in _ENVIRONMENT.items():  # they overrule the settings
+        if os.environ.get(name, exact).upper() != exact:
+            lowered.append(f"the environment variable {name} is {os.environ[name]!r}")
+    return lowered
 
 
 def check_arithmetic(dtype: torch.dtype, device: torch.device) -> None:
@@ -111,18 +121,19 @@ def check_arithmetic(dtype: torch.dtype, device: torch.device) -> None:
     lowered = lowered_precisions(device) if dtype is torch.float32 else []
     if lowered:
         raise NotAnalysed(f"{lowered[0]}: float32 products may run in TF32 or bfloat16")
+    subnormal = torch.full((1,), torch.finfo(dtype).tiny / 2, dtype=dtype, device=device)
+    if not (subnormal * 2 > 0).all():
+        raise NotAnalysed("subnormal operands are flushed to 0 (torch.set_flush_denormal): only results may be")
 
 
 @contextlib.contextmanager
 def summing_products(dtype: torch.dtype, device: torch.device) -> Iterator[None]:
-    """In float32, libraries may take Winograd or FFT convolutions, which no error analysis here covers: those are off.
+    """Libraries may take Winograd or FFT convolutions, which no error analysis here covers: those are off.
 
-    cuDNN has them in single and half precision only (NVIDIA, cuDNN Developer Guide, ``cudnnConvolutionForward``); on
-    the CPU NNPACK has, and oneDNN is asked by torch for direct ones.
+    cuDNN has them (NVIDIA, cuDNN Developer Guide, ``cudnnConvolutionForward``), some in double precision too; on the
+    CPU NNPACK has, and oneDNN is asked by torch for direct ones.
     """
-    if dtype is torch.float64:
-        yield
-    elif device.type == "cpu":
+    if device.type == "cpu":
         with torch.backends.nnpack.flags(enabled=False):
             yield
     else:  # not by ``cudnn.flags``: that reads the precision through torch's older getter
@@ -143,6 +154,8 @@ def analyse(graph: Graph, x: Tensor, places: tuple[int, ...], reach: float, *, s
     """
     dtype, device = x.dtype, x.device
     check_arithmetic(dtype, device)
+    if graph.computed is not None:
+        raise NotAnalysed(f"{graph.computed} computes a constant in the forward: export it as a weight")
     n = len(x)
     zero = torch.zeros(n, dtype=torch.float64, device=device)
     at_centre: list[Tensor] = [zero]
@@ -167,7 +180,8 @@ def analyse(graph: Graph, x: Tensor, places: tuple[int, ...], reach: float, *, s
             gains = [graph.steps[i].lipschitz + one for i, one in zip(step.inputs, s, strict=True)]
             steepness = sum(a * g for a, g in zip(rounding.gains, gains, strict=True)) * UP
             spread = torch.stack([a * (e + f) for a, e, f in zip(rounding.gains, d, c, strict=True)]).sum(dim=0)
-            _exclude_overflow(step, magnitude + spread + steepness * reach, dtype)
+            around = [norms_of(h) + e + f + g * reach for h, e, f, g in zip(inputs, d, c, gains, strict=True)]
+            _exclude_overflow(step, magnitude + spread + steepness * reach, torch.stack(around).sum(dim=0), dtype)
             factor = gamma(rounding.operations, dtype)
             lost = rounding.underflows * torch.finfo(dtype).tiny + rounding.roots * math.sqrt(torch.finfo(dtype).tiny)
             through_d = through_d + factor * magnitude + lost
@@ -194,16 +208,23 @@ def norms_of(value: Tensor) -> Tensor:
     """L2 norms (n,) of (n, ...), summed in float64, rounded up."""
     flat = value.flatten(1)
     size = torch.linalg.vector_norm(flat, dim=1, dtype=torch.float64)
-    return size * (1 + 2 * (flat.shape[1] + 10) * 2.0**-53)
+    lost = 2e-154 * math.sqrt(flat.shape[1])  # squares of smaller numbers vanish
+    return size * (1 + 2 * (flat.shape[1] + 10) * 2.0**-53) + lost
 
 
 def _combined(step: Step, values: list[Tensor]) -> Tensor:
     """What the errors of a step's inputs become behind it, before its own."""
-    parts = [factor * value for factor, value in zip(step.effect.lipschitz, values, strict=True)]
+    parts = [
+        torch.where(value > 0, (factor * value).clamp_min(TINY), 0.0) if factor > 0 else torch.zeros_like(value)
+        for factor, value in zip(step.effect.lipschitz, values, strict=True)
+    ]
     if len(parts) == 1:
         return parts[0]
     stacked = torch.stack(parts)
-    return stacked.norm(dim=0) if step.effect.stacked else stacked.sum(dim=0)
+    if not step.effect.stacked:
+        return stacked.sum(dim=0)
+    largest = stacked.amax(dim=0).clamp_min(TINY)  # squares neither overflow nor vanish
+    return (stacked / largest).norm(dim=0) * largest
 
 
 def _magnitude(rounding: Rounding, inputs: list[Tensor], sharp: bool) -> Tensor:
@@ -213,6 +234,11 @@ def _magnitude(rounding: Rounding, inputs: list[Tensor], sharp: bool) -> Tensor:
     return (sizes.sum(dim=0) + rounding.offset) * UP
 
 
-def _exclude_overflow(step: Step, largest: Tensor, dtype: torch.dtype) -> None:
+def _exclude_overflow(step: Step, result: Tensor, inputs: Tensor, dtype: torch.dtype) -> None:
+    """Neither what a step gives may overflow, nor what it may compute on the way: sums, and squares of sums."""
+    rounding = step.effect.rounding
+    assert rounding is not None
+    inside = rounding.operations * (inputs + rounding.offset)
+    largest = torch.maximum(result, rounding.operations * inputs**2 if rounding.roots else inside)
     if not bool((largest < torch.finfo(dtype).max / 4).all()):
         raise NotAnalysed(f"{step.name} may overflow in {dtype}")

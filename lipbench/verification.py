@@ -12,11 +12,11 @@ from tqdm import tqdm
 
 from lipbench import falsification, linter, witnesses, zoo
 from lipbench.cards import Card
-from lipbench.certificates import CLAIM_TOLERANCE, GRADES, Certificate, certificate
+from lipbench.certificates import CLAIM_TOLERANCE, EXACT_GRADES, GRADES, Certificate, certificate
 from lipbench.data import Dataset
 from lipbench.errors import LipbenchError
 from lipbench.falsification import RoundingSearch, Search
-from lipbench.ledger import Floats
+from lipbench.ledger import Bools, Floats
 from lipbench.linter import Finding
 from lipbench.network import Network
 from lipbench.witnesses import Witness
@@ -37,6 +37,7 @@ class Verdict:
     samples: int  # samples with a certified radius above 0, all of them attacked
     attacked: int  # sample-attacks
     violations: int  # samples with an adversarial input inside their radius
+    misclassified: int  # those of them that are adversarial themselves
     closest_approach: float  # smallest adversarial_distance / certified_radius; below 1 the certificate is false
     witness: Path | None  # adversarial inputs of the violations
 
@@ -153,7 +154,8 @@ def examine(
             search.attack(spec)
             bar.update()
         _attack_inside(search, by_grade, bar)
-        verdicts = tuple(_verdict(grade, radius, proof, search, about) for grade, radius in by_grade.items())
+        exact = _Exact(module, card, claimed)
+        verdicts = tuple(_verdict(grade, radius, proof, search, exact, about) for grade, radius in by_grade.items())
         pair = falsification.steepest_pair(network, proof, x[:PAIRS], seed=seed)
         bar.update()
         rounding = _rounding(network, proof, search, seed, about)
@@ -231,9 +233,37 @@ def _attack_inside(search: Search, by_grade: dict[str, Floats], bar: "tqdm[Any]"
         bar.update()
 
 
-def _verdict(grade: str, radius: Floats, proof: Certificate, search: Search, about: _About) -> Verdict:
+@dataclass(frozen=True)
+class _Exact:
+    """The network in float64, which decides about grades that speak of exact arithmetic."""
+
+    module: nn.Module
+    card: Card
+    claimed: float | None
+
+    def broken(self, grade: str, search: Search, rows: Bools) -> Bools:
+        """Of the broken certificates, those that rounding cannot explain: radius and class anew, with room for errors.
+
+        search: what was found; rows: bool (n,), where; returns bool (n,).
+        """
+        found = rows.copy()
+        if not rows.any():
+            return found
+        network = Network(self.module, self.card.input_shape)
+        proof = certificate(network.module, self.card.input_shape, self.claimed, network.dtype)
+        index = torch.from_numpy(rows)
+        x, z, classes = search.x.cpu()[index], search.best.cpu()[index], search.classes.cpu()[index]
+        room = 4 * (proof.output_error or 0.0)
+        inside = search.distance[rows] < proof.radii(network.predict(x), classes, grade).numpy()
+        found[rows] = inside & (falsification.margins(network, z, classes) < -room).numpy()
+        return found
+
+
+def _verdict(grade: str, radius: Floats, proof: Certificate, search: Search, exact: _Exact, about: _About) -> Verdict:
     certified = radius > 0
     broken = search.broken(radius)
+    if grade in EXACT_GRADES:
+        broken = exact.broken(grade, search, broken)
     ratio = search.distance[certified] / radius[certified]
     witness = None
     if broken.any():
@@ -255,6 +285,7 @@ def _verdict(grade: str, radius: Floats, proof: Certificate, search: Search, abo
         samples=int(certified.sum()),
         attacked=int(search.sample_attacks[certified].sum()),
         violations=int(broken.sum()),
+        misclassified=int((broken & ~search.right).sum()),
         closest_approach=float(ratio.min()) if len(ratio) else float("inf"),
         witness=witness,
     )

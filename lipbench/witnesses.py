@@ -17,16 +17,19 @@ import torch
 from torch import Tensor
 
 from lipbench import files, zoo
-from lipbench.certificates import CLAIM_TOLERANCE, Certificate, certificate
+from lipbench.certificates import CLAIM_TOLERANCE, GRADES, Certificate, certificate
 from lipbench.errors import LipbenchError, one_line
 from lipbench.falsification import copies_predicted, distances, proven_ratio, won
 from lipbench.network import Network
+from lipbench.rounding import ARITHMETIC
 
 TENSORS = {
     "radius": ("x", "x_adversarial", "label", "certified_radius"),
     "rounding": ("x", "x_adversarial", "label", "batch", "certified_radius"),
     "lipschitz": ("x", "z"),
 }
+TYPES = {"label": torch.int64, "batch": torch.int64, "certified_radius": torch.float64}  # of shape (n,); others float32
+LARGEST_BATCH = 4096
 
 
 @dataclass(frozen=True)
@@ -61,20 +64,37 @@ def save(path: Path, witness: Witness, tensors: Mapping[str, Tensor]) -> Path:
 
 def load(path: Path) -> tuple[Witness, dict[str, Tensor]]:
     """A witness by either of its two files; raises LipbenchError if one is missing or is none."""
-    path = path.with_suffix(".safetensors")
-    content = files.read_json(path.with_suffix(".json"), "witness")
+    content = files.read_json(path.with_suffix(".json"), f"witness line for {path}:")
+    strings = ("kind", "model", "folder", "digest", "grade", "arithmetic", "device")
+    fits = isinstance(content, dict) and set(content) == {*strings, "threads"}
+    if not (fits and all(isinstance(content[name], str) for name in strings) and type(content["threads"]) is int):
+        raise LipbenchError(f"{path.with_suffix('.json')} is not the line of a witness; give a file that verify wrote")
+    witness = Witness(**content)
+    if witness.kind not in TENSORS or witness.grade not in (*GRADES, "given") or witness.arithmetic not in ARITHMETIC:
+        raise LipbenchError(f"{path.with_suffix('.json')} is not the line of a witness: unknown kind or grade")
     try:
-        witness = Witness(**content)
-        expected = TENSORS[witness.kind]
-        tensors = safetensors.torch.load(path.read_bytes())
-        missing = set(expected) - set(tensors)
-        if missing or len({len(tensors[name]) for name in expected}) != 1:
-            raise LipbenchError(f"the witness {path} lacks {', '.join(sorted(missing)) or 'rows'}")
-    except (TypeError, KeyError) as error:
-        raise LipbenchError(f"{path.with_suffix('.json')} is not the line of a witness: {one_line(error)}") from error
+        tensors = safetensors.torch.load(path.with_suffix(".safetensors").read_bytes())
     except (OSError, safetensors.SafetensorError, ValueError) as error:
-        raise LipbenchError(f"cannot read the witness {path}: {one_line(error)}") from error
+        raise LipbenchError(f"cannot read the witness {path.with_suffix('.safetensors')}: {one_line(error)}") from error
+    _check(path, {name: tensors.get(name) for name in TENSORS[witness.kind]})
     return witness, tensors
+
+
+def _check(path: Path, tensors: Mapping[str, Tensor | None]) -> None:
+    """Raise LipbenchError unless each tensor has its type and shape, and inputs lie in [0, 1]."""
+    rows = None if tensors["x"] is None else len(tensors["x"])
+    for name, tensor in tensors.items():
+        kind = TYPES.get(name, torch.float32)
+        if tensor is None or tensor.dtype is not kind or not rows or len(tensor) != rows:
+            found = "nothing" if tensor is None else f"{tensor.dtype} of shape {tuple(tensor.shape)}"
+            raise LipbenchError(f"the witness {path} holds {found} for {name}, expected {kind} with one row for each")
+        if tensor.ndim != (1 if name in TYPES else 4) or (tensor.ndim == 4 and tensor.shape != tensors["x"].shape):  # type: ignore[union-attr]
+            raise LipbenchError(f"the witness {path} holds {name} of shape {tuple(tensor.shape)}")
+        if tensor.ndim == 4 and not bool(((tensor >= 0) & (tensor <= 1)).all()):
+            raise LipbenchError(f"the witness {path} holds inputs {name} outside [0, 1]")
+    batch = tensors.get("batch")
+    if batch is not None and not bool(((batch >= 0) & (batch <= LARGEST_BATCH)).all()):
+        raise LipbenchError(f"the witness {path} holds batches outside 0..{LARGEST_BATCH}")
 
 
 def replay(path: Path, folder: Path | None = None, *, device: torch.device) -> Replay:
@@ -83,7 +103,14 @@ def replay(path: Path, folder: Path | None = None, *, device: torch.device) -> R
     Raises LipbenchError if the model is missing or is not the one that the witness was found on.
     """
     witness, tensors = load(path)
-    folder = Path(witness.folder) if folder is None else folder
+    if folder is None:
+        folder = Path(witness.folder)
+        if not folder.is_dir():
+            raise LipbenchError(
+                f"the model of this witness is not at {folder} any more: `lipbench verify MODEL --replay WITNESS` "
+                "takes it from elsewhere"
+            )
+    torch.set_num_threads(max(1, witness.threads))  # the order of sums depends on it
     model = zoo.load(folder)
     if model.digest != witness.digest:
         raise LipbenchError(f"{folder} is not the model of this witness: its card or weights differ")
@@ -92,6 +119,9 @@ def replay(path: Path, folder: Path | None = None, *, device: torch.device) -> R
     if tuple(tensors["x"].shape[1:]) != network.input_shape:
         raise LipbenchError(f"the witness {path} holds inputs of shape {tuple(tensors['x'].shape[1:])}")
     claimed = None if card.claimed is None else card.claimed.constant
+    labels = tensors.get("label", torch.zeros(1, dtype=torch.int64))
+    if labels.min() < 0 or labels.max() >= network.num_classes:
+        raise LipbenchError(f"the witness {path} holds labels outside 0..{network.num_classes - 1}")
     proof = certificate(network.module, card.input_shape, claimed, network.dtype)
     held = {"radius": _radius, "rounding": _rounding, "lipschitz": _lipschitz}[witness.kind](
         witness, tensors, network, proof
@@ -105,8 +135,7 @@ def _radius(witness: Witness, tensors: dict[str, Any], network: Network, proof: 
         radii = tensors["certified_radius"]
     else:
         radii = proof.radii_of(x.to(network.device), network.predict(x), labels, (witness.grade,))[witness.grade]
-    inside = torch.from_numpy(distances(x, z)[1]) < radii
-    return inside & _in_range(z) & ~won(network, z, labels)
+    return (torch.from_numpy(distances(x, z)[1]) < radii) & ~won(network, z, labels)
 
 
 def _rounding(witness: Witness, tensors: dict[str, Any], network: Network, proof: Certificate) -> Tensor:
@@ -116,7 +145,7 @@ def _rounding(witness: Witness, tensors: dict[str, Any], network: Network, proof
         radii = proof.radii_of(x[None].to(network.device), logits, label[None], (witness.grade,))[witness.grade]
         inside = distances(x[None], z[None])[1][0] < float(radii)
         changed = bool((copies_predicted(network, z.to(network.device), int(batch)) != label).any())
-        rows.append(inside and changed and bool(_in_range(z[None])))
+        rows.append(inside and changed)
     return torch.tensor(rows)
 
 
@@ -124,8 +153,3 @@ def _lipschitz(witness: Witness, tensors: dict[str, Any], network: Network, proo
     ratio = proven_ratio(network, proof, tensors["x"].to(network.device), tensors["z"].to(network.device))
     claimed = torch.inf if proof.claimed is None else proof.claimed
     return ratio > claimed * (1 + CLAIM_TOLERANCE)
-
-
-def _in_range(x: Tensor) -> Tensor:
-    flat = x.flatten(1)
-    return ((flat >= 0) & (flat <= 1)).all(dim=1)

@@ -14,7 +14,7 @@ import math
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from lipbench.network import Network
 SAMPLES = 24
 SHAPE = (1, 8, 8)
 CLASSES = 4
+PLAIN = Loss(name="tau_cross_entropy", hyperparameters={"tau": 4.0})
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Claim:
 
     module: nn.Module
     constant: float | None = 1.0
-    loss: Loss = field(default_factory=lambda: Loss(name="tau_cross_entropy", hyperparameters={"tau": 4.0}))
+    loss: Loss = PLAIN
     radii: Callable[[Network, Tensor, Tensor], np.ndarray] | None = None  # (network, x, labels): radii to be tested
     labels: Callable[[Tensor], Tensor] | None = None  # predictions to labels, the same by default
     arithmetic: str = "float64"
@@ -436,7 +437,9 @@ MUTANTS = (
     Case("alpha in the paper's convention", loss("hkr_multiclass", alpha=10.0, min_margin=0.5), code="L307"),
     Case("tau of 0..255 pixels", loss("tau_cross_entropy", tau=0.05), code="L308"),
     Case("margin / L without sqrt(2)", radii(of_the_margin(1.0))),
-    Case("radius computed with the label, its margin's sign lost", radii(with_the_label, labels=lambda labels: labels.roll(1))),
+    Case("radius computed with the label, its margin's sign lost", radii(
+        with_the_label, labels=lambda labels: labels.roll(1)
+    )),
     Case("certificate for a misclassified sample", radii(of_the_prediction, labels=lambda labels: labels.roll(1))),
     Case("a radius for a tie", tied),
     Case("an estimate shown as a lower bound", radii(an_estimate)),
@@ -504,6 +507,21 @@ class Caught:
     says: str
 
 
+def card(constant: float | None = 1.0, loss: Loss = PLAIN, classes: int = CLASSES) -> Card:
+    """The card of a network that is in no zoo."""
+    return Card(
+        name="mutant",
+        data="digits",
+        input_shape=SHAPE,
+        num_classes=classes,
+        seed=0,
+        weights_sha256="",
+        architecture=Architecture(name="mlp", constrained=True),
+        loss=loss,
+        claimed=None if constant is None else Lipschitz(constant=constant),
+    )
+
+
 def run(case: Case, out: Path) -> Caught:
     """Verify a claim as ``lipbench verify`` does, and say what caught it."""
     precisions = rounding.precisions()
@@ -516,17 +534,7 @@ def run(case: Case, out: Path) -> Caught:
 def _run(case: Case, out: Path) -> Caught:
     claim = case.build()
     x = inputs()
-    card = Card(
-        name="mutant",
-        data="digits",
-        input_shape=SHAPE,
-        num_classes=10 if claim.radii else CLASSES,
-        seed=0,
-        weights_sha256="",
-        architecture=Architecture(name="mlp", constrained=True),
-        loss=claim.loss,
-        claimed=None if claim.constant is None else Lipschitz(constant=claim.constant),
-    )
+    about = card(claim.constant, claim.loss, classes=10 if claim.radii else CLASSES)
     try:
         network = Network(claim.module, SHAPE, arithmetic=claim.arithmetic)
         if claim.samples is not None:
@@ -535,9 +543,9 @@ def _run(case: Case, out: Path) -> Caught:
         if claim.labels is not None:
             labels = claim.labels(labels)
         radii = None if claim.radii is None else claim.radii(network, x, labels)
-        found = verification.examine(claim.module, card, x, labels, out, arithmetic=claim.arithmetic, radii=radii)
+        found = verification.examine(claim.module, about, x, labels, out, arithmetic=claim.arithmetic, radii=radii)
     except LipbenchError as error:
-        findings = _lint_alone(claim, card, x)
+        findings = linter.lint(claim.module, about, None, x=x)
         by = ("bound", "linter") if any(finding.severity == "error" for finding in findings) else ("bound",)
         return Caught(case.name, by, str(error))
     wrong = [finding for finding in found.findings if finding.severity == "error" or finding.code == case.code]
@@ -552,10 +560,6 @@ def _run(case: Case, out: Path) -> Caught:
         f"L >= {found.steepest:.6g}" if found.claim_witness is not None else ""
     ]
     return Caught(case.name, tuple(name for name, is_true in caught.items() if is_true), ", ".join(filter(None, says)))
-
-
-def _lint_alone(claim: Claim, card: Card, x: Tensor) -> list[linter.Finding]:
-    return linter.lint(claim.module, card, None, x=x)
 
 
 def forged(folder: Path) -> Caught:

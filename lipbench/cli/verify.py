@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from lipbench.ledger import Floats
-    from lipbench.verification import RoundingVerdict, Verdict, Verification
+    from lipbench.verification import Verdict, Verification
 
 
 @click.command("verify")
@@ -28,13 +28,14 @@ if TYPE_CHECKING:
 )
 @options.data
 @options.data_dir
-@options.samples
+@click.option("--samples", type=int, metavar="N", help="Only the first N test samples.  [default: all]")
 @options.arithmetic
 @click.option(
     "--radii",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Certified radii of your own to test as well: CSV or parquet with the columns sample and certified_radius.",
+    help="Certified L2 radii of your own to test as well: CSV or parquet, columns sample (row of the test set, from "
+    "0) and certified_radius (0 where misclassified).",
 )
 @click.option(
     "--replay",
@@ -80,6 +81,8 @@ def command(
     evaluation.Options(samples=samples, seed=seed, arithmetic=arithmetic)
     target = resolve_device(device, threads)
     if replay is not None:
+        if radii is not None:
+            raise LipbenchError("--replay measures one witness; --radii is for a verification: give one of them")
         return _replay(replay, model_or_zoo, target, as_json)
     if model_or_zoo is None:
         raise LipbenchError("which model? give a model, a zoo, or the name of a bundled zoo such as digits")
@@ -104,39 +107,50 @@ def command(
     verdicts = [verdict for result in results for verdict in result.verdicts]
     if not as_json:
         click.echo(_total(results, verdicts))
+    if not all(result.holds for result in results):
+        return EXIT_BROKEN
     if not any(verdict.samples for verdict in verdicts):
         raise LipbenchError("nothing was verified: no sample is classified correctly with a certified radius above 0")
-    return EXIT_HOLDS if all(result.holds for result in results) else EXIT_BROKEN
+    return EXIT_HOLDS
 
 
 def read_radii(path: Path, samples: int) -> "Floats":
-    """Certified radii by sample, 0 where the file has none.
+    """Certified radii (samples,) by row of the test set, 0 where the file has none.
 
-    Raises LipbenchError for a file that is no table with these columns, or names a sample that is not there.
+    Raises LipbenchError for a file that is no such table, or names a sample that is not there.
     """
     import numpy as np
     import pandas as pd
 
+    if not path.is_file():
+        raise LipbenchError(f"no radii at {path}: the file does not exist")
     try:
         table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-        rows = table["sample"].to_numpy(dtype=np.int64)
-        values = table["certified_radius"].to_numpy(dtype=np.float64)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        rows, values = table["sample"], table["certified_radius"]
+    except (OSError, ValueError, KeyError) as error:
         raise LipbenchError(
-            f"cannot read radii from {path}: expected CSV or parquet with the columns sample and certified_radius "
-            f"({type(error).__name__}: {error})"
+            f"cannot read radii from {path}: expected CSV or parquet with the columns sample and certified_radius"
         ) from error
-    if len(set(rows.tolist())) != len(rows) or (len(rows) and (rows.min() < 0 or rows.max() >= samples)):
-        raise LipbenchError(f"{path}: samples must be different numbers in 0..{samples - 1}")
+    if table.empty or rows.dtype.kind not in "iu" or values.dtype.kind not in "iuf":
+        raise LipbenchError(
+            f"{path}: expected at least one row, whole numbers for sample and numbers for certified_radius, got "
+            f"{len(table)} rows of {rows.dtype} and {values.dtype}"
+        )
+    if rows.duplicated().any() or rows.min() < 0 or rows.max() >= samples:
+        raise LipbenchError(
+            f"{path}: samples must be different numbers in 0..{samples - 1} (rows of the test set), got {rows.min()} "
+            f"to {rows.max()}{', some of them twice' if rows.duplicated().any() else ''}"
+        )
     radii = np.zeros(samples)
-    radii[rows] = values
+    radii[rows.to_numpy(dtype=np.int64)] = values.to_numpy(dtype=np.float64)
     return radii
 
 
 def _replay(path: Path, model: str | None, device: "torch.device", as_json: bool) -> int:
-    from lipbench import witnesses
+    from lipbench import cards, witnesses
 
-    found = witnesses.replay(path, None if model is None else Path(model), device=device)
+    folder = None if model is None else cards.find_zoo(model)
+    found = witnesses.replay(path, folder, device=device)
     seen = found.witness
     if as_json:
         click.echo(json.dumps({**vars(seen), "rows": found.rows, "reproduced": found.reproduced}))
@@ -161,7 +175,10 @@ def _lines(result: "Verification") -> list[str]:
     lines.append(_constant(result))
     broken = [verdict for verdict in result.rounding if verdict.broken]
     if broken:
-        lines.append(f"ROUNDING {result.model} ({result.arithmetic}): {', '.join(map(_rounded, broken))}")
+        found = ", ".join(f"grade {one.grade} {one.broken} of {one.certified}, witness {one.witness}" for one in broken)
+        word = "FAIL" if any(one.grade == "float" for one in broken) else "NOTE"
+        why = "" if word == "FAIL" else " (no failure: these grades speak of exact arithmetic)"
+        lines.append(f"{word} {result.model}: certificates next to the boundary that rounding breaks: {found}{why}")
     return lines
 
 
@@ -173,8 +190,12 @@ def _line(verdict: "Verdict") -> str:
         f"{verdict.samples} samples, closest approach {verdict.closest_approach:.4f}"
     )
     if not verdict.holds:
-        text += f", {verdict.violations} broken, witness {verdict.witness}"
+        text += f", {verdict.violations} broken{_misclassified(verdict)}, witness {verdict.witness}"
     return text
+
+
+def _misclassified(verdict: "Verdict") -> str:
+    return f" ({verdict.misclassified} of them misclassified or tied: radius 0)" if verdict.misclassified else ""
 
 
 def _constant(result: "Verification") -> str:
@@ -184,12 +205,15 @@ def _constant(result: "Verification") -> str:
     if result.claim_witness is not None:
         return f"REFUTED {result.model}: {found}; the card claims {result.claimed:g}, witness {result.claim_witness}"
     if not result.claim_confirmed:
-        return f"FLAG {result.model}: {found}; the card claims {result.claimed:g}: the nominal radii are not confirmed"
-    return f"CONSTANT {result.model}: {found}; the claim {result.claimed:g} is confirmed"
+        return f"FLAG {result.model}: {found}; the card claims {result.claimed:g}: not confirmed, and not refuted"
+    return f"CONSTANT {result.model}: {found}; the claim {result.claimed:g} is confirmed{_up_to(result)}"
 
 
-def _rounded(verdict: "RoundingVerdict") -> str:
-    return f"{verdict.broken} of {verdict.certified} certificates next to the boundary break, grade {verdict.grade}"
+def _up_to(result: "Verification") -> str:
+    from lipbench.certificates import CLAIM_TOLERANCE
+
+    assert result.claimed is not None
+    return f" up to {CLAIM_TOLERANCE:g}" if result.bound > result.claimed else ""
 
 
 def _total(results: "list[Verification]", verdicts: "list[Verdict]") -> str:
@@ -197,19 +221,19 @@ def _total(results: "list[Verification]", verdicts: "list[Verdict]") -> str:
         return "NOTHING CERTIFIED"
     broken = sum(verdict.violations for verdict in verdicts)
     closest = min((verdict.closest_approach for verdict in verdicts), default=float("inf"))
-    attacked = sum(verdict.attacked for verdict in verdicts)
-    text = (
-        f"{'PASS' if all(result.holds for result in results) else 'FAIL'}: {len(results)} models, "
-        f"{attacked} attacks on single samples, {broken} certificates broken, closest approach {closest:.4f} "
-        "(adversarial distance / certified radius; below 1 is a violation)"
-    )
+    attacked = sum(max((verdict.attacked for verdict in result.verdicts), default=0) for result in results)
     refuted = sum(result.claim_witness is not None for result in results)
     flagged = sum(result.claim_confirmed is False for result in results) - refuted
-    near = [(grade, [v for r in results for v in r.rounding if v.grade == grade]) for grade in _GRADES]
-    rounded = [f"{sum(v.broken for v in vs)} of {sum(v.certified for v in vs)} {grade}" for grade, vs in near if vs]
-    text += f"; broken by rounding next to the boundary: {', '.join(rounded)}" if rounded else ""
+    text = (
+        f"{'PASS' if all(result.holds for result in results) else 'FAIL'}: {len(results)} "
+        f"model{'s' if len(results) > 1 else ''}, {attacked} attacks on samples, {broken} certificates broken; closest "
+        f"approach {closest:.4f} (adversarial distance / certified radius: below 1 the certificate is false)"
+    )
     text += f"; {refuted} claims refuted" if refuted else ""
-    return text + (f"; {flagged} claims not confirmed by the weights (FLAG)" if flagged else "")
+    text += f"; {flagged} claims not confirmed by the weights (FLAG)" if flagged else ""
+    near = [(grade, [v for r in results for v in r.rounding if v.grade == grade]) for grade in _GRADES]
+    rounded = [f"{grade} {sum(v.broken for v in vs)} of {sum(v.certified for v in vs)}" for grade, vs in near if vs]
+    return text + (f"\nbroken by rounding next to the boundary: {', '.join(rounded)}" if rounded else "")
 
 
 _GRADES = ("float", "real", "nominal")

@@ -20,7 +20,7 @@ ROW = 1e-4
 @check(
     "L201",
     "the network cannot be bounded: a layer or function without a rule, or a forward that cannot be traced",
-    "lipbench DESIGN, section 5: a layer without a rule is an error that names the layer; it never counts as 1",
+    "lipbench, CERTIFICATES.md: a layer without a rule is an error that names the layer; it never counts as 1",
 )
 def _no_rule(subject: Subject) -> Remarks:
     if subject.proof is not None:
@@ -96,7 +96,7 @@ def _repeats(module: nn.Module) -> str | None:
     "add up, x + f(x) has 1 + L_f",
 )
 def _residual(subject: Subject) -> Remarks:
-    if subject.excess is None or subject.excess <= 1.5:
+    if subject.excess is None or not 1.5 < subject.excess < math.inf:
         return
     sums = [name for name, step in subject.steps if _doubles(subject, step)]
     doublings = round(math.log2(subject.excess))

@@ -68,7 +68,7 @@ def _clamp(
 def _torchlip_sort(layer: Any, input_shape: Shape) -> Effect:
     """Sorting, or (max(x, 0), max(-x, 0)), which keeps distances or shrinks them; times a coefficient."""
     coefficient = abs(float(layer._coefficient_lip))
-    return _CHOOSING if coefficient == 1 else _multiplied(coefficient)
+    return _CHOOSING if coefficient == 1 else _multiplied(coefficient, (2, *input_shape))
 
 
 @rule(
@@ -104,34 +104,35 @@ def _larger(input: Any, other: Any = None, dim: Any = None, keepdim: bool = Fals
 # --- scaled ----------------------------------------------------------------------------------------------------------
 
 
-def _multiplied(constant: float, operations: int = 1) -> Effect:
-    return Effect((constant,), Rounding(operations, (constant,)))
+def _multiplied(constant: float, shape: Shape, operations: int = 2) -> Effect:
+    """Numbers times constants up to ``constant``, which are rounded to the arithmetic themselves."""
+    return Effect((constant,), Rounding(operations, (constant,), underflows=2 * math.sqrt(math.prod(shape))))
 
 
 @rule(nn.LeakyReLU)
 def _leaky_relu(layer: nn.LeakyReLU, input_shape: Shape) -> Effect:
-    return _multiplied(max(1.0, abs(layer.negative_slope)))
+    return _multiplied(max(1.0, abs(layer.negative_slope)), input_shape)
 
 
 @rule(F.leaky_relu, F.leaky_relu_)
 def _leaky_relu_function(input: Flow, negative_slope: float = 0.01, inplace: bool = False) -> Effect:
-    return _multiplied(max(1.0, abs(negative_slope)))
+    return _multiplied(max(1.0, abs(negative_slope)), input.shape)
 
 
 @rule(nn.RReLU)
 def _rrelu(layer: nn.RReLU, input_shape: Shape) -> Effect:
-    return _multiplied(max(1.0, abs(layer.lower + layer.upper) / 2), 3)
+    return _multiplied(max(1.0, abs(layer.lower + layer.upper) / 2), input_shape, 4)
 
 
 @rule(nn.PReLU)
 def _prelu(layer: nn.PReLU, input_shape: Shape) -> Effect:
-    return _multiplied(max(1.0, layer.weight.detach().double().abs().max().item()))
+    return _multiplied(max(1.0, layer.weight.detach().double().abs().max().item()), input_shape)
 
 
 @rule(torchlip.LPReLU)
 def _lprelu(layer: Any, input_shape: Shape) -> Effect:
     limit = float(layer._coefficient_lip)
-    return _multiplied(max(1.0, layer.weight.detach().double().clamp(-limit, limit).abs().max().item()))
+    return _multiplied(max(1.0, layer.weight.detach().double().clamp(-limit, limit).abs().max().item()), input_shape)
 
 
 @rule(torchlip.HouseHolder, "orthogonium.layers.custom_activations.HouseHolder")

@@ -26,17 +26,21 @@ def frozen(module: nn.Module) -> nn.Module:
         if name.startswith("_") and isinstance(held, Tensor) and not held.is_leaf
     }
     try:
-        module = copy.deepcopy(module, results).eval()
+        return _with_plain_layers(copy.deepcopy(module, results).eval())
+    except LipbenchError:
+        raise
     except Exception as error:  # weights that are not leaves, such as old weight_norm, or a file that is held open
         raise LipbenchError(f"the network cannot be copied: {one_line(error)}; export it first") from error
-    with torch.no_grad():
-        for name, child in list(module.named_modules(remove_duplicate=False)):
-            plain = _plain_layer(child)
-            if plain is child:
-                continue
-            if not name:
-                module = plain
-                continue
+
+
+@torch.no_grad()
+def _with_plain_layers(module: nn.Module) -> nn.Module:
+    # from the inside out: a parametrisation may hold parametrised layers itself
+    for name, child in reversed(list(module.named_modules(remove_duplicate=False))):
+        plain = _plain_layer(child)
+        if not name:
+            return plain
+        if plain is not child:
             parent, _, attribute = name.rpartition(".")
             setattr(module.get_submodule(parent), attribute, plain)
     return module

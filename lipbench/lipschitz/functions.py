@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from lipbench.errors import LipbenchError, UnsupportedError
 from lipbench.lipschitz.linear import constant, convolution
 from lipbench.lipschitz.norms import rounded_up, spectral_norm
-from lipbench.lipschitz.rules import EXACT, Effect, Flow, Rounding, Shape, broadcast, repeats, rule
+from lipbench.lipschitz.rules import EXACT, Effect, Flow, Rounding, Shape, broadcast, is_moderate, repeats, rule
 from lipbench.lipschitz.selections import selects
 
 selects(
@@ -60,7 +60,8 @@ def _weighted(values: list[Any], weights: list[float], out: Shape) -> Effect:
         else:
             held = _held(value)
             offset += rounded_up(held.norm().item() * factor, held.numel() + 10)
-    return Effect(tuple(factors), Rounding(3, tuple(factors), offset, 2 * math.sqrt(math.prod(out))))
+    rounding = Rounding(3, tuple(factors), offset, 2 * math.sqrt(math.prod(out)))
+    return Effect(tuple(factors), rounding if is_moderate(torch.tensor(weights)) else None)
 
 
 def _held(value: Any) -> Tensor:
@@ -104,7 +105,9 @@ def _multiplied(flow: Flow, factor: Any, size: Any) -> Effect:
     largest = rounded_up(size(held) * repeats(flow, out))
     if not math.isfinite(largest):
         raise UnsupportedError("a division by 0 has no Lipschitz constant")
-    return Effect((largest,), Rounding(2, (largest,), 0.0, math.sqrt(math.prod(out))))
+    # rounded to the arithmetic, as a reciprocal or not
+    rounding = Rounding(4, (largest,), 0.0, 2 * math.sqrt(math.prod(out)))
+    return Effect((largest,), rounding if is_moderate(held) else None)
 
 
 # --- side by side ----------------------------------------------------------------------------------------------------

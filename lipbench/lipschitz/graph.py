@@ -6,6 +6,7 @@ network, so that a graph that computes something else is refused too; so is a ne
 whose outputs for one sample depend on the others.
 """
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from torch import Tensor, fx, nn
 from lipbench.errors import LipbenchError, UnsupportedError
 from lipbench.lipschitz import rules
 from lipbench.lipschitz.freezing import frozen
-from lipbench.lipschitz.norms import rounded_up
+from lipbench.lipschitz.norms import rounded_up, times
 from lipbench.lipschitz.rules import EXACT, Effect, Flow, Shape, refuse_hooks
 from lipbench.lipschitz.selections import BATCH, is_selecting, is_selecting_layer, selection
 from lipbench.lipschitz.tracing import in_place, is_layer, reason, traced
@@ -55,6 +56,7 @@ class Graph:
     module: fx.GraphModule
     steps: list[Step]
     nodes: dict[str, int] = field(default_factory=dict)  # the fx node's name -> its step
+    computed: str | None = None  # what computes a constant in the forward, if anything does
 
     @property
     def output(self) -> Step:
@@ -83,7 +85,8 @@ def trace(module: nn.Module, input_shape: Shape) -> Graph:
     graph = Graph(traced(module), [Step("input", Effect((1.0,), EXACT), (), tuple(input_shape), 1.0)])
     try:
         x = _probe(module, input_shape)
-        value = _Builder(graph).run(x.clone())
+        value = graph.module(x.clone())
+        _Builder(graph).run(x.double())
         expected, fewer = module(x.clone()), module(x[:FEWER].clone())
     except LipbenchError:
         raise
@@ -96,9 +99,10 @@ def trace(module: nn.Module, input_shape: Shape) -> Graph:
             "the traced graph gives other outputs than the network: its forward depends on state or changes tensors "
             "in place"
         )
-    if not _close(expected[:FEWER], fewer, 1e-3):  # another batch size may sum in another order
+    # another batch size may sum in another order
+    if not _close(expected[:FEWER], fewer, max(1e-3, 16 * torch.finfo(expected.dtype).eps)):
         raise UnsupportedError("the outputs for a sample depend on the other samples of a batch, or on their number")
-    _end_at_output(graph)
+    _check_output(graph)
     return graph
 
 
@@ -133,15 +137,11 @@ def _state(module: nn.Module) -> list[Any]:
     return state
 
 
-def _end_at_output(graph: Graph) -> None:
-    """Nothing may come after the step that the network returns. Raises UnsupportedError if it returns no step."""
+def _check_output(graph: Graph) -> None:
+    """Raise UnsupportedError unless the network returns its last step."""
     returned = next(node for node in graph.module.graph.nodes if node.op == "output").args[0]
-    place = graph.nodes.get(getattr(returned, "name", ""))
-    if place is None:
-        raise UnsupportedError("what the network returns does not depend on its input")
-    del graph.steps[place + 1 :]  # in-place operations on copies outlive the removal of dead code
-    for name in [name for name, at in graph.nodes.items() if at > place]:
-        del graph.nodes[name]
+    if graph.nodes.get(getattr(returned, "name", "")) != len(graph.steps) - 1:
+        raise UnsupportedError("what the network returns does not depend on its input, or is not what it computes last")
 
 
 # --- running ---------------------------------------------------------------------------------------------------------
@@ -168,10 +168,13 @@ class _Runner(fx.Interpreter):
 
 
 class _Builder(fx.Interpreter):
-    """Runs a graph once, and finds the steps and their effects on the way."""
+    """Runs a graph once, in float64, and finds the steps and their effects on the way.
+
+    Constants that the forward computes from weights are thus those of float64, whatever the network's arithmetic.
+    """
 
     def __init__(self, graph: Graph):
-        super().__init__(graph.module)
+        super().__init__(copy.deepcopy(graph.module).double())
         self.flow = graph
         self.extra_traceback = False
 
@@ -184,6 +187,8 @@ class _Builder(fx.Interpreter):
             self.flow.nodes[n.name] = 0
         elif n.op.startswith("call") and dependent and not _about_shape(n):
             self._step(n, dependent, arguments, value)
+        elif _is_computed(n, value):
+            self.flow.computed = n.name
         return value
 
     def _step(self, n: fx.Node, dependent: list[fx.Node], arguments: Any, value: Any) -> None:
@@ -230,19 +235,19 @@ class _Builder(fx.Interpreter):
             raise UnsupportedError(f"a rule gave {len(factors)} constants for {len(steps)} tensors")
         if len(steps) == 1:
             step, factor = steps[0], factors[0]
-            parts = {at: Part(part.entries, rounded_up(part.factor * factor)) for at, part in step.parts.items()}
+            parts = {at: Part(part.entries, times(part.factor, factor)) for at, part in step.parts.items()}
             if entries is not None and not entries.all():
                 parts[places[0]] = Part(entries, factor)
-            return rounded_up(step.lipschitz * factor), parts
+            return times(step.lipschitz, factor), parts
         if not effect.stacked:
-            return rounded_up(sum(f * s.lipschitz for f, s in zip(factors, steps, strict=True)), len(steps) + 2), {}
-        squares = sum((f * s.lipschitz) ** 2 for f, s in zip(factors, steps, strict=True))
-        bounds = [rounded_up(math.sqrt(squares), len(steps) + 4)]
+            return rounded_up(sum(times(f, s.lipschitz) for f, s in zip(factors, steps, strict=True)), len(steps)), {}
+        contributed = (times(f, s.lipschitz) for f, s in zip(factors, steps, strict=True))
+        bounds = [rounded_up(math.hypot(*contributed), len(steps) + 4)]
         for source in set.intersection(*(set(step.parts) for step in steps)):
             each = [step.parts[source] for step in steps]
             if int(torch.stack([part.entries for part in each]).sum(dim=0).max()) <= 1:  # no number is seen twice
-                worst = max(factor * part.factor for factor, part in zip(factors, each, strict=True))
-                bounds.append(rounded_up(self.flow.steps[source].lipschitz * worst))
+                worst = max(times(factor, part.factor) for factor, part in zip(factors, each, strict=True))
+                bounds.append(times(self.flow.steps[source].lipschitz, worst))
         return min(bounds), {}
 
 
@@ -251,6 +256,14 @@ def _occurrences(n: fx.Node, graph: Graph) -> list[fx.Node]:
     found: list[fx.Node] = []
     fx.map_arg((n.args, n.kwargs), found.append)
     return [node for node in found if node.name in graph.nodes]
+
+
+def _is_computed(n: fx.Node, value: Any) -> bool:
+    """True for a constant that the forward computes: each run may round it in another way."""
+    if n.op == "get_attr":
+        return str(n.target).startswith("_tensor_constant")
+    numbers = isinstance(value, float) or (isinstance(value, Tensor) and value.is_floating_point())
+    return n.op.startswith("call") and numbers and not is_selecting(n) and n.target not in ("to", "float", "detach")
 
 
 def _about_shape(n: fx.Node) -> bool:

@@ -12,7 +12,7 @@ from lipbench.architectures import Normalize
 from lipbench.errors import LipbenchError, UnsupportedError
 from lipbench.lipschitz.linear import norms
 from lipbench.lipschitz.norms import rounded_up
-from lipbench.lipschitz.rules import Effect, Flow, Rounding, Shape, rule
+from lipbench.lipschitz.rules import Effect, Flow, Rounding, Shape, is_moderate, rule
 
 # --- preprocessing ---------------------------------------------------------------------------------------------------
 
@@ -45,7 +45,10 @@ def channelwise(scale: Tensor, shift: Tensor, shape: Shape, operations: int) -> 
         slopes, shifts = scale.abs().view(view).to(h.device), shift.abs().view(view).to(h.device)
         return norms(h.abs() * slopes + shifts) * (1 + 2.0**-48)
 
-    return Effect((largest,), Rounding(operations, (largest,), offset, 2 * math.sqrt(math.prod(shape)), magnitude))
+    rounding = Rounding(operations, (largest,), offset, 2 * math.sqrt(math.prod(shape)), magnitude)
+    # so that neither x - mean, nor what the scale is made of, overflows or vanishes
+    moderate = is_moderate(scale) and is_moderate(shift) and is_moderate(shift / scale.where(scale != 0, 1.0))
+    return Effect((largest,), rounding if moderate else None)
 
 
 def _check_channels(values: Tensor | None, shape: Shape) -> None:
@@ -79,8 +82,8 @@ def _batch_norm(
     if training or running_mean is None or running_var is None:
         raise UnsupportedError("batch norm on batch statistics makes the samples of a batch depend on each other")
     mean, variance = running_mean.detach().double(), running_var.detach().double()
-    if (variance + eps).min() <= 0:
-        raise LipbenchError("batch norm has a variance + eps that is not above 0: no bound exists")
+    if variance.min() < 0 or (variance + eps).min() <= 0:
+        raise LipbenchError("batch norm has a variance below 0, or 0 without eps: no bound exists")
     scale = 1 / (variance + eps).sqrt()
     if weight is not None:
         scale = scale * weight.detach().double()

@@ -28,7 +28,14 @@ def rounded_up(value: float, operations: int = 4) -> float:
     return math.nextafter(raised, math.inf) if raised > 0 else raised  # subnormal numbers are not raised by a factor
 
 
-def _scaled(values: Tensor) -> tuple[Tensor, float]:
+def times(a: float, b: float) -> float:
+    """a b for a, b >= 0, rounded up; 0 only where one of them is."""
+    if a == 0 or b == 0:
+        return 0.0
+    return rounded_up(max(a * b, math.ulp(0.0)))
+
+
+def scaled(values: Tensor) -> tuple[Tensor, float]:
     """Values over a power of two, and it: their squares neither overflow nor vanish."""
     largest = values.abs().max().item()
     scale = math.ldexp(0.5, math.frexp(largest)[1]) if 0 < largest < math.inf else 1.0
@@ -39,12 +46,12 @@ def spectral_norm(matrix: Tensor) -> float:
     """Largest singular value of real matrices (..., m, n), over all of them, rounded up. Small or single matrices."""
     if matrix.numel() == 0:
         return 0.0
-    matrix, scale = _scaled(matrix.detach().cpu().double())
+    matrix, scale = scaled(matrix.detach().cpu().double())
     if min(matrix.shape[-2:]) == 1:  # a vector
         norms = matrix.flatten(-2).norm(dim=-1)
-        return rounded_up(norms.max().item() * scale, max(matrix.shape[-2:]) + 10)
+        return times(rounded_up(norms.max().item(), max(matrix.shape[-2:]) + 10), scale)
     largest = torch.linalg.matrix_norm(matrix, ord=2).max().item()
-    return rounded_up(largest * scale, 10 * max(matrix.shape[-2:]))
+    return times(rounded_up(largest, 10 * max(matrix.shape[-2:])), scale)
 
 
 def gram_norm(blocks: Tensor) -> float:
@@ -81,7 +88,7 @@ def torus_norm(
     trigonometric polynomial in w of degree d < kernel extent, and its largest value is at most 1 / cos(pi d / N) times
     the largest of N equidistant ones (Ehlich and Zeller, Math. Z. 86, 1964, theorem 1); the kernel must fit (N > 2 d).
     """
-    weight, scale = _scaled(weight.detach().double())
+    weight, scale = scaled(weight.detach().double())
     taps, phase_of = _phases(weight, torus, stride, dilation)
     sizes, excess = [], 1.0
     for axis in (0, 1):
@@ -98,7 +105,7 @@ def torus_norm(
         largest = max(largest, gram_norm(_blocks(part, taps, phase_of, sizes, columns)))
     total = sum(matrix.norm().item() for _, matrix in taps)  # of the sums over taps, in Frobenius norm
     largest += (len(taps) + 16) * UNIT_ROUNDOFF * total
-    return rounded_up(largest * math.sqrt(excess) * scale, 8)
+    return times(rounded_up(largest * math.sqrt(excess), 8), scale)
 
 
 Tap = tuple[tuple[int, int], Tensor]  # (place on the coarse torus, (out, in))
@@ -148,5 +155,5 @@ def dense_norm(apply: Callable[[Tensor], Tensor], shape: tuple[int, ...], *, err
         return None
     basis = torch.eye(inputs, dtype=torch.float64)
     rows = [apply(part.view(-1, *shape)).flatten(1) for part in basis.split(256)]
-    matrix, scale = _scaled(torch.cat(rows))
-    return rounded_up(gram_norm(matrix[None]) * scale + error)
+    matrix, scale = scaled(torch.cat(rows))
+    return rounded_up(times(gram_norm(matrix[None]), scale) + error)

@@ -61,11 +61,13 @@ def _average(norm: float, window: int, shape: Shape, apply: Callable[[Tensor], T
 
 @rule(torchlip.ScaledAvgPool2d)
 def _scaled_average_pool(layer: torchlip.ScaledAvgPool2d, input_shape: Shape) -> Effect:
-    return _scaled(_average_pool_layer(layer, input_shape), layer.scalingFactor * layer._coefficient_lip)
+    return _scaled(
+        _average_pool_layer(layer, input_shape), layer.scalingFactor * layer._coefficient_lip, math.prod(input_shape)
+    )
 
 
-def _scaled(effect: Effect, factor: float) -> Effect:
-    """A layer whose result is multiplied by a constant, itself rounded."""
+def _scaled(effect: Effect, factor: float, outputs: int) -> Effect:
+    """A layer whose result, of at most so many numbers, is multiplied by a constant, itself rounded."""
     factor = rounded_up(abs(factor))
     rounding = effect.rounding
     if rounding is not None:
@@ -74,7 +76,7 @@ def _scaled(effect: Effect, factor: float) -> Effect:
             rounding.operations + 3,
             tuple(rounded_up(gain * factor) for gain in rounding.gains),
             rounded_up(rounding.offset * factor),
-            rounding.underflows * (factor + 1) + 1,
+            rounding.underflows * (factor + 1) + math.sqrt(outputs),
             None if magnitude is None else lambda h: magnitude(h) * factor * (1 + 2.0**-50),
             rounding.roots * factor,
         )
@@ -101,7 +103,7 @@ def _adaptive_average(input: Flow, output_size: Any) -> Effect:
 @rule(torchlip.ScaledAdaptiveAvgPool2d)
 def _scaled_adaptive_average(layer: Any, input_shape: Shape) -> Effect:
     factor = math.sqrt(math.prod(input_shape[1:])) * layer._coefficient_lip
-    return _scaled(_adaptive_average(Flow(input_shape), layer.output_size), factor)
+    return _scaled(_adaptive_average(Flow(input_shape), layer.output_size), factor, math.prod(input_shape))
 
 
 # --- L2 norms --------------------------------------------------------------------------------------------------------
@@ -138,12 +140,14 @@ def _norm_pool(input: Flow, norm_type: float, kernel_size: Any, stride: Any = No
 
 @rule(torchlip.ScaledL2NormPool2d)
 def _scaled_norm_pool(layer: torchlip.ScaledL2NormPool2d, input_shape: Shape) -> Effect:
-    return _scaled(_norm_pool_layer(layer, input_shape), layer._coefficient_lip)
+    return _scaled(_norm_pool_layer(layer, input_shape), layer._coefficient_lip, math.prod(input_shape))
 
 
 @rule(torchlip.ScaledAdaptativeL2NormPool2d)
 def _scaled_adaptive_norm_pool(layer: Any, input_shape: Shape) -> Effect:
-    return _scaled(_norm_pool(Flow(input_shape), 2, tuple(input_shape[1:])), layer._coefficient_lip)
+    return _scaled(
+        _norm_pool(Flow(input_shape), 2, tuple(input_shape[1:])), layer._coefficient_lip, math.prod(input_shape)
+    )
 
 
 # --- maxima ----------------------------------------------------------------------------------------------------------

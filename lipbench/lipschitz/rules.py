@@ -88,6 +88,12 @@ class Flow:
         return dim % (len(self.shape) + 1) - 1
 
 
+def is_moderate(constants: Tensor) -> bool:
+    """True if rounding the constants to float32 is a relative error: they are 0, or far from its limits."""
+    sizes = constants.abs()
+    return bool(((sizes == 0) | ((sizes > 1e-30) & (sizes < 1e30))).all())
+
+
 def broadcast(*values: Any) -> Shape:
     """The shape (1, ...) that ``Flow`` objects, constant tensors and numbers are broadcast to, for one sample.
 

@@ -11,9 +11,10 @@ from lipbench.lipschitz import rules
 from lipbench.lipschitz.rules import refuse_hooks
 from lipbench.lipschitz.selections import is_selecting, is_selecting_layer
 
-_MAY_RETURN_THEIR_INPUT: set[Any] = {
-    "to", "type_as", "detach", "float", "double", torch.positive, operator.pos, nn.functional.dropout,
-    nn.functional.dropout1d, nn.functional.dropout2d, nn.functional.dropout3d, nn.functional.alpha_dropout,
+_MAY_RETURN_THEIR_INPUT: set[Any] = {  # functions, methods and attributes
+    "data", "real", "H", "mH", "to", "type_as", "detach", "float", "double", torch.positive, operator.pos,
+    nn.functional.dropout, nn.functional.dropout1d, nn.functional.dropout2d, nn.functional.dropout3d,
+    nn.functional.alpha_dropout,
 }  # fmt: skip
 
 
@@ -34,6 +35,8 @@ class _Proxy(fx.Proxy):
 
 
 class _Tracer(fx.Tracer):
+    proxy_buffer_attributes = True  # what is computed from buffers is part of the graph, as from parameters
+
     def proxy(self, node: fx.Node) -> fx.Proxy:
         """The stand-in for a value while the forward is traced."""
         return _Proxy(node, self)
@@ -124,4 +127,5 @@ def _may_view(node: fx.Node, root: nn.Module) -> bool:
         return True
     if node.op == "call_module":
         return is_selecting_layer(root.get_submodule(str(node.target)))
-    return is_selecting(node) or node.target in _MAY_RETURN_THEIR_INPUT
+    target = node.args[1] if node.target is getattr else node.target
+    return is_selecting(node) or target in _MAY_RETURN_THEIR_INPUT

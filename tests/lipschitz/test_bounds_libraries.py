@@ -256,6 +256,41 @@ def test_the_network_that_was_given_is_not_changed(make):
     assert lipschitz_bound(network, shape) == pytest.approx(bound, rel=1e-6)
 
 
+class Scaled(nn.Module):
+    """A parametrisation with a parametrised layer of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor = nn.utils.parametrizations.weight_norm(nn.Linear(4, 4, bias=False))
+
+    def forward(self, weight):
+        return self.factor(weight)
+
+
+def test_parametrisations_within_parametrisations():
+    network = nn.Sequential(nn.Linear(4, 4))
+    nn.utils.parametrize.register_parametrization(network[0], "weight", Scaled())
+    assert lipschitz_bound(network, (4,)) == pytest.approx(dense_norm(network, (4,)), rel=1e-9)
+    expected = torch.linalg.matrix_norm(network[0].weight.detach().double(), ord=2).item()
+    assert lipschitz_bound(network, (4,)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_weights_that_cannot_be_computed_are_refused():
+    class Broken(nn.Module):
+        broken = False
+
+        def forward(self, weight):
+            if self.broken:
+                raise OSError("no such device")
+            return weight
+
+    layer = nn.Linear(4, 4)
+    nn.utils.parametrize.register_parametrization(layer, "weight", Broken())
+    Broken.broken = True
+    with pytest.raises(LipbenchError, match="no such device"):
+        lipschitz_bound(layer, (4,))
+
+
 @pytest.mark.parametrize("name", ["weight_norm", "spectral_norm", "orthogonal"])
 def test_parametrisations_of_torch(name):
     layer = getattr(nn.utils.parametrizations, name)(nn.Linear(4, 4)).eval()

@@ -84,6 +84,13 @@ def test_a_kernel_larger_than_its_torus_wraps_around(on_a_torus):
         assert dense_norm(layer, shape) <= lipschitz_bound(layer, shape) <= dense_norm(layer, shape) * ROUNDING
 
 
+def test_a_torus_that_the_stride_does_not_divide(on_a_torus):
+    """Its frequencies are not those of a torus cut short: 0 and 2 pi / 3 miss the peak of 1 - e^(i w) at pi."""
+    layer = nn.Conv1d(1, 1, 3, stride=2, padding_mode="circular", bias=False)
+    layer.weight.data = torch.tensor([[[1.0, 0.0, -1.0]]])
+    assert lipschitz_bound(layer, (1, 7)) >= dense_norm(layer, (1, 7)) == pytest.approx(math.sqrt(2 + math.sqrt(2)))
+
+
 @pytest.mark.parametrize("layer", [nn.Conv1d(2, 3, 5, padding=2), nn.Conv1d(1, 2, 3, stride=2, dilation=3)], ids=str)
 def test_frequencies_of_a_long_torus_are_sampled(layer, on_a_torus):
     """Ehlich and Zeller's factor must cover what lies between the sampled frequencies."""
@@ -146,6 +153,7 @@ ODD_PADDINGS = [
     (nn.Conv2d(1, 2, 3, padding="valid"), (1, 6, 6)),
     (nn.Conv1d(1, 2, 4, padding="same", dilation=3), (1, 7)),
     (nn.Conv2d(1, 2, 3, padding=1, stride=2, padding_mode="circular"), (1, 5, 5)),  # does not divide the torus
+    (nn.Conv2d(1, 2, 3, stride=2, padding_mode="circular"), (1, 5, 5)),
     (nn.Conv2d(1, 2, 3, padding=(4, 5), padding_mode="circular"), (1, 4, 5)),  # as much padding as there is input
     (symmetric(4), (1, 4, 4)),
     (symmetric(7), (1, 4, 4)),  # more padding than there is input: deel-torchlip takes what is there

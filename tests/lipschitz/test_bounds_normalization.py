@@ -92,6 +92,7 @@ REFUSED = [
     # four channels of numbers would turn one channel of inputs into four
     (torchlip.ScaleBiasLayer(1.0, 4), (1, 4, 4), "4 channels"),
     (torchlip.BatchLipNorm(4), (1, 4, 4), "4 channels"),
+    (torchlip.BatchLipNorm(4, bias=False), (1, 4, 4), "4 channels"),
     (torchlip.LayerCentering(4), (1, 4, 4), "4 channels"),
 ]
 

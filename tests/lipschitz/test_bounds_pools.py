@@ -45,6 +45,7 @@ NONLINEAR = [  # pool, shape, its constant: reached at a point that is 0 but for
     (nn.MaxPool2d(3, stride=1), (1, 5, 5), 3),  # nine windows hold the centre
     (nn.MaxPool2d(3, stride=2, padding=1), (1, 6, 6), 2),
     (nn.MaxPool2d(2, stride=1, dilation=2), (1, 5, 5), 2),
+    (nn.MaxPool2d(2, stride=2, dilation=2), (1, 6, 6), 2),
     (nn.MaxPool2d((3, 1), stride=2, ceil_mode=True), (1, 6, 6), math.sqrt(2)),
     (nn.MaxPool2d(2, stride=3), (1, 6, 6), 1),
     (nn.AdaptiveMaxPool2d(3), (1, 5, 5), 2),
