@@ -64,7 +64,7 @@ def save(path: Path, witness: Witness, tensors: Mapping[str, Tensor]) -> Path:
 
 def load(path: Path) -> tuple[Witness, dict[str, Tensor]]:
     """A witness by either of its two files; raises LipbenchError if one is missing or is none."""
-    content = files.read_json(path.with_suffix(".json"), f"witness line for {path}:")
+    content = files.read_json(path.with_suffix(".json"), "witness (its line of JSON)")
     strings = ("kind", "model", "folder", "digest", "grade", "arithmetic", "device")
     fits = isinstance(content, dict) and set(content) == {*strings, "threads"}
     if not (fits and all(isinstance(content[name], str) for name in strings) and type(content["threads"]) is int):

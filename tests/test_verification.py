@@ -184,7 +184,7 @@ def test_a_file_that_is_no_witness(tmp_path, capsys):
     assert cli.run(["verify", "--replay", str(tmp_path / "w.json")]) == 2
     assert "not the line of a witness" in capsys.readouterr().err
     assert cli.run(["verify", "--replay", str(tmp_path / "missing.safetensors")]) == 2
-    assert "no witness at" in capsys.readouterr().err
+    assert "no witness" in capsys.readouterr().err
     assert cli.run(["verify"]) == 2
     assert "which model" in capsys.readouterr().err
 
@@ -215,8 +215,11 @@ def test_radii_from_a_file_are_tested(zoo_of, digits, tmp_path, capsys):
         ("sample,certified_radius\n99,1\n", "0..19"),
         ("sample,certified_radius\n0,1\n0,1\n", "different"),
         ("index,radius\n0,1\n", "expected CSV or parquet"),
-        ("sample,certified_radius\na,b\n", "expected CSV or parquet"),
-        (None, "expected CSV or parquet"),
+        ("sample,certified_radius\na,b\n", "whole numbers"),
+        ("sample,certified_radius\n0.7,1\n", "whole numbers"),
+        ("sample,certified_radius\n99999999999999999999999,1\n", "whole numbers"),
+        ("sample,certified_radius\n", "at least one row"),
+        (None, "does not exist"),
     ],
 )
 def test_radii_that_are_none(content, said, zoo_of, tmp_path, capsys):
@@ -269,3 +272,64 @@ def test_distances_are_bounds():
         pairs = zip(x[row].flatten().tolist(), z[row].flatten().tolist(), strict=True)
         exact = sum((Fraction(a) - Fraction(b)) ** 2 for a, b in pairs)
         assert Fraction(float(lower[row])) ** 2 <= exact <= Fraction(float(upper[row])) ** 2
+
+
+def test_rounding_alone_refutes_no_exact_claim(tmp_path, monkeypatch):
+    """Samples next to the boundary, where float32 changes class inside exact radii: no violation of real and nominal."""
+    import mutants
+
+    net = mutants.bundled(TAU4)
+    network = Network(net, (1, 8, 8), arithmetic="float32")
+    x = mutants.at_the_boundary(network, mutants.inputs())
+    arguments = (net, mutants.card(classes=10), x, network.predict(x).argmax(dim=1), tmp_path)
+    found = verification.examine(*arguments, arithmetic="float32")
+    assert [verdict.violations for verdict in found.verdicts] == [0, 0, 0]
+    monkeypatch.setattr(verification, "EXACT_GRADES", ())
+    found = verification.examine(*arguments, arithmetic="float32")
+    by_grade = {verdict.grade: verdict.violations for verdict in found.verdicts}
+    assert by_grade["float"] == 0
+    assert by_grade["real"] > 0
+    assert by_grade["nominal"] > 0
+
+
+def test_a_refuted_claim_is_broken_even_where_nothing_is_certified(zoo_of, tmp_path):
+    """Status 1, not 2: the witness is there."""
+    folder = zoo_of(TAU4) / TAU4
+    edit(folder, claimed=0.5)
+    state = safetensors.torch.load_file(folder / cards.WEIGHTS)
+    last = max(name for name in state if name.endswith("weight"))
+    state[last][1:] = state[last][0]  # all logits but for the biases the same: one class for all
+    state[last.replace("weight", "bias")][:] = 0
+    data = safetensors.torch.save(state)
+    files.write_bytes(folder / cards.WEIGHTS, data)
+    cards.write(folder, cards.read(folder).model_copy(update={"weights_sha256": files.sha256_bytes(data)}))
+    assert cli.run(["verify", str(folder), "-q", "--samples", "5", "-o", str(tmp_path / "v")]) == 1
+
+
+BAD_WITNESS = {
+    "label": torch.tensor([99]),
+    "label of another type": torch.tensor([0.5]),
+    "x_adversarial": torch.zeros(1, 1, 9, 9),
+    "x_adversarial outside": torch.full((1, 1, 8, 8), 2.0),
+    "x of another type": torch.zeros(1, 1, 8, 8, dtype=torch.float64),
+    "certified_radius": torch.zeros(1, 1, dtype=torch.float64),
+}
+
+
+@pytest.mark.parametrize("name", BAD_WITNESS)
+def test_witnesses_that_do_not_fit_are_one_line(name, zoo_of, tmp_path, capsys):
+    folder = zoo_of(TAU4) / TAU4
+    digest = zoo.load(folder).digest
+    tensors = {
+        "x": torch.zeros(1, 1, 8, 8),
+        "x_adversarial": torch.zeros(1, 1, 8, 8),
+        "label": torch.tensor([0]),
+        "certified_radius": torch.ones(1, dtype=torch.float64),
+    }
+    tensors[name.split(" ")[0]] = BAD_WITNESS[name]
+    line = witnesses.Witness("radius", TAU4, str(folder), digest, "real", "float64", "cpu", 1)
+    path = witnesses.save(tmp_path / "w.safetensors", line, tensors)
+    assert cli.run(["verify", "--replay", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert "witness" in error

@@ -35,15 +35,12 @@ def frozen(module: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def _with_plain_layers(module: nn.Module) -> nn.Module:
-    # from the inside out: a parametrisation may hold parametrised layers itself
-    for name, child in reversed(list(module.named_modules(remove_duplicate=False))):
-        plain = _plain_layer(child)
-        if not name:
-            return plain
-        if plain is not child:
-            parent, _, attribute = name.rpartition(".")
-            setattr(module.get_submodule(parent), attribute, plain)
-    return module
+    """From the outside in: what computes a weight is run as it is."""
+    plain = _plain_layer(module)
+    for name, child in plain._modules.items():
+        if child is not None:
+            plain._modules[name] = _with_plain_layers(child)
+    return plain
 
 
 def _plain_layer(layer: nn.Module) -> nn.Module:

@@ -35,8 +35,6 @@ class _Proxy(fx.Proxy):
 
 
 class _Tracer(fx.Tracer):
-    proxy_buffer_attributes = True  # what is computed from buffers is part of the graph, as from parameters
-
     def proxy(self, node: fx.Node) -> fx.Proxy:
         """The stand-in for a value while the forward is traced."""
         return _Proxy(node, self)
@@ -56,8 +54,7 @@ def is_layer(module: nn.Module) -> bool:
 def traced(network: nn.Module) -> fx.GraphModule:
     """The graph of a frozen network. Raises UnsupportedError where it cannot be traced."""
     for part in network.modules():
-        if not is_layer(part):
-            refuse_hooks(part)
+        refuse_hooks(part)
     root = nn.Sequential(network)  # the root itself is always opened
     try:
         graph = _Tracer().trace(root)

@@ -375,6 +375,19 @@ class Counter(nn.Module):
         return x if self.calls < 100 else 10 * x
 
 
+class Picky(nn.Module):
+    """Another function in another precision, though hardly another value here."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, x):
+        if self.factor.dtype is torch.float64:
+            return self.factor * x
+        return self.factor * x + 1e-4 * torch.cat([x, x, x, x], 1)[:, ::4]
+
+
 class Random(nn.Module):
     def forward(self, x):
         return x * torch.randn(4)
@@ -416,7 +429,7 @@ REFUSED = [  # forward or network, shape, what the message names
     (lambda m, x: x / 0, (4,), "division by 0"),
     (lambda m, x: torch.div(x, 2, rounding_mode="floor"), (4,), "rounding_mode"),
     (lambda m, x: x.to(torch.int64).to(x.dtype), (4,), "real numbers"),
-    (lambda m, x: x.view(torch.float64).view(torch.int64), (4,), "real numbers|bits"),
+    (lambda m, x: x.view(torch.float64).view(torch.int64), (4,), "real numbers|bits|mixes"),
     # samples of a batch that depend on each other
     (lambda m, x: x.flip(0), (4,), "mixes the samples"),
     (lambda m, x: x.roll(1), (4,), "mixes the samples"),
@@ -439,8 +452,9 @@ REFUSED = [  # forward or network, shape, what the message names
     (lambda m, x: torch.maximum(x, x[:, 0]), (3, 4), "batch dimension"),
     # state and in-place operations
     (Counter(False), (4,), "state"),
-    (Counter(True), (4,), "state"),
+    (Counter(True), (4,), "state|traced"),
     (Random(), (4,), "state"),
+    (Picky(), (4,), "cannot be traced|precision"),
     (lambda m, x: x + torch.rand_like(x), (4,), "rand_like"),
     (alias, (4,), "reads afterwards"),
     (alias_of_view, (4,), "reads afterwards"),
