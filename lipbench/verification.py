@@ -264,7 +264,8 @@ def _verdict(grade: str, radius: Floats, proof: Certificate, search: Search, exa
     broken = search.broken(radius)
     if grade in EXACT_GRADES:
         broken = exact.broken(grade, search, broken)
-    ratio = search.distance[certified] / radius[certified]
+    counted = certified & (broken | ~search.broken(radius))  # not what rounding explains
+    ratio = search.distance[counted] / radius[counted]
     witness = None
     if broken.any():
         rows = torch.from_numpy(broken)

@@ -376,3 +376,93 @@ def test_the_arithmetic_of_a_network_without_parameters(dtype):
         assert proof.dtype is dtype
         unit = 2.0**-24 if dtype is torch.float32 else 2.0**-53
         assert unit < proof.output_error < 1000 * unit
+
+
+# --- the ends of the range of numbers --------------------------------------------------------------------------------
+
+
+class Forward(nn.Module):
+    """A forward given as a function, and a flat output."""
+
+    def __init__(self, function, *layers):
+        super().__init__()
+        self.function, self.layers = function, nn.ModuleList(layers)
+
+    def forward(self, x):
+        return self.function(x, *self.layers).flatten(1)
+
+
+def dense(*rows: list[float], dtype=torch.float32) -> nn.Linear:
+    layer = nn.Linear(len(rows[0]), len(rows), bias=False, dtype=dtype)
+    layer.weight.data = torch.tensor(rows, dtype=dtype)
+    return layer
+
+
+def test_squares_that_vanish_do_not_make_a_constant_vanish():
+    """Side by side, after numbers so small that their squares are 0 in float64."""
+    net = Forward(lambda x: torch.cat([x * 2.0**-580, x * 2.0**-580], 1) * 2.0**580)
+    assert lipschitz_bound(net, (1, 1, 2)) >= 2**0.5
+
+
+def test_products_that_vanish_do_not_make_a_constant_vanish():
+    small, large = [dense([1e-38]) for _ in range(10)], [dense([1e38]) for _ in range(10)]
+    assert lipschitz_bound(nn.Sequential(*small, *large), (1,)) >= 1
+
+
+def test_rows_of_the_head_whose_squares_vanish():
+    net = nn.Sequential(nn.Flatten(), dense([1e-170, 0.0], [0.0, 1e-170], dtype=torch.float64))
+    proof = certificate(net, (1, 1, 2))
+    x = torch.tensor([[[[0.6, 0.4]]]], dtype=torch.float64)
+    for grade in ("float", "real"):
+        assert 0 < proof.radii(net(x), torch.tensor([0]), grade).item() <= 0.2 / 2**0.5 * (1 + 1e-9)
+
+
+OVERFLOW = {
+    "squares": (nn.LPPool2d(2, 2), 1e10),
+    "sums": (nn.AvgPool2d(2), 1e19),
+    "means": (Forward(lambda x: x.mean((2, 3), keepdim=True)), 1e19),
+}
+
+
+@pytest.mark.parametrize("name", OVERFLOW)
+def test_no_grade_float_where_a_step_may_overflow_on_the_way(name):
+    """What it gives is small; what it computes is not."""
+    layer, factor = OVERFLOW[name]
+    net = Forward(lambda x, layer: layer(x * factor * factor) / factor / factor, layer)
+    assert "may overflow" in certificate(net, (1, 2, 2), dtype=torch.float32).not_analysed
+    assert certificate(net, (1, 2, 2), dtype=torch.float64).not_analysed is None
+
+
+def test_no_grade_float_where_the_forward_computes_a_constant():
+    """Each run may sum it in another order; its bound is that of float64."""
+
+    class LowRank(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Parameter(torch.randn(3, 5)), nn.Parameter(torch.randn(5, 4))
+
+        def forward(self, x):
+            return nn.functional.linear(x.flatten(1), self.a @ self.b)
+
+    torch.manual_seed(0)
+    net = LowRank()
+    proof = certificate(net, (1, 2, 2))
+    assert "computes a constant" in proof.not_analysed
+    true = torch.linalg.matrix_norm((net.a.double() @ net.b.double()).detach(), ord=2).item()
+    assert true <= proof.bound <= true * (1 + 1e-9)
+
+
+def test_no_grade_float_for_factors_at_the_end_of_the_range():
+    net = Forward(lambda x, head: head(x * 0.8e-45), nn.Flatten())
+    assert "no error analysis" in certificate(net, (1, 1, 2), dtype=torch.float32).not_analysed
+
+
+def test_no_grade_float_where_subnormal_operands_are_flushed():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor cannot flush subnormal numbers")
+    try:
+        assert "flushed" in not_analysed(net)
+    finally:
+        torch.set_flush_denormal(False)
+    assert not_analysed(net) == ""

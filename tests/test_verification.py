@@ -275,7 +275,7 @@ def test_distances_are_bounds():
 
 
 def test_rounding_alone_refutes_no_exact_claim(tmp_path, monkeypatch):
-    """Samples next to the boundary, where float32 changes class inside exact radii: no violation of real and nominal."""
+    """Samples next to the boundary, where float32 changes class inside exact radii: no violation of those."""
     import mutants
 
     net = mutants.bundled(TAU4)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.nn.utils import prune
 
 from lipbench.errors import LipbenchError, UnsupportedError
-from lipbench.lipschitz import Effect, lipschitz_bound, rule, selects, trace
+from lipbench.lipschitz import Effect, layer_effect, lipschitz_bound, rule, selects, trace
 
 
 @pytest.fixture(autouse=True)
@@ -380,7 +380,7 @@ class Picky(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.factor = nn.Parameter(torch.tensor(1.0))
+        self.register_buffer("factor", torch.tensor(1.0))
 
     def forward(self, x):
         if self.factor.dtype is torch.float64:
@@ -454,7 +454,7 @@ REFUSED = [  # forward or network, shape, what the message names
     (Counter(False), (4,), "state"),
     (Counter(True), (4,), "state|traced"),
     (Random(), (4,), "state"),
-    (Picky(), (4,), "cannot be traced|precision"),
+    (Picky(), (4,), "precision"),
     (lambda m, x: x + torch.rand_like(x), (4,), "rand_like"),
     (alias, (4,), "reads afterwards"),
     (alias_of_view, (4,), "reads afterwards"),
@@ -515,6 +515,12 @@ def test_refused(network, shape, message):
         network.unregistered = [nn.Linear(4, 4)]
     with pytest.raises(LipbenchError, match=message):
         lipschitz_bound(network, shape)
+
+
+@pytest.mark.parametrize("make", [hooked, hooked_inside])
+def test_the_effect_of_a_layer_with_hooks_is_refused(make):
+    with pytest.raises(UnsupportedError, match="hook"):
+        layer_effect(make(), (4,))
 
 
 def test_what_cannot_be_copied_is_refused():
