@@ -14,9 +14,10 @@ import time
 import torch
 
 from lipbench import data, resources, zoo
-from lipbench.certificates import GRADES, certificate
+from lipbench.certificates import certificate
 from lipbench.falsification import MINIMAL_NORM, Search, rounding_search
 from lipbench.network import Network, resolve_device
+from lipbench.records import GRADES
 
 MODELS = (
     "mlp-tau_cross_entropy-tau4-seed0",

@@ -25,9 +25,9 @@ from lipbench.errors import LipbenchError, UnsupportedError
 from lipbench.lipschitz import trace
 from lipbench.lipschitz.graph import Graph
 from lipbench.lipschitz.norms import scaled
-from lipbench.rounding import TINY, NotAnalysed, StepErrors, analyse, gamma
+from lipbench.records import GRADES
+from lipbench.rounding import TINY, UP, NotAnalysed, StepErrors, analyse, gamma
 
-GRADES = ("float", "real", "nominal")
 EXACT_GRADES = ("real", "nominal")  # they speak of exact arithmetic
 SQRT2 = 2.0**0.5
 CLAIM_TOLERANCE = 3e-6  # float32 weights that are orthogonal by construction end about 1.5e-7 above 1 per dense layer
@@ -151,7 +151,7 @@ class Certificate:
         tiny = head.underflows * torch.finfo(self.dtype).tiny
         constant = spread * errors.constant.cpu()[:, None] + factor * (rows * errors.size.cpu()[:, None] + bias) + tiny
         slope = spread * errors.slope + factor * rows * errors.growth
-        return constant * (1 + 2.0**-46) + TINY, slope * (1 + 2.0**-46) + TINY
+        return constant * UP + TINY, slope * UP + TINY
 
     def sample_errors(self, x: Tensor, batch_size: int = 1000, *, sharp: bool = True) -> StepErrors | None:
         """The rounding errors around each sample, tighter than those of the whole range; None where unknown.

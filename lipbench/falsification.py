@@ -16,6 +16,7 @@ from lipbench import backends
 from lipbench.certificates import Certificate
 from lipbench.ledger import Bools, Floats
 from lipbench.network import Network
+from lipbench.records import GRADES
 from lipbench.suites import AttackSpec
 from lipbench.threat import Norm
 
@@ -172,10 +173,9 @@ def _proven(proof: Certificate, apart: Tensor, x: Tensor, z: Tensor) -> Tensor:
     return torch.where(ratio.isfinite(), ratio, 0.0).clamp_min(0)
 
 
-Hit = tuple[int, Tensor, int, float]  # the point's row, what changes class, in which batch, how far away
-
-
 # --- rounding --------------------------------------------------------------------------------------------------------
+
+Hit = tuple[int, Tensor, int, float]  # the point's row, what changes class, in which batch, how far away
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ def rounding_search(
     x: Tensor,
     adversarial: Tensor,
     *,
-    grades: tuple[str, ...] = ("float", "real", "nominal"),
+    grades: tuple[str, ...] = GRADES,
     seed: int = 0,
 ) -> RoundingSearch:
     """Bisect between samples and adversarial inputs to the last float32 number, and break the certificates there.

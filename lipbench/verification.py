@@ -12,13 +12,14 @@ from tqdm import tqdm
 
 from lipbench import falsification, linter, witnesses, zoo
 from lipbench.cards import Card
-from lipbench.certificates import CLAIM_TOLERANCE, EXACT_GRADES, GRADES, Certificate, certificate
+from lipbench.certificates import CLAIM_TOLERANCE, EXACT_GRADES, Certificate, certificate
 from lipbench.data import Dataset
 from lipbench.errors import LipbenchError
 from lipbench.falsification import RoundingSearch, Search
 from lipbench.ledger import Bools, Floats
 from lipbench.linter import Finding
 from lipbench.network import Network
+from lipbench.records import GRADES
 from lipbench.witnesses import Witness
 
 GIVEN = "given"  # the grade of radii that came in a file
@@ -261,10 +262,9 @@ class _Exact:
 
 def _verdict(grade: str, radius: Floats, proof: Certificate, search: Search, exact: _Exact, about: _About) -> Verdict:
     certified = radius > 0
-    broken = search.broken(radius)
-    if grade in EXACT_GRADES:
-        broken = exact.broken(grade, search, broken)
-    counted = certified & (broken | ~search.broken(radius))  # not what rounding explains
+    inside = search.broken(radius)
+    broken = exact.broken(grade, search, inside) if grade in EXACT_GRADES else inside
+    counted = certified & (broken | ~inside)  # not what rounding explains
     ratio = search.distance[counted] / radius[counted]
     witness = None
     if broken.any():

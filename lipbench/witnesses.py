@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from lipbench import files, zoo
-from lipbench.certificates import CLAIM_TOLERANCE, GRADES, Certificate, certificate
+from lipbench.certificates import CLAIM_TOLERANCE, Certificate, certificate
 from lipbench.errors import LipbenchError, one_line
 from lipbench.falsification import copies_predicted, distances, proven_ratio, won
 from lipbench.network import Network
+from lipbench.records import GRADES
 from lipbench.rounding import ARITHMETIC
 
 TENSORS = {

@@ -217,6 +217,8 @@ def _up_to(result: "Verification") -> str:
 
 
 def _total(results: "list[Verification]", verdicts: "list[Verdict]") -> str:
+    from lipbench.records import GRADES
+
     if not any(verdict.samples for verdict in verdicts):
         return "NOTHING CERTIFIED"
     broken = sum(verdict.violations for verdict in verdicts)
@@ -231,12 +233,9 @@ def _total(results: "list[Verification]", verdicts: "list[Verdict]") -> str:
     )
     text += f"; {refuted} claims refuted" if refuted else ""
     text += f"; {flagged} claims not confirmed by the weights (FLAG)" if flagged else ""
-    near = [(grade, [v for r in results for v in r.rounding if v.grade == grade]) for grade in _GRADES]
+    near = [(grade, [v for r in results for v in r.rounding if v.grade == grade]) for grade in GRADES]
     rounded = [f"{grade} {sum(v.broken for v in vs)} of {sum(v.certified for v in vs)}" for grade, vs in near if vs]
     return text + (f"\nbroken by rounding next to the boundary: {', '.join(rounded)}" if rounded else "")
-
-
-_GRADES = ("float", "real", "nominal")
 
 
 def _plain(result: "Verification") -> dict[str, Any]:
