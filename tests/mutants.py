@@ -29,6 +29,7 @@ from lipbench.architectures import Normalize
 from lipbench.cards import Architecture, Card, Lipschitz, Loss
 from lipbench.certificates import certificate
 from lipbench.errors import LipbenchError
+from lipbench.falsification import margins
 from lipbench.lipschitz import lipschitz_bound
 from lipbench.network import Network
 
@@ -286,12 +287,6 @@ def reduced_precision() -> Claim:
 
 
 # --- wrong radii -----------------------------------------------------------------------------------------------------
-
-
-def margins(network: Network, x: Tensor, classes: Tensor) -> Tensor:
-    logits = network.predict(x)
-    own = logits.gather(1, classes[:, None])[:, 0]
-    return own - logits.scatter(1, classes[:, None], -math.inf).amax(dim=1)
 
 
 def of_the_margin(factor: float) -> Callable[[Network, Tensor, Tensor], np.ndarray]:
