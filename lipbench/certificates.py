@@ -100,14 +100,25 @@ class Certificate:
         logits: float64 (n, K); classes i: int64 (n,); pairwise: (K, K), the computed one by default. In units of the
         input, L2. Its mean with the labels for classes is the mean certifiable robustness (MCR).
         """
-        table = (self.pairwise if pairwise is None else pairwise).to(logits)[classes]
+        return self._quotients(logits, classes, self.pairwise if pairwise is None else pairwise).amin(dim=1)
+
+    def _quotients(self, logits: Tensor, classes: Tensor, pairwise: Tensor) -> Tensor:
+        """(f_i - f_j) / L_ij: float64 (n, K), inf for j = i."""
         margins = logits.gather(1, classes[:, None]) - logits
         # a pair of identical rows has L_ij = 0: the sign of the difference then holds everywhere, a tie nowhere
-        quotients = torch.where(margins == 0, 0.0, margins / table)
-        return quotients.scatter(1, classes[:, None], torch.inf).amin(dim=1)
+        quotients = torch.where(margins == 0, 0.0, margins / pairwise.to(logits)[classes])
+        return quotients.scatter(1, classes[:, None], torch.inf)
 
     def radii(self, logits: Tensor, labels: Tensor, grade: str = "real", errors: StepErrors | None = None) -> Tensor:
-        """Certified L2 radii: float64 (n,), 0 where misclassified or tied.
+        """Certified L2 radii: float64 (n,), 0 where misclassified or tied; ``pairwise_radii`` tells the arguments."""
+        return self.pairwise_radii(logits, labels, grade, errors).amin(dim=1)
+
+    def pairwise_radii(
+        self, logits: Tensor, labels: Tensor, grade: str = "real", errors: StepErrors | None = None
+    ) -> Tensor:
+        """How far each sample can be moved, in L2, before class j can outrank the label: float64 (n, K).
+
+        0 where it does already, or is tied; inf for the label itself. A targeted attack within it cannot succeed.
 
         logits: float64 (n, K), as computed; labels: int64 (n,); grade: "float", "real" or "nominal"; errors: of each
         sample, from ``sample_errors``, for grade float (by default those of the whole input range). NaN for nominal
@@ -119,8 +130,8 @@ class Certificate:
             return self._float_radii(logits, labels, self.errors if errors is None else errors)
         pairwise = self.pairwise if grade == "real" else self.nominal_pairwise
         if pairwise is None:
-            return torch.full((len(labels),), torch.nan, dtype=torch.float64)
-        return self.signed_margins(logits, labels, pairwise).clamp_min(0)
+            return torch.full_like(logits, torch.nan)
+        return self._quotients(logits, labels, pairwise).clamp_min(0)
 
     def radii_of(self, x: Tensor, logits: Tensor, labels: Tensor, grades: Sequence[str] = GRADES) -> dict[str, Tensor]:
         """``radii`` of samples x (n, c, h, w) by grade, with the errors of each sample where the arithmetic is float32.
@@ -132,14 +143,14 @@ class Certificate:
 
     def _float_radii(self, logits: Tensor, labels: Tensor, errors: StepErrors | None) -> Tensor:
         if errors is None:
-            return torch.full((len(labels),), torch.nan, dtype=torch.float64)
+            return torch.full_like(logits, torch.nan)
         constant, slope = self.difference_errors(labels, errors)
         margins = (logits.gather(1, labels[:, None]) - logits) * ROUND_DOWN
         # once for the sample's own logits, once for those of the point that it is moved to
         left = margins - 2 * constant.to(logits) * ROUND_UP
         radius = left / ((self.pairwise.to(logits)[labels] + slope.to(logits)) * ROUND_UP) * ROUND_DOWN
-        radius = torch.where(left > 0, radius, 0.0).scatter(1, labels[:, None], torch.inf).amin(dim=1)
-        return radius.clamp_max(self.diameter * ROUND_DOWN)
+        radius = torch.where(left > 0, radius, 0.0).clamp_max(self.diameter * ROUND_DOWN)
+        return radius.scatter(1, labels[:, None], torch.inf)
 
     def difference_errors(self, classes: Tensor, errors: StepErrors) -> tuple[Tensor, Tensor]:
         """Bounds of the error of f_i - f_j for given i and all j: constant (n, K) and slope (n, K), per unit of rho."""

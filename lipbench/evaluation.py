@@ -1,29 +1,32 @@
-"""Evaluating a zoo under suites of attacks: predict, certify, then attack what the certificate leaves open."""
+"""Evaluating a zoo under suites of attacks: what the run is, and who does its work."""
 
+import functools
 import importlib.metadata
 import platform
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import safetensors.torch
 import torch
 from tqdm import tqdm
 
-from lipbench import backends, cards, files, records, zoo
-from lipbench.certificates import certificate
+from lipbench import backends, cards, data, zoo
+from lipbench.cascade import Cascade, Subject, Superseded
 from lipbench.data import Dataset, Split
 from lipbench.errors import LipbenchError, unknown_name
-from lipbench.ledger import Bools, Ledger
-from lipbench.network import Network
-from lipbench.records import ModelEntry, Run, RunFolder, Stage, SuitePlan, Unit
+from lipbench.executors import Executor
+from lipbench.executors.local import LocalExecutor
+from lipbench.plans import ModelEntry, Run, Shard, SuitePlan
+from lipbench.records import RunFolder
 from lipbench.rounding import ARITHMETIC
 from lipbench.suites import Suite
 
 VERSIONED = ("lipbench", "torch", "numpy", "adversarial-robustness-toolbox", "pyautoattack", "deel-torchlip")
+POLL = 1.0  # seconds between two looks at what others have done
 
 
 @dataclass(frozen=True)
@@ -31,18 +34,23 @@ class Options:
     """What a user chooses about an evaluation; all of it determines the records."""
 
     samples: int | None = None  # the first so many test samples; for None as many as the suites say, else all
-    seed: int = 0
-    audit: float = 0.01  # share of the certified samples that is attacked all the same, at each attack and eps
+    seeds: tuple[int, ...] = (0,)  # of the attacks; each further one runs those again on what is still open
+    audit: float = 0.01  # share of the certified samples that is attacked all the same
     prune: bool = True  # False: attack every correct sample at every eps
     arithmetic: str = "float64"  # what the networks compute in, whoever runs them; or "float32"
+    shard: int = 1000  # samples that are worked on at once; memory grows with it
 
     def __post_init__(self) -> None:
-        if self.samples is not None and self.samples < 1:
-            raise LipbenchError(f"samples must be at least 1, got {self.samples}")
+        for name in ("samples", "shard"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise LipbenchError(f"{name} must be at least 1, got {value}")
         if not 0 <= self.audit <= 1:
             raise LipbenchError(f"audit is a share in [0, 1], got {self.audit}")
-        if not 0 <= self.seed < 2**32:
-            raise LipbenchError(f"seed must be in 0 .. 2^32 - 1, got {self.seed}")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise LipbenchError(f"seeds must be one number or several different ones, got {list(self.seeds)}")
+        if any(not 0 <= seed < 2**32 for seed in self.seeds):
+            raise LipbenchError(f"a seed must be in 0 .. 2^32 - 1, got {list(self.seeds)}")
         if self.arithmetic not in ARITHMETIC:
             raise unknown_name("arithmetic", self.arithmetic, ARITHMETIC)
 
@@ -55,37 +63,146 @@ def evaluate(
     *,
     options: Options = Options(),
     device: torch.device,
+    executor: Executor | None = None,
+    data_dir: Path | None = None,
     progress: bool = True,
 ) -> RunFolder:
     """Evaluate every model of a zoo and leave the records in ``out``; what is there already is not computed again.
 
-    Raises LipbenchError before any work if a model, a suite and the data do not fit together.
+    executor: by default this process. Workers elsewhere load the data set themselves, by its spec, from ``data_dir``.
+    Several processes may work on one run folder at once, each with this function. Raises LipbenchError before any work
+    if a model, a suite and the data do not fit together.
     """
     folders = cards.model_folders(zoo_folder)
-    plans = tuple(plan(suite) for suite in suites)
+    plans = tuple(plan(suite, options.seeds) for suite in suites)
     split = dataset.test.first(options.samples or _samples(suites))
     entries = tuple(_entry(folder, dataset, plans) for folder in folders)
     distinct("model", [entry.name for entry in entries])
     distinct("suite", [plan.suite.name for plan in plans])
-    run = Run(_settings(dataset, split, options, device), entries, plans, _provenance(zoo_folder))
     run_folder = RunFolder(out)
-    run_folder.open(run)
-    missing = [unit for unit in run.units() if not run_folder.has(unit)]
-    with tqdm(total=len(missing), unit="unit", disable=not progress or not missing) as bar:
-        for folder, entry in zip(folders, entries, strict=True):
-            bar.set_description(entry.name)
-            job = _Job(run_folder, run, entry, folder, split, options, device, bar)
-            job.evaluate()
+    settings = _settings(dataset, split, options, device)
+    held = run_folder.open(Run(settings, entries, plans, _provenance(zoo_folder)))
+    run = Run(settings, entries, held.suites)  # the models of others that joined this run are theirs to evaluate
+    places = {entry.name: folder.resolve() for folder, entry in zip(folders, entries, strict=True)}
+    executor = LocalExecutor(1, torch.get_num_threads()) if executor is None else executor
+    source = dataset if executor == LocalExecutor(1, torch.get_num_threads()) else None
+    common = Common(out.resolve(), run, places, dataset.spec, data_dir, device.type, source)
+    with _bar(run_folder, run, progress):
+        while tasks := _tasks(run_folder, run, common):
+            done = sum(executor.run(work, tasks))
+            if not done:  # the rest is somebody else's
+                time.sleep(POLL)
     return run_folder
 
 
-def plan(suite: Suite) -> SuitePlan:
-    """The stages of a suite: minimal-norm attacks once, then for each eps, ascending, the others in their order."""
+@dataclass(frozen=True)
+class Common:
+    """What the tasks of one call share."""
+
+    run_folder: Path
+    run: Run
+    places: dict[str, Path]  # the folder of each model
+    data: str  # the data set's spec
+    data_dir: Path | None
+    device: str
+    dataset: Dataset | None  # for tasks in this process
+
+
+@dataclass(frozen=True)
+class Task:
+    """One model on one shard."""
+
+    common: Common
+    entry: ModelEntry
+    shard: Shard
+
+
+def work(task: Task) -> int:
+    """Compute what is missing of a task, unless another process is at it; returns how many units were computed."""
+    common, run_folder = task.common, RunFolder(task.common.run_folder)
+    name = common.run.certify_unit(task.entry, task.shard).name
+    with run_folder.claims.holding(name) as claim:
+        if claim is None or all(run_folder.has(unit) for unit in common.run.units_of(task.entry, task.shard)):
+            return 0
+        split = _split(common).part(task.shard.start, task.shard.stop)
+        device = torch.device(common.device)
+        subject = _subject(common.places[task.entry.name], task.entry.digest, device, common.run.settings["arithmetic"])
+        cascade = Cascade(run_folder, common.run, task.entry, task.shard, split, subject)
+        try:
+            return cascade.work(claim)
+        except Superseded:
+            return 0
+
+
+@functools.lru_cache(maxsize=2)
+def _subject(folder: Path, digest: str, device: torch.device, arithmetic: str) -> Subject:
+    return Subject.load(folder, digest, device, arithmetic)
+
+
+def _split(common: Common) -> Split:
+    dataset = common.dataset or _loaded(common.data, common.data_dir)
+    split = dataset.test.first(common.run.settings["samples"])
+    if common.dataset is None and _digest(common.data, common.data_dir, len(split.labels)) != _hash(common.run):
+        raise LipbenchError(f"a worker found other data under {common.data!r} than the run is about")
+    return split
+
+
+def _hash(run: Run) -> str:
+    return str(run.settings["data_sha256"])
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(spec: str, data_dir: Path | None) -> Dataset:
+    return data.load(spec, data_dir)
+
+
+@functools.lru_cache(maxsize=1)
+def _digest(spec: str, data_dir: Path | None, samples: int) -> str:
+    return _loaded(spec, data_dir).test.first(samples).sha256
+
+
+def _tasks(run_folder: RunFolder, run: Run, common: Common) -> list[Task]:
+    missing = {(unit.model, unit.shard) for unit in run_folder.missing(run)}
+    return [
+        Task(common, entry, shard) for entry in run.models for shard in run.shards if (entry.name, shard) in missing
+    ]
+
+
+@contextmanager
+def _bar(run_folder: RunFolder, run: Run, progress: bool) -> Iterator[None]:
+    """A bar of the units that are there, whoever computes them."""
+    units = list(run.units())
+    missing = len(run_folder.missing(run))
+    if not progress or not missing:
+        yield
+        return
+    over = threading.Event()
+    with tqdm(total=len(units), initial=len(units) - missing, unit="unit", desc=str(run_folder.path)) as bar:
+
+        def show() -> None:
+            names = {f"{unit.name}.parquet" for unit in units}
+            bar.n = sum(path.name in names for path in run_folder.records.iterdir())
+            bar.refresh()
+
+        def watch() -> None:
+            while not over.wait(POLL):
+                show()
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            show()
+
+
+def plan(suite: Suite, seeds: tuple[int, ...] = (0,)) -> SuitePlan:
+    """A suite as a run has it: its first minimal-norm attack opens, on every correct sample; the others follow."""
     minimal = [spec for spec in suite.attacks if backends.describe(spec).minimal_norm]
-    bounded = [spec for spec in suite.attacks if not backends.describe(spec).minimal_norm]
-    stages = [Stage(spec, None) for spec in minimal]
-    stages += [Stage(spec, eps) for eps in suite.eps for spec in bounded]
-    return SuitePlan(suite, tuple(stages))
+    others = tuple(spec for spec in suite.attacks if not minimal or spec is not minimal[0])
+    return SuitePlan(suite, tuple(minimal[:1]), others, (suite.eps,), seeds)
 
 
 def _samples(suites: Sequence[Suite]) -> int | None:
@@ -120,7 +237,7 @@ def _settings(dataset: Dataset, split: Split, options: Options, device: torch.de
         "data": dataset.spec,
         "data_sha256": split.sha256,
         "samples": len(split.labels),
-        "seed": options.seed,
+        "shard": options.shard,
         "audit": options.audit,
         "prune": options.prune,
         "arithmetic": options.arithmetic,
@@ -137,130 +254,6 @@ def _provenance(zoo_folder: Path) -> dict[str, Any]:
         "hardware": {"machine": platform.machine(), "gpu": gpu},
         "python": platform.python_version(),
     }
-
-
-@dataclass
-class _Job:
-    """The evaluation of one model."""
-
-    run_folder: RunFolder
-    run: Run
-    entry: ModelEntry
-    folder: Path
-    split: Split
-    options: Options
-    device: torch.device
-    bar: "tqdm[Any]"
-
-    @cached_property
-    def model(self) -> zoo.Model:
-        model = zoo.load(self.folder)
-        if model.digest != self.entry.digest:
-            raise LipbenchError(f"{self.folder} was changed while it was evaluated; run the same command again")
-        return model
-
-    @cached_property
-    def network(self) -> Network:  # only built if there is something to compute
-        return Network(self.model.module, self.model.card.input_shape, self.device, self.options.arithmetic)
-
-    @cached_property
-    def x(self) -> torch.Tensor:
-        return torch.from_numpy(self.split.x)
-
-    @cached_property
-    def labels(self) -> torch.Tensor:
-        return torch.from_numpy(self.split.labels)
-
-    def evaluate(self) -> None:
-        """Compute every unit of the model that is not there yet."""
-        unit = self.run.certify_unit(self.entry)
-        if not self.run_folder.has(unit):
-            self._certify(unit)
-        certify, _ = self.run_folder.load(unit)
-        for suite_plan in self.run.suites:
-            size, grade = self.split.images[0].size, records.grade(certify)
-            ledger = records.ledger(certify, suite_plan.suite.norm, size, grade)
-            for unit in self.run.attack_units(self.entry, suite_plan):
-                if not self.run_folder.has(unit):
-                    self._attack(unit, ledger)
-                found, _ = self.run_folder.load(unit)
-                ledger.attacked(found["sample"].to_numpy(), found["adversarial_distance"].to_numpy())
-
-    def _certify(self, unit: Unit) -> None:
-        card = self.model.card
-        claimed = None if card.claimed is None else card.claimed.constant
-        proof = certificate(self.network.module, card.input_shape, claimed, self.network.dtype)
-        before = self.network.evaluations.forward
-        logits = self.network.predict(self.x)
-        radii = proof.radii_of(self.x.to(self.device), logits, self.labels)
-        if self.options.arithmetic == "float32" and proof.errors is not None:
-            self.network.evaluations.forward += len(self.x)  # the analysis of each sample runs the network once more
-        columns = {
-            "sample": np.arange(len(self.labels)),
-            "label": self.split.labels,
-            "prediction": logits.argmax(dim=1).numpy(),
-            "signed_margin": proof.signed_margins(logits, self.labels).numpy(),
-            **{f"certified_radius_{grade}": radius.numpy() for grade, radius in radii.items()},
-        }
-        info = {
-            "lipschitz_bound": proof.bound,
-            "claimed": claimed,
-            "claim_confirmed": proof.claim_confirmed,
-            "not_analysed": proof.not_analysed,
-            "arithmetic": self.network.arithmetic,
-            "dimension": int(np.prod(card.input_shape)),
-            "forward": self.network.evaluations.forward - before,
-        }
-        self.run_folder.write(unit, columns, info)
-        self.bar.update()
-
-    def _attack(self, unit: Unit, ledger: Ledger) -> None:
-        assert unit.stage is not None
-        assert unit.norm is not None
-        spec, eps = unit.stage.attack, unit.stage.eps
-        chosen, audit = _choose(ledger, eps, self.options, unit)
-        rows = np.flatnonzero(chosen)
-        x, labels = self.x[rows].to(self.device), self.labels[rows].to(self.device)
-        before = replace(self.network.evaluations)
-        candidates = backends.search(spec, self.network, x, labels, norm=unit.norm, eps=eps, seed=self.options.seed)
-        adversarial, distance, classes = backends.judge(self.network, x, labels, candidates, unit.norm)
-        after = replace(self.network.evaluations)
-        if adversarial.any():
-            witness = {
-                "sample": torch.from_numpy(rows[adversarial]),
-                "x": candidates[torch.from_numpy(adversarial)].cpu(),
-            }
-            files.write_bytes(self.run_folder.witness_path(unit), safetensors.torch.save(witness))
-        columns = {
-            "sample": rows,
-            "audit": audit[rows],
-            "adversarial_distance": distance,
-            "adversarial_label": classes,
-        }
-        info = {
-            "forward": after.forward - before.forward,
-            "backward": after.backward - before.backward,
-            "attacked": len(rows),
-            "audited": int(audit.sum()),
-        }
-        self.run_folder.write(unit, columns, info)
-        self.bar.update()
-
-
-def _choose(ledger: Ledger, eps: float | None, options: Options, unit: Unit) -> tuple[Bools, Bools]:
-    """Which samples an attack sees, and which of them only for the audit: two bool arrays (n,).
-
-    A minimal-norm attack (eps None) sees every correct sample: it is cheap, and the tightness is read off it.
-    """
-    none = np.zeros(len(ledger.correct), dtype=bool)
-    if eps is None or not options.prune:
-        return ledger.correct, none
-    closed = np.flatnonzero(ledger.certified(eps) & ~ledger.broken(eps))
-    size = int(np.ceil(options.audit * len(closed)))
-    generator = np.random.default_rng([options.seed, int(unit.name[:8], 16)])
-    audit = none.copy()
-    audit[generator.choice(closed, size, replace=False)] = True
-    return ledger.open(eps) | audit, audit
 
 
 def data_of(zoo_folder: Path) -> str:

@@ -22,12 +22,12 @@ from lipbench.threat import Norm
 
 MINIMAL_NORM = (  # from the cheapest to the dearest
     AttackSpec(backend="gradient", name="bisection"),
-    AttackSpec(backend="autoattack", name="fab-t-minimal", args={"batch_size": 1000}),
+    AttackSpec(backend="autoattack", name="fab-t"),
 )
 INSIDE = (  # at each sample's own radius
     AttackSpec(backend="gradient", name="pgd", args={"restarts": 1}),
-    AttackSpec(backend="autoattack", name="apgd-ce", args={"batch_size": 1000}),
-    AttackSpec(backend="autoattack", name="apgd-t", args={"batch_size": 1000}),
+    AttackSpec(backend="autoattack", name="apgd-ce"),
+    AttackSpec(backend="autoattack", name="apgd-t"),
 )
 SANDWICH = AttackSpec(backend="gradient", name="pgd")
 SANDWICH_ROUNDS = 2

@@ -5,12 +5,15 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
+import time
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from lipbench.errors import LipbenchError, one_line
+from lipbench.processes import exists, machine
 
 TEMPORARY = ".tmp-"  # every half-written file or folder carries this mark
 
@@ -27,7 +30,23 @@ def sha256_json(value: Any) -> str:
 
 def temporary_name(path: Path) -> Path:
     """A name beside ``path`` that no other process uses."""
-    return path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    return path.with_name(f"{TEMPORARY}{path.name}-{machine()}-{os.getpid()}-{secrets.token_hex(4)}")
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files and folders that no process will rename any more.
+
+    Those of other machines are taken for abandoned after an hour without a change.
+    """
+    for leftover in folder.glob(f"{TEMPORARY}*"):
+        with contextlib.suppress(OSError):
+            place, pid = (leftover.name.rsplit("-", 3)[1:3] + ["", ""])[:2]
+            if place == machine() and pid.isdigit():
+                abandoned = not exists(int(pid))
+            else:
+                abandoned = time.time() - leftover.stat().st_mtime > 3600
+            if abandoned:
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 
 @contextlib.contextmanager

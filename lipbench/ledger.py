@@ -29,9 +29,13 @@ class Ledger:
         radius = np.where(correct, np.asarray(certified_radius, dtype=np.float64), 0.0)
         return cls(correct, radius, np.where(correct, np.inf, 0.0))
 
+    def copy(self) -> "Ledger":
+        """A ledger that goes its own way from here."""
+        return Ledger(self.correct, self.certified_radius, self.adversarial_distance.copy())
+
     def attacked(self, samples: Ints, distances: Floats) -> None:
-        """Lower the upper bound of ``samples`` (indices, no repeats) to ``distances`` where those are smaller."""
-        self.adversarial_distance[samples] = np.minimum(self.adversarial_distance[samples], distances)
+        """Lower the upper bound of ``samples`` (indices, which may repeat) to ``distances`` where those are smaller."""
+        np.minimum.at(self.adversarial_distance, samples, distances)
 
     def broken(self, eps: float) -> Bools:
         """Misclassified, or an adversarial input within eps is known."""

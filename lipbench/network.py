@@ -1,13 +1,21 @@
 """The network as certificates and attacks see it: float32 inputs, one arithmetic, evaluations counted."""
 
+import contextlib
+import copy
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from lipbench.errors import LipbenchError, unknown_name
 from lipbench.lipschitz import frozen
+from lipbench.quick import quickened
 from lipbench.rounding import ARITHMETIC, set_precisions, summing_products
+
+MEMORY = {"cpu": 2**26, "cuda": 2**33}  # bytes for what a batch keeps for its gradients
+LARGEST_BATCH = 16384
 
 
 @dataclass
@@ -65,11 +73,45 @@ class Network(nn.Module):
         self.single_logit = out.shape[1] == 1
         self.num_classes = 2 if self.single_logit else int(out.shape[1])
         self.device = torch.device(device)
+        self.sums_products = True  # as grade float needs; False: any algorithm for convolutions
+
+    @cached_property
+    def batch_size(self) -> int:
+        """How many samples an attack takes at once: what their gradients keep in memory stays within MEMORY.
+
+        Found from what one sample keeps, not from what is free at the moment, so that it is the same on every machine
+        of a kind: the size of a batch moves the last bits of what the network computes.
+        """
+        each = self._kept(2) - self._kept(1)  # the weights, which are kept once, drop out
+        return max(1, min(LARGEST_BATCH, MEMORY[self.device.type] // max(each, 16 * math.prod(self.input_shape))))
+
+    def _kept(self, count: int) -> int:
+        """Bytes that a forward pass of ``count`` samples keeps for its gradients."""
+        kept = 0
+
+        def add(tensor: Tensor) -> Tensor:
+            nonlocal kept
+            kept += tensor.nbytes
+            return tensor
+
+        x = torch.zeros(count, *self.input_shape, device=self.device, requires_grad=True)
+        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(add, lambda tensor: tensor):
+            self.module(x.to(self.dtype))
+        return kept
+
+    @cached_property
+    def surrogate(self) -> "Network":
+        """The same network as attacks see it that need not meet the boundary to the last bit: in float32, with the
+        faster forms of its slow layers. Its evaluations are counted here. What it finds is judged by ``self``.
+        """
+        fast = Network(quickened(copy.deepcopy(self.module)), self.input_shape, self.device, "float32")
+        fast.evaluations, fast.sums_products = self.evaluations, False
+        return fast
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits (n, classes) of x: float (n, c, h, w), given as float64, which changes none of them."""
         self.evaluations.forward += len(x)
-        with summing_products(self.dtype, x.device):
+        with summing_products(self.dtype, x.device) if self.sums_products else contextlib.nullcontext():
             out: Tensor = self.module(x.to(self.dtype)).double()
         if out.requires_grad:
             out.register_hook(self._count_backward)
@@ -83,8 +125,9 @@ class Network(nn.Module):
         self.evaluations.backward += len(gradient)
 
     @torch.no_grad()
-    def predict(self, x: Tensor, batch_size: int = 1000) -> Tensor:
+    def predict(self, x: Tensor, batch_size: int | None = None) -> Tensor:
         """Float64 logits (n, classes) without gradients, in batches, on the CPU. x: float32 (n, c, h, w)."""
+        batch_size = batch_size or min(1000, self.batch_size)
         logits = torch.cat([self.logits(batch.to(self.device)).cpu() for batch in x.split(batch_size)])
         if not torch.isfinite(logits[torch.isfinite(x).flatten(1).all(dim=1).cpu()]).all():
             raise LipbenchError(

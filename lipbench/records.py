@@ -1,34 +1,30 @@
 """Run folders: ``run.json`` says what a run is, ``records/*.parquet`` holds what was found, one file per unit.
 
-A unit is named by the hash of everything that determines it, its predecessors in the same chain included.
-A unit that is there is never computed again; one that is half there does not exist.
+    certify unit   columns CERTIFY, one row per sample of the shard
+    attack unit    columns ATTACK, one row per attacked sample and eps (per sample for a minimal-norm attack)
 
-    certify unit   one per model              columns CERTIFY, one row per sample
-    attack unit    one per model, suite,      columns ATTACK, one row per attacked sample
-                   attack and eps             (eps is None for minimal-norm attacks, which serve every eps)
+A unit that is there is never computed again; one that is half there does not exist (see ``plans``).
 """
 
-import contextlib
 import io
 import json
-import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lipbench import files
+from lipbench.claims import Claims
 from lipbench.errors import LipbenchError, one_line
+from lipbench.journal import Journal
 from lipbench.ledger import Ledger
-from lipbench.suites import AttackSpec, Suite
+from lipbench.plans import FORMAT, Run, Unit
 from lipbench.threat import Norm
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 2
 RUN = "run.json"
 GRADES = ("float", "real", "nominal")  # from what holds for the network as it runs to what nothing is checked of
 CERTIFY = (
@@ -42,142 +38,24 @@ CERTIFY = (
 )
 ATTACK = (
     "sample",  # int64, row of the test set
+    "eps",  # float64, the radius that was attacked; NaN for a minimal-norm attack, which serves every eps
     "audit",  # bool: True if the sample was closed by its certificate and attacked all the same
     "adversarial_distance",  # float64, in the suite's norm, measured by lipbench; inf where none was found
     "adversarial_label",  # int64, the class of the adversarial input; -1 where none was found
+    "forward",  # int64, forward evaluations of the network spent on the row; they sum up to the unit's
+    "backward",  # int64, likewise
 )
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One step of a suite: an attack at one eps, or at none for a minimal-norm attack."""
-
-    attack: AttackSpec
-    eps: float | None
-
-
-@dataclass(frozen=True)
-class SuitePlan:
-    """A suite and its stages in the order in which they run."""
-
-    suite: Suite
-    stages: tuple[Stage, ...]
-
-
-@dataclass(frozen=True)
-class ModelEntry:
-    """A model of the run: its card as plain data, and the digest of card and weights."""
-
-    name: str
-    card: dict[str, Any]
-    digest: str
-
-
-@dataclass(frozen=True)
-class Unit:
-    """A unit of work. ``name`` is the hash of everything that determines its records."""
-
-    name: str
-    model: str
-    suite: str | None = None  # None: the certify unit of the model
-    norm: Norm | None = None
-    stage: Stage | None = None
-
-
-@dataclass(frozen=True)
-class Run:
-    """What ``run.json`` says: enough to name every unit and to rebuild every report."""
-
-    # what determines the records: data and its hash, samples, seed, audit, prune, arithmetic, device, versions
-    settings: dict[str, Any]
-    models: tuple[ModelEntry, ...]
-    suites: tuple[SuitePlan, ...]
-    provenance: dict[str, Any] = field(default_factory=dict)  # what is worth knowing: hardware, zoo, command
-
-    def certify_unit(self, model: ModelEntry) -> Unit:
-        """The unit that predicts and certifies every sample of ``model``."""
-        key = {"format": FORMAT, "settings": self.settings, "model": model.digest}
-        return Unit(files.sha256_json(key)[:24], model.name)
-
-    def attack_units(self, model: ModelEntry, plan: SuitePlan) -> list[Unit]:
-        """The chain of attack units of ``model`` under a suite: each name covers all that came before it."""
-        name, units = self.certify_unit(model).name, []
-        for stage in plan.stages:
-            key = {
-                "after": name,
-                "norm": plan.suite.norm.value,
-                "eps": stage.eps,
-                "attack": stage.attack.model_dump(),
-            }
-            name = files.sha256_json(key)[:24]
-            units.append(Unit(name, model.name, plan.suite.name, plan.suite.norm, stage))
-        return units
-
-    def units(self) -> Iterator[Unit]:
-        """Every unit of the run, in the order of work."""
-        for model in self.models:
-            yield self.certify_unit(model)
-            for plan in self.suites:
-                yield from self.attack_units(model, plan)
-
-    def merged(self, other: "Run") -> "Run":
-        """The models and suites of both runs, which have the same settings.
-
-        Raises LipbenchError where both have a model or a suite of one name that are not the same.
-        """
-        models = {model.name: model for model in self.models}
-        suites = {plan.suite.name: plan for plan in self.suites}
-        for model in other.models:
-            if models.setdefault(model.name, model).digest != model.digest:
-                raise LipbenchError(
-                    f"the run holds another model of the name {model.name}; choose another folder with -o"
-                )
-        for plan in other.suites:
-            if suites.setdefault(plan.suite.name, plan) != plan:
-                raise LipbenchError(
-                    f"the run holds another suite of the name {plan.suite.name!r}; choose another folder with -o"
-                )
-        return Run(self.settings, tuple(models.values()), tuple(suites.values()), self.provenance)
-
-    def plain(self) -> dict[str, Any]:
-        """The content of ``run.json``."""
-        return {
-            "format": FORMAT,
-            "settings": self.settings,
-            "provenance": self.provenance,
-            "suites": [
-                {
-                    "suite": plan.suite.plain(),
-                    "stages": [{"attack": s.attack.model_dump(), "eps": s.eps} for s in plan.stages],
-                }
-                for plan in self.suites
-            ],
-            "models": [{"name": m.name, "digest": m.digest, "card": m.card} for m in self.models],
-        }
-
-    @classmethod
-    def from_plain(cls, content: dict[str, Any]) -> "Run":
-        """The inverse of ``plain``."""
-        suites = tuple(
-            SuitePlan(
-                Suite.model_validate(plan["suite"]),
-                tuple(Stage(AttackSpec.model_validate(s["attack"]), s["eps"]) for s in plan["stages"]),
-            )
-            for plan in content["suites"]
-        )
-        models = tuple(ModelEntry(m["name"], m["card"], m["digest"]) for m in content["models"])
-        if not models or not suites:
-            raise ValueError("it names no model or no suite")
-        return cls(dict(content["settings"]), models, suites, dict(content["provenance"]))
-
-
 class RunFolder:
-    """A run on disk: ``run.json``, ``records/`` and ``witnesses/``."""
+    """A run on disk: ``run.json``, ``records/`` and ``witnesses/``; beside them ``claims/`` and ``journal/``."""
 
     def __init__(self, path: Path):
         self.path = path
         self.records = path / "records"
         self.witnesses = path / "witnesses"
+        self.claims = Claims(path / "claims")
+        self.journal = Journal(path / "journal")
 
     def read(self) -> Run:
         """The run that the folder holds; raises LipbenchError if it holds none."""
@@ -192,40 +70,54 @@ class RunFolder:
         except (KeyError, TypeError, ValueError) as error:
             raise LipbenchError(f"{self.path / RUN} is not a run of lipbench: {one_line(error)}") from error
 
-    def open(self, run: Run) -> None:
-        """Make the folder that of ``run``; raises LipbenchError if it holds another run or cannot be written."""
-        if (self.path / RUN).exists():
-            held = self.read()
-            # the hash of the data follows from other settings: it is told last
-            for key in sorted({*held.settings, *run.settings}, key=lambda name: (name == "data_sha256", name)):
-                old, new = held.settings.get(key), run.settings.get(key)
-                if old != new:
-                    raise LipbenchError(
-                        f"{self.path} holds a run with other settings ({key}: {old} there, {new} now); "
-                        "choose another folder with -o, or delete it"
-                    )
-            run = held.merged(run)
-        else:  # a killed run may have left its empty folders
-            self.sweep()
-            foreign = {path.name for path in self.path.glob("*")} - {self.records.name, self.witnesses.name}
+    def open(self, run: Run) -> Run:
+        """Make the folder that of ``run``, joined to what it holds, and return both.
+
+        Several processes may do so at once. Raises LipbenchError if the folder holds another run, or something else, or
+        cannot be written.
+        """
+        ours = {self.records.name, self.witnesses.name, self.claims.folder.name, self.journal.folder.name, RUN}
+        if not (self.path / RUN).exists():
+            files.sweep(self.path)
+            foreign = {path.name for path in self.path.glob("*") if not path.name.startswith(files.TEMPORARY)} - ours
             if foreign:
                 raise LipbenchError(f"{self.path} is not empty and not a run folder; choose another folder with -o")
-        files.make_folder(self.path)
-        files.write_json(self.path / RUN, run.plain())
-        for folder in (self.records, self.witnesses):
-            files.make_folder(folder)
-        self.sweep()
-
-    def sweep(self) -> None:
-        """Remove what a killed process left half-written."""
+        with self.claims.waiting("run"):
+            if (self.path / RUN).exists():
+                run = self._joined(run)
+            if not (self.path / RUN).exists() or run != self.read():
+                files.write_json(self.path / RUN, run.plain())
         for folder in (self.path, self.records, self.witnesses):
-            for leftover in folder.glob(f"{files.TEMPORARY}*"):
-                with contextlib.suppress(OSError):
-                    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            files.make_folder(folder)
+            files.sweep(folder)
+        return run
+
+    def _joined(self, run: Run) -> Run:
+        held = self.read()
+        # the hash of the data follows from other settings: it is told last
+        for key in sorted({*held.settings, *run.settings}, key=lambda name: (name == "data_sha256", name)):
+            old, new = held.settings.get(key), run.settings.get(key)
+            if old != new:
+                raise LipbenchError(
+                    f"{self.path} holds a run with other settings ({key}: {old} there, {new} now); "
+                    "choose another folder with -o, or delete it"
+                )
+        return held.merged(run)
 
     def has(self, unit: Unit) -> bool:
-        """True if the unit's records are there, whole."""
-        return self._path(unit).exists()
+        """True if the unit's records are there, whole: a parquet file ends with its footer's length and a mark."""
+        try:
+            with self._path(unit).open("rb") as file:
+                size = file.seek(0, io.SEEK_END)
+                file.seek(max(0, size - 8))
+                tail = file.read()
+        except OSError:
+            return False
+        return tail[4:] == b"PAR1" and int.from_bytes(tail[:4], "little") + 12 <= size
+
+    def missing(self, run: Run) -> list[Unit]:
+        """The units of a run that are not there yet, in the order of work."""
+        return [unit for unit in run.units() if not self.has(unit)]
 
     def write(self, unit: Unit, columns: Mapping[str, Any], info: dict[str, Any]) -> None:
         """Store a unit: columns as in CERTIFY or ATTACK, each (rows,); ``info``: plain data kept as metadata."""
@@ -236,7 +128,7 @@ class RunFolder:
         about = {"model": unit.model, **info}
         table = table.replace_schema_metadata({"lipbench": json.dumps(about, sort_keys=True)})
         buffer = io.BytesIO()
-        pq.write_table(table, buffer, compression="zstd")
+        pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
         files.write_bytes(self._path(unit), buffer.getvalue())
 
     def load(self, unit: Unit) -> "tuple[pd.DataFrame, dict[str, Any]]":
@@ -244,25 +136,33 @@ class RunFolder:
         import pyarrow.parquet as pq
 
         path = self._path(unit)
+        again = f"`lipbench evaluate -o {self.path}`, with its other options as they were,"
         try:
-            table = pq.read_table(io.BytesIO(path.read_bytes()))
+            table = pq.read_table(io.BytesIO(path.read_bytes()), page_checksum_verification=True)
             return table.to_pandas(), json.loads(table.schema.metadata[b"lipbench"])
         except FileNotFoundError as error:
             raise LipbenchError(
-                f"{self.path} lacks records of {unit.model}: the run is not finished; "
-                f"`lipbench evaluate -o {self.path}`, with its other options as they were, goes on with it"
+                f"{self.path} lacks records of {unit.model}: the run is not finished; {again} goes on with it"
             ) from error
         except (OSError, ValueError, KeyError, TypeError) as error:  # pyarrow's are ValueErrors and OSErrors
-            raise LipbenchError(
-                f"the record {path} is damaged ({one_line(error)[:80]}): delete it and run `lipbench evaluate` again"
+            raise DamagedError(
+                f"the record {path} is damaged ({one_line(error)[:80]}): delete it; {again} computes it again"
             ) from error
 
+    def discard(self, unit: Unit) -> None:
+        """Remove a damaged record."""
+        self._path(unit).unlink(missing_ok=True)
+
     def witness_path(self, unit: Unit) -> Path:
-        """Where the adversarial inputs of an attack unit lie (safetensors: ``sample`` and ``x``)."""
+        """Where the adversarial inputs of an attack unit lie (safetensors: ``sample``, ``eps`` and ``x``)."""
         return self.witnesses / f"{unit.name}.safetensors"
 
     def _path(self, unit: Unit) -> Path:
         return self.records / f"{unit.name}.parquet"
+
+
+class DamagedError(LipbenchError):
+    """A record that is there and cannot be read."""
 
 
 def grade(certify: "pd.DataFrame") -> str:

@@ -7,7 +7,7 @@ restores the global state that attack libraries leave changed, and brings the ca
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lipbench.backends.rows import Rows
 from lipbench.backends.state import preserved
 from lipbench.errors import LipbenchError, UnsupportedError, one_line, unknown_name
 from lipbench.network import Network
@@ -42,6 +43,7 @@ class Attack:
     max_classes: int | None = None  # None: any number
     defaults: Mapping[str, Any] = field(default_factory=dict)  # the arguments that it takes, and their defaults
     per_sample_eps: bool = False  # True: eps may also be a tensor (n,), one radius for each sample
+    exact: bool = False  # True: its candidates end on the boundary, so it needs the network's own arithmetic
     obstacle: Obstacle | None = None  # limits that the fields above cannot express
 
 
@@ -62,13 +64,15 @@ class Backend(Protocol):
         eps: float | Tensor | None,
         seed: int,
         args: Mapping[str, Any],
+        rows: Rows,
     ) -> Tensor:
         """Candidate inputs, shaped as x, for x: float32 (n, c, h, w) in [0, 1], labels: int64 (n,), on the
         network's device.
 
         ``search`` is the only caller. It has seeded torch, NumPy and random with ``seed``, and has checked
         that n >= 1, that every sample is classified correctly, that eps fits the attack, and that ``args``
-        holds every default.
+        holds every default. ``rows`` tells where the samples come from and which classes can be reached, and
+        may be ignored.
         """
         ...
 
@@ -164,48 +168,56 @@ def search(
     norm: Norm,
     eps: float | Tensor | None,
     seed: int,
+    rows: Rows | None = None,
 ) -> Tensor:
     """Candidate inputs for x, found by the attack of ``spec``: float32 (n, c, h, w) in [0, 1]; x itself where
     none.
 
     x: float32 (n, c, h, w) in [0, 1]; labels: int64 (n,) in 0..K-1; both on the network's device. ``eps`` >
     0, in units of the input range; None for a minimal-norm attack; a tensor (n,) where the attack takes one
-    radius for each sample (gradient/pgd). A misclassified sample is its own adversarial input, so the attack
-    does not see it. Random state, trace function, modes and gradients are afterwards as before, also after an
-    error. Raises LipbenchError for inputs that do not fit, UnsupportedError as ``check`` does, and
-    LipbenchError for whatever the library raises.
+    radius for each sample (``per_sample_eps``). ``rows``: by default every sample is its own row, of a shard of
+    its own, and any class can be reached; the evaluations are counted there. A misclassified sample is its own
+    adversarial input, so the attack does not see it. Random state, trace function, modes and gradients are
+    afterwards as before, also after an error. Raises LipbenchError for inputs that do not fit, UnsupportedError as
+    ``check`` does, and LipbenchError for whatever the library raises.
     """
     check(spec, network.num_classes, network.input_shape, norm)
     attack = describe(spec)
     _check_inputs(network, x, labels)
     _check_eps(spec, attack, eps, len(x))
+    rows = Rows.alone(len(x), seed) if rows is None else rows
     x = x.detach()
     candidates = x.clone()
     if len(x) == 0:
         return candidates
+    before = replace(network.evaluations)
     with preserved(network, seed):
         network.eval()
         correct = (network.predict(x).argmax(1) == labels.cpu()).to(x.device)
-        if not correct.any():
-            return candidates
+        seen = rows.of(correct)
         if isinstance(eps, Tensor):
             eps = eps.to(x.device, torch.float64)[correct]
         try:
-            found = get(spec.backend).run(
-                spec.name,
-                network,
-                x[correct],
-                labels[correct],
-                norm=norm,
-                eps=None if eps is None else inner_eps(eps, norm, x[0].numel()),
-                seed=seed,
-                args={**attack.defaults, **spec.args},
-            )
+            if correct.any():
+                found = get(spec.backend).run(
+                    spec.name,
+                    network,
+                    x[correct],
+                    labels[correct],
+                    norm=norm,
+                    eps=None if eps is None else inner_eps(eps, norm, x[0].numel()),
+                    seed=seed,
+                    args={**attack.defaults, **spec.args},
+                    rows=seen,
+                )
+                candidates[correct] = _cleaned(spec, found, x[correct])
         except LipbenchError:
             raise
         except Exception as error:  # libraries raise IndexError, AssertionError and others for what they do not serve
             raise LipbenchError(f"{spec} failed: {type(error).__name__}: {one_line(error)}") from error
-        candidates[correct] = _cleaned(spec, found, x[correct])
+    rows.add(correct, seen)
+    after = network.evaluations
+    rows.share_out(after.forward - before.forward, after.backward - before.backward)
     return candidates
 
 

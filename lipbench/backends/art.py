@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lipbench.backends import Attack
+from lipbench.backends.rows import Rows
 from lipbench.errors import unknown_name
 from lipbench.network import Network
 from lipbench.threat import Norm
@@ -109,6 +110,7 @@ class ArtBackend:
         eps: float | Tensor | None,
         seed: int,
         args: Mapping[str, Any],
+        rows: Rows,
     ) -> Tensor:
         """Candidates: float32 (n, c, h, w); see ``Backend.run``. The seed reaches ART through the global
         streams.

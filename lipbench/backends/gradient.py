@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lipbench.backends import Attack
+from lipbench.backends.rows import Rows
 from lipbench.network import Network
 from lipbench.threat import Norm
 
@@ -29,6 +30,7 @@ ATTACKS = (
         "bisection over eps of PGD on the margin, for the smallest perturbation; rounds * steps gradients",
         frozenset(Norm),
         minimal_norm=True,
+        exact=True,
         defaults={"rounds": 8, "steps": 20, "targets": 3},
     ),
     Attack(
@@ -37,6 +39,7 @@ ATTACKS = (
         frozenset(Norm),
         defaults={"steps": 40, "targets": 3, "restarts": 0},
         per_sample_eps=True,
+        exact=True,
     ),
 )
 
@@ -61,6 +64,7 @@ class GradientBackend:
         eps: float | Tensor | None,
         seed: int,
         args: Mapping[str, Any],
+        rows: Rows,
     ) -> Tensor:
         """Candidates: float32 (n, c, h, w), x itself where none was found; see ``Backend.run``."""
         radii = None

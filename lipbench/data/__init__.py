@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from lipbench.errors import LipbenchError
 from lipbench.registry import DATASETS
 
+ROWS = 1000  # that are looked at at once
+
 
 @dataclass(frozen=True)
 class Split:
@@ -37,13 +39,18 @@ class Split:
         """The first ``samples`` rows; all of them for None."""
         return Split(self.images[:samples], self.labels[:samples])
 
+    def part(self, start: int, stop: int) -> "Split":
+        """The rows start .. stop - 1."""
+        return Split(self.images[start:stop], self.labels[start:stop])
+
     @cached_property
     def sha256(self) -> str:
         """Digest of images and labels."""
         digest = hashlib.sha256()
         for array in (self.images, self.labels):
             digest.update(f"{array.dtype}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
+            for start in range(0, len(array), ROWS):  # an archive may be larger than the memory
+                digest.update(np.ascontiguousarray(array[start : start + ROWS]).tobytes())
         return digest.hexdigest()
 
 

@@ -1,0 +1,55 @@
+"""FAB-T (Croce and Hein 2020, arXiv 1907.02044), once for every eps: its iterations do not depend on one."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lipbench.backends.autoattack.targets import batches
+from lipbench.backends.rows import Rows
+from lipbench.network import Network
+from lipbench.threat import Norm
+
+
+def fab(network: Network, x: Tensor, labels: Tensor, *, norm: Norm, rows: Rows, args: Mapping[str, Any]) -> Tensor:
+    """The smallest adversarial input over all targets: float32 (m, c, h, w), x itself where none was found.
+
+    The library asks of a run only whether it ended within eps, and stops at the first target that did; here every run is
+    kept with its distance, which answers for each eps at once.
+    """
+    from pyautoattack.fab_pt import FABAttack_PT
+
+    class Targeted(FABAttack_PT):  # type: ignore[misc]
+        """The library takes one place in the ranking for the whole batch; here each row has its own target."""
+
+        def get_diff_logits_grads_batch_targeted(self, imgs: Tensor, la: Tensor, la_target: Tensor) -> Any:
+            return super().get_diff_logits_grads_batch_targeted(imgs, la, self.targets)
+
+    library = Targeted(
+        network,
+        norm=norm.value,
+        n_iter=args["n_iter"],
+        eps=1e10,
+        seed=rows.seed,
+        targeted=True,
+        device=network.device,
+    )
+    library.target_class = 2  # asked for, and overruled above
+    best, best_distance = x.clone(), torch.full((len(x),), torch.inf, device=x.device)
+    for batch in batches(network, x, rows, args["targets"]):
+        which = batch.rows.to(x.device)
+        library.targets = batch.classes.to(x.device)
+        with rows.counting(network, batch.rows):
+            candidates = library.attack_single_run(x[which], labels[which], is_targeted=True).detach()
+            with torch.no_grad():
+                adversarial = network(candidates).argmax(1) != labels[which]
+        order = 2 if norm is Norm.L2 else torch.inf
+        distance = torch.linalg.vector_norm((candidates - x[which]).flatten(1), ord=order, dim=1)
+        distance = torch.where(adversarial, distance, torch.inf)
+        # a row may stand in the batch with several targets: the nearest candidate wins
+        for place in batch.places.unique().tolist():
+            here = (batch.places == place).to(x.device)
+            better = here & (distance < best_distance[which])
+            best[which[better]], best_distance[which[better]] = candidates[better], distance[better]
+    return best

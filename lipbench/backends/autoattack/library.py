@@ -1,0 +1,56 @@
+"""pyautoattack's own ensemble, configured for any number of classes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lipbench.backends.autoattack.canvas import PaddedSquare, canvas
+from lipbench.network import Network
+from lipbench.threat import Norm
+
+ENSEMBLE = ("apgd-ce", "apgd-t", "fab-t", "square")  # version='standard'
+
+
+def configured(
+    network: Network, *, norm: Norm, eps: float, seed: int, attacks: tuple[str, ...], args: Mapping[str, Any]
+) -> Any:
+    """An AutoAttack object with the parameters of version='standard', and at most K - 1 targets."""
+    from pyautoattack import AutoAttack
+    from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
+
+    common = {"eps": eps, "norm": norm.value, "seed": seed, "device": network.device}
+    library = AutoAttack(network, attacks=list(attacks), version="custom", **common)
+    library.verbose = False
+    n_iter = args.get("n_iter", 100)
+    # APGD derives its step-size checkpoints from n_iter in the constructor, so it is made anew.
+    library.apgd = APGDAttack(network, n_iter=n_iter, logger=library.logger, **common)
+    library.apgd_targeted = APGDAttack_targeted(network, n_iter=n_iter, logger=library.logger, **common)
+    library.fab.n_restarts = 1
+    library.fab.n_iter = n_iter
+    targets = min(args.get("targets", 9), network.num_classes - 1)
+    library.apgd_targeted.n_target_classes = library.fab.n_target_classes = targets
+    library.square.n_queries = args.get("n_queries", 5000)
+    if network.num_classes < 4:
+        pgd = library.apgd_targeted
+        pgd.dlr_loss_targeted = lambda logits, labels: targeted_margin(logits, labels, pgd.y_target)
+    shown = canvas(network.input_shape[1:], norm)
+    if shown.padded:
+        library.square = PaddedSquare(library.square, network, shown)
+    return library
+
+
+def targeted_margin(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """The targeted difference of logits ratio for fewer than four classes: (n,), larger is more adversarial.
+
+    Croce and Hein's eq. 7 divides z_t - z_y by z_(1) - (z_(3) + z_(4)) / 2. With three classes the divisor
+    here is that of their eq. 6, z_(1) - z_(3); with two there is no scale left to divide by, and none is
+    needed, as APGD uses only the direction of the gradient and the order of the losses.
+    """
+    rows = torch.arange(len(logits), device=logits.device)
+    difference = logits[rows, targets] - logits[rows, labels]
+    if logits.shape[1] < 3:
+        return difference
+    ordered = logits.sort(dim=1).values
+    return difference / (ordered[:, -1] - ordered[:, -3] + 1e-12)

@@ -1,0 +1,145 @@
+"""Who works on what, on a file system that several processes and machines may share: no server, no lock.
+
+A claim on NAME is the file ``NAME.GENERATION``, created exclusively. Whoever holds the highest generation works. A claim
+whose owner is gone is superseded by the next generation, never removed from under anyone: an owner on this machine is
+gone when its process is, one elsewhere when its file, which it touches every HEARTBEAT seconds, has not changed for LEASE
+seconds of our own clock (no two machines' clocks are compared).
+"""
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from lipbench import files
+from lipbench.processes import Owner
+
+HEARTBEAT = 5.0
+LEASE = 60.0
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim that this process holds, until it is released or, after a long silence, superseded."""
+
+    path: Path
+    name: str
+    generation: int
+
+    @property
+    def held(self) -> bool:
+        """False if another process took this one for gone."""
+        return max(_generations(self.path.parent, self.name), default=-1) == self.generation
+
+    def touch(self) -> None:
+        """The heartbeat."""
+        with contextlib.suppress(OSError):
+            os.utime(self.path)
+
+    def release(self) -> None:
+        """Remove the claim and what it superseded."""
+        for generation in range(self.generation + 1):
+            with contextlib.suppress(OSError):
+                self.path.with_name(f"{self.name}.{generation}").unlink(missing_ok=True)
+
+
+class Claims:
+    """The claims in one folder, as this process sees them."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._seen: dict[Path, tuple[int, float]] = {}  # mtime of others' claims, and since when we know it
+
+    def take(self, name: str) -> Claim | None:
+        """A claim on ``name``, or None while another process holds it.
+
+        Raises LipbenchError where the folder cannot be written.
+        """
+        files.make_folder(self.folder)
+        generations = _generations(self.folder, name)
+        if any(self.live(self._path(name, generation)) for generation in generations):
+            return None
+        claim = Claim(self._path(name, max(generations, default=-1) + 1), name, max(generations, default=-1) + 1)
+        try:
+            with claim.path.open("x") as file:
+                json.dump(asdict(Owner.me()) | {"since": time.time(), "hostname": socket.gethostname()}, file)
+        except FileExistsError:
+            return None
+        except OSError as error:
+            raise files.cannot_write(claim.path, error) from error
+        others = [generation for generation in _generations(self.folder, name) if generation != claim.generation]
+        if any(self.live(self._path(name, generation)) for generation in others):  # made since we looked
+            claim.path.unlink(missing_ok=True)
+            return None
+        return claim
+
+    @contextlib.contextmanager
+    def holding(self, name: str) -> Iterator[Claim | None]:
+        """``take``, with a heartbeat inside and a release at the end."""
+        claim = self.take(name)
+        if claim is None:
+            yield None
+            return
+        over = threading.Event()
+
+        def beat() -> None:
+            while not over.wait(HEARTBEAT):
+                claim.touch()
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield claim
+        finally:
+            over.set()
+            claim.release()
+
+    @contextlib.contextmanager
+    def waiting(self, name: str, pause: float = 0.05) -> Iterator[Claim]:
+        """As ``holding``, once whoever holds it is done."""
+        while True:
+            with self.holding(name) as claim:
+                if claim is not None:
+                    yield claim
+                    return
+            time.sleep(pause)
+
+    def live(self, path: Path) -> bool:
+        """Whether the owner of a claim may still be at work."""
+        try:
+            changed = path.stat().st_mtime_ns
+        except OSError:
+            return False
+        owner = owner_of(path)
+        if owner is not None and owner.here:
+            return not owner.gone
+        mtime, since = self._seen.get(path, (changed, time.monotonic()))
+        self._seen[path] = (changed, since if mtime == changed else time.monotonic())
+        return time.monotonic() - self._seen[path][1] < LEASE
+
+    def running(self) -> dict[str, Path]:
+        """The names that somebody works on, each with the file of its claim."""
+        paths = [path for path in self.folder.glob("*.*") if path.suffix[1:].isdigit()]
+        return {path.stem: path for path in sorted(paths) if self.live(path)}
+
+    def _path(self, name: str, generation: int) -> Path:
+        return self.folder / f"{name}.{generation}"
+
+
+def owner_of(path: Path) -> Owner | None:
+    """Who made a claim; None while it is being written."""
+    try:
+        content = json.loads(path.read_text())
+        return Owner(content["machine"], int(content["pid"]), content["started"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _generations(folder: Path, name: str) -> list[int]:
+    suffixes = [path.suffix[1:] for path in folder.glob(f"{name}.*")]
+    return [int(suffix) for suffix in suffixes if suffix.isdigit()]

@@ -1,0 +1,56 @@
+"""Where tasks run: in this process, in several on this machine, or on a Ray cluster, behind one interface.
+
+A task is a call of a function of the top level with one picklable argument. Executors know nothing of run folders: that
+no unit is computed twice is the claims' affair, and that a killed task goes on is the rerun's.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeVar
+
+import torch
+
+from lipbench.errors import LipbenchError, unknown_name
+
+T = TypeVar("T")
+R = TypeVar("R")
+NAMES = ("local", "ray")
+
+
+class Executor(Protocol):
+    """``local`` and ``ray`` fulfil it."""
+
+    def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+        """The results as they come, in any order. Raises what a task raised; the others are then given up.
+
+        Raises LipbenchError where workers die and no retry helps.
+        """
+        ...
+
+
+def build(
+    name: str, *, jobs: int = 1, threads: int = 1, address: str | None = None, gpus: float | None = None
+) -> Executor:
+    """The executor called ``name``.
+
+    jobs: processes, or for ray the largest number of tasks at once (0: as many as the cluster takes); threads: of torch
+    in each; address: of a Ray cluster, None for one that is started here; gpus: of each task, for ray.
+    """
+    if name not in NAMES:
+        raise unknown_name("executor", name, NAMES)
+    if name == "ray":
+        from lipbench.executors.ray import RayExecutor
+
+        return RayExecutor(jobs, threads, address, gpus)
+    if address is not None or gpus is not None:
+        raise LipbenchError("--address and --gpus-per-task are for --executor ray")
+    from lipbench.executors.local import LocalExecutor
+
+    return LocalExecutor(jobs, threads)
+
+
+def prepare(threads: int) -> None:
+    """What every worker does first: threads and precisions are of the process."""
+    from lipbench.rounding import set_precisions
+
+    torch.set_num_threads(threads)
+    set_precisions()

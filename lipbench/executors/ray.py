@@ -1,0 +1,75 @@
+"""Tasks on a Ray cluster (https://docs.ray.io), which places them, and retries those whose worker died."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from lipbench.errors import LipbenchError, one_line
+from lipbench.executors import prepare
+
+T = TypeVar("T")
+R = TypeVar("R")
+RETRIES = 3
+
+
+@dataclass(frozen=True)
+class RayExecutor:
+    """At most ``jobs`` tasks at once; each takes ``threads`` CPUs and ``gpus`` GPUs of the cluster."""
+
+    jobs: int
+    threads: int
+    address: str | None
+    gpus: float | None
+
+    def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+        """See ``Executor``."""
+        ray = self._started()
+        try:
+            threads = self.threads
+
+            @ray.remote(num_cpus=threads, num_gpus=self.gpus or 0, max_retries=RETRIES)
+            def remote(task: T) -> R:
+                prepare(threads)
+                return function(task)
+
+            waiting, running = list(reversed(tasks)), []
+            while waiting or running:
+                while waiting and (self.jobs == 0 or len(running) < self.jobs):
+                    running.append(remote.remote(waiting.pop()))
+                ready, running = ray.wait(running)
+                for reference in ready:
+                    yield self._result(ray, reference)
+        finally:
+            ray.shutdown()
+
+    def _started(self) -> Any:
+        try:
+            import ray
+        except ImportError as error:
+            raise LipbenchError("--executor ray needs Ray: pip install 'lipbench[ray]'") from error
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "include_dashboard": False}
+        if self.address is None:
+            options |= {"num_cpus": max(1, self.jobs) * self.threads if self.jobs else None}
+        else:
+            options = {"log_to_driver": False, "logging_level": "ERROR", "address": self.address}
+        try:
+            ray.init(**options)
+        except Exception as error:  # Ray raises ConnectionError, ValueError, RuntimeError and its own
+            where = "here" if self.address is None else f"at {self.address}"
+            raise LipbenchError(f"no Ray cluster {where}: {one_line(error)[:200]}") from error
+        return ray
+
+    def _result(self, ray: Any, reference: Any) -> Any:
+        try:
+            return ray.get(reference)
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, LipbenchError):
+                raise error.cause from None
+            raise
+        except (ray.exceptions.RayError, OSError) as error:
+            raise LipbenchError(
+                f"a Ray worker died {RETRIES + 1} times ({one_line(error)[:120]}), perhaps because memory ran out: the "
+                "same command goes on where this one was; a smaller --shard needs less"
+            ) from error

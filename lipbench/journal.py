@@ -1,0 +1,53 @@
+"""What was computed when, and how long it took: one file per process, a line per unit. Reports do not read it."""
+
+import contextlib
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from lipbench import files
+from lipbench.processes import Owner
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A unit that was computed."""
+
+    unit: str
+    kind: str  # see ``plans.Unit.kind``
+    model: str
+    samples: int  # of its shard
+    seconds: float
+    at: float  # seconds since 1970, by the clock of the machine
+
+
+class Journal:
+    """The journal of a run folder."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def add(self, unit: str, kind: str, model: str, samples: int, seconds: float) -> None:
+        """Append an entry to this process's file; raises LipbenchError where that cannot be written."""
+        me = Owner.me()
+        path = files.make_folder(self.folder) / f"{me.machine}-{me.pid}-{me.started}.jsonl"
+        line = json.dumps(asdict(Entry(unit, kind, model, samples, round(seconds, 3), time.time()))) + "\n"
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            try:
+                os.write(descriptor, line.encode())
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise files.cannot_write(path, error) from error
+
+    def entries(self) -> list[Entry]:
+        """All entries of all processes, by time; a line that was cut off by a crash is left out."""
+        found = []
+        for path in self.folder.glob("*.jsonl"):
+            for line in path.read_text().splitlines():
+                with contextlib.suppress(ValueError, TypeError):
+                    found.append(Entry(**json.loads(line)))
+        return sorted(found, key=lambda entry: entry.at)

@@ -1,0 +1,225 @@
+"""What a run consists of: models, shards of samples, suites and their stages; and the units of work that follow.
+
+A unit is named by the hash of everything that determines it, its predecessors in the same chain included:
+
+    certify unit   one per model and shard
+    attack unit    one per model, shard, suite and stage: an attack at a group of eps, or at none
+
+The first minimal-norm attack of a suite sees every correct sample, whatever the grid. The others run once for each group
+of eps, on the samples that are open at some eps of it; a grid that is extended later is a further group, and the units
+of the first stay as they are.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from lipbench import files
+from lipbench.errors import LipbenchError
+from lipbench.suites import AttackSpec, Suite
+from lipbench.threat import Norm
+
+FORMAT = 3
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a suite."""
+
+    attack: AttackSpec
+    eps: tuple[float, ...]  # ascending; () for the minimal-norm attack that sees every correct sample
+    seed: int  # of the attack
+
+
+@dataclass(frozen=True)
+class SuitePlan:
+    """A suite, split into what its stages are made of."""
+
+    suite: Suite
+    opening: tuple[AttackSpec, ...]  # the first minimal-norm attack, or nothing
+    attacks: tuple[AttackSpec, ...]  # the others, in the order of the suite
+    groups: tuple[tuple[float, ...], ...]  # of eps, each ascending, in the order in which they were asked for
+    seeds: tuple[int, ...]  # of the attacks, likewise
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Every stage, in the order of work: a stage without eps comes before those of any group."""
+        stages = [Stage(attack, (), self.seeds[0]) for attack in self.opening]
+        stages += [Stage(attack, eps, seed) for eps in self.groups for seed in self.seeds for attack in self.attacks]
+        return tuple(stages)
+
+    def merged(self, other: "SuitePlan") -> "SuitePlan":
+        """What both say, this one first: the eps and seeds that are new in ``other``, and attacks at the end of the list.
+
+        Raises LipbenchError for suites of one name that differ in the norm or in the attacks that both have.
+        """
+        attacks = max(self.attacks, other.attacks, key=len)
+        fits = self.attacks == attacks[: len(self.attacks)] and other.attacks == attacks[: len(other.attacks)]
+        if self.suite.norm is not other.suite.norm or self.opening != other.opening or not fits:
+            raise LipbenchError(
+                f"the run holds another suite of the name {self.suite.name!r}: only eps, seeds, and attacks at the end "
+                "of its list can be added; choose another folder with -o, or another name"
+            )
+        known = {eps for group in self.groups for eps in group}
+        fresh = tuple(eps for group in other.groups for eps in group if eps not in known)
+        grid = sorted(known.union(fresh))
+        longer = self.suite if len(self.attacks) == len(attacks) else other.suite
+        return SuitePlan(
+            longer.with_grid(grid),
+            self.opening,
+            attacks,
+            (*self.groups, tuple(sorted(fresh))) if fresh else self.groups,
+            (*self.seeds, *(seed for seed in other.seeds if seed not in self.seeds)),
+        )
+
+    def plain(self) -> dict[str, Any]:
+        """The plan as ``run.json`` has it."""
+        return {
+            "suite": self.suite.plain(),
+            "opening": [attack.model_dump() for attack in self.opening],
+            "attacks": [attack.model_dump() for attack in self.attacks],
+            "groups": [list(group) for group in self.groups],
+            "seeds": list(self.seeds),
+        }
+
+    @classmethod
+    def from_plain(cls, content: dict[str, Any]) -> "SuitePlan":
+        """The inverse of ``plain``."""
+        opening, attacks = (
+            tuple(AttackSpec.model_validate(attack) for attack in content[name]) for name in ("opening", "attacks")
+        )
+        groups = tuple(tuple(float(eps) for eps in group) for group in content["groups"])
+        if not groups or not content["seeds"]:
+            raise ValueError("a suite has no eps or no seed")
+        seeds = tuple(int(seed) for seed in content["seeds"])
+        return cls(Suite.model_validate(content["suite"]), opening, attacks, groups, seeds)
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model of the run: its card as plain data, and the digest of card and weights."""
+
+    name: str
+    card: dict[str, Any]
+    digest: str
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some consecutive samples: rows start .. stop - 1 of the test set."""
+
+    start: int
+    stop: int
+
+    @property
+    def size(self) -> int:
+        """How many samples."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit of work. ``name`` is the hash of everything that determines its records."""
+
+    name: str
+    model: str
+    shard: Shard
+    suite: str | None = None  # None: the certify unit of the model and shard
+    norm: Norm | None = None
+    stage: Stage | None = None
+
+    @property
+    def kind(self) -> str:
+        """``certify`` or ``backend/attack``: units of one kind cost alike."""
+        return "certify" if self.stage is None else str(self.stage.attack)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What ``run.json`` says: enough to name every unit and to rebuild every report."""
+
+    # what determines the records: data and its hash, samples, shard, audit, prune, arithmetic, device, versions
+    settings: dict[str, Any]
+    models: tuple[ModelEntry, ...]
+    suites: tuple[SuitePlan, ...]
+    provenance: dict[str, Any] = field(default_factory=dict)  # what is worth knowing: hardware, zoo, where the data is
+
+    @property
+    def shards(self) -> tuple[Shard, ...]:
+        """The samples in pieces of the size that the settings say, the last one perhaps smaller."""
+        samples, size = int(self.settings["samples"]), int(self.settings["shard"])
+        return tuple(Shard(start, min(start + size, samples)) for start in range(0, samples, size))
+
+    def certify_unit(self, model: ModelEntry, shard: Shard) -> Unit:
+        """The unit that predicts and certifies the samples of a shard."""
+        key = {"format": FORMAT, "settings": self.settings, "model": model.digest, "rows": [shard.start, shard.stop]}
+        return Unit(files.sha256_json(key)[:24], model.name, shard)
+
+    def attack_units(self, model: ModelEntry, shard: Shard, plan: SuitePlan) -> list[Unit]:
+        """The attack units of a model and shard under a suite; each group of eps is a chain of its own."""
+        opened = self.certify_unit(model, shard).name
+        chains: dict[tuple[float, ...], str] = {}
+        units = []
+        for stage in plan.stages:
+            key = {
+                "after": chains.get(stage.eps, opened),
+                "norm": plan.suite.norm.value,
+                "eps": stage.eps,
+                "attack": stage.attack.model_dump(),
+                "seed": stage.seed,
+            }
+            name = files.sha256_json(key)[:24]
+            if stage.eps:
+                chains[stage.eps] = name
+            else:
+                opened = name
+            units.append(Unit(name, model.name, shard, plan.suite.name, plan.suite.norm, stage))
+        return units
+
+    def units_of(self, model: ModelEntry, shard: Shard) -> Iterator[Unit]:
+        """Every unit of a model and shard, in the order of work."""
+        yield self.certify_unit(model, shard)
+        for plan in self.suites:
+            yield from self.attack_units(model, shard, plan)
+
+    def units(self) -> Iterator[Unit]:
+        """Every unit of the run, in the order of work."""
+        for model in self.models:
+            for shard in self.shards:
+                yield from self.units_of(model, shard)
+
+    def merged(self, other: "Run") -> "Run":
+        """The models and suites of both runs, which have the same settings.
+
+        Raises LipbenchError where both have a model or a suite of one name that do not go together.
+        """
+        models = {model.name: model for model in self.models}
+        suites = {plan.suite.name: plan for plan in self.suites}
+        for model in other.models:
+            if models.setdefault(model.name, model).digest != model.digest:
+                raise LipbenchError(
+                    f"the run holds another model of the name {model.name}; choose another folder with -o"
+                )
+        for plan in other.suites:
+            held = suites.get(plan.suite.name)
+            suites[plan.suite.name] = plan if held is None else held.merged(plan)
+        return Run(self.settings, tuple(models.values()), tuple(suites.values()), self.provenance)
+
+    def plain(self) -> dict[str, Any]:
+        """The content of ``run.json``."""
+        return {
+            "format": FORMAT,
+            "settings": self.settings,
+            "provenance": self.provenance,
+            "suites": [plan.plain() for plan in self.suites],
+            "models": [{"name": m.name, "digest": m.digest, "card": m.card} for m in self.models],
+        }
+
+    @classmethod
+    def from_plain(cls, content: dict[str, Any]) -> "Run":
+        """The inverse of ``plain``."""
+        suites = tuple(SuitePlan.from_plain(plan) for plan in content["suites"])
+        models = tuple(ModelEntry(m["name"], m["card"], m["digest"]) for m in content["models"])
+        if not models or not suites:
+            raise ValueError("it names no model or no suite")
+        return cls(dict(content["settings"]), models, suites, dict(content["provenance"]))

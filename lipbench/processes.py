@@ -1,0 +1,62 @@
+"""Processes, told apart across machines, restarts and namespaces."""
+
+import contextlib
+import functools
+import hashlib
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@functools.cache
+def machine() -> str:
+    """This machine since it was started, as seen from this process namespace: 8 hex digits."""
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+    with contextlib.suppress(OSError):
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of ``/proc/PID/stat`` from the state on; nothing where there is no such file."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return []
+
+
+def exists(pid: int) -> bool:
+    """Whether a process of this machine is there. A zombie is not: its parent has only not asked for it yet."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it belongs to somebody else
+        pass
+    return _stat(pid)[:1] not in (["Z"], ["X"])
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process, told from others that had its number before."""
+
+    machine: str
+    pid: int
+    started: str  # in ticks since the boot; empty where that is unknown
+
+    @property
+    def here(self) -> bool:
+        """Whether it is, or was, a process of this machine."""
+        return self.machine == machine()
+
+    @property
+    def gone(self) -> bool:
+        """Whether it is known to have ended; False for a process elsewhere."""
+        return self.here and (not exists(self.pid) or "".join(_stat(self.pid)[19:20]) != self.started)
+
+    @classmethod
+    def me(cls) -> "Owner":
+        """This process."""
+        return cls(machine(), os.getpid(), "".join(_stat(os.getpid())[19:20]))
