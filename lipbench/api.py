@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lipbench import cards, data, evaluation, suites, verification
+from lipbench import cards, data, evaluation, executors, suites, verification
 from lipbench.certificates import certificate
 from lipbench.errors import LipbenchError
 from lipbench.lipschitz import lipschitz_bound
@@ -48,14 +48,17 @@ def evaluate(
     data_dir: StrPath | None = None,
     out: StrPath | None = None,
     device: str = "auto",
+    executor: str = "local",
+    jobs: int = 1,
     progress: bool = False,
     **options: Any,
 ) -> pd.DataFrame:
     """Evaluate a zoo under one or more suites: one row per model, suite and eps (columns: ``lipbench.report.tables``).
 
     zoo: a folder, or the name of a bundled zoo; suite: names, paths or Suite objects; data_set: as for ``--data``, the
-    one on the cards by default; out: the run folder, a temporary one by default; options: ``samples``, ``seed``,
-    ``audit``, ``prune``, ``arithmetic`` (see ``evaluation.Options``). Raises LipbenchError for wrong use.
+    one on the cards by default; out: the run folder, a temporary one by default; executor: "local" or "ray", with
+    ``jobs`` processes or tasks at once; options: ``samples``, ``seeds``, ``audit``, ``prune``, ``arithmetic``,
+    ``shard``, ``strength`` (see ``evaluation.Options``). Raises LipbenchError for wrong use.
     """
     folder = cards.find_zoo(str(zoo))
     chosen = [suite] if isinstance(suite, str | Suite) else list(suite)
@@ -69,6 +72,8 @@ def evaluate(
             Path(temporary if out is None else out),
             options=evaluation.Options(**options),
             device=target,
+            executor=executors.build(executor, jobs=jobs, threads=torch.get_num_threads()),
+            data_dir=None if data_dir is None else Path(data_dir).resolve(),
             progress=progress,
         )
         return tables.summary(run_folder)

@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from lipbench import backends, files, records, zoo
+from lipbench import backends, files, records, strength, zoo
 from lipbench.backends.rows import Rows
 from lipbench.certificates import Certificate, certificate
 from lipbench.claims import Claim
@@ -121,6 +121,10 @@ class Cascade:
                 found, fresh = self._unit(unit, claim, search.attack)
                 done += fresh
                 ledger.attacked(found["sample"].to_numpy() - self.shard.start, found["adversarial_distance"].to_numpy())
+            for unit in self.run.strength_units(self.entry, self.shard, plan):
+                search = _Search(self, plan, unit, records.ledger(certify, plan.suite.norm, size, grade), grade)
+                compute = self._indicators if unit.role == "indicators" else search.attack
+                done += self._unit(unit, claim, compute)[1]
         return done
 
     def _unit(self, unit: Unit, claim: Claim, compute: Any) -> tuple[pd.DataFrame, bool]:
@@ -161,8 +165,18 @@ class Cascade:
         }
         return columns, info
 
+    def _indicators(self, unit: Unit) -> tuple[dict[str, Any], dict[str, Any]]:
+        assert unit.stage is not None
+        assert unit.norm is not None
+        correct = torch.nonzero(self.logits.argmax(dim=1) == self.labels.cpu())[:, 0]
+        x, labels = self.x[correct.to(self.x.device)], self.labels[correct.to(self.x.device)]
+        eps = unit.stage.eps[0]
+        zero, stuck = strength.indicators(self.subject.network.surrogate, x, labels, norm=unit.norm, eps=eps)
+        columns = {"sample": correct.numpy() + self.shard.start, "zero_gradient": zero, "loss_stuck": stuck}
+        return columns, {"eps": eps}
 
-class Superseded(Exception):
+
+class Superseded(Exception):  # noqa: N818  (no error: nothing went wrong here)
     """Another process took this one for gone, and does its work."""
 
 
@@ -179,7 +193,8 @@ class _Search:
     def attack(self, unit: Unit) -> tuple[dict[str, Any], dict[str, Any]]:
         """The columns and the info of the unit; its witnesses are written on the way."""
         cascade, stage, norm = self.cascade, unit.stage, unit.norm
-        assert stage is not None and norm is not None
+        assert stage is not None
+        assert norm is not None
         network = cascade.subject.network
         before = replace(network.evaluations)
         parts = [self._run(pairs) for pairs in self._calls()]
@@ -207,6 +222,9 @@ class _Search:
         stage = self.unit.stage
         assert stage is not None
         declared = backends.describe(stage.attack)
+        if self.unit.role == "alone":
+            yield self._everyone(stage.eps[0])
+            return
         if not stage.eps:
             samples = np.flatnonzero(self.ledger.correct)
             nowhere = np.full(len(samples), np.nan)
@@ -220,12 +238,17 @@ class _Search:
         for eps in stage.eps:
             yield self._at(eps, audited)
 
+    def _everyone(self, eps: float) -> Pairs:
+        samples = np.flatnonzero(self.ledger.correct)
+        at = np.full(len(samples), eps)
+        return Pairs(samples, at, at, np.zeros(len(samples), dtype=bool))
+
     def _at(self, eps: float, audited: Floats) -> Pairs:
         """The rows at one eps: the open samples, and those that are audited there."""
-        ledger = self.ledger
-        audit = (audited == eps) & ~ledger.broken(eps)
-        chosen = ledger.open(eps) | audit if self.cascade.run.settings["prune"] else ledger.correct
-        samples = np.flatnonzero(chosen)
+        if not self.cascade.run.settings["prune"]:
+            return self._everyone(eps)
+        audit = (audited == eps) & ~self.ledger.broken(eps)
+        samples = np.flatnonzero(self.ledger.open(eps) | audit)
         return Pairs(samples, np.full(len(samples), eps), np.full(len(samples), eps), audit[samples])
 
     def _audit(self) -> Floats:
@@ -235,7 +258,7 @@ class _Search:
         stage, settings = self.unit.stage, self.cascade.run.settings
         assert stage is not None
         covered = np.full(len(self.ledger.correct), np.nan)
-        if not settings["prune"]:
+        if not settings["prune"]:  # everything is attacked anyway
             return covered
         for eps in stage.eps:
             covered[self.ledger.certified(eps)] = eps
@@ -251,7 +274,8 @@ class _Search:
     def _run(self, pairs: Pairs) -> dict[str, Any]:
         """Attack the rows, judge the candidates, and note what was found in the ledger."""
         cascade, stage, norm = self.cascade, self.unit.stage, self.unit.norm
-        assert stage is not None and norm is not None
+        assert stage is not None
+        assert norm is not None
         declared = backends.describe(stage.attack)
         network = cascade.subject.network
         attacked = network if declared.exact else network.surrogate
@@ -259,8 +283,10 @@ class _Search:
         x, labels = cascade.x[index], cascade.labels[index]
         seed = int(files.sha256_json([stage.seed, cascade.shard.start])[:8], 16)
         rows = Rows(index.cpu(), cascade.shard.size, seed, self._reachable(pairs, norm))
-        eps = None if declared.minimal_norm else torch.tensor(pairs.eps).to(network.device)
-        if not declared.per_sample_eps and eps is not None:
+        eps: float | Tensor | None = None
+        if declared.per_sample_eps:
+            eps = torch.tensor(pairs.eps).to(network.device)
+        elif not declared.minimal_norm:
             eps = float(pairs.eps[0]) if len(pairs.eps) else 1.0
         before = replace(network.evaluations)
         candidates = backends.search(stage.attack, attacked, x, labels, norm=norm, eps=eps, seed=seed, rows=rows)
@@ -283,7 +309,7 @@ class _Search:
         """The classes that the certificate does not exclude within reach: bool (m, K); all of them in an audit."""
         stage, cascade = self.unit.stage, self.cascade
         assert stage is not None
-        if not cascade.run.settings["prune"] or not stage.eps:
+        if not cascade.run.settings["prune"] or not stage.eps or self.unit.role == "alone":
             return None
         radii = cascade.pairwise_radii[self.grade] * norm.radius_from_l2(1.0, cascade.x[0].numel())
         return torch.from_numpy((radii[pairs.samples] < pairs.reach[:, None]) | pairs.audit[:, None])

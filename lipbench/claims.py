@@ -1,9 +1,9 @@
 """Who works on what, on a file system that several processes and machines may share: no server, no lock.
 
-A claim on NAME is the file ``NAME.GENERATION``, created exclusively. Whoever holds the highest generation works. A claim
-whose owner is gone is superseded by the next generation, never removed from under anyone: an owner on this machine is
-gone when its process is, one elsewhere when its file, which it touches every HEARTBEAT seconds, has not changed for LEASE
-seconds of our own clock (no two machines' clocks are compared).
+A claim on NAME is the file ``NAME.GENERATION``, created exclusively. Whoever holds the highest generation works. A
+claim whose owner is gone is superseded by the next generation, never removed from under anyone: an owner on this
+machine is gone when its process is, one elsewhere when its file, which it touches every HEARTBEAT seconds, has not
+changed for LEASE seconds of our own clock (no two machines' clocks are compared).
 """
 
 import contextlib

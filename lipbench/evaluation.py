@@ -20,7 +20,7 @@ from lipbench.data import Dataset, Split
 from lipbench.errors import LipbenchError, unknown_name
 from lipbench.executors import Executor
 from lipbench.executors.local import LocalExecutor
-from lipbench.plans import ModelEntry, Run, Shard, SuitePlan
+from lipbench.plans import ALONE, ModelEntry, Run, Shard, SuitePlan
 from lipbench.records import RunFolder
 from lipbench.rounding import ARITHMETIC
 from lipbench.suites import Suite
@@ -39,6 +39,7 @@ class Options:
     prune: bool = True  # False: attack every correct sample at every eps
     arithmetic: str = "float64"  # what the networks compute in, whoever runs them; or "float32"
     shard: int = 1000  # samples that are worked on at once; memory grows with it
+    strength: bool = False  # run AutoAttack standard alone beside the suites, on every sample at each eps
 
     def __post_init__(self) -> None:
         for name in ("samples", "shard"):
@@ -74,7 +75,7 @@ def evaluate(
     if a model, a suite and the data do not fit together.
     """
     folders = cards.model_folders(zoo_folder)
-    plans = tuple(plan(suite, options.seeds) for suite in suites)
+    plans = tuple(plan(suite, options.seeds, strength=options.strength) for suite in suites)
     split = dataset.test.first(options.samples or _samples(suites))
     entries = tuple(_entry(folder, dataset, plans) for folder in folders)
     distinct("model", [entry.name for entry in entries])
@@ -198,11 +199,11 @@ def _bar(run_folder: RunFolder, run: Run, progress: bool) -> Iterator[None]:
             show()
 
 
-def plan(suite: Suite, seeds: tuple[int, ...] = (0,)) -> SuitePlan:
+def plan(suite: Suite, seeds: tuple[int, ...] = (0,), *, strength: bool = False) -> SuitePlan:
     """A suite as a run has it: its first minimal-norm attack opens, on every correct sample; the others follow."""
     minimal = [spec for spec in suite.attacks if backends.describe(spec).minimal_norm]
     others = tuple(spec for spec in suite.attacks if not minimal or spec is not minimal[0])
-    return SuitePlan(suite, tuple(minimal[:1]), others, (suite.eps,), seeds)
+    return SuitePlan(suite, tuple(minimal[:1]), others, (suite.eps,), seeds, strength)
 
 
 def _samples(suites: Sequence[Suite]) -> int | None:
@@ -227,7 +228,7 @@ def _entry(folder: Path, dataset: Dataset, plans: Iterable[SuitePlan]) -> ModelE
     card = model.card
     zoo.check_fits(card, dataset)
     for suite_plan in plans:
-        for spec in suite_plan.suite.attacks:
+        for spec in (*suite_plan.suite.attacks, *([ALONE] if suite_plan.strength else [])):
             backends.check(spec, card.num_classes, card.input_shape, suite_plan.suite.norm)
     return ModelEntry(card.name, card.plain(), model.digest)
 

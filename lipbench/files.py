@@ -40,7 +40,7 @@ def sweep(folder: Path) -> None:
     """
     for leftover in folder.glob(f"{TEMPORARY}*"):
         with contextlib.suppress(OSError):
-            place, pid = (leftover.name.rsplit("-", 3)[1:3] + ["", ""])[:2]
+            place, pid = [*leftover.name.rsplit("-", 3)[1:3], "", ""][:2]
             if place == machine() and pid.isdigit():
                 abandoned = not exists(int(pid))
             else:

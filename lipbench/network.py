@@ -57,7 +57,7 @@ class Network(nn.Module):
             raise unknown_name("arithmetic", arithmetic, ARITHMETIC)
         self.arithmetic, self.dtype = arithmetic, ARITHMETIC[arithmetic]
         self.module = frozen(module).to(device, self.dtype).requires_grad_(False)
-        self.input_shape = tuple(input_shape)
+        self.input_shape = input_shape
         self.evaluations = Evaluations()
         with torch.no_grad():
             try:

@@ -2,17 +2,19 @@
 
 A unit is named by the hash of everything that determines it, its predecessors in the same chain included:
 
-    certify unit   one per model and shard
-    attack unit    one per model, shard, suite and stage: an attack at a group of eps, or at none
+    certify        one per model and shard
+    attack         one per model, shard, suite and stage: an attack at a group of eps, or at none
+    alone          with a check of strength, one per model, shard, suite and eps: AutoAttack standard on every sample
+    indicators     likewise, one per model, shard and suite: signs that gradients mislead
 
-The first minimal-norm attack of a suite sees every correct sample, whatever the grid. The others run once for each group
-of eps, on the samples that are open at some eps of it; a grid that is extended later is a further group, and the units
-of the first stay as they are.
+The first minimal-norm attack of a suite sees every correct sample, whatever the grid. The others run once for each
+group of eps, on the samples that are open at some eps of it; a grid that is extended later is a further group, and the
+units of the first stay as they are.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from lipbench import files
 from lipbench.errors import LipbenchError
@@ -20,6 +22,8 @@ from lipbench.suites import AttackSpec, Suite
 from lipbench.threat import Norm
 
 FORMAT = 3
+ALONE = AttackSpec(backend="autoattack", name="standard")
+Role = Literal["certify", "attack", "alone", "indicators"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class SuitePlan:
     attacks: tuple[AttackSpec, ...]  # the others, in the order of the suite
     groups: tuple[tuple[float, ...], ...]  # of eps, each ascending, in the order in which they were asked for
     seeds: tuple[int, ...]  # of the attacks, likewise
+    strength: bool = False  # whether AutoAttack alone is run beside the suite
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -49,7 +54,7 @@ class SuitePlan:
         return tuple(stages)
 
     def merged(self, other: "SuitePlan") -> "SuitePlan":
-        """What both say, this one first: the eps and seeds that are new in ``other``, and attacks at the end of the list.
+        """What both say, this one first: new eps and seeds of ``other``, and attacks at the end of the list.
 
         Raises LipbenchError for suites of one name that differ in the norm or in the attacks that both have.
         """
@@ -70,6 +75,7 @@ class SuitePlan:
             attacks,
             (*self.groups, tuple(sorted(fresh))) if fresh else self.groups,
             (*self.seeds, *(seed for seed in other.seeds if seed not in self.seeds)),
+            self.strength or other.strength,
         )
 
     def plain(self) -> dict[str, Any]:
@@ -80,6 +86,7 @@ class SuitePlan:
             "attacks": [attack.model_dump() for attack in self.attacks],
             "groups": [list(group) for group in self.groups],
             "seeds": list(self.seeds),
+            "strength": self.strength,
         }
 
     @classmethod
@@ -92,7 +99,7 @@ class SuitePlan:
         if not groups or not content["seeds"]:
             raise ValueError("a suite has no eps or no seed")
         seeds = tuple(int(seed) for seed in content["seeds"])
-        return cls(Suite.model_validate(content["suite"]), opening, attacks, groups, seeds)
+        return cls(Suite.model_validate(content["suite"]), opening, attacks, groups, seeds, bool(content["strength"]))
 
 
 @dataclass(frozen=True)
@@ -122,16 +129,18 @@ class Unit:
     """A unit of work. ``name`` is the hash of everything that determines its records."""
 
     name: str
+    role: Role
     model: str
     shard: Shard
-    suite: str | None = None  # None: the certify unit of the model and shard
+    suite: str | None = None  # None for certify
     norm: Norm | None = None
-    stage: Stage | None = None
+    stage: Stage | None = None  # None for certify; for indicators that of the largest eps
 
     @property
     def kind(self) -> str:
-        """``certify`` or ``backend/attack``: units of one kind cost alike."""
-        return "certify" if self.stage is None else str(self.stage.attack)
+        """Units of one kind cost alike."""
+        named = {"attack": str(self.stage.attack), "alone": f"{self.stage.attack} alone"} if self.stage else {}
+        return named.get(self.role, self.role)
 
 
 @dataclass(frozen=True)
@@ -153,7 +162,7 @@ class Run:
     def certify_unit(self, model: ModelEntry, shard: Shard) -> Unit:
         """The unit that predicts and certifies the samples of a shard."""
         key = {"format": FORMAT, "settings": self.settings, "model": model.digest, "rows": [shard.start, shard.stop]}
-        return Unit(files.sha256_json(key)[:24], model.name, shard)
+        return Unit(files.sha256_json(key)[:24], "certify", model.name, shard)
 
     def attack_units(self, model: ModelEntry, shard: Shard, plan: SuitePlan) -> list[Unit]:
         """The attack units of a model and shard under a suite; each group of eps is a chain of its own."""
@@ -173,7 +182,22 @@ class Run:
                 chains[stage.eps] = name
             else:
                 opened = name
-            units.append(Unit(name, model.name, shard, plan.suite.name, plan.suite.norm, stage))
+            units.append(Unit(name, "attack", model.name, shard, plan.suite.name, plan.suite.norm, stage))
+        return units
+
+    def strength_units(self, model: ModelEntry, shard: Shard, plan: SuitePlan) -> list[Unit]:
+        """What a check of strength adds, outside the chains: AutoAttack alone at each eps, then the indicators."""
+        if not plan.strength:
+            return []
+        certify, norm, seed = self.certify_unit(model, shard).name, plan.suite.norm, plan.seeds[0]
+        grid = plan.suite.eps
+        wanted: list[tuple[Role, float]] = [*(("alone", eps) for eps in grid), ("indicators", grid[-1])]
+        units = []
+        for role, eps in wanted:
+            key = {"for": certify, "role": role, "norm": norm.value, "eps": eps, "seed": seed}
+            stage = Stage(ALONE, (eps,), seed)
+            name = files.sha256_json(key)[:24]
+            units.append(Unit(name, role, model.name, shard, plan.suite.name, norm, stage))
         return units
 
     def units_of(self, model: ModelEntry, shard: Shard) -> Iterator[Unit]:
@@ -181,6 +205,7 @@ class Run:
         yield self.certify_unit(model, shard)
         for plan in self.suites:
             yield from self.attack_units(model, shard, plan)
+            yield from self.strength_units(model, shard, plan)
 
     def units(self) -> Iterator[Unit]:
         """Every unit of the run, in the order of work."""

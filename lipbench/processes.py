@@ -11,7 +11,7 @@ from pathlib import Path
 
 @functools.cache
 def machine() -> str:
-    """This machine since it was started, as seen from this process namespace: 8 hex digits."""
+    """The machine since it was started, as seen from the process's namespace: 8 hex digits."""
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
@@ -58,5 +58,5 @@ class Owner:
 
     @classmethod
     def me(cls) -> "Owner":
-        """This process."""
+        """The process that asks."""
         return cls(machine(), os.getpid(), "".join(_stat(os.getpid())[19:20]))

@@ -1,7 +1,8 @@
 """Run folders: ``run.json`` says what a run is, ``records/*.parquet`` holds what was found, one file per unit.
 
-    certify unit   columns CERTIFY, one row per sample of the shard
-    attack unit    columns ATTACK, one row per attacked sample and eps (per sample for a minimal-norm attack)
+    certify           columns CERTIFY, one row per sample of the shard
+    attack, alone     columns ATTACK, one row per attacked sample and eps (per sample for a minimal-norm attack)
+    indicators        columns INDICATORS, one row per correct sample
 
 A unit that is there is never computed again; one that is half there does not exist (see ``plans``).
 """
@@ -44,6 +45,11 @@ ATTACK = (
     "adversarial_label",  # int64, the class of the adversarial input; -1 where none was found
     "forward",  # int64, forward evaluations of the network spent on the row; they sum up to the unit's
     "backward",  # int64, likewise
+)
+INDICATORS = (
+    "sample",  # int64, row of the test set
+    "zero_gradient",  # bool: the gradient of cross-entropy vanishes at the input, in float32
+    "loss_stuck",  # bool: no step of a short gradient ascent inside the largest eps raised cross-entropy
 )
 
 

@@ -19,8 +19,8 @@ class Rows:
     shard and read off at the index, so that what an attack finds for a sample depends neither on the other samples that
     are still open nor on the size of a batch.
     ``reachable``: bool (m, K), the classes that no certificate excludes at the row's eps; None where all are possible.
-    ``forward``, ``backward``: int64 (m,), evaluations of the network spent on each row. A backend that knows them counts
-    them with ``counting``; what is left is shared out evenly.
+    ``forward``, ``backward``: int64 (m,), evaluations of the network spent on each row. A backend that knows them
+    counts them with ``counting``; what is left is shared out evenly.
     """
 
     index: Tensor

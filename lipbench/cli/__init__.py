@@ -9,7 +9,7 @@ import traceback
 import click
 
 from lipbench import __version__
-from lipbench.cli import evaluate, listing, report, train, verify
+from lipbench.cli import evaluate, listing, report, status, train, verify
 from lipbench.errors import (
     EXIT_HOLDS,
     EXIT_INTERRUPTED,
@@ -33,7 +33,7 @@ def cli() -> None:
     """
 
 
-for command in (evaluate.command, verify.command, train.command, report.command, listing.command):
+for command in (evaluate.command, status.command, verify.command, train.command, report.command, listing.command):
     cli.add_command(command)
 
 

@@ -35,7 +35,16 @@ from lipbench.errors import LipbenchError
 @options.data
 @options.data_dir
 @options.samples
-@options.seed
+@click.option(
+    "--seed",
+    "seeds",
+    type=int,
+    multiple=True,
+    default=(0,),
+    show_default=True,
+    metavar="N",
+    help="Seed of the attacks. Given several times, they run again with each on what is still open.",
+)
 @click.option(
     "--audit",
     type=float,
@@ -44,7 +53,23 @@ from lipbench.errors import LipbenchError
     help="Share of the certified samples that is attacked all the same.",
 )
 @click.option("--no-prune", is_flag=True, help="Attack every correct sample at every eps.")
+@click.option(
+    "--check-strength",
+    is_flag=True,
+    help="Run AutoAttack standard alone, too, on every sample at each eps, and look for gradients that mislead.",
+)
+@click.option(
+    "--shard",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="Samples in one piece of work; memory grows with it.",
+)
 @options.arithmetic
+@options.executor
+@options.jobs
+@options.address
+@options.gpus
 @options.device
 @options.threads
 @options.quiet
@@ -56,22 +81,30 @@ def command(
     data_spec: str | None,
     data_dir: Path | None,
     samples: int | None,
-    seed: int,
+    seeds: tuple[int, ...],
     audit: float,
     no_prune: bool,
+    check_strength: bool,
+    shard: int,
     arithmetic: str,
+    executor: str,
+    jobs: int,
+    address: str | None,
+    gpus_per_task: float | None,
     device: str,
     threads: int,
     quiet: bool,
 ) -> None:
     """Certify and attack every model of ZOO (a folder, or a bundled zoo), and write the comparison report.
 
-    What the run folder holds already is not computed again: a killed run goes on with the same command.
+    What the run folder holds already is not computed again: a killed run goes on with the same command, and the same
+    command with another zoo, more eps, more seeds or another suite adds what is missing. Several processes, on several
+    machines, may share one run folder.
 
     \b
-    Example: lipbench evaluate digits --suite standard --suite standard-linf -o runs/digits
+    Example: lipbench evaluate digits --suite standard --suite standard-linf -o runs/digits --jobs 2
     """
-    from lipbench import cards, data, evaluation, suites
+    from lipbench import cards, data, evaluation, executors, suites
     from lipbench import report as reports
     from lipbench.network import resolve_device
     from lipbench.report import tables
@@ -79,11 +112,30 @@ def command(
     chosen = [suites.load(name) for name in suite_names]
     if eps is not None:
         chosen = [suite.with_grid(_numbers(eps)) for suite in chosen]
-    settings = evaluation.Options(samples=samples, seed=seed, audit=audit, prune=not no_prune, arithmetic=arithmetic)
+    settings = evaluation.Options(
+        samples=samples,
+        seeds=seeds,
+        audit=audit,
+        prune=not no_prune,
+        arithmetic=arithmetic,
+        shard=shard,
+        strength=check_strength,
+    )
+    workers = executors.build(executor, jobs=jobs, threads=threads, address=address, gpus=gpus_per_task)
     target = resolve_device(device, threads)
     folder = cards.find_zoo(zoo)
     dataset = data.load(data_spec or evaluation.data_of(folder), data_dir)
-    run_folder = evaluation.evaluate(folder, chosen, dataset, out, options=settings, device=target, progress=not quiet)
+    run_folder = evaluation.evaluate(
+        folder,
+        chosen,
+        dataset,
+        out,
+        options=settings,
+        device=target,
+        executor=workers,
+        data_dir=None if data_dir is None else data_dir.resolve(),
+        progress=not quiet,
+    )
     written = reports.write(run_folder, out / "report")
     click.echo(tables.short(tables.summary(run_folder)))
     page = next(path for path in written if path.suffix == ".html")

@@ -38,3 +38,24 @@ threads = click.option(
     show_default=True,
     help="CPU threads; small networks are fastest with 1.",
 )
+executor = click.option(
+    "--executor",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where the work is done: processes of this machine, or a Ray cluster.",
+)
+jobs = click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes (local), or tasks at once (ray).",
+)
+address = click.option("--address", help="Of a Ray cluster.  [default: start one here]")
+gpus = click.option(
+    "--gpus-per-task",
+    type=float,
+    metavar="G",
+    help="GPUs that each task takes on a Ray cluster, such as 0.25.",
+)

@@ -78,7 +78,7 @@ def command(
     from lipbench import cards, data, evaluation, verification
     from lipbench.network import resolve_device
 
-    evaluation.Options(samples=samples, seed=seed, arithmetic=arithmetic)
+    evaluation.Options(samples=samples, seeds=(seed,), arithmetic=arithmetic)
     target = resolve_device(device, threads)
     if replay is not None:
         if radii is not None:

@@ -7,6 +7,8 @@ ones.
 """
 
 import hashlib
+import mmap
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,15 +27,20 @@ ROWS = 1000  # that are looked at at once
 class Split:
     """Images and labels."""
 
-    images: NDArray[Any]  # uint8 (n, c, h, w) in 0..255, or float32 (n, c, h, w) in [0, 1]
+    # uint8 (n, c, h, w) in 0..255, or float32 (n, c, h, w) in [0, 1]; in any memory order, perhaps a read-only map of
+    # a file that is larger than the memory: ``x`` of a ``part`` is what to compute with
+    images: NDArray[Any]
     labels: NDArray[np.int64]  # (n,), 0 .. num_classes - 1
 
     @cached_property
     def x(self) -> NDArray[np.float32]:
-        """float32 (n, c, h, w) in [0, 1]; uint8 pixels are divided by 255."""
-        if self.images.dtype == np.uint8:
-            return (self.images / np.float32(255)).astype(np.float32)
-        return self.images
+        """float32 (n, c, h, w) in [0, 1], C-contiguous and writable, for torch; uint8 pixels are divided by 255."""
+        try:
+            if self.images.dtype == np.uint8:
+                return np.divide(self.images, np.float32(255), order="C")
+            return np.require(self.images, requirements=["C", "ALIGNED", "WRITEABLE"])  # copies only what is not
+        finally:
+            forget(self.images)
 
     def first(self, samples: int | None) -> "Split":
         """The first ``samples`` rows; all of them for None."""
@@ -49,9 +56,30 @@ class Split:
         digest = hashlib.sha256()
         for array in (self.images, self.labels):
             digest.update(f"{array.dtype}{array.shape}".encode())
-            for start in range(0, len(array), ROWS):  # an archive may be larger than the memory
-                digest.update(np.ascontiguousarray(array[start : start + ROWS]).tobytes())
+            for rows in by_rows(array):
+                digest.update(rows.tobytes("A"))  # in C order, whatever the order in memory
         return digest.hexdigest()
+
+
+def by_rows(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """``array``, ROWS rows at a time: what is made of them, and what is held of a mapped file, is never larger."""
+    for start in range(0, len(array), ROWS):
+        yield array[start : start + ROWS]
+        forget(array)
+
+
+def forget(array: NDArray[Any]) -> None:
+    """Give back the memory that holds what was read of a mapped file; whoever looks again reads it again.
+
+    Does nothing to an array that is no view of a read-only ``numpy.memmap``.
+    """
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        # mode "r" only: what a copy-on-write map holds and its file does not would be lost
+        if isinstance(base, np.memmap) and base.mode == "r" and hasattr(mmap, "MADV_DONTNEED"):
+            base._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]  # NumPy names no public way to it
+            return
+        base = base.base
 
 
 @dataclass(frozen=True)
@@ -92,6 +120,9 @@ def load(spec: str, data_dir: Path | None = None) -> Dataset:
 
 def checked(dataset: Dataset) -> Dataset:
     """The same data set with float images as float32 and labels as int64, once it is known to be sound.
+
+    Images of uint8 and float32 stay where they are, in memory or in a mapped file, and are looked at ROWS at a time;
+    float images of other types are converted, which takes memory for all of them as float32.
 
     Raises LipbenchError unless the test split holds a sample, there are at least 2 classes, images are uint8
     or float (n, c, h, w) of one shape (c, h, w) with finite floats in [0, 1], and labels are integers (n,) in
@@ -156,17 +187,21 @@ def _checked_images(images: NDArray[Any], where: str) -> NDArray[Any]:
             f"{where}: expected pixels as uint8 in 0 .. 255 or as float in [0, 1], got {images.dtype}; "
             "convert them with .astype(np.uint8)"
         )
-    not_finite = np.count_nonzero(~np.isfinite(images))
+    converted = images if images.dtype == np.float32 else np.empty(images.shape, np.float32)
+    not_finite, low, high = 0, np.inf, -np.inf
+    with np.errstate(over="ignore"):  # an overflow is out of range, which is said below
+        for given, rows in zip(by_rows(images), by_rows(converted), strict=True):
+            not_finite += int(np.count_nonzero(~np.isfinite(given)))
+            if converted is not images:
+                rows[:] = given
+            low, high = min(low, rows.min()), max(high, rows.max())
     if not_finite:
         raise LipbenchError(
             f"{where}: expected finite pixels, got {not_finite} that are NaN or infinite; repair or remove these images"
         )
-    with np.errstate(over="ignore"):  # an overflow is out of range, which is said below
-        images = images.astype(np.float32, copy=False)
-    low, high = (images.min(), images.max()) if images.size else (0, 1)
     if low < 0 or high > 1:
         raise LipbenchError(
             f"{where}: expected float pixels in [0, 1], got {low:.9g} .. {high:.9g}; "
             "rescale them (divide 0 .. 255 by 255) and leave mean and std to the model's preprocessing"
         )
-    return images
+    return converted

@@ -1,9 +1,13 @@
 """Data sets in a NumPy archive: ``npz:PATH``."""
 
+import math
+import struct
+import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from lipbench.data import Dataset, Split, integer_labels
@@ -11,6 +15,8 @@ from lipbench.data.locate import path_argument
 from lipbench.errors import LipbenchError, one_line
 
 CHANNELS = (1, 3)
+CHUNK = 2**20  # bytes that are read at once to check a member's sum
+LOCAL_HEADER = "<26x2H"  # of a zip member: the lengths of its name and of its extra field, which follow
 TRAIN_KEYS, TEST_KEYS = ("x_train", "y_train"), ("x_test", "y_test")
 Layout = Literal["NHW", "NHWC", "NCHW"]
 
@@ -21,7 +27,10 @@ def load(argument: str | None, data_dir: Path | None) -> Dataset:
     x: uint8 in 0..255 or float in [0, 1], (n, h, w), (n, h, w, c) or (n, c, h, w), see ``layout_of``;
     y: integers (n,) or (n, 1), counted from 0; the number of classes is the largest label plus 1.
     An archive with x_test and y_test alone gives an empty training split. ``data_dir`` is not used.
-    Raises LipbenchError for a file that is missing, damaged, no archive, or holds other arrays than these.
+
+    What ``numpy.savez`` wrote is mapped: it takes memory only where it is looked at, and must not change while it is in
+    use. What ``numpy.savez_compressed`` wrote is read into memory. Raises LipbenchError for a file that is missing,
+    damaged, no archive, or holds other arrays than these.
     """
     return read(path_argument("npz", argument))
 
@@ -75,7 +84,7 @@ def _split(arrays: dict[str, NDArray[Any]], keys: tuple[str, str], layout: Layou
         images = images.transpose(0, 3, 1, 2)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    return Split(np.ascontiguousarray(images), integer_labels(labels, f"{path}, {keys[1]}"))
+    return Split(images, integer_labels(labels, f"{path}, {keys[1]}"))
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -100,9 +109,45 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 def _member(archive: Any, key: str, path: Path) -> NDArray[Any]:
     try:
-        array = archive[key]
+        mapped = _mapped(archive.zip, key)
+        array = archive[key] if mapped is None else mapped
     except Exception as error:  # as above; object arrays arrive here too, as ValueError
         raise LipbenchError(f"cannot read {key} of the NumPy archive {path}: {one_line(error)}") from error
     if not isinstance(array, np.ndarray):  # a zip member that is no array comes back as bytes
         raise LipbenchError(f"{path}, {key}: expected a NumPy array, got other data; write the file with numpy.savez")
     return array
+
+
+def _mapped(archive: zipfile.ZipFile, key: str) -> NDArray[Any] | None:
+    """An array of the archive as a read-only map of its file, once its check sum is found right.
+
+    None for all that cannot be mapped, or is damaged in another way: NumPy then reads it, or says what is wrong.
+    """
+    member = archive.getinfo(key if key in archive.namelist() else f"{key}.npy")  # as NumPy looks for it
+    if member.compress_type != zipfile.ZIP_STORED:
+        return None
+    with archive.open(member) as stream:
+        try:
+            version = npy.read_magic(stream)
+        except ValueError:
+            return None
+        if version not in ((1, 0), (2, 0)):  # 3 is for field names, which no array here has
+            return None
+        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, fortran_order, dtype = read_header(stream)
+        begin, size = stream.tell(), math.prod(shape) * dtype.itemsize
+        if dtype.hasobject or fortran_order or size <= 0:
+            return None
+        # zipfile compares the sum at the end of what is read; a map would hand out damaged pixels
+        while stream.read(CHUNK):
+            pass
+        if stream.tell() < begin + size:
+            return None
+    assert archive.fp is not None  # it is open
+    archive.fp.seek(member.header_offset)
+    lengths = struct.unpack(LOCAL_HEADER, archive.fp.read(struct.calcsize(LOCAL_HEADER)))
+    offset = member.header_offset + struct.calcsize(LOCAL_HEADER) + sum(lengths) + begin
+    try:
+        return np.memmap(archive.fp, dtype=dtype, mode="r", offset=offset, shape=shape)
+    except OSError:  # some network file systems map no files
+        return None

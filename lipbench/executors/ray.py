@@ -28,12 +28,12 @@ class RayExecutor:
         try:
             threads = self.threads
 
-            @ray.remote(num_cpus=threads, num_gpus=self.gpus or 0, max_retries=RETRIES)
-            def remote(task: T) -> R:
+            def prepared(task: T) -> R:
                 prepare(threads)
                 return function(task)
 
-            waiting, running = list(reversed(tasks)), []
+            remote = ray.remote(num_cpus=threads, num_gpus=self.gpus or 0, max_retries=RETRIES)(prepared)
+            waiting, running = list(reversed(tasks)), []  # type: ignore[var-annotated]
             while waiting or running:
                 while waiting and (self.jobs == 0 or len(running) < self.jobs):
                     running.append(remote.remote(waiting.pop()))

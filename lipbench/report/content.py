@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from lipbench.records import GRADES, Run, RunFolder
+from lipbench.plans import Run
+from lipbench.records import GRADES, RunFolder
 from lipbench.report import evidence, frames, tables
 from lipbench.report.evidence import Evidence
 from lipbench.report.tables import Group, Table
@@ -17,6 +18,15 @@ FIGURES = ("sandwich", "pareto", "gap")
 SHOWN_VIOLATIONS = 20
 TEX_EPS = 3  # as many as fit on a page
 USELESS = 0.1  # certified accuracy below which a certificate says next to nothing of a model that is more robust
+SIGNS = {  # column: (share of the samples above which it is worth a remark, what it says)
+    "square_only": (
+        0.002,
+        "of the samples were broken by Square alone, as with masked gradients",
+    ),  # AutoAttack's limit
+    "unreached": (0.0, "were not broken by a perturbation of any size"),
+    "zero_gradients": (0.01, "have no gradient of cross-entropy"),
+    "loss_stuck": (0.01, "are where gradient ascent does not raise the loss"),
+}
 DEFINITIONS = Table(
     "Definitions",
     ("word", "meaning, at radius eps, over all n samples (misclassified ones count as not robust)"),
@@ -51,6 +61,12 @@ DEFINITIONS = Table(
             "grade real",
             "holds in exact arithmetic, for rigorous Lipschitz bounds of the weights as they are stored; a network "
             "that runs with rounding may break it",
+        ),
+        (
+            "signs that attacks fail",
+            "never reached: correct, and the opening minimal-norm attack found no perturbation of any size; "
+            "Square alone: broken at an eps only by the attack that follows no gradient; no gradient, loss stuck: "
+            "cross-entropy has none at the input, or no step of a short ascent raises it (Pintor et al. 2022)",
         ),
         ("grade nominal", "holds only if the claim on the model's card is true; nothing is checked"),
     ),
@@ -113,8 +129,13 @@ def _section(group: Group, place: int, trends: pd.DataFrame) -> Section:
         main=tables.main_table(group, group.eps, title),
         front=tables.front_table(group, chosen),
         trend=tables.trend_table(trends, group),
-        details=(tables.grade_table(group), tables.attack_table(group), tables.model_table(group)),
-        remarks=(*_not_analysed(group), *_claims(group), *_settings(group)),
+        details=(
+            tables.grade_table(group),
+            tables.attack_table(group),
+            tables.strength_table(group),
+            tables.model_table(group),
+        ),
+        remarks=(*_not_analysed(group), *_claims(group), *_attacks_fail(group), *_settings(group)),
         notation=notation(group.settings),
         tex=tuple((f"{name}{suffix}", table) for name, table in brief.items() if table),
     )
@@ -161,6 +182,21 @@ def _claims(group: Group) -> list[str]:
         f"{len(failed)} of {len(models)} models: claim not confirmed. Their nominal certificates are not "
         f"proved. The farthest off is {worst['model']}, {claim(worst)}."
     ]
+
+
+def _attacks_fail(group: Group) -> list[str]:
+    """Models whose robust accuracy may be too high, because attacks show signs of failing there."""
+    found = []
+    for name, frame in group.summary.groupby("model", sort=False):
+        worst = frame[list(SIGNS)].max()
+        shown = [
+            f"{percent(worst[key])} % of the samples {words}"
+            for key, (limit, words) in SIGNS.items()
+            if worst[key] > limit
+        ]
+        if shown:
+            found.append(f"{name}: robust accuracy may be too high: {'; '.join(shown)} (see the table of signs).")
+    return found
 
 
 def _settings(group: Group) -> list[str]:

@@ -1,26 +1,41 @@
 """What a run knows of each model under each suite, read back from its run folder."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lipbench import records, schema
 from lipbench.cards import Card
 from lipbench.errors import LipbenchError
-from lipbench.ledger import Floats, Ledger
-from lipbench.records import ModelEntry, Run, RunFolder, Stage, SuitePlan
+from lipbench.ledger import Bools, Ints, Ledger
+from lipbench.plans import ModelEntry, Run, SuitePlan
+from lipbench.records import RunFolder
 from lipbench.suites import Suite
 
 
 @dataclass(frozen=True)
-class StageRecords:
-    """What one attack, at one eps or at none, did to a model."""
+class AttackRecords:
+    """What one attack of a suite did to a model, at every eps and on every shard."""
 
-    stage: Stage
-    frame: pd.DataFrame  # columns records.ATTACK, one row per attacked sample
-    forward: int  # forward evaluations of single inputs
-    backward: int  # backward evaluations of single inputs
+    name: str  # ``backend/attack``, numbered where a suite runs the same one twice
+    frame: pd.DataFrame  # columns records.ATTACK, one row per attacked sample and eps
+
+    def at(self, eps: float) -> pd.DataFrame:
+        """The rows that answer for ``eps``: those of a minimal-norm attack answer for every eps."""
+        return self.frame[(self.frame["eps"] == eps) | self.frame["eps"].isna()]
+
+
+@dataclass(frozen=True)
+class Strength:
+    """What a check of strength found: AutoAttack standard alone, and the indicators. n is the number of samples."""
+
+    broken: dict[float, Bools]  # by eps, (n,): misclassified, or broken by AutoAttack alone
+    evaluations: dict[float, int]  # by eps, forward and backward, that AutoAttack alone took
+    zero_gradients: Bools  # (n,), see records.INDICATORS
+    loss_stuck: Bools  # (n,)
 
 
 @dataclass(frozen=True)
@@ -30,12 +45,14 @@ class Evidence:
     model: str
     card: Card
     suite: Suite
-    samples: Floats  # (n,) rows of the test set
+    samples: Ints  # (n,) rows of the test set
     grade: str  # of the headline numbers: float, or real where no error analysis is known
     ledgers: dict[str, Ledger]  # by grade, those that the model has, in the suite's norm, after every attack
     mcr: float  # mean signed margin, in the suite's norm
     certificate: dict[str, Any]  # the certify unit's info, see ``evaluation``
-    stages: tuple[StageRecords, ...]
+    attacks: tuple[AttackRecords, ...]  # in the order of work, the opening one first
+    minimal_norm: bool  # an attack on every sample minimises the norm: distances between the grid's eps mean something
+    strength: Strength | None = None
 
     @property
     def ledger(self) -> Ledger:
@@ -46,15 +63,6 @@ class Evidence:
     def n(self) -> int:
         """Number of samples."""
         return len(self.ledger.correct)
-
-    def at(self, eps: float) -> list[StageRecords]:
-        """The stages that attacked at ``eps``, and those of minimal-norm attacks, which serve every eps."""
-        return [stage for stage in self.stages if stage.stage.eps is None or stage.stage.eps == eps]
-
-    @property
-    def minimal_norm(self) -> bool:
-        """True if an attack minimises the norm, so that distances between the grid's eps mean something."""
-        return any(stage.stage.eps is None for stage in self.stages)
 
 
 def load(run_folder: RunFolder) -> list[Evidence]:
@@ -71,24 +79,23 @@ def _card(entry: ModelEntry) -> Card:
 
 
 def _read(folder: RunFolder, run: Run, entry: ModelEntry, plan: SuitePlan) -> Evidence:
-    certify, info = folder.load(run.certify_unit(entry))
+    parts = [folder.load(run.certify_unit(entry, shard)) for shard in run.shards]
+    certify, info = pd.concat([frame for frame, _ in parts], ignore_index=True), parts[0][1]
     norm, dimension = plan.suite.norm, int(info["dimension"])
     grade = records.grade(certify)
     held = {grade, "real"} | ({"nominal"} if info["claimed"] is not None else set())
     ledgers = {name: records.ledger(certify, norm, dimension, name) for name in records.GRADES if name in held}
     positions = pd.Index(certify["sample"])
-    stages = []
-    for stage, unit in zip(plan.stages, run.attack_units(entry, plan), strict=True):
-        frame, about = folder.load(unit)
-        rows = positions.get_indexer(frame["sample"])
+    attacks = _attacks(folder, run, entry, plan)
+    for attack in attacks:
+        rows = positions.get_indexer(pd.Index(attack.frame["sample"]))
         if (rows < 0).any():
             raise LipbenchError(
                 f"the records of {entry.name} name attacked samples that were never certified: "
                 "delete the run folder and run `lipbench evaluate` again"
             )
         for ledger in ledgers.values():
-            ledger.attacked(rows, frame["adversarial_distance"].to_numpy())
-        stages.append(StageRecords(stage, frame, int(about["forward"]), int(about["backward"])))
+            ledger.attacked(rows, attack.frame["adversarial_distance"].to_numpy())
     return Evidence(
         model=entry.name,
         card=_card(entry),
@@ -98,5 +105,47 @@ def _read(folder: RunFolder, run: Run, entry: ModelEntry, plan: SuitePlan) -> Ev
         ledgers=ledgers,
         mcr=norm.radius_from_l2(float(certify["signed_margin"].mean()), dimension),
         certificate=info,
-        stages=tuple(stages),
+        attacks=tuple(attacks),
+        minimal_norm=bool(plan.opening),
+        strength=_strength(folder, run, entry, plan, positions, ledgers[grade].correct) if plan.strength else None,
     )
+
+
+def _attacks(folder: RunFolder, run: Run, entry: ModelEntry, plan: SuitePlan) -> list[AttackRecords]:
+    """The records of all shards and groups of eps, attack by attack."""
+    frames: dict[tuple[int, int], list[pd.DataFrame]] = {}  # by the attack's place in the suite, and its seed
+    count, opened = len(plan.attacks), len(plan.opening)
+    for shard in run.shards:
+        for place, unit in enumerate(run.attack_units(entry, shard, plan)):
+            assert unit.stage is not None
+            key = (place - opened) % count if place >= opened else -1
+            frames.setdefault((plan.seeds.index(unit.stage.seed), key), []).append(folder.load(unit)[0])
+    names: Counter[str] = Counter()
+    found = []
+    for (_, key), parts in sorted(frames.items(), key=lambda item: item[0]):
+        name = str(plan.opening[0] if key < 0 else plan.attacks[key])
+        names[name] += 1
+        shown = name if names[name] == 1 else f"{name}#{names[name]}"
+        found.append(AttackRecords(shown, pd.concat(parts, ignore_index=True)))
+    return found
+
+
+def _strength(
+    folder: RunFolder, run: Run, entry: ModelEntry, plan: SuitePlan, positions: "pd.Index[int]", correct: Bools
+) -> Strength:
+    broken = dict.fromkeys(plan.suite.eps, ~correct)
+    evaluations = dict.fromkeys(plan.suite.eps, 0)
+    signs = {name: np.zeros(len(correct), dtype=bool) for name in ("zero_gradient", "loss_stuck")}
+    for shard in run.shards:
+        for unit in run.strength_units(entry, shard, plan):
+            assert unit.stage is not None
+            frame, about = folder.load(unit)
+            rows, eps = positions.get_indexer(pd.Index(frame["sample"])), unit.stage.eps[0]
+            if unit.role == "alone":
+                broken[eps] = broken[eps].copy()
+                broken[eps][rows] |= (frame["adversarial_distance"] <= eps).to_numpy()
+                evaluations[eps] += int(about["forward"]) + int(about["backward"])
+            else:
+                for name, values in signs.items():
+                    values[rows] = frame[name].to_numpy()
+    return Strength(broken, evaluations, signs["zero_gradient"], signs["loss_stuck"])

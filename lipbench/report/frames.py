@@ -3,7 +3,6 @@
 A setting is everything but the seed: architecture, loss family, hyperparameters, adversarial training.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from scipy.special import betaincinv  # scipy.stats would take a second to impor
 from lipbench.ledger import Bools
 from lipbench.records import GRADES, RunFolder
 from lipbench.report import evidence
-from lipbench.report.evidence import Evidence, StageRecords
+from lipbench.report.evidence import Evidence
 
 CONFIDENCE = 0.95
 ORDER = ("tau", "alpha", "min_margin")  # known hyperparameters, in the order of columns
@@ -123,30 +122,51 @@ def _accuracies(item: Evidence, eps: float) -> dict[str, Any]:
 
 
 def _work(item: Evidence, eps: float) -> dict[str, int]:
-    """How many samples each attack saw for ``eps``; minimal-norm attacks serve every eps, count at each."""
-    stages = item.at(eps)
-    seen: dict[str, int] = {}
-    audited: set[int] = set()
-    for name, stage in zip(attack_names(stages), stages, strict=True):
-        seen[f"attacked:{name}"] = len(stage.frame)
-        audited.update(stage.frame.loc[stage.frame["audit"].astype(bool), "sample"])
+    """How many samples each attack saw for ``eps``, and what they cost; minimal-norm attacks serve every eps, and count
+    at each.
+    """
+    parts = {attack.name: attack.at(eps) for attack in item.attacks}
+    audited = {sample for part in parts.values() for sample in part.loc[part["audit"].astype(bool), "sample"]}
     return {
         "audited": len(audited),
-        "forward": sum(stage.forward for stage in stages),
-        "backward": sum(stage.backward for stage in stages),
-        **seen,
+        "forward": sum(int(part["forward"].sum()) for part in parts.values()),
+        "backward": sum(int(part["backward"].sum()) for part in parts.values()),
+        **{f"attacked:{name}": len(part) for name, part in parts.items()},
     }
 
 
-def attack_names(stages: Sequence[StageRecords]) -> list[str]:
-    """``backend/name`` of each stage of one eps, numbered where a suite runs the same attack twice."""
-    names: list[str] = []
-    seen: Counter[str] = Counter()
-    for stage in stages:
-        name = str(stage.stage.attack)
-        seen[name] += 1
-        names.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
-    return names
+def _signs(item: Evidence, eps: float) -> dict[str, float]:
+    """Signs that attacks fail, as shares of all samples (Pintor et al. 2022, arXiv 2106.09947), and AutoAttack alone.
+
+    ``square_only``: broken at eps by Square alone, which follows no gradient; ``unreached``: correct, and not even an
+    unbounded perturbation was found; ``zero_gradients``, ``loss_stuck``, ``robust_alone`` and ``evaluations_alone``:
+    NaN without a check of strength.
+    """
+    broken = {attack.name: set(_broken(attack.at(eps), eps)) for attack in item.attacks}
+    square = set().union(*(found for name, found in broken.items() if "square" in name))
+    others = set().union(*(found for name, found in broken.items() if "square" not in name))
+    ledger, strength, nothing = item.ledger, item.strength, float("nan")
+    signs = {
+        "square_only": len(square - others) / item.n if item.n and square | others else 0.0,
+        "unreached": float(np.isinf(ledger.adversarial_distance).mean()) if item.n and item.minimal_norm else nothing,
+    }
+    alone = ("zero_gradients", "loss_stuck", "robust_alone", "evaluations_alone", "only_alone", "only_suite")
+    if strength is None:
+        return signs | dict.fromkeys(alone, nothing)
+    there, here = strength.broken[eps], ledger.broken(eps)
+    return signs | {
+        "zero_gradients": float(strength.zero_gradients.mean()),
+        "loss_stuck": float(strength.loss_stuck.mean()),
+        "robust_alone": float((~there).mean()),
+        "evaluations_alone": strength.evaluations[eps],
+        "only_alone": int((there & ~here).sum()),
+        "only_suite": int((here & ~there).sum()),
+    }
+
+
+def _broken(frame: pd.DataFrame, eps: float) -> "pd.Series[int]":
+    rows: pd.Series[int] = frame.loc[~frame["audit"].astype(bool) & (frame["adversarial_distance"] <= eps), "sample"]
+    return rows
 
 
 def summary(run_folder: RunFolder) -> pd.DataFrame:
@@ -155,8 +175,10 @@ def summary(run_folder: RunFolder) -> pd.DataFrame:
     ``certified``, ``gap`` and ``tightness`` are of ``grade``: float where the model has an error analysis, else real,
     and ``not_analysed`` says why; ``certified_<grade>`` and ``violations_<grade>`` are there for each grade, NaN where
     the model does not have it. Each accuracy has its interval in ``<name>_lo`` and ``<name>_hi``.
-    ``attacked:<backend>/<name>``, ``forward`` and ``backward`` count the attacks at the row's eps and the
-    minimal-norm attacks, which serve every eps. Raises LipbenchError if records are missing or damaged.
+    ``square_only`` to ``only_suite``: signs of attacks that fail, see ``_signs``; ``only_alone`` and ``only_suite``
+    count the samples that only AutoAttack alone broke, or only the suite. ``attacked:<backend>/<name>``, ``forward``
+    and ``backward`` count the attacks at the row's eps and the minimal-norm attacks, which serve every eps. Raises
+    LipbenchError if records are missing or damaged.
     """
     return summarize(evidence.load(run_folder))
 
@@ -171,6 +193,7 @@ def summarize(evidences: Sequence[Evidence]) -> pd.DataFrame:
         {
             **_setting(item, architectures[item.model], hyperparameters, adversarial),
             **_accuracies(item, eps),
+            **_signs(item, eps),
             **_work(item, eps),
         }
         for item in evidences

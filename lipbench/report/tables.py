@@ -143,6 +143,30 @@ def attack_table(group: Group) -> Table:
     return Table(f"Samples that each attack saw, of {group.summary['n'].max()}, mean over models", heads, body)
 
 
+def strength_table(group: Group) -> Table:
+    """Rows: models. Columns: signs that attacks fail; with a check of strength, robust accuracy beside AutoAttack's."""
+    body, checked = [], bool(group.summary["robust_alone"].notna().any())
+    for name, frame in group.summary.groupby("model", sort=False):
+        part = rows(frame)
+        cells = [percent(part[0]["unreached"]), percent(max(row["square_only"] for row in part))]
+        if checked:
+            cells += [percent(part[0][key]) for key in ("zero_gradients", "loss_stuck")]
+            cells += [f"{percent(row['robust'])} / {percent(row['robust_alone'])}" for row in part]
+            cells += [" / ".join(general(sum(row[key] for row in part)) for key in ("only_suite", "only_alone"))]
+            spent = sum(row["forward"] + row["backward"] for row in part)
+            cells.append(number(sum(row["evaluations_alone"] for row in part) / spent if spent else float("nan"), 1))
+        body.append((str(name), *cells))
+    columns: tuple[str, ...] = ("model", "never reached", "Square alone")
+    heads: list[tuple[str, int]] = [("", 3)]
+    title = "Signs that attacks fail, in percent of the samples"
+    if checked:
+        grid = tuple(f"eps {value:.4g}" for value in group.eps)
+        columns += ("no gradient", "loss stuck", *grid, "only suite / alone", "evaluations")
+        heads += [("", 2), ("robust: suite / AutoAttack alone", len(grid)), ("broken by", 1), ("alone / suite", 1)]
+        title += ", and AutoAttack standard alone beside the suite (evaluations as if each eps were alone)"
+    return Table(title, columns, tuple(body), tuple(heads))
+
+
 def front_table(group: Group, eps: float, words: Mapping[str, str] | None = None) -> Table:
     """The settings that no other setting beats in clean and certified, or clean and robust accuracy."""
     at = group.settings[group.settings["eps"] == eps].sort_values("clean_mean", kind="stable")

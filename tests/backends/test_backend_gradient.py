@@ -20,7 +20,7 @@ def distances(case, spec, norm, eps=None):
 @pytest.mark.parametrize("norm", list(Norm))
 def test_bisection_is_near_the_best_of_the_libraries(case, norm):
     digits = case(10, 60)
-    rivals = [AttackSpec(backend="autoattack", name="fab-t-minimal", args={"targets": 4, "n_iter": 50})]
+    rivals = [AttackSpec(backend="autoattack", name="fab-t", args={"targets": 4, "n_iter": 50})]
     if norm is Norm.L2:
         rivals.append(AttackSpec(backend="art", name="deepfool"))
     before = digits.network.evaluations.backward

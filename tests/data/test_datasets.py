@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lipbench import data
 from lipbench.data import Dataset, Split, checked, load
 from lipbench.errors import LipbenchError
 
@@ -198,3 +199,31 @@ def test_first_rows_and_the_digest():
         Split(split.images.astype(np.float16), split.labels),
     ]
     assert len({split.sha256, *(other.sha256 for other in others)}) == 6
+
+
+def test_the_digest_is_of_the_values_not_of_their_place(tmp_path):
+    split = sound().test
+    reordered = np.ascontiguousarray(split.images.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    assert Split(reordered, split.labels).sha256 == split.sha256
+    split.images.tofile(tmp_path / "pixels")
+    for mode in ("r", "c"):
+        images = np.memmap(tmp_path / "pixels", np.float32, mode, shape=split.images.shape)
+        assert checked(replace(sound(), test=Split(images, split.labels))).test.sha256 == split.sha256
+    images[:] = 0.5  # not in the file: a map that was given back to the system would have lost it
+    checked(replace(sound(), test=Split(images, split.labels)))
+    assert (images == 0.5).all()
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4, 5])
+def test_rows_are_looked_at_in_pieces_with_none_left_out(monkeypatch, rows):
+    monkeypatch.setattr(data, "ROWS", rows)
+    dataset = sound()
+    whole = dataset.test.images.astype(np.float64)
+    for position in range(4):
+        wide = whole.copy()
+        wide[position] = 1.5
+        for images in (wide, wide.astype(np.float32)):
+            with pytest.raises(LipbenchError, match=r"got 0.* \.\. 1\.5"):
+                checked(replace(dataset, test=replace(dataset.test, images=images)))
+    converted = checked(replace(dataset, test=replace(dataset.test, images=whole))).test.images
+    np.testing.assert_array_equal(converted, dataset.test.images)

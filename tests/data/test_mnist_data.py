@@ -49,7 +49,7 @@ def test_each_layout_gives_the_same_data(tmp_path, layout):
         np.testing.assert_array_equal(split.images, images[:, None])
         np.testing.assert_array_equal(split.labels, labels)
         assert split.images.dtype == np.uint8
-        assert split.images.flags.writeable
+        assert split.x.flags.writeable
     assert dataset.num_classes == 10
     assert dataset.spec == "mnist"
 

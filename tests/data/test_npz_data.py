@@ -1,8 +1,13 @@
+import hashlib
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lipbench import data
 from lipbench.data import load, npz
 from lipbench.errors import LipbenchError
 
@@ -17,14 +22,14 @@ def arrays(x=GREY, y=LABELS):
 
 @pytest.fixture
 def archive(tmp_path):
-    def write(**content):
-        np.savez(tmp_path / "toy.npz", **content)
+    def write(save=np.savez, **content):
+        save(tmp_path / "toy.npz", **content)
         return f"npz:{tmp_path / 'toy.npz'}"
 
     return write
 
 
-@pytest.mark.parametrize(
+LAYOUTS = pytest.mark.parametrize(
     ("x", "expected"),
     [
         (GREY, GREY[:, None]),
@@ -37,16 +42,94 @@ def archive(tmp_path):
     ],
     ids=["NHW", "NCHW grey", "NHWC grey", "NCHW colour", "NHWC colour", "float64", "big-endian"],
 )
+
+
+@LAYOUTS
 @pytest.mark.parametrize("y", [LABELS, LABELS[:, None], LABELS.astype(np.uint8)], ids=["(n,)", "(n, 1)", "uint8"])
-def test_each_layout_gives_nchw(archive, x, expected, y):
-    dataset = load(archive(**arrays(x, y)))
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_each_layout_gives_nchw(archive, x, expected, y, save):
+    dataset = load(archive(save, **arrays(x, y)))
     np.testing.assert_array_equal(dataset.train.images, expected[:4])
     np.testing.assert_array_equal(dataset.test.images, expected[4:])
     assert dataset.train.images.dtype == expected.dtype
     assert dataset.train.labels.tolist() == [0, 1, 2, 0]
     assert dataset.test.labels.tolist() == [1, 2]
     assert dataset.num_classes == 3
-    assert dataset.train.images.flags.c_contiguous
+
+
+def is_mapped(array):
+    while isinstance(array, np.ndarray):
+        if isinstance(array, np.memmap):
+            return True
+        array = array.base
+    return False
+
+
+def digest(images, labels):
+    """What ``Split.sha256`` has always been."""
+    content = [b"".join([f"{a.dtype}{a.shape}".encode(), np.ascontiguousarray(a).tobytes()]) for a in (images, labels)]
+    return hashlib.sha256(b"".join(content)).hexdigest()
+
+
+@LAYOUTS
+def test_a_mapped_archive_is_as_a_loaded_one(archive, monkeypatch, x, expected):
+    monkeypatch.setattr(data, "ROWS", 3)  # the last rows are fewer
+    loaded = load(archive(np.savez_compressed, **arrays(x)))
+    mapped = load(archive(**arrays(x)))
+    for split, other, rows in ((mapped.train, loaded.train, slice(4)), (mapped.test, loaded.test, slice(4, None))):
+        assert is_mapped(split.images) == (x.dtype in (np.uint8, np.float32))  # others are converted
+        assert not is_mapped(other.images)
+        np.testing.assert_array_equal(split.images, other.images)
+        assert split.sha256 == other.sha256 == digest(expected[rows], LABELS[rows])
+        np.testing.assert_array_equal(split.x, other.x)
+        np.testing.assert_array_equal(split.part(1, 2).x, other.x[1:2])
+        for part in (split, other, split.part(1, 2)):
+            assert part.x.dtype == np.float32
+            assert part.x.flags.c_contiguous
+            assert part.x.flags.writeable
+            assert part.x.flags.aligned
+        if is_mapped(split.images):
+            split.x[:] = 0.5  # memory of its own
+            np.testing.assert_array_equal(split.images, other.images)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: np.savez(path, **{key: np.asfortranarray(array) for key, array in arrays(COLOUR).items()}),
+        lambda path: np.savez_compressed(path, **arrays(COLOUR)),
+    ],
+    ids=["Fortran order", "compressed"],
+)
+def test_what_cannot_be_mapped_is_read(tmp_path, write):
+    write(tmp_path / "toy.npz")
+    dataset = load(f"npz:{tmp_path / 'toy.npz'}")
+    assert not is_mapped(dataset.test.images)
+    np.testing.assert_array_equal(dataset.test.images, COLOUR[4:])
+
+
+def test_a_file_system_without_maps_is_read(archive, monkeypatch):
+    def refused(*_, **__):
+        raise OSError(19, "No such device")
+
+    monkeypatch.setattr(np, "memmap", type("memmap", (np.ndarray,), {"__new__": refused}))
+    np.testing.assert_array_equal(load(archive(**arrays(COLOUR))).test.images, COLOUR[4:])
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+@pytest.mark.parametrize("suffix", ["", ".npy"])
+def test_members_are_found_where_they_begin(tmp_path, version, suffix):
+    path, content = tmp_path / "toy.npz", arrays(COLOUR)
+    with zipfile.ZipFile(path, "w") as file:
+        for key, array in content.items():
+            member = zipfile.ZipInfo(f"{key}{suffix}")
+            member.extra = b"\xfe\xca\x05\x00extra"
+            with file.open(member, "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, array, version)
+    dataset = load(f"npz:{path}")
+    assert is_mapped(dataset.test.images) == (version < (3, 0))
+    np.testing.assert_array_equal(dataset.train.images, COLOUR[:4])
+    np.testing.assert_array_equal(dataset.test.images, COLOUR[4:])
 
 
 @pytest.mark.parametrize(
@@ -154,6 +237,18 @@ def test_a_damaged_member_is_refused(archive, refusal, tmp_path):
     assert "cannot read x_train of the NumPy archive" in refusal(spec)
 
 
+def test_a_member_that_ends_too_early_is_refused(refusal, tmp_path):
+    path = tmp_path / "toy.npz"
+    with zipfile.ZipFile(path, "w") as file:
+        for key, array in arrays().items():
+            with file.open(f"{key}.npy", "w") as stream:
+                shape = (len(array) + 1, *array.shape[1:])
+                about = np.lib.format.header_data_from_array_1_0(array) | {"shape": shape}
+                np.lib.format.write_array_header_1_0(stream, about)
+                stream.write(array.tobytes())
+    assert refusal(f"npz:{path}").startswith(f"cannot read x_train of the NumPy archive {path}: ")
+
+
 @pytest.mark.parametrize(
     ("data", "part"),
     [(b"", "cannot read the NumPy archive"), (b"not a zip", "cannot read the NumPy archive")],
@@ -177,3 +272,41 @@ def test_other_things_than_archives_are_refused(tmp_path, refusal):
 def test_the_path_may_start_at_home_and_hold_colons(no_data_folders):
     np.savez(no_data_folders / "a:b.npz", **arrays())
     assert load("npz:~/a:b.npz").test.labels.tolist() == [1, 2]
+
+
+MEASURE = """
+import sys
+from pathlib import Path
+from lipbench import data
+
+dataset = data.load(sys.argv[1])
+print(dataset.train.sha256)
+for start in range(0, len(dataset.train.labels), 1000):
+    dataset.train.part(start, start + 1000).x.mean()
+print(next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")))
+"""
+
+
+def peak(spec):
+    """MB in memory, at most, of a process that loads a data set, hashes it, and looks at each of its shards."""
+    # not ru_maxrss, which a child has from its parent
+    output = subprocess.run([sys.executable, "-c", MEASURE, spec], check=True, capture_output=True, text=True).stdout
+    return int(output.split()[-1]) / 1000
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="measured by Linux")
+@pytest.mark.parametrize(
+    ("shape", "dtype", "n"),
+    [((3, 32, 32), np.uint8, 60000), ((32, 32, 3), np.uint8, 60000), ((3, 32, 32), np.float32, 15000)],
+    ids=["NCHW", "NHWC", "float32"],
+)
+def test_memory_does_not_grow_with_the_data_set(archive, tmp_path, shape, dtype, n):
+    """184 MB, and as much again that only 600 samples need."""
+    peaks = []
+    for count in (n, 600):
+        images = np.zeros((count, *shape), dtype)
+        images[:, 0, 0] = 1
+        split = {"x_test": images[:100], "y_test": np.arange(100) % 2}
+        peaks.append(peak(archive(x_train=images, y_train=np.arange(count) % 2, **split)))
+    (tmp_path / "toy.npz").unlink()
+    assert peaks[0] < peaks[1] + 60

@@ -21,12 +21,20 @@ from lipbench.network import Network
 from lipbench.threat import Norm
 
 BOTH = frozenset(Norm)
+
+
+def _no_target(args: Mapping[str, Any], num_classes: int, input_shape: tuple[int, ...], norm: Norm) -> str | None:
+    """A search towards no class would count as one."""
+    return None if args["targets"] > 0 else "needs at least 1 target, got targets=0"
+
+
 ATTACKS = (
     Attack(
         "standard",
         "AutoAttack standard, as the library runs it: APGD-CE, APGD-T, FAB-T, Square, each on what is left",
         BOTH,
         defaults={"n_iter": 100, "targets": 9, "n_queries": 5000, "batch_size": 250},
+        obstacle=_no_target,
     ),
     Attack("apgd-ce", "APGD on cross-entropy", BOTH, defaults={"n_iter": 100}, per_sample_eps=True),
     Attack(
@@ -43,6 +51,7 @@ ATTACKS = (
         BOTH,
         defaults={"n_iter": 100, "targets": 9},
         per_sample_eps=True,
+        obstacle=_no_target,
     ),
     Attack(
         "fab-t",
@@ -50,6 +59,7 @@ ATTACKS = (
         BOTH,
         minimal_norm=True,
         defaults={"n_iter": 100, "targets": 9},
+        obstacle=_no_target,
     ),
     Attack(
         "square",

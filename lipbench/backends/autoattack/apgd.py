@@ -26,9 +26,9 @@ def apgd(
 ) -> Tensor:
     """Candidates within eps: (m,), x itself where none was found: float32 (m, c, h, w).
 
-    The library's own iterations (``attack_single_run``) from a random start that is drawn for the whole shard. Its loops
-    over targets and over eps are one batch here: they are independent runs. Classes that the certificate excludes at a
-    row's eps are no targets.
+    The library's own iterations (``attack_single_run``) from a random start that is drawn for the whole shard. Its
+    loops over targets and over eps are one batch here: they are independent runs. Classes that the certificate excludes
+    at a row's eps are no targets.
     """
     targeted = attack == "apgd-t"
     library = configured(network, norm=norm, eps=1.0, seed=rows.seed, attacks=(attack,), args=args)
@@ -45,9 +45,13 @@ def apgd(
         start = inputs + radius * runner.normalize(_noise(rows, batch, attack, norm, x))
         with rows.counting(network, batch.rows):
             _, robust, _, candidates = runner.attack_single_run(inputs, labels[batch.rows], x_init=start)
-        hits = robust == 0
-        found[batch.rows[hits.cpu()]] = candidates[hits].detach()
-        still_open[batch.rows[hits.cpu()]] = False
+        hits = (robust == 0).cpu()
+        # a row may stand in the batch with several targets: the first that wins is kept, as in the library's loop, so
+        # that the candidate does not depend on the size of the batch
+        for place in batch.places.unique().tolist():
+            won = hits & (batch.places == place) & still_open[batch.rows]
+            found[batch.rows[won]] = candidates[won.to(x.device)].detach()
+            still_open[batch.rows[won]] = False
     return found
 
 

@@ -15,13 +15,28 @@ from lipbench.threat import Norm
 def fab(network: Network, x: Tensor, labels: Tensor, *, norm: Norm, rows: Rows, args: Mapping[str, Any]) -> Tensor:
     """The smallest adversarial input over all targets: float32 (m, c, h, w), x itself where none was found.
 
-    The library asks of a run only whether it ended within eps, and stops at the first target that did; here every run is
-    kept with its distance, which answers for each eps at once.
+    The library asks of a run only whether it ended within eps, and stops at the first target that did; here every run
+    is kept with its distance, which answers for each eps at once.
     """
     from pyautoattack.fab_pt import FABAttack_PT
 
-    class Targeted(FABAttack_PT):  # type: ignore[misc]
-        """The library takes one place in the ranking for the whole batch; here each row has its own target."""
+    class Targeted(FABAttack_PT):
+        """The library takes one place in the ranking for the whole batch; here each row has its own target.
+
+        And it leaves out what it finds misclassified. The guard has done that already, and a row that is tied in the
+        float32 logits, or in a batch of another size, would be missing beside its target.
+        """
+
+        def attack_single_run(self, x: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+            self.clean_labels: Tensor | None = labels
+            self.targets = targets
+            candidates: Tensor = super().attack_single_run(x, labels, is_targeted=True)
+            return candidates.detach()
+
+        def _get_predicted_label(self, x: Tensor) -> Tensor:
+            predicted: Tensor = super()._get_predicted_label(x)
+            labels, self.clean_labels = self.clean_labels, None  # the first call is for the inputs themselves
+            return predicted if labels is None else labels
 
         def get_diff_logits_grads_batch_targeted(self, imgs: Tensor, la: Tensor, la_target: Tensor) -> Any:
             return super().get_diff_logits_grads_batch_targeted(imgs, la, self.targets)
@@ -39,9 +54,8 @@ def fab(network: Network, x: Tensor, labels: Tensor, *, norm: Norm, rows: Rows, 
     best, best_distance = x.clone(), torch.full((len(x),), torch.inf, device=x.device)
     for batch in batches(network, x, rows, args["targets"]):
         which = batch.rows.to(x.device)
-        library.targets = batch.classes.to(x.device)
         with rows.counting(network, batch.rows):
-            candidates = library.attack_single_run(x[which], labels[which], is_targeted=True).detach()
+            candidates = library.attack_single_run(x[which], labels[which], batch.classes.to(x.device))
             with torch.no_grad():
                 adversarial = network(candidates).argmax(1) != labels[which]
         order = 2 if norm is Norm.L2 else torch.inf

@@ -3,9 +3,9 @@
 The proposals, the schedule and the arithmetic are the library's, operation for operation: with one eps and its stream
 of random numbers (``LibraryDraws`` in the tests) the candidates are its own, bit for bit. What differs: eps may differ
 by row, so that one run serves the samples open at any eps; the random numbers are drawn for the whole shard; and a row
-is given up when its progress says that it will not arrive (``hopeless``). That costs one or two in a hundred of the rows
-that Square would break; so where Square breaks more than MASKED of a shard's samples, which AutoAttack takes for a sign of
-masked gradients, the rows given up are run again to their last query.
+is given up when its progress says that it will not arrive (``hopeless``). That costs one or two in a hundred of the
+rows that Square would break; so where Square breaks more than MASKED of a shard's samples, which AutoAttack takes for a
+sign of masked gradients, the rows given up are run again to their last query.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +22,9 @@ from lipbench.network import Network
 from lipbench.threat import Norm
 
 BLOCK = 50  # queries whose random numbers are drawn at once
-CHECKPOINTS = (312, 625, 1250, 2500)  # of 5,000 queries: where rows may be given up
+# Queries before which rows may be given up. Not shares of n_queries: the library's schedule of windows is none either,
+# and a row makes little progress before the windows are small.
+CHECKPOINTS = (312, 625, 1250, 2500)
 MASKED = 0.002  # as in pyautoattack's check_square_sr
 CAUTION = 3.0  # times its last progress that a row is trusted to make with each further doubling of the queries
 
@@ -55,16 +57,17 @@ class ShardDraws:
         self.each, self.shared = rows.generator("square", "signs"), rows.generator("square", "shared")
 
     def signs(self, active: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """See ``Draws``; so below."""
         bits = torch.randint(0, 2, (self.rows.population, *shape), generator=self.each, dtype=torch.int8)
         return (2 * bits[self.rows.index[active]] - 1).float().to(self.device)
 
-    def sign(self, shape: tuple[int, ...]) -> Tensor:
+    def sign(self, shape: tuple[int, ...]) -> Tensor:  # noqa: D102
         return (2 * torch.randint(0, 2, shape, generator=self.shared) - 1).float().to(self.device)
 
-    def below(self, high: int) -> int:
+    def below(self, high: int) -> int:  # noqa: D102
         return int(torch.randint(0, max(1, high), (1,), generator=self.shared))
 
-    def coin(self) -> bool:
+    def coin(self) -> bool:  # noqa: D102
         return bool(torch.randint(0, 2, (1,), generator=self.shared))
 
 
@@ -138,7 +141,7 @@ class _Search:
         result, given_up = start.clone(), torch.zeros(len(active), dtype=torch.bool)
         before: Tensor | None = None  # the margins at the last checkpoint
         propose = self._move_window if self.norm is Norm.L2 else self._paint_window
-        checkpoints = () if self.patience else [round(point * self.queries / 5000) for point in CHECKPOINTS]
+        checkpoints = () if self.patience else CHECKPOINTS
         for query in range(self.queries):
             keep = state.margin > 0
             if query in checkpoints:
@@ -238,8 +241,8 @@ def _margins(network: Network, points: Tensor, labels: Tensor) -> Tensor:
 
 
 def hopeless(before: Tensor, now: Tensor, query: int, queries: int) -> Tensor:
-    """Rows that would end short of the boundary even if every further doubling of the queries brought CAUTION times what
-    the last one did: bool (a,).
+    """Rows that would end short of the boundary even if every further doubling of the queries brought CAUTION times
+    what the last one did: bool (a,).
 
     before, now: margins (a,) at half the queries and now. The gain of a doubling falls as the windows shrink.
     """

@@ -40,7 +40,8 @@ def batches(network: Network, x: Tensor, rows: Rows, count: int) -> Iterator[Bat
         runs.append((keep, classes[keep], torch.full_like(keep, place)))
     every = Batch(*(torch.cat(parts) for parts in zip(*runs, strict=True)))
     for which in torch.arange(len(every.rows)).split(network.batch_size):
-        yield every.of(which)
+        if len(which) > 0:  # split makes one empty part of nothing
+            yield every.of(which)
 
 
 @torch.no_grad()

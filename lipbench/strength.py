@@ -1,0 +1,53 @@
+"""Indicators of attack failure (Pintor et al., NeurIPS 2022, arXiv 2106.09947), in the form that needs few passes."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lipbench.ledger import Bools
+from lipbench.network import Network
+from lipbench.threat import Norm
+
+STEPS = 10
+
+
+def indicators(network: Network, x: Tensor, labels: Tensor, *, norm: Norm, eps: float) -> tuple[Bools, Bools]:
+    """Where gradients mislead: (zero_gradient (n,), loss_stuck (n,)), bool.
+
+    x: float32 (n, c, h, w) in [0, 1], classified correctly; labels: int64 (n,); eps: in units of the input range.
+    ``zero_gradient``: the gradient of cross-entropy at x, in the float32 that attack libraries see, is zero in every
+    entry. ``loss_stuck``: none of STEPS steps of eps / 4 along the gradient, inside eps, raises the cross-entropy.
+    """
+    zero, stuck = [], []
+    for points, classes in zip(x.split(network.batch_size), labels.split(network.batch_size), strict=True):
+        loss, gradient = _ascent(network, points, classes)
+        zero.append((gradient == 0).flatten(1).all(dim=1))
+        first, best, moved = loss, loss, points
+        for _ in range(STEPS):
+            moved = _step(points, moved, gradient, norm, eps)
+            loss, gradient = _ascent(network, moved, classes)
+            best = torch.maximum(best, loss)
+        stuck.append(best <= first)
+    empty = torch.zeros(0, dtype=torch.bool)
+    return torch.cat([empty, *(part.cpu() for part in zero)]).numpy(), torch.cat(
+        [empty, *(part.cpu() for part in stuck)]
+    ).numpy()
+
+
+def _ascent(network: Network, points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy (n,) and its gradient (n, c, h, w)."""
+    points = points.detach().requires_grad_()
+    with torch.enable_grad():
+        loss = F.cross_entropy(network(points), labels, reduction="none")
+        (gradient,) = torch.autograd.grad(loss.sum(), points)
+    return loss.detach(), gradient
+
+
+def _step(x: Tensor, moved: Tensor, gradient: Tensor, norm: Norm, eps: float) -> Tensor:
+    if norm is Norm.Linf:
+        ahead = moved + eps / 4 * gradient.sign()
+        return torch.clamp(torch.min(torch.max(ahead, x - eps), x + eps), 0, 1)
+    ahead = moved + eps / 4 * F.normalize(gradient.flatten(1)).view_as(gradient)
+    delta = ahead - x
+    size = delta.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
+    return torch.clamp(x + delta * (eps / size).clamp_max(1), 0, 1)
