@@ -1,6 +1,5 @@
 """The evaluation of one model on one shard: certify, then attacks from the cheapest to the dearest on what is open."""
 
-import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -21,13 +20,11 @@ from lipbench.claims import Claim
 from lipbench.data import Split
 from lipbench.errors import LipbenchError
 from lipbench.ledger import Bools, Floats, Ints, Ledger
-from lipbench.network import Network
+from lipbench.network import Evaluations, Network
 from lipbench.plans import ModelEntry, Run, Shard, SuitePlan, Unit
-from lipbench.records import DamagedError, RunFolder
+from lipbench.records import DamagedError, MissingError, RunFolder
 from lipbench.rounding import StepErrors
 from lipbench.threat import Norm
-
-LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -129,19 +126,23 @@ class Cascade:
 
     def _unit(self, unit: Unit, claim: Claim, compute: Any) -> tuple[pd.DataFrame, bool]:
         """The records of a unit, computed if they are missing or damaged; and whether they were."""
-        if self.run_folder.has(unit):
-            try:
-                return self.run_folder.load(unit)[0], False
-            except DamagedError as error:
-                LOG.warning("%s", error)
-        self.run_folder.discard(unit)
+        try:
+            return self.run_folder.load(unit)[0], False
+        except MissingError:
+            pass
+        except DamagedError as damage:
+            self._check(claim)
+            self.run_folder.discard(unit, damage)
         start = time.perf_counter()
-        columns, info = compute(unit)
-        if not claim.held:
-            raise Superseded(f"another process took over {self.entry.name}")
-        self.run_folder.write(unit, columns, info)
+        found = compute(unit)
+        self._check(claim)
+        self.run_folder.write(unit, *found)
         self.run_folder.journal.add(unit.name, unit.kind, self.entry.name, self.shard.size, time.perf_counter() - start)
         return self.run_folder.load(unit)[0], True
+
+    def _check(self, claim: Claim) -> None:
+        if not claim.held:
+            raise Superseded(f"another process took over {self.entry.name}")
 
     def _certify(self, unit: Unit) -> tuple[dict[str, Any], dict[str, Any]]:
         network, proof = self.subject.network, self.subject.proof
@@ -190,32 +191,26 @@ class _Search:
     ledger: Ledger  # of all that came before in the chain
     grade: str
 
-    def attack(self, unit: Unit) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The columns and the info of the unit; its witnesses are written on the way."""
-        cascade, stage, norm = self.cascade, unit.stage, unit.norm
-        assert stage is not None
-        assert norm is not None
-        network = cascade.subject.network
-        before = replace(network.evaluations)
+    def attack(self, unit: Unit) -> tuple[dict[str, Any], dict[str, Any], bytes | None]:
+        """The columns, the info and the witnesses of the unit; None where the attack found none."""
         parts = [self._run(pairs) for pairs in self._calls()]
         names = ("sample", "eps", "audit", "adversarial_distance", "adversarial_label", "forward", "backward")
         columns = {name: np.concatenate([part[name] for part in parts]) for name in names}
-        hits = np.isfinite(columns["adversarial_distance"])
-        if hits.any():
-            content = {
-                "sample": torch.from_numpy(columns["sample"][hits]),
-                "eps": torch.from_numpy(columns["eps"][hits]),
-                "x": torch.cat([part["adversarial_x"] for part in parts]),
-            }
-            files.write_bytes(cascade.run_folder.witness_path(unit), safetensors.torch.save(content))
-        after = network.evaluations
         info = {
-            "forward": after.forward - before.forward,
-            "backward": after.backward - before.backward,
+            "forward": sum(part["evaluations"].forward for part in parts),
+            "backward": sum(part["evaluations"].backward for part in parts),
             "attacked": len(columns["sample"]),
             "audited": int(columns["audit"].sum()),
         }
-        return columns, info
+        hits = np.isfinite(columns["adversarial_distance"])
+        if not hits.any():
+            return columns, info, None
+        witnesses = {
+            "sample": torch.from_numpy(columns["sample"][hits]),
+            "eps": torch.from_numpy(columns["eps"][hits]),
+            "x": torch.cat([part["adversarial_x"] for part in parts]),
+        }
+        return columns, info, safetensors.torch.save(witnesses)
 
     def _calls(self) -> Iterator[Pairs]:
         """What the attack is called with, once or once for each eps; later calls see what earlier ones broke."""
@@ -292,7 +287,8 @@ class _Search:
         candidates = backends.search(stage.attack, attacked, x, labels, norm=norm, eps=eps, seed=seed, rows=rows)
         adversarial, distance, classes = backends.judge(network, x, labels, candidates, norm)
         after = network.evaluations
-        rows.share_out(after.forward - before.forward, after.backward - before.backward)
+        spent = Evaluations(after.forward - before.forward, after.backward - before.backward)
+        rows.share_out(spent.forward, spent.backward)
         self.ledger.attacked(pairs.samples, distance)
         return {
             "sample": pairs.samples + cascade.shard.start,
@@ -302,6 +298,7 @@ class _Search:
             "adversarial_label": classes,
             "forward": rows.forward.numpy(),
             "backward": rows.backward.numpy(),
+            "evaluations": spent,
             "adversarial_x": candidates[torch.from_numpy(adversarial).to(network.device)].cpu(),
         }
 

@@ -9,12 +9,14 @@ changed for LEASE seconds of our own clock (no two machines' clocks are compared
 import contextlib
 import json
 import os
+import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from lipbench import files
 from lipbench.processes import Owner
@@ -30,11 +32,16 @@ class Claim:
     path: Path
     name: str
     generation: int
+    token: str  # generations start anew after a release: the file of this number may be somebody else's by now
 
     @property
     def held(self) -> bool:
         """False if another process took this one for gone."""
-        return max(_generations(self.path.parent, self.name), default=-1) == self.generation
+        return self._ours and max(_generations(self.path.parent, self.name), default=-1) == self.generation
+
+    @property
+    def _ours(self) -> bool:
+        return _content(self.path).get("token") == self.token
 
     def touch(self) -> None:
         """The heartbeat."""
@@ -43,9 +50,10 @@ class Claim:
 
     def release(self) -> None:
         """Remove the claim and what it superseded."""
-        for generation in range(self.generation + 1):
-            with contextlib.suppress(OSError):
-                self.path.with_name(f"{self.name}.{generation}").unlink(missing_ok=True)
+        if self._ours:
+            for generation in range(self.generation + 1):
+                with contextlib.suppress(OSError):
+                    self.path.with_name(f"{self.name}.{generation}").unlink(missing_ok=True)
 
 
 class Claims:
@@ -64,10 +72,16 @@ class Claims:
         generations = _generations(self.folder, name)
         if any(self.live(self._path(name, generation)) for generation in generations):
             return None
-        claim = Claim(self._path(name, max(generations, default=-1) + 1), name, max(generations, default=-1) + 1)
+        generation = max(generations, default=-1) + 1
+        claim = Claim(self._path(name, generation), name, generation, secrets.token_hex(8))
+        about = {"token": claim.token, "since": time.time(), "hostname": socket.gethostname()}
         try:
-            with claim.path.open("x") as file:
-                json.dump(asdict(Owner.me()) | {"since": time.time(), "hostname": socket.gethostname()}, file)
+            with claim.path.open("xb", buffering=0) as file:
+                try:
+                    file.write(json.dumps(asdict(Owner.me()) | about).encode())
+                except OSError:  # a claim of nobody would hold everybody up
+                    claim.path.unlink(missing_ok=True)
+                    raise
         except FileExistsError:
             return None
         except OSError as error:
@@ -109,6 +123,21 @@ class Claims:
                     return
             time.sleep(pause)
 
+    def tidy(self) -> None:
+        """Remove what the dead left behind, of names that nobody works on."""
+        for name in {path.stem for path in self._files()} - self.running().keys():
+            with self.holding(name):
+                pass
+
+    def silence(self) -> dict[str, tuple[int, float]]:
+        """For each file of others, its mtime and for how many seconds we have seen no other one."""
+        return {path.name: (mtime, time.monotonic() - since) for path, (mtime, since) in self._seen.items()}
+
+    def told(self, silence: Mapping[str, tuple[int, float]]) -> None:
+        """Take over what another process has seen, which may have watched for longer."""
+        for name, (mtime, seconds) in silence.items():
+            self._seen[self.folder / name] = (mtime, time.monotonic() - seconds)
+
     def live(self, path: Path) -> bool:
         """Whether the owner of a claim may still be at work."""
         try:
@@ -124,8 +153,10 @@ class Claims:
 
     def running(self) -> dict[str, Path]:
         """The names that somebody works on, each with the file of its claim."""
-        paths = [path for path in self.folder.glob("*.*") if path.suffix[1:].isdigit()]
-        return {path.stem: path for path in sorted(paths) if self.live(path)}
+        return {path.stem: path for path in sorted(self._files()) if self.live(path)}
+
+    def _files(self) -> list[Path]:
+        return [path for path in self.folder.glob("*.*") if path.suffix[1:].isdigit()]
 
     def _path(self, name: str, generation: int) -> Path:
         return self.folder / f"{name}.{generation}"
@@ -133,11 +164,18 @@ class Claims:
 
 def owner_of(path: Path) -> Owner | None:
     """Who made a claim; None while it is being written."""
+    content = _content(path)
     try:
-        content = json.loads(path.read_text())
         return Owner(content["machine"], int(content["pid"]), content["started"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None
+
+
+def _content(path: Path) -> dict[str, Any]:
+    with contextlib.suppress(OSError, ValueError):
+        content = json.loads(path.read_text())
+        return content if isinstance(content, dict) else {}
+    return {}
 
 
 def _generations(folder: Path, name: str) -> list[int]:

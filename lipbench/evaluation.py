@@ -5,9 +5,9 @@ import importlib.metadata
 import platform
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +88,14 @@ def evaluate(
     executor = LocalExecutor(1, torch.get_num_threads()) if executor is None else executor
     source = dataset if executor == LocalExecutor(1, torch.get_num_threads()) else None
     common = Common(out.resolve(), run, places, dataset.spec, data_dir, device.type, source)
+    run_folder.mend(run)
     with _bar(run_folder, run, progress):
         while tasks := _tasks(run_folder, run, common):
-            done = sum(executor.run(work, tasks))
-            if not done:  # the rest is somebody else's
+            busy = run_folder.claims.running()
+            free = [replace(task, silence=run_folder.claims.silence()) for task in tasks if task.name not in busy]
+            if not free or not sum(executor.run(work, free)):  # the rest is somebody else's
                 time.sleep(POLL)
+    run_folder.tidy()
     return run_folder
 
 
@@ -116,13 +119,19 @@ class Task:
     common: Common
     entry: ModelEntry
     shard: Shard
+    silence: Mapping[str, tuple[int, float]] = field(default_factory=dict)  # see ``Claims.silence``
+
+    @property
+    def name(self) -> str:
+        """What its claim is called."""
+        return self.common.run.certify_unit(self.entry, self.shard).name
 
 
 def work(task: Task) -> int:
     """Compute what is missing of a task, unless another process is at it; returns how many units were computed."""
     common, run_folder = task.common, RunFolder(task.common.run_folder)
-    name = common.run.certify_unit(task.entry, task.shard).name
-    with run_folder.claims.holding(name) as claim:
+    run_folder.claims.told(task.silence)  # a worker lives too short to see for itself that a claim is abandoned
+    with run_folder.claims.holding(task.name) as claim:
         if claim is None or all(run_folder.has(unit) for unit in common.run.units_of(task.entry, task.shard)):
             return 0
         split = _split(common).part(task.shard.start, task.shard.stop)
@@ -172,16 +181,15 @@ def _tasks(run_folder: RunFolder, run: Run, common: Common) -> list[Task]:
 @contextmanager
 def _bar(run_folder: RunFolder, run: Run, progress: bool) -> Iterator[None]:
     """A bar of the units that are there, whoever computes them."""
-    units = list(run.units())
-    missing = len(run_folder.missing(run))
+    names = {f"{unit.name}.parquet" for unit in run.units()}  # suites that begin alike share units
+    missing = len({unit.name for unit in run_folder.missing(run)})
     if not progress or not missing:
         yield
         return
     over = threading.Event()
-    with tqdm(total=len(units), initial=len(units) - missing, unit="unit", desc=str(run_folder.path)) as bar:
+    with tqdm(total=len(names), initial=len(names) - missing, unit="unit", desc=str(run_folder.path)) as bar:
 
         def show() -> None:
-            names = {f"{unit.name}.parquet" for unit in units}
             bar.n = sum(path.name in names for path in run_folder.records.iterdir())
             bar.refresh()
 

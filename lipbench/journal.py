@@ -1,6 +1,7 @@
 """What was computed when, and how long it took: one file per process, a line per unit. Reports do not read it."""
 
 import contextlib
+import errno
 import json
 import os
 import time
@@ -37,7 +38,8 @@ class Journal:
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             try:
-                os.write(descriptor, line.encode())
+                if os.write(descriptor, line.encode()) < len(line):  # what a nearly full disk does
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             finally:
                 os.close(descriptor)
         except OSError as error:

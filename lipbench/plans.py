@@ -33,6 +33,7 @@ class Stage:
     attack: AttackSpec
     eps: tuple[float, ...]  # ascending; () for the minimal-norm attack that sees every correct sample
     seed: int  # of the attack
+    place: int = -1  # of the attack among ``SuitePlan.attacks``; -1 for one that is not there
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,23 @@ class SuitePlan:
     groups: tuple[tuple[float, ...], ...]  # of eps, each ascending, in the order in which they were asked for
     seeds: tuple[int, ...]  # of the attacks, likewise
     strength: bool = False  # whether AutoAttack alone is run beside the suite
+    grown: tuple[tuple[int, int], ...] = ()  # how many attacks and seeds there were before each time some were added
 
     @property
     def stages(self) -> tuple[Stage, ...]:
         """Every stage, in the order of work: a stage without eps comes before those of any group."""
         stages = [Stage(attack, (), self.seeds[0]) for attack in self.opening]
-        stages += [Stage(attack, eps, seed) for eps in self.groups for seed in self.seeds for attack in self.attacks]
+        stages += [
+            Stage(self.attacks[place], eps, seed, place) for eps in self.groups for seed, place in self._searches()
+        ]
         return tuple(stages)
+
+    def _searches(self) -> list[tuple[int, int]]:
+        """Seed and place of each attack: seed by seed; but what was added later comes later, for the chain to hold."""
+        found: dict[tuple[int, int], None] = {}
+        for attacks, seeds in (*self.grown, (len(self.attacks), len(self.seeds))):
+            found |= dict.fromkeys((seed, place) for seed in self.seeds[:seeds] for place in range(attacks))
+        return list(found)
 
     def merged(self, other: "SuitePlan") -> "SuitePlan":
         """What both say, this one first: new eps and seeds of ``other``, and attacks at the end of the list.
@@ -69,13 +80,16 @@ class SuitePlan:
         fresh = tuple(eps for group in other.groups for eps in group if eps not in known)
         grid = sorted(known.union(fresh))
         longer = self.suite if len(self.attacks) == len(attacks) else other.suite
+        seeds = (*self.seeds, *(seed for seed in other.seeds if seed not in self.seeds))
+        before = (len(self.attacks), len(self.seeds))
         return SuitePlan(
             longer.with_grid(grid),
             self.opening,
             attacks,
             (*self.groups, tuple(sorted(fresh))) if fresh else self.groups,
-            (*self.seeds, *(seed for seed in other.seeds if seed not in self.seeds)),
+            seeds,
             self.strength or other.strength,
+            self.grown if before == (len(attacks), len(seeds)) else (*self.grown, before),
         )
 
     def plain(self) -> dict[str, Any]:
@@ -87,6 +101,7 @@ class SuitePlan:
             "groups": [list(group) for group in self.groups],
             "seeds": list(self.seeds),
             "strength": self.strength,
+            "grown": [list(counts) for counts in self.grown],
         }
 
     @classmethod
@@ -99,7 +114,9 @@ class SuitePlan:
         if not groups or not content["seeds"]:
             raise ValueError("a suite has no eps or no seed")
         seeds = tuple(int(seed) for seed in content["seeds"])
-        return cls(Suite.model_validate(content["suite"]), opening, attacks, groups, seeds, bool(content["strength"]))
+        grown = tuple((int(many), int(times)) for many, times in content.get("grown", []))
+        suite, strength = Suite.model_validate(content["suite"]), bool(content["strength"])
+        return cls(suite, opening, attacks, groups, seeds, strength, grown)
 
 
 @dataclass(frozen=True)

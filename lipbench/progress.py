@@ -38,7 +38,7 @@ class State:
 def state(run_folder: RunFolder) -> State:
     """Look at a run folder; raises LipbenchError if it holds no run."""
     run = run_folder.read()
-    units = list(run.units())
+    units = list({unit.name: unit for unit in run.units()}.values())  # suites that begin alike share units
     missing = [unit for unit in units if not run_folder.has(unit)]
     done, everything = Counter(unit.kind for unit in units), Counter(unit.kind for unit in units)
     done.subtract(unit.kind for unit in missing)
@@ -88,8 +88,8 @@ def expected(missing: list[Unit], entries: list[Entry], workers: int) -> float |
 
 def show(state: State) -> str:
     """The state as lines for a terminal."""
-    percent = 100 * state.done / state.total if state.total else 100.0
-    lines = [f"{state.path}: {state.done} of {state.total} units done ({percent:.0f} %)"]
+    percent = 100 * state.done // state.total if state.total else 100  # 100 only if nothing is left
+    lines = [f"{state.path}: {state.done} of {state.total} units done ({percent} %)"]
     width = max(len(kind) for kind in state.kinds)
     lines += [f"  {kind.ljust(width)}  {done:>6} of {total}" for kind, (done, total) in state.kinds.items()]
     lines.append(f"running: {len(state.workers) or 'nobody'}")

@@ -7,8 +7,10 @@
 A unit that is there is never computed again; one that is half there does not exist (see ``plans``).
 """
 
+import hashlib
 import io
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +27,9 @@ from lipbench.threat import Norm
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow
 
+LOG = logging.getLogger(__name__)
 RUN = "run.json"
 GRADES = ("float", "real", "nominal")  # from what holds for the network as it runs to what nothing is checked of
 CERTIFY = (
@@ -51,6 +55,14 @@ INDICATORS = (
     "zero_gradient",  # bool: the gradient of cross-entropy vanishes at the input, in float32
     "loss_stuck",  # bool: no step of a short gradient ascent inside the largest eps raised cross-entropy
 )
+
+
+class DamagedError(LipbenchError):
+    """A record that is there and cannot be read."""
+
+
+class MissingError(LipbenchError):
+    """A record that is not there."""
 
 
 class RunFolder:
@@ -93,10 +105,15 @@ class RunFolder:
                 run = self._joined(run)
             if not (self.path / RUN).exists() or run != self.read():
                 files.write_json(self.path / RUN, run.plain())
+        self.tidy()
+        return run
+
+    def tidy(self) -> None:
+        """Remove what killed processes have left."""
+        self.claims.tidy()
         for folder in (self.path, self.records, self.witnesses):
             files.make_folder(folder)
             files.sweep(folder)
-        return run
 
     def _joined(self, run: Run) -> Run:
         held = self.read()
@@ -125,39 +142,78 @@ class RunFolder:
         """The units of a run that are not there yet, in the order of work."""
         return [unit for unit in run.units() if not self.has(unit)]
 
-    def write(self, unit: Unit, columns: Mapping[str, Any], info: dict[str, Any]) -> None:
-        """Store a unit: columns as in CERTIFY or ATTACK, each (rows,); ``info``: plain data kept as metadata."""
+    def write(
+        self, unit: Unit, columns: Mapping[str, Any], info: dict[str, Any], witnesses: bytes | None = None
+    ) -> None:
+        """Store a unit: columns as in CERTIFY or ATTACK, each (rows,); ``info``: plain data kept as metadata.
+
+        witnesses: the content of its ``witness_path``, which is there before the unit is.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        if witnesses is not None:
+            files.write_bytes(self.witness_path(unit), witnesses)
         table = pa.table({name: pa.array(np.asarray(columns[name])) for name in columns})
-        about = {"model": unit.model, **info}
-        table = table.replace_schema_metadata({"lipbench": json.dumps(about, sort_keys=True)})
+        about = json.dumps({"model": unit.model, **info}, sort_keys=True)
+        table = table.replace_schema_metadata({"lipbench": about, "sha256": _digest(table, about.encode())})
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
         files.write_bytes(self._path(unit), buffer.getvalue())
 
     def load(self, unit: Unit) -> "tuple[pd.DataFrame, dict[str, Any]]":
-        """A unit's records and its ``info``; raises LipbenchError if they are missing or damaged."""
+        """A unit's records and its ``info``; raises MissingError if they are not there, DamagedError if damaged."""
+        table, about = self._read(unit)
+        return table.to_pandas(), about
+
+    def mend(self, run: Run) -> None:
+        """Remove damaged records, so that they count as missing; but for those that another process works on."""
+        for model in run.models:
+            for shard in run.shards:
+                damaged = [unit for unit in run.units_of(model, shard) if self.damage(unit)]
+                if not damaged:
+                    continue
+                with self.claims.holding(run.certify_unit(model, shard).name) as claim:
+                    for unit in damaged if claim is not None else []:
+                        damage = self.damage(unit)  # somebody else may have computed it again by now
+                        if damage is not None:
+                            self.discard(unit, damage)
+
+    def discard(self, unit: Unit, damage: DamagedError) -> None:
+        """Remove a damaged record, with a warning; the claim on its task must be held."""
+        LOG.warning("%s", damage)
+        self._path(unit).unlink(missing_ok=True)
+
+    def damage(self, unit: Unit) -> DamagedError | None:
+        """What is wrong with a unit's records, if they are there."""
+        try:
+            self._read(unit)
+        except DamagedError as error:
+            return error
+        except MissingError:
+            pass
+        return None
+
+    def _read(self, unit: Unit) -> "tuple[pyarrow.Table, dict[str, Any]]":
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         path = self._path(unit)
         again = f"`lipbench evaluate -o {self.path}`, with its other options as they were,"
         try:
             table = pq.read_table(io.BytesIO(path.read_bytes()), page_checksum_verification=True)
-            return table.to_pandas(), json.loads(table.schema.metadata[b"lipbench"])
+            about = table.schema.metadata[b"lipbench"]
+            if table.schema.metadata.get(b"sha256", _digest(table, about).encode()) != _digest(table, about).encode():
+                raise ValueError("it is not what was written")
+            return table, json.loads(about)
         except FileNotFoundError as error:
-            raise LipbenchError(
+            raise MissingError(
                 f"{self.path} lacks records of {unit.model}: the run is not finished; {again} goes on with it"
             ) from error
-        except (OSError, ValueError, KeyError, TypeError) as error:  # pyarrow's are ValueErrors and OSErrors
+        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
             raise DamagedError(
-                f"the record {path} is damaged ({one_line(error)[:80]}): delete it; {again} computes it again"
+                f"the record {path} is damaged ({one_line(error)[:80]}); {again} computes it again"
             ) from error
-
-    def discard(self, unit: Unit) -> None:
-        """Remove a damaged record."""
-        self._path(unit).unlink(missing_ok=True)
 
     def witness_path(self, unit: Unit) -> Path:
         """Where the adversarial inputs of an attack unit lie (safetensors: ``sample``, ``eps`` and ``x``)."""
@@ -167,8 +223,13 @@ class RunFolder:
         return self.records / f"{unit.name}.parquet"
 
 
-class DamagedError(LipbenchError):
-    """A record that is there and cannot be read."""
+def _digest(table: "pyarrow.Table", about: bytes) -> str:
+    """Of all that a record holds: parquet's own checksums leave out its metadata, names and types."""
+    digest = hashlib.sha256(about)
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        values = column.to_numpy()
+        digest.update(f"{name} {values.dtype.str} {len(values)} ".encode() + values.tobytes())
+    return digest.hexdigest()
 
 
 def grade(certify: "pd.DataFrame") -> str:

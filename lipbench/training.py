@@ -1,11 +1,14 @@
 """Training a zoo from a recipe: one folder per model, whole or absent."""
 
 import contextlib
+import functools
 import importlib.metadata
 import io
 import math
 import shutil
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,52 +17,188 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lipbench import architectures, cards, files, losses, recipes, zoo
+from lipbench import architectures, cards, data, files, losses, recipes, zoo
 from lipbench.cards import Card, Lipschitz
+from lipbench.claims import Claims
 from lipbench.data import Dataset
 from lipbench.errors import LipbenchError
+from lipbench.executors import Executor
+from lipbench.executors.local import LocalExecutor
 from lipbench.recipes import Adversarial, Recipe, Setting
 
 VERSIONED = ("lipbench", "torch", "deel-torchlip", "adversarial-robustness-toolbox")
+CLAIMS = ".claims"  # in the zoo: who trains what; empty where nobody does
+POLL = 1.0  # seconds between two looks at what others have trained
 EpochDone = Callable[[], object]
 
 
-def train(recipe_path: Path, out: Path, dataset: Dataset, *, device: torch.device, progress: bool = True) -> list[Path]:
-    """Train every model of a recipe that ``out`` does not hold yet; returns the folders of the new ones.
+def train(
+    recipe_path: Path,
+    out: Path,
+    dataset: Dataset,
+    *,
+    device: torch.device,
+    executor: Executor | None = None,
+    data_dir: Path | None = None,
+    progress: bool = True,
+) -> list[Path]:
+    """Train every model of a recipe that ``out`` does not hold yet; returns the folders of those that it trained.
 
-    A model's folder gets its name when it is complete, so that a killed sweep goes on with the model it was at. Same
-    recipe, seed and machine: the same weights, bit for bit, on CPU. Raises LipbenchError if ``out`` holds a model of
-    the same name trained in another way.
+    executor: by default this process. Workers elsewhere load the data set themselves, by its spec, from ``data_dir``.
+    Several processes may train one zoo at once, each with this function: no model is trained twice, and each returns
+    once all of them are there. A model's folder gets its name when it is complete, so that a killed sweep goes on with
+    the models it was at. Same recipe, seed and machine: the same weights, bit for bit, on CPU, whoever trains them.
+
+    Raises LipbenchError before any work for mistakes in the recipe, and if ``out`` holds a model of the same name
+    trained in another way; at the end if models could not be trained, such as those that diverged: the others are
+    there, and another call tries these again.
     """
     recipe = recipes.load(recipe_path)
     settings = recipe.settings()
-    with torch.random.fork_rng(devices=[]):
-        for setting in settings:  # every mistake in the recipe shows before any work is done
-            losses.build(setting.loss.name, setting.loss.hyperparameters)
-            _build(setting, dataset)
-    _check_preprocessing(recipe, dataset)
+    _check(recipe, settings, dataset)
     files.make_folder(out)
-    for leftover in out.glob(f"{files.TEMPORARY}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    files.sweep(out)
     missing = [setting for setting in settings if not _is_trained(out, recipe, setting, dataset)]
     _keep_recipe(recipe_path, out)
-    done = []
-    with tqdm(total=len(missing) * recipe.training.epochs, unit="epoch", disable=not progress) as bar:
-        for number, setting in enumerate(missing, 1):
-            bar.set_description(f"{number}/{len(missing)} {setting.name}")
-            module = train_one(recipe, setting, dataset, device=device, epoch_done=bar.update)
-            _store(out / setting.name, recipe, setting, dataset, module)
-            done.append(out / setting.name)
-    return done
+    place = None if data_dir is None else data_dir.resolve()
+    sweep = Sweep(recipe, out.resolve(), dataset.spec, place, dataset.train.sha256, str(device))
+    outcomes = _run(sweep, missing, dataset, LocalExecutor(1, 1) if executor is None else executor, progress)
+    mine = [outcomes[setting.name] for setting in missing if setting.name in outcomes]
+    failures = [f"{outcome.name}: {outcome.failure}" for outcome in mine if outcome.failure is not None]
+    if failures:
+        raise LipbenchError(
+            f"{len(failures)} of {len(settings)} models could not be trained, the others are in {out}, and the same "
+            f"command tries these again. {'. '.join(failures)}"
+        )
+    return [out / outcome.name for outcome in mine]
 
 
-def _check_preprocessing(recipe: Recipe, dataset: Dataset) -> None:
+@dataclass(frozen=True)
+class Sweep:
+    """What the tasks of one call share."""
+
+    recipe: Recipe
+    out: Path
+    data: str  # the data set's spec
+    data_dir: Path | None
+    data_sha256: str  # of the training split
+    device: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """One model."""
+
+    sweep: Sweep
+    setting: Setting
+    label: str  # for the bar
+    silence: Mapping[str, tuple[int, float]]  # see ``Claims.silence``
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task."""
+
+    name: str  # of the model
+    failure: str | None = None  # why there is no model
+
+
+def _run(
+    sweep: Sweep, missing: Sequence[Setting], dataset: Dataset, executor: Executor, progress: bool
+) -> dict[str, Outcome]:
+    """Have models trained, and wait for those that others train. Returns the outcomes of the former, by name."""
+    here = isinstance(executor, LocalExecutor) and executor.jobs == 1
+    unit, units = ("epoch", sweep.recipe.training.epochs) if here else ("model", 1)
+    labels = {setting.name: f"{number}/{len(missing)} {setting.name}" for number, setting in enumerate(missing, 1)}
+    left = {setting.name: setting for setting in missing}
+    claims, outcomes = Claims(sweep.out / CLAIMS), dict[str, Outcome]()
+    with tqdm(total=len(missing) * units, unit=unit, desc=str(sweep.out), disable=not progress) as bar:
+        function: Callable[[Task], Outcome | None] = work
+        if here:
+            function = functools.partial(work, dataset=dataset, begin=bar.set_description, epoch_done=bar.update)
+
+        def settle(name: str) -> None:
+            del left[name]
+            bar.update((len(missing) - len(left)) * units - bar.n)
+
+        while left:
+            busy, before = claims.running(), len(left)
+            free = [setting for setting in left.values() if _claim_name(setting) not in busy]
+            tasks = [Task(sweep, setting, labels[setting.name], claims.silence()) for setting in free]
+            for outcome in executor.run(function, tasks) if tasks else ():
+                if outcome is not None:
+                    outcomes[outcome.name] = outcome
+                    settle(outcome.name)
+            for setting in list(left.values()):
+                if _is_trained(sweep.out, sweep.recipe, setting, dataset):
+                    settle(setting.name)
+            if len(left) == before:  # others are at all of them
+                time.sleep(POLL)
+    claims.tidy()
+    return outcomes
+
+
+def work(
+    task: Task,
+    dataset: Dataset | None = None,
+    begin: Callable[[str], object] = lambda label: None,
+    epoch_done: EpochDone = lambda: None,
+) -> Outcome | None:
+    """Train one model and store it; None if another process does, or did.
+
+    dataset, begin (called with the task's label) and epoch_done: given in the process that made the task.
+    """
+    sweep, setting = task.sweep, task.setting
+    claims = Claims(sweep.out / CLAIMS)
+    claims.told(task.silence)
+    with claims.holding(_claim_name(setting)) as claim:
+        if claim is None or (sweep.out / setting.name).exists():
+            return None
+        begin(task.label)
+        dataset = _dataset(sweep) if dataset is None else dataset
+        try:
+            module = train_one(sweep.recipe, setting, dataset, device=torch.device(sweep.device), epoch_done=epoch_done)
+        except LipbenchError as error:  # of this model: no reason to give up the others
+            return Outcome(setting.name, str(error))
+        _store(sweep.out / setting.name, sweep.recipe, setting, dataset, module)
+        return Outcome(setting.name)
+
+
+def _claim_name(setting: Setting) -> str:
+    """Names of models may hold what means something in a pattern of file names."""
+    return files.sha256_bytes(setting.name.encode())[:16]
+
+
+def _dataset(sweep: Sweep) -> Dataset:
+    dataset = _loaded(sweep.data, sweep.data_dir)
+    if dataset.train.sha256 != sweep.data_sha256:
+        raise LipbenchError(f"a worker found other data under {sweep.data!r} than the sweep is about")
+    return dataset
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(spec: str, data_dir: Path | None) -> Dataset:
+    return data.load(spec, data_dir)
+
+
+def _check(recipe: Recipe, settings: Sequence[Setting], dataset: Dataset) -> None:
+    """Every mistake in the recipe shows before any work is done."""
+    with torch.random.fork_rng(devices=[]):
+        for setting in settings:
+            losses.build(setting.loss.name, setting.loss.hyperparameters)
+            _build(setting, dataset)
     given = recipe.preprocessing
     if given is not None and {len(given.mean), len(given.std)} != {dataset.input_shape[0]}:
         raise LipbenchError(
             f"preprocessing needs one mean and one std for each of {dataset.input_shape[0]} channels, "
             f"got {len(given.mean)} and {len(given.std)}"
         )
+    _check_samples(dataset)
+
+
+def _check_samples(dataset: Dataset) -> None:
+    if len(dataset.train.labels) == 0:
+        raise LipbenchError(f"the data set {dataset.spec!r} has no training samples: x_train and y_train are needed")
 
 
 def _keep_recipe(recipe_path: Path, out: Path) -> None:
@@ -117,7 +256,11 @@ def _store(folder: Path, recipe: Recipe, setting: Setting, dataset: Dataset, mod
         files.make_folder(temporary)
         files.write_bytes(temporary / cards.WEIGHTS, data)
         cards.write(temporary, _card(recipe, setting, dataset, files.sha256_bytes(data)))
-        temporary.rename(folder)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not folder.exists():  # else another process, which took this one for gone, was first: the same model
+                raise
     except OSError as error:
         raise files.cannot_write(folder, error) from error
     finally:
@@ -158,8 +301,7 @@ def train_one(
 
     Raises LipbenchError if the loss is no longer finite.
     """
-    if len(dataset.train.labels) == 0:
-        raise LipbenchError(f"the data set {dataset.spec!r} has no training samples: x_train and y_train are needed")
+    _check_samples(dataset)
     with _deterministic(setting.seed, device):
         model = _build(setting, dataset).to(device)
         loss = losses.build(setting.loss.name, setting.loss.hyperparameters)
@@ -174,7 +316,7 @@ def train_one(
         else:
             _fit_adversarial(prepared, loss, dataset, recipe, adversarial, device, epoch_done)
         if not all(torch.isfinite(p).all() for p in model.parameters()):
-            raise LipbenchError(f"training of {setting.name} diverged: its weights are not finite; lower learning_rate")
+            raise LipbenchError("training diverged: its weights are not finite; lower learning_rate")
         return architectures.export(model, normalize(x[: recipe.training.batch_size].to(device))).cpu()
 
 
@@ -221,8 +363,7 @@ def _fit(
             schedule.step()
         if not torch.isfinite(value):
             raise LipbenchError(
-                f"training of {setting.name} diverged: the loss is {value.item()} in epoch {epoch + 1}; "
-                "lower learning_rate"
+                f"training diverged: the loss is {value.item()} in epoch {epoch + 1}; lower learning_rate"
             )
         epoch_done()
 

@@ -1,5 +1,8 @@
 """The Python interface and the command line, end to end on a small zoo."""
 
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +13,7 @@ from torch import nn
 import lipbench
 from lipbench import cli, data, rounding, zoo
 from lipbench.errors import LipbenchError, UnsupportedError
+from lipbench.records import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +55,70 @@ def test_command_line_evaluate_report_check_verify(zoo_of, tmp_path, capsys):
     capsys.readouterr()
     assert cli.run(["verify", str(path / TAU4), "-q", "--samples", "30", "-o", str(tmp_path / "v")]) == 0
     assert capsys.readouterr().out.startswith("PASS")
+
+
+CHEAP = """
+name = "cheap"
+norm = "L2"
+eps = [1.5]
+[[attack]]
+backend = "gradient"
+name = "bisection"
+[[attack]]
+backend = "art"
+name = "fgm"
+"""
+
+
+def test_a_run_grows_and_its_strength_is_checked(zoo_of, tmp_path, capsys):
+    """More eps, another seed and a check of strength, each added by the command that asks for it.
+
+    Where AutoAttack breaks a sample at once, it is quick.
+    """
+    (tmp_path / "cheap.toml").write_text(CHEAP)
+    path, out = zoo_of(TAU4), tmp_path / "run"
+    command = f"evaluate {path} -q --samples 5 --shard 3 --suite {tmp_path}/cheap.toml -o {out}".split()
+    assert cli.run(command) == 0
+    first = {record: record.read_bytes() for record in (out / "records").iterdir()}
+    assert len(first) == 6  # two shards: certify, bisection, fgm
+    assert cli.run([*command, "--eps", "3.0"]) == 0
+    assert cli.run([*command, "--seed", "0", "--seed", "5", "--check-strength"]) == 0
+    assert {record: record.read_bytes() for record in first} == first
+    # of each shard: fgm at the new eps, and of both eps with the new seed; AutoAttack alone at both, the indicators
+    assert len(list((out / "records").iterdir())) == 6 + 2 * (1 + 2 + 2 + 1)
+    summary = pd.read_csv(out / "report" / "summary.csv")
+    assert list(summary.eps) == [1.5, 3.0]
+    assert {"attacked:art/fgm", "attacked:art/fgm#2"} <= set(summary)
+    assert (summary.evaluations_alone >= 2 * 4).all()
+    assert (summary.robust_alone == 0).all()
+    assert (summary.zero_gradients == 0).all()
+    assert (summary.loss_stuck == 0).all()
+    text = (out / "report" / "report.md").read_text()
+    assert "eps 1.5, 3; attacks gradient/bisection, art/fgm; seeds 0, 5; beside it AutoAttack standard alone" in text
+    assert cli.run(["report", str(out), "--check"]) == 0
+    capsys.readouterr()
+    assert cli.run(["status", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert "18 of 18 units done (100 %)" in shown
+    assert "autoattack/standard alone       4 of 4" in shown
+
+
+def test_the_report_waits_for_models_that_others_evaluate(zoo_of, tmp_path, capsys):
+    (tmp_path / "cheap.toml").write_text(CHEAP)
+    path, out = zoo_of(TAU4), tmp_path / "run"
+    command = f"evaluate {path} -q --samples 3 --suite {tmp_path}/cheap.toml -o {out}".split()
+    assert cli.run(command) == 0
+    run_folder = RunFolder(out)
+    run = run_folder.read()
+    run_folder.open(replace(run, models=(replace(run.models[0], name="theirs", digest="another"),)))
+    shutil.rmtree(out / "report")
+    capsys.readouterr()
+    assert cli.run(command) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("3 units of models that joined this run elsewhere are missing")
+    assert not (out / "report").exists()
+    assert cli.run(["report", str(out)]) == 2
+    assert "lacks records of theirs" in capsys.readouterr().err
 
 
 def test_verify_exits_with_1_for_a_false_claim(zoo_of, tmp_path, capsys):

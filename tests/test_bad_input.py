@@ -9,13 +9,17 @@ import safetensors.torch
 import torch
 from bundled import TAU4
 
-from lipbench import cards, cli, files
+from lipbench import cards, cli, files, suites
+from lipbench.plans import ModelEntry, Run, SuitePlan
 
 SUITE = 'name = "s"\nnorm = "L2"\neps = [0.1]\n[[attack]]\nbackend = "gradient"\nname = "bisection"\n'
 RECIPE = (
     'data = "digits"\nseeds = [0]\n[training]\nepochs = 1\n[[architecture]]\nname = "mlp"\n'
     '[[loss]]\nname = "kr_multiclass"\n'
 )
+
+QUICK = suites.load("quick")
+PLAN = SuitePlan(QUICK, (), QUICK.attacks, (QUICK.eps,), (0,))
 
 
 def reweigh(folder, change) -> None:
@@ -54,6 +58,14 @@ def npz(w, **change):
     }
     np.savez(w / "d.npz", **{k: v for k, v in {**arrays, **change}.items() if v is not None})
     return f"evaluate {w}/zoo --data npz:{w}/d.npz"
+
+
+def held_run(w, **change) -> bool:
+    """A run folder without records, whose run.json was edited."""
+    run = Run({"samples": 3, "shard": 2}, (ModelEntry("a", {}, "digest"),), (PLAN,))
+    files.make_folder(w / "run")
+    files.write_json(w / "run" / "run.json", {**run.plain(), **change})
+    return True
 
 
 def spoil(change):
@@ -142,6 +154,28 @@ CASES = {  # name: (what the user does, given a working folder with a zoo of one
         "tau",
     ),
     "seed that is too large": (lambda w: f"evaluate {w}/zoo --seed 18446744073709551616", "seed"),
+    "the same seed twice": (lambda w: f"evaluate {w}/zoo --seed 3 --seed 3", r"several different ones, got \[3, 3\]"),
+    "shards of no samples": (lambda w: f"evaluate {w}/zoo --shard 0", "--shard"),
+    "no jobs": (lambda w: f"evaluate {w}/zoo --jobs 0", "--jobs"),
+    "unknown executor": (lambda w: f"evaluate {w}/zoo --executor dask", "--executor.*dask"),
+    "an address for processes of this machine": (lambda w: f"evaluate {w}/zoo --address auto", "--executor ray"),
+    "suites for different numbers of samples": (
+        lambda w: f"evaluate {w}/zoo --suite quick --suite standard",
+        "different numbers of samples; choose one with --samples",
+    ),
+    "the same suite twice": (lambda w: f"evaluate {w}/zoo --suite quick --suite quick", "'quick' is there twice"),
+    "the status of no run": (lambda w: f"status {w}/nowhere", "no run at .*nowhere"),
+    "a run of another version": (lambda w: held_run(w, format=2) and f"report {w}/run", "format 2, .* evaluate again"),
+    "the status of a run of another version": (lambda w: held_run(w, format=2) and f"status {w}/run", "format 2, "),
+    "a run without models": (lambda w: held_run(w, models=[]) and f"status {w}/run", "names no model or no suite"),
+    "a run without seeds": (
+        lambda w: held_run(w, suites=[{**PLAN.plain(), "seeds": []}]) and f"report {w}/run",
+        "not a run of lipbench: a suite has no eps or no seed",
+    ),
+    "a run of another shard size": (
+        lambda w: held_run(w, settings={"shard": 7}) and f"evaluate {w}/zoo --out {w}/run",
+        "holds a run with other settings",
+    ),
     "attack of no steps": (lambda w: suite(w, SUITE + "args = { steps = 0 }\n"), "steps"),
     "eps below float32": (lambda w: suite(w, SUITE.replace("[0.1]", "[1e-320]")), "eps"),
     "recipe with an empty list": (lambda w: recipe(w, RECIPE + "hyperparameters = { tau = [] }\n"), "hyperparameters"),
@@ -187,7 +221,7 @@ CASES = {  # name: (what the user does, given a working folder with a zoo of one
     "recipe that does not exist": (lambda w: f"train {w}/none.toml -o {w}/out", "none.toml"),
     "a file where a folder should be": (
         lambda w: (w / "f").write_text("") or f"evaluate {w}/zoo --out {w}/f",
-        "not a directory|exists",
+        "f/claims: Not a directory",
     ),
 }
 

@@ -1,5 +1,6 @@
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -99,6 +100,106 @@ def test_mcr_terms_are_signed():
     right, wrong = (proof.signed_margins(logits, torch.tensor([label])).item() for label in (0, 1))
     assert right == pytest.approx(0.8 / math.sqrt(2))
     assert wrong == pytest.approx(-right)
+
+
+# --- radii to each class ---
+
+
+THREE = [[1.0, 0.0], [0.0, 2.0], [-1.0, -1.0]]
+
+
+@pytest.mark.parametrize(
+    ("x", "label", "margins"),
+    [
+        ([0.9, 0.1], 0, [math.inf, 0.9 - 0.2, 0.9 + 1.0]),
+        ([0.2, 0.9], 1, [1.8 - 0.2, math.inf, 1.8 + 1.1]),
+        ([0.2, 0.9], 0, [math.inf, 0.0, 0.2 + 1.1]),  # misclassified: class 1 is there, class 2 is not
+        ([0.4, 0.2], 0, [math.inf, 0.0, 0.4 + 0.6]),  # tied with class 1
+    ],
+)
+def test_the_radius_to_each_class_of_a_linear_classifier_is_the_distance_to_its_hyperplane(x, label, margins):
+    module = linear(THREE).double()
+    point = torch.tensor(x, dtype=torch.float32).double().view(1, 1, 1, 2)
+    logits, proof = module(point).detach(), certificate(module, (1, 1, 2))
+    got = proof.pairwise_radii(logits, torch.tensor([label]))
+    weight = torch.tensor(THREE, dtype=torch.float64)
+    spread = (weight[label] - weight).norm(dim=1).tolist()
+    expected = [margin if math.isinf(margin) else margin / norm for margin, norm in zip(margins, spread, strict=True)]
+    expected[label] = math.inf
+    assert got.tolist() == [pytest.approx(expected, rel=1e-6, abs=1e-12)]
+    # just beyond its radius, straight at it, each class outranks the label; just within it does not
+    for other in range(3):
+        radius = got[0, other].item()
+        if 0 < radius < math.inf:
+            towards = (weight[other] - weight[label]) / spread[other]
+            for factor, wins in ((1 - 1e-9, False), (1 + 1e-9, True)):
+                moved = module(point + (factor * radius * towards).view(1, 1, 1, 2))[0]
+                assert (moved[other] > moved[label]).item() is wins
+
+
+@pytest.fixture(scope="module")
+def small_network():
+    """Float64, claimed to be 1-Lipschitz, with a sample of every kind: right, wrong, tied."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(9, 16), torchlip.GroupSort2(), nn.Linear(16, 5)).double()
+    logits = module(torch.rand(40, 1, 3, 3).double()).detach()
+    labels = logits.argmax(1)
+    labels[::4] = (labels[::4] + 1) % 5
+    logits[1, (labels[1] + 2) % 5] = logits[1, labels[1]]
+    return certificate(module, (1, 3, 3), claimed=1.0), logits, labels
+
+
+@pytest.mark.parametrize("grade", ["float", "real", "nominal"])
+def test_the_radius_of_a_sample_is_that_to_its_nearest_class(small_network, grade):
+    proof, logits, labels = small_network
+    pairwise, radii = proof.pairwise_radii(logits, labels, grade), proof.radii(logits, labels, grade)
+    assert pairwise.shape == (40, 5)
+    assert torch.equal(pairwise.amin(dim=1), radii)
+    own = torch.nn.functional.one_hot(labels, 5).bool()
+    assert (pairwise[own] == torch.inf).all()
+    assert torch.isfinite(pairwise[~own]).all()
+    ahead = logits >= logits.gather(1, labels[:, None])
+    assert torch.equal(pairwise == 0, ahead & ~own)
+    assert (radii[::4] == 0).all()
+    assert radii[1] == 0
+    assert (radii[2::4] > 0).all()
+
+
+def test_grade_float_is_below_grade_real_for_each_class(small_network):
+    proof, logits, labels = small_network
+    exact, float64 = (proof.pairwise_radii(logits, labels, grade) for grade in ("real", "float"))
+    open_classes = torch.isfinite(exact) & (exact > 0)
+    assert (float64[open_classes] < exact[open_classes]).all()
+    within = open_classes & (exact < proof.diameter)
+    assert float64[within].numpy() == pytest.approx(exact[within].numpy(), rel=1e-6)
+
+
+def test_the_nominal_radius_to_each_class_follows_the_claim(small_network):
+    proof, logits, labels = small_network
+    margins = (logits.gather(1, labels[:, None]) - logits).clamp_min(0)
+    expected = (margins / math.sqrt(2)).scatter(1, labels[:, None], torch.inf)
+    assert torch.allclose(proof.pairwise_radii(logits, labels, "nominal"), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("grade", ["nominal", "float"])
+def test_radii_that_are_not_known_are_nan_for_each_class(small_network, grade):
+    """Nominal without a claim, float without an error analysis."""
+    proof, logits, labels = small_network
+    unknown = replace(proof, claimed=None, errors=None)
+    assert torch.isnan(unknown.pairwise_radii(logits, labels, grade)).all()
+    assert unknown.pairwise_radii(logits, labels, grade).shape == (40, 5)
+    assert torch.isnan(unknown.radii(logits, labels, grade)).all()
+
+
+def test_the_classes_of_identical_rows_are_never_reached():
+    """Their difference is the same everywhere: infinitely far if it is positive, there already if it is not."""
+    module = linear([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], [0.5, 0.0, 0.0]).double()
+    logits = module(torch.tensor([[[[0.9, 0.1]]]], dtype=torch.float64)).detach()
+    proof = certificate(module, (1, 1, 2))
+    assert proof.pairwise_radii(logits, torch.tensor([0])).tolist() == [
+        [math.inf, math.inf, pytest.approx(1.3 / math.sqrt(2))]
+    ]
+    assert proof.pairwise_radii(logits, torch.tensor([1]))[0, 0] == 0
 
 
 def test_unknown_grade():

@@ -13,6 +13,8 @@ import lipbench
 from lipbench import cards, cli, files, resources, suites
 from lipbench.errors import LipbenchError
 from lipbench.ledger import Ledger
+from lipbench.plans import ModelEntry, Run, SuitePlan
+from lipbench.records import RunFolder
 from lipbench.registry import LOSSES, Registry
 from lipbench.threat import Norm, ThreatModel
 
@@ -31,6 +33,16 @@ def test_every_sample_is_broken_certified_or_open(values, eps):
     assert (ledger.certified_radius[~correct] == 0).all()
     assert not ledger.violations().any()
     assert (ledger.tightness() <= 1).all()
+
+
+def test_a_copy_of_a_ledger_goes_its_own_way():
+    ledger = Ledger.start([True, True], [0.1, 0.2])
+    ledger.attacked(np.array([0]), np.array([0.5]))
+    copy = ledger.copy()
+    copy.attacked(np.array([0, 1, 1]), np.array([0.3, 0.4, 0.6]))
+    assert copy.adversarial_distance.tolist() == [0.3, 0.4]
+    assert copy.certified_radius.tolist() == [0.1, 0.2]
+    assert ledger.adversarial_distance.tolist() == [0.5, np.inf]
 
 
 def test_attacks_only_lower_the_upper_bound():
@@ -137,7 +149,19 @@ def test_help_imports_neither_torch_nor_art():
     assert out.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("name", ["evaluate", "verify", "train", "report", "list"])
+def test_status_imports_neither_torch_nor_art(tmp_path):
+    """It is asked for often, and beside processes that compute."""
+    entry = ModelEntry("a", {}, "digest")
+    suite = suites.load("quick")
+    plan = SuitePlan(suite, (), suite.attacks, (suite.eps,), (0,))
+    RunFolder(tmp_path).open(Run({"samples": 3, "shard": 2}, (entry,), (plan,)))
+    script = HEAVY.replace('["--help"]', repr(["status", str(tmp_path)]))
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "0 of 8 units done" in out
+    assert out.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("name", ["evaluate", "verify", "train", "report", "status", "list"])
 def test_each_help_has_an_example(name, capsys):
     assert cli.run([name, "--help"]) == 0
     shown = capsys.readouterr().out

@@ -139,7 +139,10 @@ def test_a_witness_is_replayed(zoo_of, digits, tmp_path, capsys):
     assert cli.run(["verify", str(folder), "-q", "--samples", "20", "-o", str(tmp_path / "v")]) == 1
     capsys.readouterr()
     found = sorted((tmp_path / "v").glob("*.json"))
-    assert [path.stem.split("-")[-2:] for path in found] == [["lipschitz", "nominal"], ["radius", "nominal"]]
+    kinds = [path.stem.split("-")[-2] for path in found]
+    # radii twice too large are false next to the boundary as well; its points decide whether the search meets that
+    assert kinds in (["lipschitz", "radius"], ["lipschitz", "radius", "rounding"])
+    assert all(path.stem.endswith("-nominal") for path in found)
     for path in found:
         assert len(path.read_text().splitlines()) == 1
         assert cli.run(["verify", "--replay", str(path)]) == 1

@@ -7,7 +7,7 @@ float32 input, so what is adversarial here stays so when it is stored.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from lipbench.threat import Norm
 BATCH = 1000
 MOMENTUM = 0.75
 NEWTON_STEPS = 8  # towards each target, for the first upper bound of bisection
+STRETCHES = (1.0, 1 + 1e-6, 1 + 1e-4, 1.01, 1.1)  # of what the surrogate found, until the network agrees
 LINE_STEPS = 12  # halvings of the segment between x and the candidate
 TINY = 1e-300  # against 0 / 0 where a gradient vanishes
 TIE = 1e-12  # of the largest logit: nearer to the boundary, another batch size may round to the other class
@@ -187,16 +188,35 @@ def bisection(goal: _Goal, *, rounds: int, steps: int, targets: int) -> Tensor:
     First a few Newton steps to the boundary with each of the ``targets`` largest wrong logits give an upper
     bound of the distance (as DeepFool: Moosavi-Dezfooli et al. 2016, algorithm 2). Then PGD (Madry et al.
     2018, eq. 1) at a radius below it, for each sample until it succeeds, which lowers the upper bound, or for
-    ``steps`` steps, which raises the lower bound; the next radius lies midway. At last the segment to x is
-    halved. A sample costs at most rounds * steps gradients and LINE_STEPS + 1 further forward passes.
+    ``steps`` steps, which raises the lower bound; the next radius lies midway. All that goes through the
+    surrogate. At last the point is brought across the network's own boundary, and the segment to x halved. A
+    sample costs at most rounds * steps gradients and LINE_STEPS + len(STRETCHES) + 1 further forward passes.
     """
-    best = _Best.none(goal)
-    classes = goal.targets(targets)
+    rough = replace(goal, network=goal.network.surrogate)
+    best = _Best.none(rough)
+    classes = rough.targets(targets)
     for wrong in classes:
-        _newton(goal, best, wrong)
-    _bisect(goal, best, max(steps, rounds * steps - NEWTON_STEPS * len(classes)), steps)
+        _newton(rough, best, wrong)
+    _bisect(rough, best, max(steps, rounds * steps - NEWTON_STEPS * len(classes)), steps)
+    best = _across(goal, best)
     _shorten(goal, best)
     return best.point
+
+
+def _across(goal: _Goal, rough: _Best) -> _Best:
+    """What the surrogate's best points are to the network: stretched until they are adversarial there too."""
+    best = _Best.none(goal)
+    for stretch in STRETCHES:
+        left = rough.found & ~best.found
+        if left.any():
+            part = goal.of(left)
+            points = part.place((rough.point[left] - part.x) * stretch)
+            reached = left.clone()
+            reached[left] = part.adversarial(points)
+            stretched = goal.x.clone()
+            stretched[left] = points
+            best.offer(stretched, reached)
+    return best
 
 
 def _newton(goal: _Goal, best: _Best, targets: Tensor) -> None:

@@ -136,6 +136,13 @@ def command(
         data_dir=None if data_dir is None else data_dir.resolve(),
         progress=not quiet,
     )
+    others = run_folder.missing(run_folder.read())
+    if others:
+        click.echo(
+            f"{len(others)} units of models that joined this run elsewhere are missing: `lipbench status {out}` shows "
+            f"how far they are, `lipbench report {out}` writes the report when they are done"
+        )
+        return
     written = reports.write(run_folder, out / "report")
     click.echo(tables.short(tables.summary(run_folder)))
     page = next(path for path in written if path.suffix == ".html")

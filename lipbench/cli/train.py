@@ -11,20 +11,37 @@ from lipbench.cli import options
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The zoo: one folder per model.")
 @options.data_dir
+@options.executor
+@options.jobs
+@options.address
+@options.gpus
 @options.device
 @options.quiet
-def command(recipe: Path, out: Path, data_dir: Path | None, device: str, quiet: bool) -> None:
+def command(
+    recipe: Path,
+    out: Path,
+    data_dir: Path | None,
+    executor: str,
+    jobs: int,
+    address: str | None,
+    gpus_per_task: float | None,
+    device: str,
+    quiet: bool,
+) -> None:
     """Train every model of RECIPE (TOML: data, architectures, losses with lists of hyperparameters, seeds).
 
-    A finished model is not trained again: a killed sweep goes on with the same command.
+    A finished model is not trained again: a killed sweep goes on with the same command. Several processes, on several
+    machines, may share one zoo. A model whose training diverges does not stop the others.
 
     \b
-    Example: lipbench train recipe.toml -o zoos/mine
+    Example: lipbench train recipe.toml -o zoos/mine --jobs 2
     """
-    from lipbench import data, recipes, training
+    from lipbench import data, executors, recipes, training
     from lipbench.network import resolve_device
 
+    # one thread each: the weights would depend on their number
+    workers = executors.build(executor, jobs=jobs, threads=1, address=address, gpus=gpus_per_task)
     target = resolve_device(device)
     dataset = data.load(recipes.load(recipe).data, data_dir)
-    done = training.train(recipe, out, dataset, device=target, progress=not quiet)
+    done = training.train(recipe, out, dataset, device=target, executor=workers, data_dir=data_dir, progress=not quiet)
     click.echo(f"{len(done)} models trained, zoo: {out}")

@@ -38,7 +38,7 @@ class Split:
         try:
             if self.images.dtype == np.uint8:
                 return np.divide(self.images, np.float32(255), order="C")
-            return np.require(self.images, requirements=["C", "ALIGNED", "WRITEABLE"])  # copies only what is not
+            return np.require(self.images, requirements=["C", "WRITEABLE"])  # copies only what is not
         finally:
             forget(self.images)
 
@@ -57,7 +57,7 @@ class Split:
         for array in (self.images, self.labels):
             digest.update(f"{array.dtype}{array.shape}".encode())
             for rows in by_rows(array):
-                digest.update(rows.tobytes("A"))  # in C order, whatever the order in memory
+                digest.update(rows.tobytes())  # in C order, whatever the order in memory
         return digest.hexdigest()
 
 

@@ -136,7 +136,7 @@ def _mapped(archive: zipfile.ZipFile, key: str) -> NDArray[Any] | None:
         read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, fortran_order, dtype = read_header(stream)
         begin, size = stream.tell(), math.prod(shape) * dtype.itemsize
-        if dtype.hasobject or fortran_order or size <= 0:
+        if dtype.hasobject or fortran_order:
             return None
         # zipfile compares the sum at the end of what is read; a map would hand out damaged pixels
         while stream.read(CHUNK):

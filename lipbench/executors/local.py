@@ -2,12 +2,15 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from tqdm import tqdm
 
 from lipbench.errors import LipbenchError
 from lipbench.executors import prepare
@@ -35,6 +38,7 @@ class LocalExecutor:
             initializer=_begin,
             initargs=(self.threads,),
         )
+        workers: Any = pool._processes  # filled as tasks are submitted; the pool itself forgets them when it ends
         try:
             futures = [pool.submit(function, task) for task in tasks]
             for future in as_completed(futures):
@@ -46,13 +50,14 @@ class LocalExecutor:
             ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(
-                (pool._processes or {}).values()
-            ):  # none is left to work for a coordinator that gave up
-                process.terminate()
+            for worker in list(workers.values()):  # none is left to work for a coordinator that gave up
+                worker.terminate()
 
 
 def _begin(threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the coordinator ends its workers
+    # a lock between processes, which tqdm would make, is left behind by a worker that is killed, and complained about
+    tqdm.set_lock(threading.RLock())
     prepare(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -12,20 +12,18 @@ from lipbench.records import GRADES, RunFolder
 from lipbench.report import evidence, frames, tables
 from lipbench.report.evidence import Evidence
 from lipbench.report.tables import Group, Table
-from lipbench.report.wording import WORDS, claim, few, notation, percent, rows, violations
+from lipbench.report.wording import WORDS, claim, few, general, notation, percent, rows, violations
 
 FIGURES = ("sandwich", "pareto", "gap")
 SHOWN_VIOLATIONS = 20
 TEX_EPS = 3  # as many as fit on a page
 USELESS = 0.1  # certified accuracy below which a certificate says next to nothing of a model that is more robust
-SIGNS = {  # column: (share of the samples above which it is worth a remark, what it says)
-    "square_only": (
-        0.002,
-        "of the samples were broken by Square alone, as with masked gradients",
-    ),  # AutoAttack's limit
-    "unreached": (0.0, "were not broken by a perturbation of any size"),
-    "zero_gradients": (0.01, "have no gradient of cross-entropy"),
-    "loss_stuck": (0.01, "are where gradient ascent does not raise the loss"),
+SIGNS = {  # column: (share of the samples above which it is worth a remark, what became of them)
+    "missed": (0.0, "were broken by AutoAttack standard alone and not by the suite"),
+    "square_only": (0.002, "were broken only by Square, which follows no gradient"),  # AutoAttack's limit
+    "unreached": (0.0, "were broken by no attack at any size"),
+    "zero_gradients": (0.01, "have no gradient of cross-entropy to follow"),
+    "loss_stuck": (0.01, "have a loss that gradient ascent does not raise"),
 }
 DEFINITIONS = Table(
     "Definitions",
@@ -62,13 +60,27 @@ DEFINITIONS = Table(
             "holds in exact arithmetic, for rigorous Lipschitz bounds of the weights as they are stored; a network "
             "that runs with rounding may break it",
         ),
-        (
-            "signs that attacks fail",
-            "never reached: correct, and the opening minimal-norm attack found no perturbation of any size; "
-            "Square alone: broken at an eps only by the attack that follows no gradient; no gradient, loss stuck: "
-            "cross-entropy has none at the input, or no step of a short ascent raises it (Pintor et al. 2022)",
-        ),
         ("grade nominal", "holds only if the claim on the model's card is true; nothing is checked"),
+        ("never reached", "correct, and no attack found an adversarial input at any distance; 0 is good"),
+        (
+            "only by Square",
+            "broken at an eps, but only by the attack of the suite that follows no gradient, as where gradients are "
+            "masked; 0 is good; of all eps the one with the most, n/a for a suite without Square",
+        ),
+        ("no gradient", "correct, and the gradient of cross-entropy there is zero, in float32; 0 is good"),
+        (
+            "loss stuck",
+            "correct, and no step of a short ascent along the gradient, inside the largest eps, raises cross-entropy; "
+            "0 is good (with the one above, indicators of attack failure: Pintor et al. 2022)",
+        ),
+        (
+            "AutoAttack alone",
+            "AutoAttack standard as others run it: anew at each eps, on every correct sample, whatever is certified. "
+            "Robust accuracy stays the suite's, but what it finds inside a certified radius is a violation. "
+            "Suite only, alone only: samples that one of the two broke at an eps and the other did not, added up over "
+            "eps. Evaluations: its forward and backward passes at all eps, over those of the suite if each eps were "
+            "run by itself",
+        ),
     ),
 )
 
@@ -133,6 +145,7 @@ def _section(group: Group, place: int, trends: pd.DataFrame) -> Section:
             tables.grade_table(group),
             tables.attack_table(group),
             tables.strength_table(group),
+            *filter(None, [tables.alone_table(group)]),
             tables.model_table(group),
         ),
         remarks=(*_not_analysed(group), *_claims(group), *_attacks_fail(group), *_settings(group)),
@@ -187,15 +200,14 @@ def _claims(group: Group) -> list[str]:
 def _attacks_fail(group: Group) -> list[str]:
     """Models whose robust accuracy may be too high, because attacks show signs of failing there."""
     found = []
-    for name, frame in group.summary.groupby("model", sort=False):
+    summary = group.summary.assign(missed=group.summary["only_alone"] / group.summary["n"])
+    for name, frame in summary.groupby("model", sort=False):
         worst = frame[list(SIGNS)].max()
         shown = [
-            f"{percent(worst[key])} % of the samples {words}"
-            for key, (limit, words) in SIGNS.items()
-            if worst[key] > limit
+            f"{general(100 * worst[key], 3)} % {words}" for key, (limit, words) in SIGNS.items() if worst[key] > limit
         ]
         if shown:
-            found.append(f"{name}: robust accuracy may be too high: {'; '.join(shown)} (see the table of signs).")
+            found.append(f"{name}: robust accuracy may be too high. Of the samples, {'; '.join(shown)}.")
     return found
 
 
@@ -233,7 +245,8 @@ def _violations(evidences: Sequence[Evidence]) -> Table | None:
     """The samples whose certificate is false, those of the strongest grade first; None if there are none."""
     found = []
     for item in evidences:
-        for grade, ledger in item.ledgers.items():
+        for grade in item.ledgers:
+            ledger = item.tested(grade)
             for place in ledger.violations().nonzero()[0]:
                 bounds = (
                     f"{ledger.certified_radius[place]:.6g}",
@@ -265,10 +278,14 @@ def _facts(run: Run, summary: pd.DataFrame) -> tuple[tuple[str, str], ...]:
     for plan in run.suites:
         attacks = ", ".join(str(attack) for attack in plan.suite.attacks)
         grid = ", ".join(f"{eps:.4g}" for eps in plan.suite.eps)
-        facts[f"suite {plan.suite.name}"] = f"{plan.suite.norm}, eps {grid}; attacks {attacks}"
+        seeds = f"seed{'s' * (len(plan.seeds) > 1)} {_words(plan.seeds)}"
+        alone = "; beside it AutoAttack standard alone" * plan.strength
+        facts[f"suite {plan.suite.name}"] = f"{plan.suite.norm}, eps {grid}; attacks {attacks}; {seeds}{alone}"
     for key, value in (run.settings | run.provenance).items():
         if key == "audit":
-            facts["audit share"] = f"{_words(value)} of the closed samples are attacked all the same"
+            facts["audit share"] = f"{_words(value)} of the certified samples are attacked all the same"
+        elif key == "shard":
+            facts["samples worked on at once"] = _words(value)
         elif key != "samples":  # how many were asked for; how many there are stands above
             facts[key.replace("_", " ")] = _words(value)
     return tuple(facts.items())

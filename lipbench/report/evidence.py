@@ -10,7 +10,7 @@ import pandas as pd
 from lipbench import records, schema
 from lipbench.cards import Card
 from lipbench.errors import LipbenchError
-from lipbench.ledger import Bools, Ints, Ledger
+from lipbench.ledger import Bools, Floats, Ints, Ledger
 from lipbench.plans import ModelEntry, Run, SuitePlan
 from lipbench.records import RunFolder
 from lipbench.suites import Suite
@@ -27,12 +27,18 @@ class AttackRecords:
         """The rows that answer for ``eps``: those of a minimal-norm attack answer for every eps."""
         return self.frame[(self.frame["eps"] == eps) | self.frame["eps"].isna()]
 
+    def broken(self, eps: float) -> set[int]:
+        """The samples that it broke within ``eps``, whichever eps it was given; audited ones are left out."""
+        hits = ~self.frame["audit"].astype(bool) & (self.frame["adversarial_distance"] <= eps)
+        return set(self.frame.loc[hits, "sample"])
+
 
 @dataclass(frozen=True)
 class Strength:
     """What a check of strength found: AutoAttack standard alone, and the indicators. n is the number of samples."""
 
     broken: dict[float, Bools]  # by eps, (n,): misclassified, or broken by AutoAttack alone
+    adversarial_distance: Floats  # (n,), of the smallest perturbation that AutoAttack alone found, inf where none
     evaluations: dict[float, int]  # by eps, forward and backward, that AutoAttack alone took
     zero_gradients: Bools  # (n,), see records.INDICATORS
     loss_stuck: Bools  # (n,)
@@ -53,6 +59,13 @@ class Evidence:
     attacks: tuple[AttackRecords, ...]  # in the order of work, the opening one first
     minimal_norm: bool  # an attack on every sample minimises the norm: distances between the grid's eps mean something
     strength: Strength | None = None
+
+    def tested(self, grade: str) -> Ledger:
+        """The ledger of a grade as violations are read off it: what AutoAttack alone found counts as well."""
+        ledger = self.ledgers[grade].copy()
+        if self.strength is not None:
+            ledger.attacked(np.arange(self.n), self.strength.adversarial_distance)
+        return ledger
 
     @property
     def ledger(self) -> Ledger:
@@ -88,12 +101,7 @@ def _read(folder: RunFolder, run: Run, entry: ModelEntry, plan: SuitePlan) -> Ev
     positions = pd.Index(certify["sample"])
     attacks = _attacks(folder, run, entry, plan)
     for attack in attacks:
-        rows = positions.get_indexer(pd.Index(attack.frame["sample"]))
-        if (rows < 0).any():
-            raise LipbenchError(
-                f"the records of {entry.name} name attacked samples that were never certified: "
-                "delete the run folder and run `lipbench evaluate` again"
-            )
+        rows = _rows(positions, attack.frame, entry)
         for ledger in ledgers.values():
             ledger.attacked(rows, attack.frame["adversarial_distance"].to_numpy())
     return Evidence(
@@ -111,19 +119,29 @@ def _read(folder: RunFolder, run: Run, entry: ModelEntry, plan: SuitePlan) -> Ev
     )
 
 
+def _rows(positions: "pd.Index[int]", frame: pd.DataFrame, entry: ModelEntry) -> Ints:
+    """Where the samples of attack records stand among the certified ones."""
+    rows: Ints = positions.get_indexer(pd.Index(frame["sample"]))
+    if (rows < 0).any():
+        raise LipbenchError(
+            f"the records of {entry.name} name attacked samples that were never certified: "
+            "delete the run folder and run `lipbench evaluate` again"
+        )
+    return rows
+
+
 def _attacks(folder: RunFolder, run: Run, entry: ModelEntry, plan: SuitePlan) -> list[AttackRecords]:
     """The records of all shards and groups of eps, attack by attack."""
     frames: dict[tuple[int, int], list[pd.DataFrame]] = {}  # by the attack's place in the suite, and its seed
-    count, opened = len(plan.attacks), len(plan.opening)
     for shard in run.shards:
-        for place, unit in enumerate(run.attack_units(entry, shard, plan)):
+        for unit in run.attack_units(entry, shard, plan):
             assert unit.stage is not None
-            key = (place - opened) % count if place >= opened else -1
-            frames.setdefault((plan.seeds.index(unit.stage.seed), key), []).append(folder.load(unit)[0])
+            key = (plan.seeds.index(unit.stage.seed), unit.stage.place)
+            frames.setdefault(key, []).append(folder.load(unit)[0])
     names: Counter[str] = Counter()
     found = []
-    for (_, key), parts in sorted(frames.items(), key=lambda item: item[0]):
-        name = str(plan.opening[0] if key < 0 else plan.attacks[key])
+    for (_, place), parts in sorted(frames.items(), key=lambda item: item[0]):
+        name = str(plan.opening[0] if place < 0 else plan.attacks[place])
         names[name] += 1
         shown = name if names[name] == 1 else f"{name}#{names[name]}"
         found.append(AttackRecords(shown, pd.concat(parts, ignore_index=True)))
@@ -135,17 +153,20 @@ def _strength(
 ) -> Strength:
     broken = dict.fromkeys(plan.suite.eps, ~correct)
     evaluations = dict.fromkeys(plan.suite.eps, 0)
+    distance = np.full(len(correct), np.inf)
     signs = {name: np.zeros(len(correct), dtype=bool) for name in ("zero_gradient", "loss_stuck")}
     for shard in run.shards:
         for unit in run.strength_units(entry, shard, plan):
             assert unit.stage is not None
             frame, about = folder.load(unit)
-            rows, eps = positions.get_indexer(pd.Index(frame["sample"])), unit.stage.eps[0]
+            rows, eps = _rows(positions, frame, entry), unit.stage.eps[0]
             if unit.role == "alone":
+                found = frame["adversarial_distance"].to_numpy()
+                np.minimum.at(distance, rows, found)
                 broken[eps] = broken[eps].copy()
-                broken[eps][rows] |= (frame["adversarial_distance"] <= eps).to_numpy()
+                broken[eps][rows] |= found <= eps
                 evaluations[eps] += int(about["forward"]) + int(about["backward"])
             else:
                 for name, values in signs.items():
                     values[rows] = frame[name].to_numpy()
-    return Strength(broken, evaluations, signs["zero_gradient"], signs["loss_stuck"])
+    return Strength(broken, distance, evaluations, signs["zero_gradient"], signs["loss_stuck"])

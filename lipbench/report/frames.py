@@ -101,7 +101,7 @@ def _accuracies(item: Evidence, eps: float) -> dict[str, Any]:
     certified, robust = ledger.certified(eps), ~ledger.broken(eps)
     tightness = ledger.tightness()
     by_grade = [_share(f"certified_{grade}", held[grade].certified(eps) if grade in held else None) for grade in GRADES]
-    violations = {grade: int(held[grade].violations().sum()) if grade in held else pd.NA for grade in GRADES}
+    violations = {grade: int(item.tested(grade).violations().sum()) if grade in held else pd.NA for grade in GRADES}
     return {
         "suite": item.suite.name,
         "norm": str(item.suite.norm),
@@ -138,16 +138,18 @@ def _work(item: Evidence, eps: float) -> dict[str, int]:
 def _signs(item: Evidence, eps: float) -> dict[str, float]:
     """Signs that attacks fail, as shares of all samples (Pintor et al. 2022, arXiv 2106.09947), and AutoAttack alone.
 
-    ``square_only``: broken at eps by Square alone, which follows no gradient; ``unreached``: correct, and not even an
-    unbounded perturbation was found; ``zero_gradients``, ``loss_stuck``, ``robust_alone`` and ``evaluations_alone``:
-    NaN without a check of strength.
+    ``square_only``: broken within eps by Square only, which follows no gradient, NaN unless the suite has Square and
+    another attack; ``unreached``: correct, and no attack found a perturbation of any size, NaN without an attack that
+    looks for one; ``zero_gradients`` to ``only_suite``: NaN without a check of strength.
     """
-    broken = {attack.name: set(_broken(attack.at(eps), eps)) for attack in item.attacks}
-    square = set().union(*(found for name, found in broken.items() if "square" in name))
-    others = set().union(*(found for name, found in broken.items() if "square" not in name))
     ledger, strength, nothing = item.ledger, item.strength, float("nan")
+    square, others = (
+        [attack.broken(eps) for attack in item.attacks if ("square" in attack.name) is wanted]
+        for wanted in (True, False)
+    )
+    only = set().union(*square).difference(*others)
     signs = {
-        "square_only": len(square - others) / item.n if item.n and square | others else 0.0,
+        "square_only": len(only) / item.n if item.n and square and others else nothing,
         "unreached": float(np.isinf(ledger.adversarial_distance).mean()) if item.n and item.minimal_norm else nothing,
     }
     alone = ("zero_gradients", "loss_stuck", "robust_alone", "evaluations_alone", "only_alone", "only_suite")
@@ -162,11 +164,6 @@ def _signs(item: Evidence, eps: float) -> dict[str, float]:
         "only_alone": int((there & ~here).sum()),
         "only_suite": int((here & ~there).sum()),
     }
-
-
-def _broken(frame: pd.DataFrame, eps: float) -> "pd.Series[int]":
-    rows: pd.Series[int] = frame.loc[~frame["audit"].astype(bool) & (frame["adversarial_distance"] <= eps), "sample"]
-    return rows
 
 
 def summary(run_folder: RunFolder) -> pd.DataFrame:

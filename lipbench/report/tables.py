@@ -70,6 +70,11 @@ class Group:
         """The numbers of samples."""
         return " or ".join(map(str, sorted(self.summary["n"].unique())))
 
+    @property
+    def checked(self) -> bool:
+        """Whether the strength of the attacks was checked."""
+        return bool(self.summary["robust_alone"].notna().any())
+
     def by_setting(self, words: Mapping[str, str] | None = None) -> list[tuple[str, list[dict[str, Any]]]]:
         """Each setting's label and its rows, one per eps in ascending order."""
         keys = frames.setting_columns(self.settings)
@@ -134,36 +139,45 @@ def attack_table(group: Group) -> Table:
     seen = [name for name in seen if group.summary[name].notna().any()]
     means = rows(group.summary.groupby("eps")[[*seen, "audited", "forward", "backward"]].mean().astype(float))
     names = {name: name.removeprefix("attacked:") for name in seen} | {
-        "audited": "of these, closed samples (audit)",
+        "audited": "of these, certified samples (audit)",
         "forward": "forward evaluations",
         "backward": "backward evaluations",
     }
     body = tuple((shown, *(number(row[name], 1) for row in means)) for name, shown in names.items())
     heads = ("attack", *(f"eps {value:.4g}" for value in group.eps))
-    return Table(f"Samples that each attack saw, of {group.summary['n'].max()}, mean over models", heads, body)
+    title = (
+        f"Samples that each attack saw, of {group.summary['n'].max()}, mean over models; minimal-norm attacks serve "
+        "every eps, and count at each"
+    )
+    if any("#" in name for name in seen):
+        title += "; #2: the same attack again, with another seed or other arguments"
+    return Table(title, heads, body)
 
 
 def strength_table(group: Group) -> Table:
-    """Rows: models. Columns: signs that attacks fail; with a check of strength, robust accuracy beside AutoAttack's."""
-    body, checked = [], bool(group.summary["robust_alone"].notna().any())
+    """Rows: models. Columns: signs that attacks fail, each at the eps where it shows most."""
+    columns, body = {"unreached": "never reached", "square_only": "only by Square"}, []
+    if group.checked:
+        columns |= {"zero_gradients": "no gradient", "loss_stuck": "loss stuck"}
     for name, frame in group.summary.groupby("model", sort=False):
-        part = rows(frame)
-        cells = [percent(part[0]["unreached"]), percent(max(row["square_only"] for row in part))]
-        if checked:
-            cells += [percent(part[0][key]) for key in ("zero_gradients", "loss_stuck")]
-            cells += [f"{percent(row['robust'])} / {percent(row['robust_alone'])}" for row in part]
-            cells += [" / ".join(general(sum(row[key] for row in part)) for key in ("only_suite", "only_alone"))]
-            spent = sum(row["forward"] + row["backward"] for row in part)
-            cells.append(number(sum(row["evaluations_alone"] for row in part) / spent if spent else float("nan"), 1))
-        body.append((str(name), *cells))
-    columns: tuple[str, ...] = ("model", "never reached", "Square alone")
-    heads: list[tuple[str, int]] = [("", 3)]
-    title = "Signs that attacks fail, in percent of the samples"
-    if checked:
-        grid = tuple(f"eps {value:.4g}" for value in group.eps)
-        columns += ("no gradient", "loss stuck", *grid, "only suite / alone", "evaluations")
-        heads += [("", 2), ("robust: suite / AutoAttack alone", len(grid)), ("broken by", 1), ("alone / suite", 1)]
-        title += ", and AutoAttack standard alone beside the suite (evaluations as if each eps were alone)"
+        body.append((str(name), *(percent(frame[key].max()) for key in columns)))
+    return Table("Signs that attacks fail, in percent of the samples", ("model", *columns.values()), tuple(body))
+
+
+def alone_table(group: Group) -> Table | None:
+    """Rows: models. Columns: robust accuracy beside that of AutoAttack alone; None without a check of strength."""
+    if not group.checked:
+        return None
+    body = []
+    for name, frame in group.summary.groupby("model", sort=False):
+        shares = [percent(row[key]) for row in rows(frame) for key in ("robust", "robust_alone")]
+        counts = [number(frame[key].sum(), 0) for key in ("only_suite", "only_alone")]
+        alone, spent = frame["evaluations_alone"].sum(), int((frame["forward"] + frame["backward"]).sum())
+        body.append((str(name), *counts, number(alone / spent if spent else float("nan"), 1), *shares))
+    columns = ("model", "suite only", "alone only", "alone / suite", *("suite", "alone") * len(group.eps))
+    heads = [("", 1), ("samples broken by", 2), ("evaluations", 1)]
+    heads += [(f"robust, eps {value:.4g}", 2) for value in group.eps]
+    title = "AutoAttack standard alone, on every correct sample, beside the suite: robust accuracy in percent"
     return Table(title, columns, tuple(body), tuple(heads))
 
 

@@ -74,12 +74,15 @@ def test_targeted_apgd_works_at_every_scale_below_four_classes(case, classes):
 
 
 def test_the_targeted_margin_replaces_the_ratio_below_four_classes():
-    logits = torch.tensor([[4.0, 1.0, 2.0], [0.0, 3.0, 1.0]])
+    logits = torch.tensor([[4.0, 1.0, 2.0], [0.0, 3.0, 1.0]], requires_grad=True)
     labels, targets = torch.tensor([0, 1]), torch.tensor([1, 2])
     two = library.targeted_margin(logits[:, :2], labels, torch.tensor([1, 0]))
     assert two.tolist() == [-3.0, -3.0]
     three = library.targeted_margin(logits, labels, targets)
-    assert three.tolist() == pytest.approx([-3.0 / 3.0, -2.0 / 3.0])
+    assert three.tolist() == [-3.0, -2.0]
+    # a ratio to z_(1) - z_(3) would be constant for the first, whose target has the smallest logit
+    (gradient,) = torch.autograd.grad(three.sum(), logits)
+    assert gradient.tolist() == [[-1.0, 1.0, 0.0], [0.0, -1.0, 1.0]]
 
 
 @pytest.mark.parametrize("classes", [2, 3, 4, 10])

@@ -14,6 +14,7 @@ from torch import nn
 
 from lipbench import backends
 from lipbench.backends import Attack
+from lipbench.backends.rows import Rows
 from lipbench.errors import LipbenchError, UnsupportedError
 from lipbench.network import Network
 from lipbench.suites import AttackSpec
@@ -272,6 +273,41 @@ def test_the_attack_sees_correct_samples_only_and_cannot_change_the_inputs(case,
     assert torch.equal(found[1], original[1])
     assert (found[[0, 2, 3]] == 0.5).all()
     assert torch.equal(digits.x, original)
+
+
+def test_the_attack_sees_the_rows_of_correct_samples_only(case, fake):
+    digits = case(10, 4)
+    labels = digits.labels.clone()
+    labels[1] = (labels[1] + 1) % 10
+    reachable = torch.rand(4, 10, generator=torch.Generator().manual_seed(0)) < 0.5
+    given = Rows(torch.tensor([7, 3, 0, 5]), 9, seed=2, reachable=reachable)
+    eps = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
+    seen = {}
+
+    def run(attack, network, x, labels, *, rows, eps, **_):
+        seen.update(rows=rows, eps=eps)
+        with rows.counting(network, torch.tensor([0, 0, 2])):
+            network(x[[0, 0, 2]])
+        network(x[:2])  # which it does not count
+        return x
+
+    fake(run, per_sample_eps=True)
+    backends.search(FAKE, digits.network, digits.x, labels, norm=Norm.L2, eps=eps, seed=2, rows=given)
+    assert seen["rows"].index.tolist() == [7, 0, 5]
+    assert (seen["rows"].population, seen["rows"].seed) == (9, 2)
+    assert torch.equal(seen["rows"].reachable, reachable[[0, 2, 3]])
+    assert torch.equal(seen["eps"], backends.inner_eps(eps[[0, 2, 3]], Norm.L2, 64))
+    # 3 passes were counted, 2 and the 4 that find the correct samples shared out, the first rows taking the remainder
+    assert given.forward.tolist() == [2 + 2, 0 + 2, 0 + 1, 1 + 1]
+    assert given.backward.tolist() == [0] * 4
+
+
+def test_without_rows_every_sample_is_a_row_of_its_own_shard(case, fake):
+    seen = []
+    fake(lambda attack, network, x, labels, rows, **_: seen.append(rows) or x)
+    search(case(10, 3), FAKE, seed=4)
+    assert (seen[0].index.tolist(), seen[0].population, seen[0].seed) == ([0, 1, 2], 3, 4)
+    assert seen[0].reachable is None
 
 
 @pytest.mark.parametrize("misclassified", [True, False])

@@ -203,12 +203,15 @@ def test_first_rows_and_the_digest():
 
 def test_the_digest_is_of_the_values_not_of_their_place(tmp_path):
     split = sound().test
-    reordered = np.ascontiguousarray(split.images.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-    assert Split(reordered, split.labels).sha256 == split.sha256
+    for axes in ((0, 2, 3, 1), (3, 2, 1, 0)):
+        reordered = np.ascontiguousarray(split.images.transpose(axes)).transpose(np.argsort(axes))
+        assert Split(reordered, split.labels).sha256 == split.sha256
     split.images.tofile(tmp_path / "pixels")
     for mode in ("r", "c"):
         images = np.memmap(tmp_path / "pixels", np.float32, mode, shape=split.images.shape)
-        assert checked(replace(sound(), test=Split(images, split.labels))).test.sha256 == split.sha256
+        mapped = checked(replace(sound(), test=Split(images, split.labels))).test
+        assert mapped.sha256 == split.sha256
+        assert mapped.x.flags.writeable
     images[:] = 0.5  # not in the file: a map that was given back to the system would have lost it
     checked(replace(sound(), test=Split(images, split.labels)))
     assert (images == 0.5).all()

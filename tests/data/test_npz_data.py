@@ -38,9 +38,14 @@ LAYOUTS = pytest.mark.parametrize(
         (COLOUR, COLOUR),
         (COLOUR.transpose(0, 2, 3, 1), COLOUR),
         (GREY.astype(np.float64) / 255, (GREY[:, None] / 255).astype(np.float32)),
+        (GREY.astype(np.float32) / 255, (GREY[:, None] / 255).astype(np.float32)),
+        ((COLOUR.transpose(0, 2, 3, 1) / 255).astype(np.float32), (COLOUR / 255).astype(np.float32)),
         (GREY.astype(">f4") / 255, (GREY[:, None] / 255).astype(np.float32)),
     ],
-    ids=["NHW", "NCHW grey", "NHWC grey", "NCHW colour", "NHWC colour", "float64", "big-endian"],
+    ids=[
+        *("NHW", "NCHW grey", "NHWC grey", "NCHW colour", "NHWC colour"),
+        *("float64", "float32", "float32 colour", "big-endian"),
+    ],
 )
 
 

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from lipbench.cards import Card
-from lipbench.records import ModelEntry, Run, RunFolder, Stage, SuitePlan
+from lipbench.plans import ModelEntry, Run, SuitePlan, Unit
+from lipbench.records import RunFolder
 from lipbench.suites import Suite
 
 DIMENSION = 64
+SEED = 7
 
 
 @dataclass
@@ -35,7 +37,12 @@ class Model:
     adversarial: dict = field(default_factory=dict)
     architecture: str = "mlp"
     args: dict = field(default_factory=dict)
-    audit: list = field(default_factory=list)  # samples attacked although certified
+    audit: list = field(default_factory=list)  # (sample, eps) that are attacked although certified
+    # what an attack finds where that is not ``distance``: by "backend/name", (that, eps) or (that, eps, seed), where
+    # AutoAttack alone is "alone"
+    found: dict = field(default_factory=dict)
+    zero_gradient: list = field(default_factory=list)  # samples
+    loss_stuck: list = field(default_factory=list)  # samples
 
     def card(self) -> dict:
         card = {
@@ -56,13 +63,13 @@ class Model:
             card["claimed"] = {"constant": self.claimed}
         return Card.model_validate(card).plain()
 
-    def certify(self) -> dict:
+    def certify(self, unit: Unit) -> dict:
+        rows = np.arange(unit.shard.start, unit.shard.stop)
         correct = np.array(self.correct, dtype=bool)
         nothing = np.full(len(correct), np.nan)
         nominal = self.nominal if self.nominal is not None else self.real
         floating = self.floating if self.floating is not None else self.real
-        return {
-            "sample": 10 * np.arange(len(correct)),  # rows of the test set are not positions
+        columns = {
             "label": np.zeros(len(correct), dtype=np.int64),
             "prediction": np.where(correct, 0, 1),
             "signed_margin": np.array(self.margin if self.margin is not None else self.real, dtype=float),
@@ -70,18 +77,43 @@ class Model:
             "certified_radius_real": np.array(self.real, dtype=float),
             "certified_radius_nominal": nothing if self.claimed is None else np.array(nominal, dtype=float),
         }
+        return {"sample": _tens(rows), **{name: values[rows] for name, values in columns.items()}}
 
-    def attack(self, eps: float | None) -> dict:
-        """Every correct sample is attacked; at an eps only what lies within it is found."""
-        rows = np.flatnonzero(self.correct)
-        distance = np.array(self.distance, dtype=float)[rows]
-        found = np.where(distance <= (np.inf if eps is None else eps), distance, np.inf)
+    def attack(self, unit: Unit) -> dict:
+        """Every correct sample of the shard is attacked, at every eps; there only what lies within it is found."""
+        parts = [self._attack(unit, eps) for eps in unit.stage.eps or (np.nan,)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _attack(self, unit: Unit, eps: float) -> dict:
+        rows = self._correct(unit)
+        name = "alone" if unit.role == "alone" else str(unit.stage.attack)
+        known = [self.found.get(key) for key in ((name, eps, unit.stage.seed), (name, eps), name)]
+        distance = next((values for values in known if values is not None), self.distance)
+        distance = np.array(distance, dtype=float)[rows]
+        hit = np.where(distance <= (np.inf if np.isnan(eps) else eps), distance, np.inf)
         return {
-            "sample": 10 * rows,
-            "audit": np.isin(rows, self.audit),
-            "adversarial_distance": found,
-            "adversarial_label": np.where(np.isfinite(found), 1, -1),
+            "sample": _tens(rows),
+            "eps": np.full(len(rows), eps),
+            "audit": np.array([(row, eps) in self.audit for row in rows], dtype=bool),
+            "adversarial_distance": hit,
+            "adversarial_label": np.where(np.isfinite(hit), 1, -1),
+            "forward": np.full(len(rows), 200 if unit.role == "alone" else 20),
+            "backward": np.full(len(rows), 100 if unit.role == "alone" else 10),
         }
+
+    def indicators(self, unit: Unit) -> dict:
+        rows = self._correct(unit)
+        signs = {"zero_gradient": self.zero_gradient, "loss_stuck": self.loss_stuck}
+        return {"sample": _tens(rows), **{name: np.isin(rows, of) for name, of in signs.items()}}
+
+    def _correct(self, unit: Unit) -> np.ndarray:
+        rows = np.arange(unit.shard.start, unit.shard.stop)
+        return rows[np.array(self.correct, dtype=bool)[rows]]
+
+
+def _tens(positions: np.ndarray) -> np.ndarray:
+    """Rows of the test set are not positions."""
+    return 10 * positions
 
 
 def suite(name="quick", norm="L2", eps=(0.1, 0.2, 0.4), attacks=("gradient/minimal", "art/PGD")) -> Suite:
@@ -89,57 +121,55 @@ def suite(name="quick", norm="L2", eps=(0.1, 0.2, 0.4), attacks=("gradient/minim
     return Suite.model_validate({"name": name, "norm": norm, "eps": list(eps), "attack": pairs})
 
 
-def plan(what: Suite) -> SuitePlan:
-    """Attacks called minimal run once, at no eps; the others at every eps."""
-    stages = [Stage(a, None) for a in what.attacks if a.name == "minimal"]
-    stages += [Stage(a, eps) for eps in what.eps for a in what.attacks if a.name != "minimal"]
-    return SuitePlan(what, tuple(stages))
+def plan(what: Suite, groups=None, seeds=(SEED,), strength=False, grown=()) -> SuitePlan:
+    """An attack called minimal opens, at no eps; the others follow at every eps, which were asked for in ``groups``."""
+    opening = tuple(attack for attack in what.attacks if attack.name == "minimal")
+    others = tuple(attack for attack in what.attacks if attack.name != "minimal")
+    return SuitePlan(what, opening, others, tuple(groups or [what.eps]), tuple(seeds), strength, grown)
 
 
-def write_run(path: Path, models: list[Model], suites: list[Suite] | None = None) -> RunFolder:
+def write_run(path: Path, models: list[Model], suites=None, shard=1000, **how) -> RunFolder:
+    """``suites``: of Suite; ``how``: see ``plan``."""
     settings = {
         "data": "digits",
         "data_sha256": "d" * 64,
-        "samples": None,
-        "seed": 7,
+        "samples": len(models[0].correct),
+        "shard": shard,
         "audit": 0.05,
         "prune": True,
         "arithmetic": "float64",
         "device": "cpu",
+        "threads": 1,
         "versions": {"lipbench": "0.1.0", "torch": "2.13.0"},
     }
     entries = tuple(ModelEntry(m.name, m.card(), f"digest of {m.name}") for m in models)
-    run = Run(
-        settings,
-        entries,
-        tuple(map(plan, suites or [suite()])),
-        {"zoo": "zoo", "hardware": {"cpu": "x86_64"}},
-    )
+    plans = tuple(plan(what, **how) for what in suites or [suite()])
+    run = Run(settings, entries, plans, {"zoo": "zoo", "hardware": {"cpu": "x86_64"}})
     folder = RunFolder(path)
     folder.open(run)
-    for entry, model in zip(entries, models, strict=True):
-        info = {
+    by_name = {model.name: model for model in models}
+    for unit in run.units():
+        model = by_name[unit.model]
+        columns = {"certify": model.certify, "indicators": model.indicators}.get(unit.role, model.attack)(unit)
+        folder.write(unit, columns, _info(unit, model, columns, settings["arithmetic"]))
+    return folder
+
+
+def _info(unit: Unit, model: Model, columns: dict, arithmetic: str) -> dict:
+    if unit.role == "certify":
+        return {
             "lipschitz_bound": model.bound,
             "claimed": model.claimed,
             "claim_confirmed": model.confirmed if model.claimed is not None else None,
             "not_analysed": model.not_analysed,
-            "arithmetic": settings["arithmetic"],
+            "arithmetic": arithmetic,
             "dimension": DIMENSION,
-            "forward": len(model.correct),
+            "forward": unit.shard.size,
         }
-        folder.write(run.certify_unit(entry), model.certify(), info)
-        for what in run.suites:
-            for unit in run.attack_units(entry, what):
-                records = model.attack(unit.stage.eps)
-                count = len(records["sample"])
-                about = {
-                    "forward": 20 * count,
-                    "backward": 10 * count,
-                    "attacked": count,
-                    "audited": len(model.audit),
-                }
-                folder.write(unit, records, about)
-    return folder
+    if unit.role == "indicators":
+        return {"eps": unit.stage.eps[0]}
+    counts = {name: int(columns[name].sum()) for name in ("forward", "backward")}
+    return {**counts, "attacked": len(columns["sample"]), "audited": int(columns["audit"].sum())}
 
 
 def sweep(seeds=3, n=360) -> list[Model]:
@@ -203,10 +233,10 @@ def _sweep():
 
 @pytest.fixture
 def make_run(tmp_path):
-    """Write models (and suites) into a fresh run folder."""
+    """Write models (and suites) into a fresh run folder; ``how``: see ``write_run``."""
 
-    def make(models, suites=None):
+    def make(models, suites=None, **how):
         place = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
-        return write_run(place, models if isinstance(models, list) else [models], suites)
+        return write_run(place, models if isinstance(models, list) else [models], suites, **how)
 
     return make

@@ -22,9 +22,17 @@ HAND = {
 }
 
 
-@pytest.fixture
-def by_eps(make_run, make_model):
-    return tables.summary(make_run(make_model(**HAND, audit=[1]))).set_index("eps")
+LAYOUTS = {  # how the same records may lie in a run folder
+    "one shard": {},
+    "three shards": {"shard": 2},  # of the last one's only sample no attack sees anything
+    "an extended grid": {"groups": ((0.1, 0.4), (0.2,))},
+    "both": {"shard": 3, "groups": ((0.4,), (0.2,), (0.1,))},
+}
+
+
+@pytest.fixture(params=LAYOUTS.values(), ids=LAYOUTS)
+def by_eps(request, make_run, make_model):
+    return tables.summary(make_run(make_model(**HAND, audit=[(1, 0.2)]), **request.param)).set_index("eps")
 
 
 @pytest.mark.parametrize(
@@ -83,7 +91,7 @@ def test_what_does_not_depend_on_eps(by_eps):
 def test_the_cost_counts_the_attacks_of_this_eps_and_the_minimal_norm_one(by_eps):
     assert list(by_eps["attacked:gradient/minimal"]) == [4, 4, 4]
     assert list(by_eps["attacked:art/PGD"]) == [4, 4, 4]
-    assert list(by_eps["audited"]) == [1, 1, 1]  # the same sample in both attacks
+    assert list(by_eps["audited"]) == [0, 1, 0]
     assert list(by_eps["forward"]) == [160, 160, 160]
     assert list(by_eps["backward"]) == [80, 80, 80]
 
@@ -131,6 +139,149 @@ def test_what_only_an_attack_at_a_small_eps_found_counts_at_every_larger_one(mak
     model = make_model(correct=[1, 1], real=[0.0, 0.0], distance=[0.05, 0.3])
     frame = tables.summary(make_run(model, [suite(attacks=["art/PGD"])]))
     assert list(frame["robust"]) == [0.5, 0.5, 0.0]
+
+
+NOTHING = [np.inf, np.inf]
+
+
+def test_what_another_group_of_eps_found_counts_at_every_larger_eps(make_run, make_model, suite):
+    found = {"art/PGD": NOTHING, ("art/PGD", 0.2): [0.15, np.inf], ("art/PGD", 0.4): [np.inf, 0.35]}
+    model = make_model(correct=[1, 1], real=[0.0, 0.0], distance=NOTHING, found=found)
+    frame = tables.summary(make_run(model, [suite(attacks=["art/PGD"])], groups=((0.1, 0.4), (0.2,))))
+    assert list(frame["eps"]) == [0.1, 0.2, 0.4]
+    assert list(frame["robust"]) == [1.0, 0.5, 0.0]
+    assert list(frame["attacked:art/PGD"]) == [2, 2, 2]
+
+
+def test_each_seed_has_a_column_and_lowers_robust_accuracy(make_run, make_model):
+    found = {"art/PGD": NOTHING, ("art/PGD", 0.2, 8): [0.15, np.inf], ("art/PGD", 0.4, 7): [np.inf, 0.35]}
+    model = make_model(correct=[1, 1], real=[0.0, 0.0], distance=NOTHING, found=found)
+    frame = tables.summary(make_run(model, seeds=(7, 8)))
+    assert list(frame["robust"]) == [1.0, 0.5, 0.0]
+    attacked = [name for name in frame if name.startswith("attacked:")]
+    assert attacked == ["attacked:gradient/minimal", "attacked:art/PGD", "attacked:art/PGD#2"]
+    assert (frame[attacked] == 2).all().all()
+    assert list(frame["forward"]) == [20 * 2 * 3] * 3  # the minimal-norm attack runs with the first seed only
+
+
+@pytest.mark.parametrize("grown", [(), ((1, 1),), ((1, 2),), ((2, 1),)], ids=str)
+def test_records_are_those_of_their_attack_and_seed_in_whatever_order_they_came(make_run, make_model, suite, grown):
+    hits = {("art/PGD", 7): 0, ("art/FGM", 7): 1, ("art/PGD", 8): 2, ("art/FGM", 8): 3}
+    found = {"gradient/minimal": [np.inf] * 4}
+    for (name, seed), sample in hits.items():
+        for eps in (0.1, 0.2):
+            found[(name, eps, seed)] = [0.05 if row == sample else np.inf for row in range(4)]
+    model = make_model(correct=[1] * 4, real=[0.0] * 4, distance=[0.0] * 4, found=found)
+    what = suite(eps=[0.1, 0.2], attacks=["gradient/minimal", "art/PGD", "art/FGM"])
+    run = make_run(model, [what], seeds=(7, 8), groups=((0.2,), (0.1,)), shard=3, grown=grown)
+    (item,) = evidence.load(run)
+    assert {attack.name: attack.broken(0.1) for attack in item.attacks} == {
+        "gradient/minimal": set(),
+        "art/PGD": {0},
+        "art/FGM": {10},
+        "art/PGD#2": {20},
+        "art/FGM#2": {30},
+    }
+    assert [len(attack.frame) for attack in item.attacks] == [4, 8, 8, 8, 8]
+
+
+def test_the_layout_changes_nothing(make_run, sweep):
+    models = sweep(seeds=1, n=30)[::4]
+    for model in models:
+        model.zero_gradient, model.loss_stuck = [0, 13, 29], [13]
+        model.found["alone"] = [2 * distance for distance in model.distance]
+    whole, apart = (
+        tables.summary(make_run(models, strength=True, **how))
+        for how in ({}, {"shard": 7, "groups": ((0.4,), (0.1, 0.2))})
+    )
+    assert whole["robust_alone"].nunique() > 4
+    pd.testing.assert_frame_equal(whole, apart, check_exact=True)
+
+
+# --- signs that attacks fail ---
+
+
+SQUARE = ["gradient/minimal", "art/PGD", "autoattack/square"]
+SIGNS = {
+    "correct": [1, 1, 1, 1, 0],
+    "real": [0.0] * 5,
+    "distance": [np.inf] * 5,
+    "found": {
+        "gradient/minimal": [0.05, 0.3, np.inf, np.inf, 0.0],
+        ("art/PGD", 0.2): [np.inf, np.inf, 0.15, np.inf, 0.0],
+        ("autoattack/square", 0.1): [np.inf, 0.09, np.inf, np.inf, 0.0],
+        ("autoattack/square", 0.2): [np.inf, np.inf, 0.18, np.inf, 0.0],
+        ("alone", 0.1): [0.05, np.inf, np.inf, np.inf, 0.0],
+        ("alone", 0.2): [np.inf, 0.12, np.inf, np.inf, 0.0],
+        ("alone", 0.4): [0.3, 0.3, 0.3, 0.39, 0.0],
+    },
+    "zero_gradient": [0, 3],
+    "loss_stuck": [1],
+}
+
+
+@pytest.mark.parametrize("shard", [1000, 3, 1])
+def test_signs_of_failure_and_autoattack_alone_by_hand(make_run, make_model, suite, shard):
+    run = make_run(make_model(**SIGNS), [suite(attacks=SQUARE)], strength=True, shard=shard)
+    frame = tables.summary(run)
+    # within 0.1 and 0.2 the second sample is broken by Square's 0.09 only; within 0.4 by 0.3 as well
+    assert list(frame["square_only"]) == [0.2, 0.2, 0.0]
+    assert list(frame["unreached"]) == [0.2] * 3  # the fourth; the fifth is misclassified
+    assert list(frame["zero_gradients"]) == [0.4] * 3
+    assert list(frame["loss_stuck"]) == [0.2] * 3
+    assert list(frame["robust"]) == [0.4, 0.2, 0.2]  # what breaks a sample counts at every larger eps
+    assert list(frame["robust_alone"]) == [0.6, 0.6, 0.0]  # each eps by itself
+    assert list(frame["only_suite"]) == [1, 2, 0]
+    assert list(frame["only_alone"]) == [0, 0, 1]
+    assert list(frame["evaluations_alone"]) == [4 * 300] * 3
+    assert list(frame["forward"]) == [4 * 3 * 20] * 3  # the suite's
+
+
+def test_what_is_audited_is_not_broken_by_square_only(make_run, make_model, suite):
+    run = make_run(make_model(**SIGNS, audit=[(1, 0.1)]), [suite(attacks=SQUARE)])
+    assert list(tables.summary(run)["square_only"]) == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("attacks", "known"),
+    [
+        (["art/PGD"], set()),
+        (["gradient/minimal", "art/PGD"], {"unreached"}),
+        (["autoattack/square"], set()),
+        (["art/PGD", "art/square"], {"square_only"}),
+        (["gradient/minimal", "art/square"], {"square_only", "unreached"}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_signs_that_a_suite_cannot_show_are_not_a_number(make_run, make_model, suite, attacks, known):
+    names = ("square_only", "unreached", "zero_gradients", "loss_stuck", "robust_alone", "evaluations_alone")
+    model = make_model(correct=[1, 0], real=[0.0, 0.0], distance=[0.05, 0.0])
+    frame = tables.summary(make_run(model, [suite(attacks=attacks)]))
+    assert {name for name in (*names, "only_alone", "only_suite") if frame[name].notna().any()} == known
+    assert (frame[list(known)] == 0).all().all()
+
+
+def test_a_certificate_that_only_autoattack_alone_breaks_is_false(make_run, make_model):
+    found = {"alone": [0.25, np.inf], ("alone", 0.1): NOTHING}
+    radii = {"floating": [0.25, 0.1], "real": [0.3, 0.1], "nominal": [0.35, 0.1]}
+    model = make_model(correct=[1, 1], distance=NOTHING, found=found, **radii)
+    frame = tables.summary(make_run(model, strength=True))
+    assert [list(frame[f"violations_{grade}"]) for grade in GRADES] == [[0] * 3, [1] * 3, [1] * 3]
+    assert list(frame["robust"]) == [1.0] * 3  # stays the suite's
+    assert list(frame["robust_alone"]) == [1.0, 1.0, 0.5]
+
+
+@pytest.mark.parametrize("role", ["attack", "alone", "indicators"])
+def test_records_of_samples_that_were_never_certified_are_an_error(make_run, make_model, role):
+    folder = make_run(make_model(**HAND), strength=True, shard=2)
+    unit = next(unit for unit in folder.read().units() if unit.role == role)
+    frame, about = folder.load(unit)
+    folder.write(unit, frame.assign(sample=frame["sample"] + 5), about)
+    with pytest.raises(LipbenchError, match="attacked samples that were never certified"):
+        tables.summary(folder)
+
+
+# --- settings ---
 
 
 def test_hyperparameters_are_columns_and_missing_ones_are_nan(make_run, make_model):
@@ -189,7 +340,7 @@ def test_spread_over_seeds(make_run, make_model):
     ids=lambda other: next(iter(other)),
 )
 def test_models_that_differ_in_more_than_the_seed_are_not_averaged(make_run, make_model, other):
-    models = [*seeds(make_model, [1]), make_model([1], [0.1], [0.2], name="other", seed=1, **other)]
+    models = [*seeds(make_model, [1]), make_model([1] * 4, [0.1] * 4, [0.2] * 4, name="other", seed=1, **other)]
     assert list(tables.hyperparameters(tables.summary(make_run(models)))["n_models"]) == [1] * 6
 
 
@@ -329,8 +480,10 @@ def test_labels_of_the_front_keep_clear_of_each_other_and_of_leaders(make_run, s
         assert not any(leader.intersects_bbox(box) for leader in leaders)
 
 
-def test_an_unfinished_run_is_an_error(make_run, make_model):
-    folder = make_run(make_model(**HAND))
-    next(folder.records.glob("*.parquet")).unlink()
+@pytest.mark.parametrize("role", ["certify", "attack", "alone", "indicators"])
+def test_an_unfinished_run_is_an_error(make_run, make_model, role):
+    folder = make_run(make_model(**HAND), strength=True, shard=2)
+    unit = [unit for unit in folder.read().units() if unit.role == role][-1]  # of the last shard
+    (folder.records / f"{unit.name}.parquet").unlink()
     with pytest.raises(LipbenchError, match="the run is not finished"):
         tables.summary(folder)

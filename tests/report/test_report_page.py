@@ -1,10 +1,11 @@
 import re
 
+import numpy as np
 import pytest
 
 from lipbench import report
 from lipbench.errors import LipbenchError
-from lipbench.report import style
+from lipbench.report import content, style
 from lipbench.report.page import markdown, tex
 
 TEXT = ["summary.csv", "hyperparameters.csv", "report.md", "tables.tex"]
@@ -84,18 +85,25 @@ DEGENERATE = {
     "nothing found": {"distance": [float("inf")] * 2},
     "nothing certified": {"real": [0.0, 0.0]},
     "no claim": {"claimed": None, "constrained": False, "bound": 1e4},
-    "no samples": {"correct": [], "real": [], "distance": []},
     "an unknown loss": {"loss": "my_loss", "hyperparameters": {"gamma": 1.0}},
 }
 
 
 @pytest.mark.usefixtures("unsaved")
 @pytest.mark.parametrize("change", DEGENERATE.values(), ids=DEGENERATE)
-@pytest.mark.parametrize("attacks", [["art/PGD"], ["gradient/minimal"]], ids=["at an eps", "minimal norm"])
+@pytest.mark.parametrize(
+    ("attacks", "how"),
+    [
+        (["art/PGD"], {}),
+        (["gradient/minimal"], {}),
+        (["gradient/minimal", "autoattack/square"], {"strength": True, "shard": 1, "seeds": (0, 1)}),
+    ],
+    ids=["at an eps", "minimal norm", "everything"],
+)
 @pytest.mark.filterwarnings("error")
-def test_degenerate_runs_have_a_report(make_run, make_model, suite, tmp_path, change, attacks):
+def test_degenerate_runs_have_a_report(make_run, make_model, suite, tmp_path, change, attacks, how):
     model = make_model(**{"correct": [1, 0], "real": [0.15, 0], "distance": [0.3, 0], **change})
-    run = make_run(model, [suite(eps=[0.2], attacks=attacks)])
+    run = make_run(model, [suite(eps=[0.2], attacks=attacks)], **how)
     report.write(run, tmp_path / "out")
     assert report.check(run, tmp_path / "out") == []
     assert "Not available: no hyperparameter takes two values." in (tmp_path / "out" / "report.md").read_text()
@@ -221,10 +229,140 @@ def test_the_report_says_what_it_was_made_from(small, tmp_path):
             "d" * 64,
             "torch 2.13.0",
             "gradient/minimal, art/PGD",
-            "0.05 of the closed samples",
+            "seed 7",
+            "0.05 of the certified samples",
             "n = 30",
         ):
             assert fact in text
+        assert "beside it AutoAttack" not in text
+
+
+@pytest.mark.usefixtures("unsaved")
+def test_the_report_tells_every_seed_and_the_check_of_strength(make_run, make_model, tmp_path):
+    run = make_run(make_model([1, 1], [0.3, 0.3], [0.4, 0.4], audit=[(1, 0.2)]), seeds=(7, 8), strength=True, shard=1)
+    report.write(run, tmp_path / "out")
+    plain, page = both(tmp_path / "out")
+    fact = "eps 0.1, 0.2, 0.4; attacks gradient/minimal, art/PGD; seeds 7, 8; beside it AutoAttack standard alone"
+    assert plain.count(fact) == 1
+    assert page.count(fact) == 2  # at the top, and among the facts
+    assert "| samples worked on at once | 1 |" in plain
+    assert "| art/PGD | 2.0 | 2.0 | 2.0 |" in plain
+    assert "| art/PGD#2 | 2.0 | 2.0 | 2.0 |" in plain
+    assert "| of these, certified samples (audit) | 0.0 | 1.0 | 0.0 |" in plain
+    assert "count at each; #2: the same attack again, with another seed or other arguments" in plain
+
+
+# --- signs that attacks fail ---
+
+
+FAILING = {  # worked out in test_report_frames
+    "correct": [1, 1, 1, 1, 0],
+    "real": [0.0] * 5,
+    "distance": [np.inf] * 5,
+    "found": {
+        "gradient/minimal": [0.05, 0.3, np.inf, np.inf, 0.0],
+        ("art/PGD", 0.2): [np.inf, np.inf, 0.15, np.inf, 0.0],
+        ("autoattack/square", 0.1): [np.inf, 0.09, np.inf, np.inf, 0.0],
+        ("alone", 0.1): [0.05, np.inf, np.inf, np.inf, 0.0],
+        ("alone", 0.2): [np.inf, 0.12, np.inf, np.inf, 0.0],
+        ("alone", 0.4): [0.3, 0.3, 0.3, 0.39, 0.0],
+    },
+    "zero_gradient": [0, 3],
+    "loss_stuck": [1],
+}
+SQUARE = ["gradient/minimal", "art/PGD", "autoattack/square"]
+
+
+@pytest.mark.usefixtures("unsaved")
+def test_signs_that_attacks_fail_are_told_and_red(make_run, make_model, suite, tmp_path):
+    good = make_model([1] * 5, [0.0] * 5, [0.05] * 5, name="good", hyperparameters={"tau": 1.0})
+    run = make_run([make_model(**FAILING), good], [suite(attacks=SQUARE)], strength=True, shard=2)
+    report.write(run, tmp_path / "out")
+    plain, page = both(tmp_path / "out")
+    said = (
+        "model: robust accuracy may be too high. Of the samples, 20 % were broken by AutoAttack standard alone and not "
+        "by the suite; 20 % were broken only by Square, which follows no gradient; 20 % were broken by no attack at "
+        "any size; 40 % have no gradient of cross-entropy to follow; 20 % have a loss that gradient ascent does not "
+        "raise."
+    )
+    assert said in plain
+    assert f'<p class="note bad">{said}</p>' in page
+    assert "good: robust accuracy" not in plain
+    assert "### Signs that attacks fail, in percent of the samples\n" in plain
+    assert "| model | never reached | only by Square | no gradient | loss stuck |" in plain
+    assert "| model | 20.0 | 20.0 | 40.0 | 20.0 |" in plain
+    assert "| good | 0.0 | 0.0 | 0.0 | 0.0 |" in plain
+
+
+@pytest.mark.usefixtures("unsaved")
+def test_autoattack_alone_stands_beside_the_suite(make_run, make_model, suite, tmp_path):
+    run = make_run(make_model(**FAILING), [suite(attacks=SQUARE)], strength=True, shard=2)
+    report.write(run, tmp_path / "out")
+    plain, page = both(tmp_path / "out")
+    robust = " | ".join(f"suite, robust, eps {eps} | alone, robust, eps {eps}" for eps in (0.1, 0.2, 0.4))
+    first = "suite only, samples broken by | alone only, samples broken by | alone / suite, evaluations"
+    assert f"| model | {first} | {robust} |" in plain
+    # 3 eps x 4 samples: 300 evaluations each, against 3 attacks of 30
+    assert "| model | 3 | 1 | 3.3 | 40.0 | 60.0 | 20.0 | 60.0 | 20.0 | 0.0 |" in plain
+    assert '<th colspan="2" class="group">robust, eps 0.2</th>' in page
+
+
+@pytest.mark.usefixtures("unsaved")
+def test_without_a_check_of_strength_only_the_suite_is_told(make_run, make_model, tmp_path):
+    report.write(make_run(make_model([1], [0.3], [0.4])), tmp_path / "out")
+    for text in both(tmp_path / "out"):
+        assert "too high" not in text.split("Definitions")[0]
+        assert "AutoAttack standard alone, on every" not in text
+    plain, _ = both(tmp_path / "out")
+    assert "| model | never reached | only by Square |\n" in plain
+    assert "| model | 0.0 | n/a |" in plain  # no Square, nothing to say
+
+
+def test_every_sign_is_defined(make_run, make_model):
+    (section,) = content.build(make_run(make_model(**FAILING), strength=True)).sections
+    signs, alone = section.details[2:4]
+    words = {row[0] for row in content.DEFINITIONS.rows}
+    assert set(signs.columns[1:]) < words
+    assert alone.title.startswith("AutoAttack standard alone")
+    assert "AutoAttack alone" in words
+
+
+@pytest.mark.parametrize(
+    ("sign", "most", "said"),
+    [
+        ("zero_gradient", 10, "1.1 % have no gradient of cross-entropy to follow"),
+        ("loss_stuck", 10, "1.1 % have a loss that gradient ascent does not raise"),
+        ("autoattack/square", 2, "0.3 % were broken only by Square, which follows no gradient"),
+        ("alone", 0, "0.1 % were broken by AutoAttack standard alone and not by the suite"),
+        ("gradient/minimal", 0, "0.1 % were broken by no attack at any size"),
+    ],
+)
+def test_how_many_samples_of_1000_are_worth_a_remark(make_run, make_model, suite, sign, most, said):
+    def remarks(count):
+        far = np.arange(1000) < count
+        found = {
+            "art/PGD": [np.inf] * 1000,
+            "autoattack/square": np.where(far & (sign == "autoattack/square"), 0.05, np.inf),
+            "alone": np.where(far & (sign == "alone"), 0.05, np.inf),
+            "gradient/minimal": np.where(far & (sign == "gradient/minimal"), np.inf, 0.5),
+        }
+        signs = {sign: list(range(count))} if "_" in sign else {}
+        model = make_model([1] * 1000, [0.0] * 1000, [0.5] * 1000, found=found, **signs)
+        run = make_run(model, [suite(attacks=SQUARE, eps=[0.1])], strength=True)
+        return content.build(run).sections[0].remarks
+
+    assert remarks(most) == ()
+    assert remarks(most + 1) == (f"model: robust accuracy may be too high. Of the samples, {said}.",)
+
+
+@pytest.mark.usefixtures("unsaved")
+def test_what_autoattack_alone_broke_inside_a_radius_is_a_violation(make_run, make_model, tmp_path):
+    model = make_model([1], [0.3], [np.inf], nominal=[0.1], found={"alone": [0.25]})
+    report.write(make_run(model, strength=True), tmp_path / "out")
+    plain, page = both(tmp_path / "out")
+    assert "Violations: 1 of grade float, 1 of grade real, 0 of grade nominal" in plain
+    assert "| real | model | quick | 0 | 0.3 | 0.25 |" in plain
+    assert '<p class="verdict bad">Violations: 1 of' in page
 
 
 @pytest.mark.parametrize(

@@ -44,13 +44,10 @@ def configured(
 def targeted_margin(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     """The targeted difference of logits ratio for fewer than four classes: (n,), larger is more adversarial.
 
-    Croce and Hein's eq. 7 divides z_t - z_y by z_(1) - (z_(3) + z_(4)) / 2. With three classes the divisor
-    here is that of their eq. 6, z_(1) - z_(3); with two there is no scale left to divide by, and none is
-    needed, as APGD uses only the direction of the gradient and the order of the losses.
+    Croce and Hein's eq. 7 divides z_t - z_y by z_(1) - (z_(3) + z_(4)) / 2. With three classes the divisor of their
+    eq. 6, z_(1) - z_(3), would make it the constant -1 for the smallest logit, without a gradient; with two there is
+    no scale left to divide by. And none is needed: APGD uses only the direction of the gradient and the order of the
+    losses of one sample.
     """
     rows = torch.arange(len(logits), device=logits.device)
-    difference = logits[rows, targets] - logits[rows, labels]
-    if logits.shape[1] < 3:
-        return difference
-    ordered = logits.sort(dim=1).values
-    return difference / (ordered[:, -1] - ordered[:, -3] + 1e-12)
+    return logits[rows, targets] - logits[rows, labels]

@@ -1,0 +1,143 @@
+import copy
+
+import pytest
+import torch
+from bundled import CNN, TAU4, UNCONSTRAINED
+from deel import torchlip
+from torch import nn
+
+from lipbench import network as network_module
+from lipbench import zoo
+from lipbench.network import LARGEST_BATCH, MEMORY, Network
+from lipbench.quick import L2Pool, SortPairs
+
+
+def layers(network: Network) -> set[type]:
+    return {type(layer) for layer in network.module.modules()}
+
+
+@pytest.fixture(params=[TAU4, CNN, UNCONSTRAINED, "single logit"])
+def module(request, digits_zoo):
+    if request.param == "single logit":
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), torchlip.GroupSort2(), nn.Linear(16, 1))
+    return zoo.load(digits_zoo / request.param).module
+
+
+@pytest.mark.parametrize("arithmetic", ["float64", "float32"])
+def test_the_surrogate_is_the_same_function_in_float32(module, digits, arithmetic, device):
+    network = Network(module, (1, 8, 8), device, arithmetic)
+    x = torch.from_numpy(digits.test.x[:200]).to(device)
+    x[:20] = x[:20].round()  # black windows, and ties of the sorted pairs
+    surrogate = network.surrogate
+    assert surrogate.dtype is torch.float32
+    assert surrogate.num_classes == network.num_classes
+    assert torch.allclose(surrogate.logits(x), network.logits(x), rtol=0, atol=1e-5)
+    # an attack sees the same slopes, but where one of the two pools has none
+    slopes = []
+    for subject in (surrogate, network):
+        points = x[20:].clone().requires_grad_()
+        margin = subject.logits(points).gather(1, torch.arange(len(points), device=device)[:, None] % 2).sum()
+        slopes.append(torch.autograd.grad(margin, points)[0])
+    known = torch.isfinite(slopes[1]).flatten(1).all(dim=1)
+    assert torch.isfinite(slopes[0]).all()
+    assert known.any()
+    # one sample of a thousand may lie within a rounding of a kink
+    near = (slopes[0] - slopes[1])[known].flatten(1).norm(dim=1) < 1e-4
+    assert near.double().mean() > 0.98
+
+
+def test_the_surrogate_has_the_faster_layers_and_the_network_its_own(digits_zoo):
+    network = Network(zoo.load(digits_zoo / CNN).module, (1, 8, 8))
+    before, kinds = copy.deepcopy(network.module.state_dict()), layers(network)
+    parts = list(network.modules())
+    assert {SortPairs, L2Pool} <= layers(network.surrogate)
+    assert {torchlip.GroupSort2, nn.LPPool2d}.isdisjoint(layers(network.surrogate))
+    assert layers(network) == kinds >= {torchlip.GroupSort2, nn.LPPool2d}
+    after = network.module.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert all(tensor.dtype is torch.float64 for tensor in after.values())
+    assert list(network.modules()) == parts  # it is no part of the network, whose modes and weights are put back
+    assert network.surrogate is network.surrogate
+
+
+def test_the_surrogates_evaluations_are_the_networks(digits_zoo, digits):
+    network = Network(zoo.load(digits_zoo / TAU4).module, (1, 8, 8))
+    x = torch.from_numpy(digits.test.x[:3]).requires_grad_()
+    network.surrogate(x)
+    network.surrogate(x).sum().backward()
+    network(x)
+    assert (network.evaluations.forward, network.evaluations.backward) == (9, 3)
+    assert network.surrogate.evaluations is network.evaluations
+
+
+def test_the_surrogate_may_use_any_algorithm_for_its_convolutions(digits_zoo, digits, monkeypatch):
+    """Grade float speaks of sums of products; what attacks find is judged by the network that it speaks of."""
+    asked, before = [], network_module.summing_products
+    monkeypatch.setattr(network_module, "summing_products", lambda *args: asked.append(args) or before(*args))
+    network = Network(zoo.load(digits_zoo / CNN).module, (1, 8, 8))
+    x = torch.from_numpy(digits.test.x[:3])
+    network.surrogate(x)
+    assert not asked
+    network(x)
+    assert len(asked) == 1
+
+
+# --- batch sizes -----------------------------------------------------------------------------------------------------
+
+
+def kept_by(*width: int) -> nn.Module:
+    """Keeps its ReLUs' outputs for the gradient: 8 bytes for each number in float64."""
+    chain: list[nn.Module] = [nn.Flatten()]
+    for before, after in zip((4, *width), width, strict=False):
+        chain += [nn.Linear(before, after), nn.ReLU()]
+    return nn.Sequential(*chain, nn.Linear(width[-1], 3))
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "arithmetic", "expected"),
+    [
+        (kept_by(4000), (1, 2, 2), "float64", MEMORY["cpu"] // (8 * 4000)),
+        (kept_by(4000), (1, 2, 2), "float32", MEMORY["cpu"] // (4 * 4000)),
+        # the weights between the two, 8 MB in float64, are kept once and not for each sample
+        (kept_by(1000, 1000), (1, 2, 2), "float64", MEMORY["cpu"] // (8 * 2000)),
+        # a linear network keeps nothing: a few copies of the inputs then decide
+        (nn.Sequential(nn.Flatten(), nn.Linear(12288, 2)), (3, 64, 64), "float64", MEMORY["cpu"] // (16 * 12288)),
+        (nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), (1, 2, 2), "float64", LARGEST_BATCH),
+    ],
+)
+def test_a_batch_is_what_its_gradients_leave_room_for(module, shape, arithmetic, expected):
+    network = Network(module, shape, arithmetic=arithmetic)
+    assert network.batch_size == expected
+    assert network.evaluations.total == 0  # the look at it is no evaluation
+
+
+def test_a_sample_that_does_not_fit_is_taken_alone(monkeypatch):
+    monkeypatch.setitem(MEMORY, "cpu", 1000)
+    assert Network(kept_by(4000), (1, 2, 2)).batch_size == 1
+
+
+class Sizes(nn.Module):
+    """Notes the sizes of the batches that pass; the network runs a copy, so the list is the class's."""
+
+    seen: list[int] = []  # noqa: RUF012
+
+    def forward(self, x):
+        Sizes.seen.append(len(x))
+        return x
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "expected"),
+    [(None, None, [1000, 1000, 100]), (900, None, [900, 900, 300]), (900, 2000, [2000, 100])],
+)
+def test_predictions_are_made_in_batches_that_fit(own, given, expected):
+    network = Network(nn.Sequential(Sizes(), nn.Flatten(), nn.Linear(4, 3)), (1, 2, 2))
+    if own is not None:
+        network.__dict__["batch_size"] = own
+    assert network.batch_size >= 900
+    Sizes.seen.clear()
+    x = torch.rand(2100, 1, 2, 2)
+    logits = network.predict(x, given)
+    assert Sizes.seen == expected
+    assert torch.allclose(logits, network.predict(x, 7), rtol=1e-12)
