@@ -240,7 +240,7 @@ def nets(args: argparse.Namespace) -> None:
     device = resolve_device("cpu")
     suite = suites.load("standard").with_grid(CIFAR_EPS)
     folders = [f for f in cards.model_folders(cards.find_zoo(args.zoo)) if fnmatch.fnmatch(f.name, args.models)]
-    out = OUT / "runs" / "nets"
+    out = OUT / "runs" / f"nets-{args.samples}"
     options = evaluation.Options(samples=args.samples)
     dataset = data.load(evaluation.data_of(cards.find_zoo(args.zoo)))
     run_folder = evaluation.evaluate(Path(args.zoo), [suite], dataset, out, options=options, device=device)

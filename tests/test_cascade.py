@@ -9,9 +9,10 @@ import pytest
 from bundled import CNN, TAU4
 from running import TINY, computed, leftovers, run, same, stamps, until, with_attacks
 
-from lipbench import backends, claims, evaluation
+from lipbench import backends, claims, evaluation, files
 from lipbench.errors import LipbenchError
 from lipbench.executors.local import LocalExecutor
+from lipbench.processes import machine
 from lipbench.records import RunFolder
 
 ELSEWHERE = json.dumps({"machine": "0123abcd", "pid": 1, "started": "1", "token": "theirs"})
@@ -116,7 +117,7 @@ def test_an_evaluation_waits_for_what_others_work_on(zoo_of, tmp_path, digits, m
 
     holder = threading.Thread(target=other)
     holder.start()
-    assert until(lambda: folder.claims.running())
+    assert until(lambda: folder.claims.running(), 10)
     calls = Counting()
     waiter = threading.Thread(
         target=run, args=(models, tmp_path / "run", digits), kwargs={"suite": TINY, "samples": 20, "executor": calls}
@@ -132,6 +133,26 @@ def test_an_evaluation_waits_for_what_others_work_on(zoo_of, tmp_path, digits, m
     assert not waiter.is_alive()
     assert calls.names == [[task.name]]
     assert folder.missing(folder.read()) == []
+
+
+class Untidy:
+    """This process; and a worker that outlives it for a moment, and is then gone, too."""
+
+    def __init__(self, folder: RunFolder):
+        self.folder = folder
+
+    def run(self, function, tasks):
+        yield from LocalExecutor(1, 1).run(function, tasks)
+        dead = {"machine": machine(), "pid": 2**22 + 1, "started": "1", "token": "x"}  # above any pid_max of Linux
+        (self.folder.claims.folder / f"{tasks[0].name}.0").write_text(json.dumps(dead))
+        for folder in (self.folder.records, self.folder.witnesses):
+            (folder / f"{files.TEMPORARY}x-{machine()}-{2**22 + 1}-0123abcd").write_text("half")
+
+
+def test_what_the_dead_leave_is_gone_when_an_evaluation_ends(zoo_of, tmp_path, digits):
+    folder = RunFolder(tmp_path / "run")
+    run(zoo_of(TAU4), folder.path, digits, suite=TINY, samples=5, executor=Untidy(folder))
+    assert not leftovers(folder)
 
 
 def test_a_unit_that_is_lost_is_computed_again_and_is_the_same(zoo_of, tmp_path, digits):

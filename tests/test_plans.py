@@ -4,6 +4,7 @@ import copy
 import dataclasses
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from bundled import CNN, TAU4, UNCONSTRAINED
 from running import SMALL, run, same, stamps, with_attacks
@@ -349,6 +350,28 @@ def test_a_run_that_grew_equals_one_that_was_asked_for_at_once(zoo_of, tmp_path,
     run(zoo, tmp_path / "grown", digits, samples=30, suite=more)
     grown = run(zoo, tmp_path / "grown", digits, samples=30, suite=more, seeds=(0, 1))
     assert same(grown, run(zoo, tmp_path / "whole", digits, samples=30, suite=more, seeds=(0, 1)))
+
+
+def test_groups_of_eps_know_nothing_of_each_other(zoo_of, tmp_path, digits):
+    """Whichever came first: what one broke is open in the other all the same."""
+    weak = [
+        {"backend": "art", "name": "fgm"},
+        {"backend": "gradient", "name": "pgd", "args": {"steps": 5}},
+        {"backend": "autoattack", "name": "apgd-ce", "args": {"n_iter": 2}},
+    ]
+    suite, zoo = suites.parse({**SMALL.plain(), "attack": weak}, "test"), zoo_of(CNN)
+    folders = []
+    for name, grids in (("up", ([0.6, 1.2], [0.9])), ("down", ([0.9], [0.6, 1.2]))):
+        for grid in grids:
+            folder = run(zoo, tmp_path / name, digits, samples=30, suite=suite.with_grid(grid))
+        folders.append(folder)
+    broken = sum(np.isfinite(frame["adversarial_distance"]).sum() for frame, _ in attacks_of(folders[0]))
+    assert broken > 10
+    assert same(*folders)
+
+
+def attacks_of(folder: RunFolder) -> list:
+    return [folder.load(unit) for unit in folder.read().units() if unit.role == "attack"]
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ class LocalExecutor:
         except BrokenProcessPool as error:
             raise LipbenchError(
                 "a worker process was killed, perhaps because memory ran out: the same command goes on where this one "
-                "was; fewer --jobs or a smaller --shard need less"
+                "was; fewer --jobs need less, and so does a smaller --shard of an evaluation"
             ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

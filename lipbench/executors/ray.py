@@ -1,6 +1,7 @@
 """Tasks on a Ray cluster (https://docs.ray.io), which places them, and retries those whose worker died."""
 
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ from lipbench.executors import prepare
 T = TypeVar("T")
 R = TypeVar("R")
 RETRIES = 3
+WAIT = 10.0  # seconds for a cluster to answer
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class RayExecutor:
         else:
             options = {"log_to_driver": False, "logging_level": "ERROR", "address": self.address}
         try:
+            _knock(self.address)
             ray.init(**options)
         except Exception as error:  # Ray raises ConnectionError, ValueError, RuntimeError and its own
             where = "here" if self.address is None else f"at {self.address}"
@@ -71,5 +74,13 @@ class RayExecutor:
         except (ray.exceptions.RayError, OSError) as error:
             raise LipbenchError(
                 f"a Ray worker died {RETRIES + 1} times ({one_line(error)[:120]}), perhaps because memory ran out: the "
-                "same command goes on where this one was; a smaller --shard needs less"
+                "same command goes on where this one was; fewer --jobs need less, and so does a smaller --shard of an "
+                "evaluation"
             ) from error
+
+
+def _knock(address: str | None) -> None:
+    """Raise OSError where nobody listens at HOST:PORT: Ray itself would try for five minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=WAIT).close()
