@@ -190,17 +190,27 @@ def bisection(goal: _Goal, *, rounds: int, steps: int, targets: int) -> Tensor:
     2018, eq. 1) at a radius below it, for each sample until it succeeds, which lowers the upper bound, or for
     ``steps`` steps, which raises the lower bound; the next radius lies midway. All that goes through the
     surrogate. At last the point is brought across the network's own boundary, and the segment to x halved. A
-    sample costs at most rounds * steps gradients and LINE_STEPS + len(STRETCHES) + 1 further forward passes.
+    sample costs at most rounds * steps gradients and LINE_STEPS + len(STRETCHES) + 1 further forward passes; twice
+    the gradients where the surrogate's point cannot be brought across, a few roundings from the boundary.
     """
-    rough = replace(goal, network=goal.network.surrogate)
-    best = _Best.none(rough)
-    classes = rough.targets(targets)
-    for wrong in classes:
-        _newton(rough, best, wrong)
-    _bisect(rough, best, max(steps, rounds * steps - NEWTON_STEPS * len(classes)), steps)
-    best = _across(goal, best)
+    rough = _approach(replace(goal, network=goal.network.surrogate), rounds, steps, targets)
+    best = _across(goal, rough)
+    lost = rough.found & ~best.found
+    if lost.any():  # nearer to the boundary than the surrogate is to the network
+        exact = _approach(goal.of(lost), rounds, steps, targets)
+        best.point[lost], best.distance[lost] = exact.point, exact.distance
     _shorten(goal, best)
     return best.point
+
+
+def _approach(goal: _Goal, rounds: int, steps: int, targets: int) -> _Best:
+    """The Newton steps and the bisection through one network."""
+    best = _Best.none(goal)
+    classes = goal.targets(targets)
+    for wrong in classes:
+        _newton(goal, best, wrong)
+    _bisect(goal, best, max(steps, rounds * steps - NEWTON_STEPS * len(classes)), steps)
+    return best
 
 
 def _across(goal: _Goal, rough: _Best) -> _Best:

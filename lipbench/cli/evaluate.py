@@ -56,7 +56,7 @@ from lipbench.errors import LipbenchError
 @click.option(
     "--check-strength",
     is_flag=True,
-    help="Run AutoAttack standard alone, too, on every sample at each eps, and look for gradients that mislead.",
+    help="Run AutoAttack standard alone, too, on every correct sample, and look for gradients that mislead.",
 )
 @click.option(
     "--shard",

@@ -37,6 +37,8 @@ def build(
     """
     if name not in NAMES:
         raise unknown_name("executor", name, NAMES)
+    if gpus is not None and not gpus >= 0:
+        raise LipbenchError(f"--gpus-per-task must be at least 0, got {gpus}")
     if name == "ray":
         from lipbench.executors.ray import RayExecutor
 

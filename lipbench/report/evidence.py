@@ -21,11 +21,14 @@ class AttackRecords:
     """What one attack of a suite did to a model, at every eps and on every shard."""
 
     name: str  # ``backend/attack``, numbered where a suite runs the same one twice
-    frame: pd.DataFrame  # columns records.ATTACK, one row per attacked sample and eps
+    frame: pd.DataFrame  # columns records.ATTACK and ``group``, one row per attacked sample and eps
+    groups: tuple[tuple[float, ...], ...]  # of eps; the rows of -1 are of no group
 
     def at(self, eps: float) -> pd.DataFrame:
-        """The rows that answer for ``eps``: those of a minimal-norm attack answer for every eps."""
-        return self.frame[(self.frame["eps"] == eps) | self.frame["eps"].isna()]
+        """The rows that answer for ``eps``: those of a minimal-norm attack answer for every eps of their group."""
+        answering = [place for place, group in enumerate(self.groups) if eps in group]
+        ours = self.frame["group"].isin([-1, *answering])
+        return self.frame[(self.frame["eps"] == eps) | (self.frame["eps"].isna() & ours)]
 
     def broken(self, eps: float) -> set[int]:
         """The samples that it broke within ``eps``, whichever eps it was given; audited ones are left out."""
@@ -137,14 +140,15 @@ def _attacks(folder: RunFolder, run: Run, entry: ModelEntry, plan: SuitePlan) ->
         for unit in run.attack_units(entry, shard, plan):
             assert unit.stage is not None
             key = (plan.seeds.index(unit.stage.seed), unit.stage.place)
-            frames.setdefault(key, []).append(folder.load(unit)[0])
+            group = plan.groups.index(unit.stage.eps) if unit.stage.eps else -1
+            frames.setdefault(key, []).append(folder.load(unit)[0].assign(group=group))
     names: Counter[str] = Counter()
     found = []
     for (_, place), parts in sorted(frames.items(), key=lambda item: item[0]):
         name = str(plan.opening[0] if place < 0 else plan.attacks[place])
         names[name] += 1
         shown = name if names[name] == 1 else f"{name}#{names[name]}"
-        found.append(AttackRecords(shown, pd.concat(parts, ignore_index=True)))
+        found.append(AttackRecords(shown, pd.concat(parts, ignore_index=True), plan.groups))
     return found
 
 

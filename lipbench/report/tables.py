@@ -231,5 +231,11 @@ def short(summary: pd.DataFrame) -> str:
         blocks += [f"suite {group.suite}, eps {eps:.4g} ({group.unit}), n = {group.sizes}; {meaning}"]
         blocks += ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in body]
         broken = ", ".join(f"{count} of grade {grade}" for grade, count in violations(group.summary).items())
-        blocks += [f"violations: {broken}", ""]
+        blocks.append(f"violations: {broken}")
+        if group.summary["robust_alone"].notna().any():
+            only = [int(group.summary[key].sum()) for key in ("only_alone", "only_suite")]
+            blocks.append(
+                f"AutoAttack alone breaks {only[0]} that the suite does not, the suite {only[1]} that it does not"
+            )
+        blocks.append("")
     return "\n".join(blocks[:-1])
