@@ -425,10 +425,10 @@ def kills(args: argparse.Namespace) -> None:
         )
         time.sleep(moments.uniform(3 if name == "local" else 8, max(10, length / 3)))
         family = processes_below(process.pid)
+        workers_there = [pid for pid in family[1:] if _is_worker(pid)]
         if process.poll() is None:
             what = moments.choice(["coordinator", "worker"])
-            others = [pid for pid in family[1:] if _is_worker(pid)]
-            victim = moments.choice(others) if what == "worker" and others else process.pid
+            victim = moments.choice(workers_there) if what == "worker" and workers_there else process.pid
             os.kill(victim, signal.SIGKILL)
             hits[f"{name} {'coordinator' if victim == process.pid else 'worker'}"] += 1
         try:
@@ -436,7 +436,7 @@ def kills(args: argparse.Namespace) -> None:
         except subprocess.TimeoutExpired:
             print("did not end after the kill")
             return
-        for pid in family:  # what a killed coordinator left must not work on while the next one starts
+        for pid in workers_there:  # what a killed coordinator left must not work on for ever
             _wait_gone(pid)
         for path in killed.records.glob("*.parquet"):
             rewritten += inodes.setdefault(path.name, path.stat().st_ino) != path.stat().st_ino
@@ -455,7 +455,7 @@ def _is_worker(pid: int) -> bool:
         line = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
     except OSError:
         return False
-    return "spawn_main" in line or line.startswith("ray::")
+    return "spawn_main" in line or line.startswith(("ray::prepared", "ray::IDLE"))
 
 
 def _wait_gone(pid: int) -> None:

@@ -1,7 +1,8 @@
 """Who works on what, on a file system that several processes and machines may share: no server, no lock.
 
 A claim on NAME is the file ``NAME.GENERATION``, created exclusively. Whoever holds the highest generation works. A
-claim whose owner is gone is superseded by the next generation, never removed from under anyone: an owner on this
+claim whose owner is gone is superseded by the next generation, never removed from under anyone: the file of a process
+that lives is removed by that process only, that of a dead one by its successor when it is done. An owner on this
 machine is gone when its process is, one elsewhere when its file, which it touches every HEARTBEAT seconds, has not
 changed for LEASE seconds of our own clock (no two machines' clocks are compared).
 """
@@ -14,7 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ class Claim:
     name: str
     generation: int
     token: str  # generations start anew after a release: the file of this number may be somebody else's by now
+    superseded: tuple[Path, ...] = ()  # of the dead; there when the claim was made, and not to be removed by others
 
     @property
     def held(self) -> bool:
@@ -49,11 +51,11 @@ class Claim:
             os.utime(self.path)
 
     def release(self) -> None:
-        """Remove the claim and what it superseded."""
+        """Remove what the claim superseded, then the claim: nobody takes the name, and a number, before all is gone."""
         if self._ours:
-            for generation in range(self.generation + 1):
+            for path in (*self.superseded, self.path):
                 with contextlib.suppress(OSError):
-                    self.path.with_name(f"{self.name}.{generation}").unlink(missing_ok=True)
+                    path.unlink(missing_ok=True)
 
 
 class Claims:
@@ -86,11 +88,11 @@ class Claims:
             return None
         except OSError as error:
             raise files.cannot_write(claim.path, error) from error
-        others = [generation for generation in _generations(self.folder, name) if generation != claim.generation]
-        if any(self.live(self._path(name, generation)) for generation in others):  # made since we looked
+        others = tuple(self._path(name, other) for other in _generations(self.folder, name) if other != generation)
+        if any(self.live(path) for path in others):  # made since we looked
             claim.path.unlink(missing_ok=True)
             return None
-        return claim
+        return replace(claim, superseded=others)
 
     @contextlib.contextmanager
     def holding(self, name: str) -> Iterator[Claim | None]:

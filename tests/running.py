@@ -1,6 +1,6 @@
 """Evaluations that tests run, compare and kill: on digits, with a small suite, in this process or in others."""
 
-import json
+import contextlib
 import os
 import signal
 import subprocess
@@ -122,16 +122,24 @@ def start(arguments: list[str], **options: Any) -> subprocess.Popen:
 
 def children(pid: int) -> list[int]:
     """All descendants that are alive, parents before their children."""
-    parents = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
     found = [pid]
     for parent in found:
-        found += [child for child, of in parents.items() if of == parent and child not in found]
+        found += [child for child, fields in _processes() if int(fields[1]) == parent and child not in found]
     return [child for child in found[1:] if exists(child)]
+
+
+def session(pid: int) -> list[int]:
+    """The processes that are alive in the session that ``start`` made, whoever their parent is by now."""
+    return [member for member, fields in _processes() if int(fields[3]) == pid and exists(member)]
+
+
+def _processes() -> list[tuple[int, list[str]]]:
+    """Every process, with the fields of its ``stat`` from the state on: state, parent, group, session."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            found.append((int(path.parent.name), path.read_text().rpartition(")")[2].split()))
+    return found
 
 
 def words(pid: int) -> str:
@@ -158,7 +166,3 @@ def until(condition, seconds: float = 120.0, pause: float = 0.005) -> bool:
             return True
         time.sleep(pause)
     return False
-
-
-def read_json(path: Path) -> Any:
-    return json.loads(path.read_text())

@@ -19,6 +19,7 @@ from running import (
     leftovers,
     run,
     same,
+    session,
     stamps,
     start,
     until,
@@ -134,7 +135,7 @@ def evaluate(models, tmp_path):
 
     yield begin
     for process in begun:
-        kill([*children(process.pid), process.pid])
+        kill(session(process.pid))
         process.wait()
         process.stderr.close()
 
@@ -189,7 +190,7 @@ class Struck:
         assert until(lambda: len(stamps(self.folder)) >= goal or process.poll() is not None, 250)
         time.sleep(pause)
         assert process.poll() is None, process.stderr.read()
-        everyone = [process.pid, *children(process.pid)]
+        everyone = session(process.pid)
         blow(process)
         return everyone
 
@@ -206,7 +207,7 @@ def only_the_coordinator(process: subprocess.Popen) -> None:
 
 
 def everybody(process: subprocess.Popen) -> None:
-    kill([*children(process.pid), process.pid])
+    kill(session(process.pid))
 
 
 def a_worker(process: subprocess.Popen) -> None:

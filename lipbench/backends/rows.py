@@ -17,7 +17,7 @@ class Rows:
 
     ``index``: int64 (m,), the sample's place in its shard of ``population`` samples. Randomness is drawn for the whole
     shard and read off at the index, so that what an attack finds for a sample depends neither on the other samples that
-    are still open nor on the size of a batch.
+    are still open nor on the size of a batch (but for Square's second run, see there).
     ``reachable``: bool (m, K), the classes that no certificate excludes at the row's eps; None where all are possible.
     ``forward``, ``backward``: int64 (m,), evaluations of the network spent on each row. A backend that knows them
     counts them with ``counting``; what is left is shared out evenly.

@@ -21,7 +21,6 @@ from lipbench.backends.rows import Rows
 from lipbench.network import Network
 from lipbench.threat import Norm
 
-BLOCK = 50  # queries whose random numbers are drawn at once
 # Queries before which rows may be given up. Not shares of n_queries: the library's schedule of windows is none either,
 # and a row makes little progress before the windows are small.
 CHECKPOINTS = (312, 625, 1250, 2500)
