@@ -51,7 +51,7 @@ class Claim:
             os.utime(self.path)
 
     def release(self) -> None:
-        """Remove what the claim superseded, then the claim: nobody takes the name, and a number, before all is gone."""
+        """Remove what the claim superseded, then the claim itself: until then nobody else can hold the name."""
         if self._ours:
             for path in (*self.superseded, self.path):
                 with contextlib.suppress(OSError):

@@ -249,6 +249,45 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         Claims(tmp_path / "claims").take("task")
 
 
+def test_nobody_removes_the_file_of_a_live_process(folder, monkeypatch):
+    """Whoever took too late steps back, and removes its file. Had another removed that before, the file of a third one,
+    of the same name, would be hit: with listings as old as these, two processes would hold the claim.
+    """
+    generations, listings = (
+        claims._generations,
+        [[0], [1], []],
+    )  # what the first and the slow one see; then what is there
+
+    def listed(*args):
+        return listings.pop(0) if listings else generations(*args)
+
+    put(folder, DEAD, 0)
+    monkeypatch.setattr(claims, "_generations", listed)
+    first = Claims(folder).take("task")
+    assert first.path.name == "task.1"
+    (folder / "task.0").unlink()  # its successor was done before the first one began, who did not know
+    third = []
+
+    class Slow(Claims):
+        def live(self, path):
+            alive = super().live(path)
+            first.release()
+            third.append(Claims(folder).take("task"))
+            return alive
+
+    assert Slow(folder).take("task") is None
+    assert third[0] is None or third[0].held
+
+
+def test_a_release_leaves_what_came_after(folder):
+    put(folder, DEAD, 3)
+    claim = Claims(folder).take("task")
+    assert claim.path.name == "task.4"
+    put(folder, ELSEWHERE, 0)  # by one who looked long ago, and is about to step back
+    claim.release()
+    assert names(folder) == ["task.0"]
+
+
 # Takers that die inside, that release, and that only look. Each child works alone inside, or says so.
 RACE = """
 import os, random, sys, time
