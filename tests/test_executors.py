@@ -184,9 +184,9 @@ class Struck:
         self.folder = folder
         self.records: dict[str, tuple[int, int]] = {}
 
-    def strike(self, process: subprocess.Popen, blow, pause: float, more: int = 4) -> list[int]:
+    def strike(self, process: subprocess.Popen, blow, pause: float) -> list[int]:
         """Wait for some more units and a moment, then strike; the processes that were there."""
-        goal = len(self.records) + more
+        goal = len(self.records) + 3
         assert until(lambda: len(stamps(self.folder)) >= goal or process.poll() is not None, 250)
         time.sleep(pause)
         assert process.poll() is None, process.stderr.read()
@@ -237,25 +237,24 @@ def test_a_run_that_is_struck_goes_on(evaluate, models, tmp_path, digits, whole)
     struck, moments = Struck(RunFolder(tmp_path / "run")), random.Random(0)
     for blow, (status, line) in BLOWS.items():
         process = evaluate("two", "--jobs", "2")
-        everyone = struck.strike(process, blow, moments.random() * 0.2)
+        everyone = struck.strike(process, blow, moments.random() * 0.03)
         said = process.communicate(timeout=60)[1]
         assert process.returncode == status
         assert line is None or (said.startswith(line) and said.count("\n") == 1), said
         assert until(lambda pids=everyone: not alive(pids), 20), alive(everyone)  # the workers end by themselves
         struck.check()
-    assert len(struck.records) < len(list(whole.read().units()))
     finish(struck.folder, models, digits, whole)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize(("executor", "times"), [("local", 8), ("ray", 4)])
+@pytest.mark.parametrize(("executor", "times"), [("local", 6), ("ray", 4)])
 def test_sigkill_at_random_moments(executor, times, evaluate, models, tmp_path, digits, whole):
     struck, moments = Struck(RunFolder(tmp_path / "run")), random.Random(times)
     for _ in range(times):
         process = evaluate("two", "--executor", executor, "--jobs", "2")
         blow = moments.choice([only_the_coordinator, everybody])
-        everyone = struck.strike(process, blow, moments.random(), more=2)
+        everyone = struck.strike(process, blow, moments.random() * 0.1)
         process.wait()
         # Ray's agents do no work; they look for their raylet for a minute or two before they give up
         assert until(lambda pids=everyone: not alive(pids, but="Agent"), 30), alive(everyone)
