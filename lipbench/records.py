@@ -203,7 +203,8 @@ class RunFolder:
         try:
             table = pq.read_table(io.BytesIO(path.read_bytes()), page_checksum_verification=True)
             about = table.schema.metadata[b"lipbench"]
-            if table.schema.metadata.get(b"sha256", _digest(table, about).encode()) != _digest(table, about).encode():
+            digest = _digest(table, about).encode()
+            if table.schema.metadata.get(b"sha256", digest) != digest:
                 raise ValueError("it is not what was written")
             return table, json.loads(about)
         except FileNotFoundError as error:
