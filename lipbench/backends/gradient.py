@@ -22,13 +22,14 @@ BATCH = 1000
 MOMENTUM = 0.75
 NEWTON_STEPS = 8  # towards each target, for the first upper bound of bisection
 STRETCHES = (1.0, 1 + 1e-6, 1 + 1e-4, 1.01, 1.1)  # of what the surrogate found, until the network agrees
+SETTLED = 0.005  # of the distance: where less lies between the two bounds, bisection has ended
 LINE_STEPS = 12  # halvings of the segment between x and the candidate
 TINY = 1e-300  # against 0 / 0 where a gradient vanishes
 TIE = 1e-12  # of the largest logit: nearer to the boundary, another batch size may round to the other class
 ATTACKS = (
     Attack(
         "bisection",
-        "bisection over eps of PGD on the margin, for the smallest perturbation; rounds * steps gradients",
+        "bisection over eps of PGD on the margin, for the smallest perturbation; at most rounds * steps gradients",
         frozenset(Norm),
         minimal_norm=True,
         exact=True,
@@ -167,6 +168,14 @@ class _Best:
         self.distance = torch.where(better, distance, self.distance)
         self.point = torch.where(_column(better), points, self.point)
 
+    def of(self, keep: Tensor) -> "_Best":
+        """The samples where ``keep``: bool (n,) is True."""
+        return _Best(self.goal.of(keep), self.point[keep], self.distance[keep])
+
+    def take(self, rows: Tensor, part: "_Best") -> None:
+        """What was found for some of the samples, at indices ``rows``: (k,)."""
+        self.point[rows], self.distance[rows] = part.point, part.distance
+
     @property
     def found(self) -> Tensor:
         """Where there is one: bool (n,)."""
@@ -188,10 +197,11 @@ def bisection(goal: _Goal, *, rounds: int, steps: int, targets: int) -> Tensor:
     First a few Newton steps to the boundary with each of the ``targets`` largest wrong logits give an upper
     bound of the distance (as DeepFool: Moosavi-Dezfooli et al. 2016, algorithm 2). Then PGD (Madry et al.
     2018, eq. 1) at a radius below it, for each sample until it succeeds, which lowers the upper bound, or for
-    ``steps`` steps, which raises the lower bound; the next radius lies midway. All that goes through the
-    surrogate. At last the point is brought across the network's own boundary, and the segment to x halved. A
-    sample costs at most rounds * steps gradients and LINE_STEPS + len(STRETCHES) + 1 further forward passes; twice
-    the gradients where the surrogate's point cannot be brought across, a few roundings from the boundary.
+    ``steps`` steps, which raises the lower bound; the next radius lies midway, until the bounds of the sample are
+    SETTLED. All that goes through the surrogate. At last the point is brought across the network's own boundary, and
+    the segment to x halved. A sample costs at most rounds * steps gradients and LINE_STEPS + len(STRETCHES) + 1
+    further forward passes; twice the gradients where the surrogate's point cannot be brought across, a few roundings
+    from the boundary.
     """
     rough = _approach(replace(goal, network=goal.network.surrogate), rounds, steps, targets)
     best = _across(goal, rough)
@@ -231,17 +241,23 @@ def _across(goal: _Goal, rough: _Best) -> _Best:
 
 def _newton(goal: _Goal, best: _Best, targets: Tensor) -> None:
     """Steps of length margin / slope, 2 % further than the linearised boundary, until across."""
-    points = goal.x
+    part, points, rows = replace(best), goal.x, torch.arange(len(goal.x), device=goal.x.device)
     for _ in range(NEWTON_STEPS):
-        adversarial, margin, gradient = goal.evaluate(points, targets)
-        best.offer(points, adversarial)
-        if adversarial.all():
+        adversarial, margin, gradient = part.goal.evaluate(points, targets)
+        part.offer(points, adversarial)
+        if adversarial.any():
+            short = ~adversarial
+            best.take(rows, part)
+            part, points, rows = part.of(short), points[short], rows[short]
+            margin, gradient, targets = margin[short], gradient[short], targets[short]
+        if not len(rows):
             return
-        length = torch.where(adversarial, 0, -margin).clamp_min(0) / goal.slope(gradient) * 1.02
-        points = goal.place(points - goal.x + goal.steepest(gradient) * _column(length.clamp_max(1e6)))
+        x, length = part.goal.x, (-margin).clamp_min(0) / part.goal.slope(gradient) * 1.02
+        points = part.goal.place(points - x + part.goal.steepest(gradient) * _column(length.clamp_max(1e6)))
 
 
 def _bisect(goal: _Goal, best: _Best, gradients: int, steps: int) -> None:
+    part, rows = replace(best), torch.arange(len(goal.x), device=goal.x.device)
     diameter = goal.size(torch.ones_like(goal.x))
     lower = torch.zeros_like(best.distance)  # the largest radius that PGD failed at
     radius = torch.where(best.found, 0.9 * best.distance, diameter / 8)
@@ -250,21 +266,32 @@ def _bisect(goal: _Goal, best: _Best, gradients: int, steps: int) -> None:
     for _ in range(gradients):
         points = goal.place(delta)
         success, _, gradient = goal.evaluate(points)
-        best.offer(points, success)
+        part.offer(points, success)
         velocity = MOMENTUM * velocity + gradient / _column(goal.slope(gradient))
         ahead = delta + goal.steepest(velocity) * _column(_step_size(step, steps) * radius)
         step = step + 1
         failed = ~success & (step >= steps)
         lower = torch.where(failed, radius, lower)
-        middle = torch.where(lower > 0, (lower + best.distance) / 2, 0.9 * best.distance)
-        following = torch.where(best.found, middle, (2 * radius).minimum(diameter))
+        middle = torch.where(lower > 0, (lower + part.distance) / 2, 0.9 * part.distance)
+        following = torch.where(part.found, middle, (2 * radius).minimum(diameter))
         over = success | failed
         radius = torch.where(over, following, radius)
         # After a success start again from the best point, after a failure go on where the ascent has led.
-        delta = torch.where(_column(success), best.point - goal.x, ahead)
+        delta = torch.where(_column(success), part.point - goal.x, ahead)
         delta = (goal.x + goal.project(delta, radius)).clamp(0, 1) - goal.x
         velocity = velocity.masked_fill(_column(over), 0)
         step = step.masked_fill(over, 0)
+        unsettled = lower < (1 - SETTLED) * part.distance
+        if not unsettled.all():
+            best.take(rows, part)
+            part, rows = part.of(unsettled), rows[unsettled]
+            if not len(rows):
+                return
+            goal = part.goal
+            diameter, lower, radius, delta, velocity, step = (
+                values[unsettled] for values in (diameter, lower, radius, delta, velocity, step)
+            )
+    best.take(rows, part)
 
 
 def _shorten(goal: _Goal, best: _Best) -> None:

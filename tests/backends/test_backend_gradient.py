@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from lipbench import backends
+from lipbench.backends import gradient
 from lipbench.network import Network
 from lipbench.suites import AttackSpec
 from lipbench.threat import Norm
@@ -32,6 +33,22 @@ def test_bisection_is_near_the_best_of_the_libraries(case, norm):
     excess = distance / best - 1
     assert excess.mean() < 0.005
     assert np.median(excess) < 1e-4
+
+
+@pytest.mark.parametrize("norm", list(Norm))
+def test_a_sample_whose_bounds_have_met_costs_nothing_more(case, norm, monkeypatch):
+    digits = case(10, 60)
+
+    def spent():
+        before = digits.network.evaluations.total
+        return distances(digits, BISECTION, norm)[1], digits.network.evaluations.total - before
+
+    distance, evaluations = spent()
+    monkeypatch.setattr(gradient, "SETTLED", 0.0)
+    nearest, most = spent()
+    assert evaluations < 0.75 * most
+    assert (distance <= nearest * 1.01).all()
+    assert distance.mean() == pytest.approx(nearest.mean(), rel=1e-3)
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
