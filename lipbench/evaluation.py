@@ -150,7 +150,7 @@ def _subject(folder: Path, digest: str, device: torch.device, arithmetic: str) -
 
 
 def _split(common: Common) -> Split:
-    dataset = common.dataset or _loaded(common.data, common.data_dir)
+    dataset = common.dataset or data.load_once(common.data, common.data_dir)
     split = dataset.test.first(common.run.settings["samples"])
     if common.dataset is None and _digest(common.data, common.data_dir, len(split.labels)) != _hash(common.run):
         raise LipbenchError(f"a worker found other data under {common.data!r} than the run is about")
@@ -162,13 +162,8 @@ def _hash(run: Run) -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(spec: str, data_dir: Path | None) -> Dataset:
-    return data.load(spec, data_dir)
-
-
-@functools.lru_cache(maxsize=1)
 def _digest(spec: str, data_dir: Path | None, samples: int) -> str:
-    return _loaded(spec, data_dir).test.first(samples).sha256
+    return data.load_once(spec, data_dir).test.first(samples).sha256
 
 
 def _tasks(run_folder: RunFolder, run: Run, common: Common) -> list[Task]:

@@ -92,24 +92,29 @@ def show(state: State) -> str:
     lines = [f"{state.path}: {state.done} of {state.total} units done ({percent} %)"]
     width = max(len(kind) for kind in state.kinds)
     lines += [f"  {kind.ljust(width)}  {done:>6} of {total}" for kind, (done, total) in state.kinds.items()]
-    lines.append(f"running: {len(state.workers) or 'nobody'}")
+    ago = "" if state.last is None else f"; the last unit was finished {_duration(state.last)} ago"
+    lines.append(f"running: {len(state.workers) or 'nobody'}{ago}")
     lines += [
-        f"  {worker.model}, samples {worker.rows[0]}-{worker.rows[1] - 1}: {worker.left} units left "
+        f"  {worker.model}, samples {worker.rows[0]}-{worker.rows[1] - 1}: {_units(worker.left)} left "
         f"(process {worker.pid}, {worker.place})"
         for worker in state.workers
     ]
     left = state.total - state.done
     if not left:
         return "\n".join([*lines, "nothing is left: `lipbench report` writes the report"])
-    lines.append(f"left: {left} units, {_duration(state.seconds)}")
+    lines.append(f"left: {_units(left)}, {'no estimate yet' if state.seconds is None else _duration(state.seconds)}")
     if not state.workers:
-        lines.append("nobody works on it: the same `lipbench evaluate` command goes on with it")
+        lines.append(
+            "nobody works on it, unless workers are just starting: `lipbench evaluate` as before goes on with it"
+        )
     return "\n".join(lines)
 
 
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "no estimate yet"
+def _units(count: int) -> str:
+    return f"{count} unit" if count == 1 else f"{count} units"
+
+
+def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"about {seconds:.0f} s"
     return f"about {seconds / 60:.0f} minutes" if seconds < 5400 else f"about {seconds / 3600:.1f} hours"

@@ -147,13 +147,14 @@ class RunFolder:
     ) -> None:
         """Store a unit: columns as in CERTIFY or ATTACK, each (rows,); ``info``: plain data kept as metadata.
 
-        witnesses: the content of its ``witness_path``, which is there before the unit is.
+        witnesses: the content of its ``witness_path``, which is there before the unit is; the record holds its digest.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         if witnesses is not None:
             files.write_bytes(self.witness_path(unit), witnesses)
+            info = {**info, "witnesses_sha256": files.sha256_bytes(witnesses)}
         table = pa.table({name: pa.array(np.asarray(columns[name])) for name in columns})
         about = json.dumps({"model": unit.model, **info}, sort_keys=True)
         table = table.replace_schema_metadata({"lipbench": about, "sha256": _digest(table, about.encode())})
@@ -185,9 +186,12 @@ class RunFolder:
         self._path(unit).unlink(missing_ok=True)
 
     def damage(self, unit: Unit) -> DamagedError | None:
-        """What is wrong with a unit's records, if they are there."""
+        """What is wrong with a unit's records, if they are there, or with its witnesses, if these are."""
         try:
-            self._read(unit)
+            digest = self._read(unit)[1].get("witnesses_sha256")
+            path = self.witness_path(unit)
+            if digest is not None and path.exists() and files.sha256_bytes(path.read_bytes()) != digest:
+                return DamagedError(f"the witnesses {path} are not what was written; their unit is computed again")
         except DamagedError as error:
             return error
         except MissingError:
@@ -203,8 +207,7 @@ class RunFolder:
         try:
             table = pq.read_table(io.BytesIO(path.read_bytes()), page_checksum_verification=True)
             about = table.schema.metadata[b"lipbench"]
-            digest = _digest(table, about).encode()
-            if table.schema.metadata.get(b"sha256", digest) != digest:
+            if table.schema.metadata[b"sha256"] != _digest(table, about).encode():
                 raise ValueError("it is not what was written")
             return table, json.loads(about)
         except FileNotFoundError as error:

@@ -170,15 +170,10 @@ def _claim_name(setting: Setting) -> str:
 
 
 def _dataset(sweep: Sweep) -> Dataset:
-    dataset = _loaded(sweep.data, sweep.data_dir)
+    dataset = data.load_once(sweep.data, sweep.data_dir)
     if dataset.train.sha256 != sweep.data_sha256:
         raise LipbenchError(f"a worker found other data under {sweep.data!r} than the sweep is about")
     return dataset
-
-
-@functools.lru_cache(maxsize=1)
-def _loaded(spec: str, data_dir: Path | None) -> Dataset:
-    return data.load(spec, data_dir)
 
 
 def _check(recipe: Recipe, settings: Sequence[Setting], dataset: Dataset) -> None:

@@ -246,6 +246,19 @@ def test_a_run_that_is_struck_goes_on(evaluate, models, tmp_path, digits, whole)
     finish(struck.folder, models, digits, whole)
 
 
+def test_ctrl_c_while_workers_start(evaluate, tmp_path):
+    """They are importing torch then, and would each end in a traceback of their own."""
+    process = evaluate("two", "--jobs", "2")
+    assert until(lambda: len(workers_of(process)) == 2, 60)
+    time.sleep(0.3)
+    by_hand(process)
+    status, line = BLOWS[by_hand]
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == status
+    assert said.startswith(line) and said.count("\n") == 1, said
+    assert not stamps(RunFolder(tmp_path / "run"))  # none had got anywhere
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize(("executor", "times"), [("local", 6), ("ray", 4)])

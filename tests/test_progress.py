@@ -55,7 +55,7 @@ def test_nothing_done(folder, capsys):
     assert lines[5:] == [
         "running: nobody",
         "left: 24 units, no estimate yet",
-        "nobody works on it: the same `lipbench evaluate` command goes on with it",
+        "nobody works on it, unless workers are just starting: `lipbench evaluate` as before goes on with it",
     ]
 
 
@@ -78,7 +78,8 @@ def test_running_here_and_elsewhere(folder, capsys):
     claim(folder, 4, {"machine": "0123abcd", "pid": 78})  # being written
     (folder.claims.folder / "run.0").write_text(json.dumps({"machine": "0123abcd", "pid": 79, "started": "1"}))
     lines = shown(folder, capsys)
-    assert lines[5] == "running: 2"
+    assert lines[5].startswith("running: 2; the last unit was finished about ")
+    assert lines[5].endswith(" s ago")
     assert sorted(lines[6:8]) == [
         f"  a, samples 20-39: 3 units left (process {os.getpid()}, here)",
         "  b, samples 0-19: 4 units left (process 77, machine 0123abcd)",
@@ -87,7 +88,7 @@ def test_running_here_and_elsewhere(folder, capsys):
     assert lines[8] == f"left: 19 units, about {hours:.1f} hours"
     assert len(lines) == 9
     mine.release()
-    assert shown(folder, capsys)[5] == "running: 1"
+    assert shown(folder, capsys)[5].startswith("running: 1;")
 
 
 def test_a_dead_worker_does_not_run(folder, capsys):
@@ -100,8 +101,17 @@ def test_finished(folder, capsys):
     finish(folder, units_of(folder))
     lines = shown(folder, capsys)
     assert lines[0] == f"{folder.path}: 24 of 24 units done (100 %)"
-    assert lines[-2:] == ["running: nobody", "nothing is left: `lipbench report` writes the report"]
+    assert lines[-2].startswith("running: nobody;")
+    assert lines[-1] == "nothing is left: `lipbench report` writes the report"
     assert progress.state(folder).seconds == 0
+
+
+def test_one_unit_is_not_several(folder, capsys):
+    finish(folder, units_of(folder)[:-1])
+    claim(folder, 5)
+    lines = shown(folder, capsys)
+    assert "samples 40-49: 1 unit left" in lines[6]
+    assert lines[7].startswith("left: 1 unit, about")
 
 
 def test_all_but_one_is_not_100_percent(tmp_path):
@@ -213,4 +223,4 @@ def test_expected(what, folder):
 )
 def test_durations(seconds, text, folder):
     state = progress.State("run", 1, 2, {"certify": (1, 2)}, (), seconds, None)
-    assert f"left: 1 units, {text}" in progress.show(state)
+    assert f"left: 1 unit, {text}" in progress.show(state)

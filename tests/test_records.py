@@ -80,6 +80,28 @@ def test_several_damaged_records_are_computed_again(copied, whole, digits_zoo, d
     assert same(copied, whole)
 
 
+def test_damaged_witnesses_are_found_again(copied, whole, digits_zoo, digits, caplog):
+    path = sorted(copied.witnesses.iterdir())[0]
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    run(digits_zoo / TAU4, copied.path, digits, suite=TINY, samples=30, shard=20)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        f"the witnesses {path} are not what was written; their unit is computed again"
+    ]
+    assert path.read_bytes() == data
+    assert same(copied, whole)
+
+
+def test_a_run_without_its_witnesses_is_whole(copied, digits_zoo, digits, caplog):
+    """They are large: who publishes a run may leave them out."""
+    before = stamps(copied)
+    for path in copied.witnesses.iterdir():
+        path.unlink()
+    run(digits_zoo / TAU4, copied.path, digits, suite=TINY, samples=30, shard=20)
+    assert stamps(copied) == before
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
 def test_a_damaged_record_that_another_process_works_on_is_its_affair(copied, digits_zoo, digits, caplog):
     """Whoever holds the claim replaces it; removing it would take away what has just been written."""
     path = path_of(copied, 1)

@@ -10,7 +10,7 @@ import hashlib
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,12 @@ def load(spec: str, data_dir: Path | None = None) -> Dataset:
             f"data set {spec!r}: expected its loader to return a lipbench.data.Dataset, got {type(dataset).__name__}"
         )
     return checked(replace(dataset, spec=spec))
+
+
+@lru_cache(maxsize=1)
+def load_once(spec: str, data_dir: Path | None = None) -> Dataset:
+    """``load``, for workers: the last data set stays in memory for the next task."""
+    return load(spec, data_dir)
 
 
 def checked(dataset: Dataset) -> Dataset:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -21,7 +22,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class LocalExecutor:
-    """``jobs`` processes, or this one if that is 1."""
+    """``jobs`` processes, or this one if that is 1. Ctrl-C is the coordinator's, which ends its workers."""
 
     jobs: int
     threads: int
@@ -40,7 +41,8 @@ class LocalExecutor:
         )
         workers: Any = pool._processes  # filled as tasks are submitted; the pool itself forgets them when it ends
         try:
-            futures = [pool.submit(function, task) for task in tasks]
+            with _no_interrupts():  # in a worker that has not begun yet it would end in a traceback
+                futures = [pool.submit(function, task) for task in tasks]
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as error:
@@ -54,8 +56,17 @@ class LocalExecutor:
                 worker.terminate()
 
 
+@contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """Ctrl-C waits until this is over, and for ever in the processes that are started here."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin(threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the coordinator ends its workers
     # a lock between processes, which tqdm would make, is left behind by a worker that is killed, and complained about
     tqdm.set_lock(threading.RLock())
     prepare(threads)
