@@ -44,7 +44,7 @@ import pandas as pd
 import torch
 from pyautoattack import AutoAttack
 
-from lipbench import cards, data, evaluation, files, records, suites, zoo
+from lipbench import cards, data, evaluation, executors, files, records, suites, zoo
 from lipbench.network import resolve_device
 from lipbench.quick import quickened
 from lipbench.records import RunFolder
@@ -380,27 +380,24 @@ def copied(names: str, out: Path) -> Path:
 
 
 def workers(args: argparse.Namespace) -> None:
-    """The same work by one worker and by two."""
+    """The same work by one worker and by two, from the start of the workers to the last record."""
     place = OUT / "workers"
-    zoo_folder = copied(args.models, place / "zoo")
-    suite = ["--suite", "standard", "--shard", "250"]
+    zoo_folder, suite, dataset = copied(args.models, place / "zoo"), suites.load("standard"), data.load("digits")
     seconds = {}
-    for name, more in {
-        "local-1": ["--jobs", "1"],
-        "local-2": ["--jobs", "2"],
-        "ray-1": ["--executor", "ray", "--jobs", "1"],
-        "ray-2": ["--executor", "ray", "--jobs", "2"],
-    }.items():
-        shutil.rmtree(place / name, ignore_errors=True)
-        start = time.perf_counter()
-        subprocess.run(command(zoo_folder, place / name, *suite, *more), check=True, stdout=subprocess.DEVNULL)
-        seconds[name] = time.perf_counter() - start
-        same = equal(RunFolder(place / "local-1"), RunFolder(place / name))
-        print(f"{name}: {seconds[name]:.1f} s; records equal to local-1: {same}", flush=True)
-    one = seconds["local-1"]
-    print(f"two local workers {one / seconds['local-2']:.2f} times one local worker")
-    print(f"two Ray workers {seconds['ray-1'] / seconds['ray-2']:.2f} times one Ray worker, ", end="")
-    print(f"{one / seconds['ray-2']:.2f} times one local worker (start of Ray included)")
+    for name in ("local", "ray"):
+        for jobs in (1, 2):
+            out = place / f"{name}-{jobs}"
+            shutil.rmtree(out, ignore_errors=True)
+            device, executor = resolve_device("cpu"), executors.build(name, jobs=jobs)
+            options = evaluation.Options(shard=250)
+            with clock() as spent:
+                evaluation.evaluate(
+                    zoo_folder, [suite], dataset, out, options=options, device=device, executor=executor, progress=False
+                )
+            seconds[name, jobs] = spent["wall"]
+            same = equal(RunFolder(place / "local-1"), RunFolder(out))
+            print(f"{name}, {jobs} workers: {spent['wall']:.1f} s; records equal to the first: {same}", flush=True)
+        print(f"two {name} workers {seconds[name, 1] / seconds[name, 2]:.2f} times one")
 
 
 def processes_below(pid: int) -> list[int]:
@@ -607,7 +604,7 @@ def main() -> None:
         digits: {"models": "*-seed0", "jobs": 1},
         nets: {"zoo": None, "models": "*", "samples": 1000, "alone": 1000, "timed": 100},
         plot: {},
-        workers: {"models": "mlp-tau*-seed[01]"},
+        workers: {"models": "mlp-*-seed[01]"},
         kills: {"models": "mlp-tau*-tau[146]*-seed0", "kills": 20, "seed": 0},
         memory: {},
         growth: {"model": "mlp-tau_cross_entropy-tau16-seed0"},

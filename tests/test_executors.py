@@ -255,7 +255,8 @@ def test_ctrl_c_while_workers_start(evaluate, tmp_path):
     status, line = BLOWS[by_hand]
     said = process.communicate(timeout=60)[1]
     assert process.returncode == status
-    assert said.startswith(line) and said.count("\n") == 1, said
+    assert said.startswith(line)
+    assert said.count("\n") == 1, said
     assert not stamps(RunFolder(tmp_path / "run"))  # none had got anywhere
 
 
