@@ -46,17 +46,32 @@ LOSSES = Registry(
     "loss",
     "lipbench.losses",
     {
-        "cross_entropy": "lipbench.losses:CrossEntropy",
-        "tau_cross_entropy": "lipbench.losses:TauCrossEntropy",
-        "hkr_multiclass": "lipbench.losses:HKRMulticlass",
-        "hinge_multiclass": "lipbench.losses:HingeMulticlass",
-        "kr_multiclass": "lipbench.losses:KRMulticlass",
+        "cross_entropy": "lipbench.losses.multiclass:CrossEntropy",
+        "tau_cross_entropy": "lipbench.losses.multiclass:TauCrossEntropy",
+        "hkr_multiclass": "lipbench.losses.multiclass:HKRMulticlass",
+        "hinge_multiclass": "lipbench.losses.multiclass:HingeMulticlass",
+        "kr_multiclass": "lipbench.losses.multiclass:KRMulticlass",
+        "categorical_hinge": "lipbench.losses.multiclass:CategoricalHinge",
+        "mcr": "lipbench.losses.multiclass:MCR",
+        "soft_hkr_multiclass": "lipbench.losses.multiclass:SoftHKRMulticlass",
+        "lse_hkr_multiclass": "lipbench.losses.multiclass:LseHKRMulticlass",
+        "offset_cross_entropy": "lipbench.losses.multiclass:OffsetCrossEntropy",
+        "certificate_regularized_cross_entropy": "lipbench.losses.multiclass:CertificateRegularizedCrossEntropy",
+        "tau_binary_cross_entropy": "lipbench.losses.binary:TauBinaryCrossEntropy",
+        "hinge_binary": "lipbench.losses.binary:HingeBinary",
+        "hkr_binary": "lipbench.losses.binary:HKRBinary",
+        "kr_binary": "lipbench.losses.binary:KRBinary",
     },
 )
 ARCHITECTURES = Registry(
     "architecture",
     "lipbench.architectures",
-    {"mlp": "lipbench.architectures:mlp", "cnn": "lipbench.architectures:cnn"},
+    {
+        "mlp": "lipbench.architectures:mlp",
+        "cnn": "lipbench.architectures:cnn",
+        "vgg": "lipbench.architectures:vgg",
+        "resnet": "lipbench.architectures:resnet",
+    },
 )
 BACKENDS = Registry(
     "backend",
