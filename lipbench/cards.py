@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from lipbench import files, resources, schema
 from lipbench.errors import LipbenchError
@@ -27,7 +27,16 @@ class Architecture(Strict):
 
     name: str
     constrained: bool  # True: 1-Lipschitz layers; False: the unconstrained twin of the same shape
+    layers: Literal["torchlip", "orthogonium"] = "torchlip"  # whose 1-Lipschitz layers it was trained with
     args: dict[str, Any] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Cards that say nothing of layers, and the digests of their models, are what they always were."""
+        plain: dict[str, Any] = serialize(self)
+        if self.layers == "torchlip":
+            plain.pop("layers", None)
+        return plain
 
 
 class Loss(Strict):

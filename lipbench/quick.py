@@ -1,4 +1,4 @@
-"""Faster forms of slow layers, for the copy of a network that attacks run through."""
+"""Faster forms of slow layers, for training and for the copy of a network that attacks run through."""
 
 from typing import Any
 
@@ -6,6 +6,8 @@ import torch
 from deel import torchlip
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from lipbench.errors import LipbenchError
 
 
 class _SortPairs(torch.autograd.Function):
@@ -35,27 +37,52 @@ class SortPairs(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (n, c, ...), c even; same shape out."""
+        """x: (n, c, ...), same shape out. Raises LipbenchError unless c is even."""
+        if x.ndim < 2 or x.shape[1] % 2:
+            raise LipbenchError(
+                f"GroupSort2 sorts pairs of channels: expected inputs (n, c, ...) with an even c, got {tuple(x.shape)}"
+            )
         out: Tensor = _SortPairs.apply(x)
         return out
 
 
-class L2Pool(nn.Module):
-    """The L2 norm of each window, without the signs that torch's LPPool2d also computes for odd powers.
+class _L2Pool(torch.autograd.Function):
+    """sqrt(sum x_i^2) over each window o; the gradient of x_i is x_i times the sum of g_o / out_o over its windows."""
 
-    Its gradient where a window is all zeros is 0, torch's is NaN.
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, size: int, window: list[int], stride: list[int], ceil_mode: bool) -> Tensor:
+        out = (F.avg_pool2d(x * x, window, stride, 0, ceil_mode) * size).sqrt()
+        ctx.save_for_backward(x, out)
+        ctx.size, ctx.pool = size, (window, stride, [0, 0], ceil_mode, True, None)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, out = ctx.saved_tensors
+        slope = gradients[0] / out.clamp_min(torch.finfo(x.dtype).tiny ** 0.5) * ctx.size
+        return x * torch.ops.aten.avg_pool2d_backward(slope, x, *ctx.pool), None, None, None, None
+
+
+class L2Pool(nn.Module):
+    """torch's LPPool2d of norm 2: the same values bit for bit, the same gradients up to roundings; half the time.
+
+    torch's also computes the signs that odd powers need.
     """
 
     def __init__(self, pool: nn.LPPool2d):
         super().__init__()
         self.window, self.stride, self.ceil_mode = pool.kernel_size, pool.stride, pool.ceil_mode
-        height, width = pool.kernel_size if isinstance(pool.kernel_size, tuple) else (pool.kernel_size,) * 2
-        self.size = int(height) * int(width)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (n, c, h, w); (n, c, h', w') out."""
-        squares = F.avg_pool2d(x * x, self.window, self.stride, 0, self.ceil_mode)
-        return (squares * self.size).clamp_min(torch.finfo(x.dtype).tiny).sqrt()
+        window = _pair(self.window)
+        stride = window if self.stride is None else _pair(self.stride)
+        out: Tensor = _L2Pool.apply(x, window[0] * window[1], window, stride, self.ceil_mode)
+        return out
+
+
+def _pair(size: int | tuple[int, ...]) -> list[int]:
+    return [size, size] if isinstance(size, int) else list(size)
 
 
 def quickened(module: nn.Module) -> nn.Module:

@@ -99,9 +99,10 @@ def _load_state(chain: nn.Sequential, data: bytes, path: Path) -> None:
             f"{path} does not fit the card's architecture: {name} is {found.get(name, 'missing')}, "
             f"expected {expected.get(name, 'no such tensor')}"
         )
+    dtypes = {name: tensor.dtype for name, tensor in chain.state_dict().items()}  # float32, but batch norm's counter
     for name, tensor in state.items():
-        if tensor.dtype != torch.float32:
-            raise LipbenchError(f"{path}: {name} is {tensor.dtype}, expected float32")
+        if tensor.dtype != dtypes[name]:
+            raise LipbenchError(f"{path}: {name} is {tensor.dtype}, expected {dtypes[name]}")
         if not torch.isfinite(tensor).all():
             raise LipbenchError(f"{path}: {name} holds NaN or infinite weights; train the model again")
     chain.load_state_dict(state)

@@ -8,7 +8,7 @@ from bundled import TAU4
 from deel import torchlip
 from torch import nn
 
-from lipbench import rounding, zoo
+from lipbench import architectures, rounding, zoo
 from lipbench.certificates import certificate
 from lipbench.errors import LipbenchError
 from lipbench.lipschitz import lipschitz_bound
@@ -230,6 +230,12 @@ def shifted(channels: int) -> nn.BatchNorm2d:
     return layer
 
 
+def combined(branch: nn.Module, weight: float) -> architectures.Residual:
+    block = architectures.Residual(branch, architectures.ConvexCombination())
+    block.shortcut.weight.data.fill_(weight)
+    return block
+
+
 BODIES = {  # from (2, 6, 6) to (n, features)
     "dense": lambda: [nn.Flatten(), nn.Linear(72, 40), nn.ReLU(), nn.Linear(40, 20), nn.LeakyReLU(0.3)],
     "convolutions": lambda: [
@@ -241,6 +247,7 @@ BODIES = {  # from (2, 6, 6) to (n, features)
     "l2-norm pool": lambda: [torchlip.ScaledL2NormPool2d((2, 2)), nn.Conv2d(2, 4, 2), nn.MaxPool2d(2)],
     "batch norm": lambda: [nn.Conv2d(2, 4, 3), shifted(4), torchlip.GroupSort2()],
     "sum and concatenation": lambda: [Residual(), nn.ReLU(), nn.Conv2d(4, 2, 3)],
+    "convex combination": lambda: [combined(nn.Conv2d(2, 2, 3, padding=1), 0.3), nn.ReLU()],
     "spectral layers": lambda: [torchlip.SpectralConv2d(2, 4, 3, padding=1), torchlip.GroupSort2()],
 }
 ARITHMETIC = ("float32", "float64")

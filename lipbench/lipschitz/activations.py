@@ -12,13 +12,17 @@ from torch.nn import functional as F
 from lipbench.errors import LipbenchError, UnsupportedError
 from lipbench.lipschitz.norms import rounded_up
 from lipbench.lipschitz.rules import EXACT, Effect, Flow, Rounding, Shape, broadcast, repeats, rule
+from lipbench.quick import SortPairs
 
 # --- exact: comparing, choosing, changing signs ----------------------------------------------------------------------
 
 _CHOOSING = Effect((1.0,), EXACT)
 
 
-@rule(nn.ReLU, nn.ReLU6, "orthogonium.layers.custom_activations.Abs", "orthogonium.layers.custom_activations.MaxMin")
+@rule(
+    nn.ReLU, nn.ReLU6, SortPairs, "orthogonium.layers.custom_activations.Abs",
+    "orthogonium.layers.custom_activations.MaxMin",
+)  # fmt: skip
 def _choosing(layer: nn.Module, input_shape: Shape) -> Effect:
     """Sorting does not increase distances (rearrangement inequality): Anil, Lucas, Grosse, ICML 2019, section 4.1."""
     return _CHOOSING

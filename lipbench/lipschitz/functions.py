@@ -10,6 +10,7 @@ from deel import torchlip
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lipbench.architectures import ConvexCombination
 from lipbench.errors import LipbenchError, UnsupportedError
 from lipbench.lipschitz.linear import constant, convolution
 from lipbench.lipschitz.norms import rounded_up, spectral_norm
@@ -190,6 +191,17 @@ def _lip_residual(layer: Any, first: Shape, second: Shape) -> Effect:
         raise LipbenchError(f"LipResidual needs two inputs of one shape, got {first} and {second}")
     weight = torch.sigmoid(layer.alpha.detach().double()).item()
     return Effect((rounded_up(weight), rounded_up(1 - weight, 4 + int(4 * weight / max(1e-300, 1 - weight)))))
+
+
+@rule(ConvexCombination)
+def _convex_combination(layer: ConvexCombination, first: Shape, second: Shape) -> Effect:
+    """w x + (1 - w) y, each term after three roundings: of 1 - w, of the product, of the sum."""
+    if first != second:
+        raise LipbenchError(f"ConvexCombination needs two inputs of one shape, got {first} and {second}")
+    weight = layer.weight.detach().double()
+    factors = (abs(weight.item()), rounded_up(abs(1 - weight.item())))
+    rounding = Rounding(3, factors, 0.0, 3 * math.sqrt(math.prod(first)))
+    return Effect(factors, rounding if is_moderate(weight) else None)
 
 
 @rule("orthogonium.layers.conv.SLL.sll_layer.SDPBasedLipschitzResBlock")

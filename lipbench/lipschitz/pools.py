@@ -13,6 +13,7 @@ from lipbench.errors import UnsupportedError
 from lipbench.lipschitz.linear import affine_rounding, pair
 from lipbench.lipschitz.norms import rounded_up, spectral_norm
 from lipbench.lipschitz.rules import EXACT, Effect, Flow, Rounding, Shape, rule
+from lipbench.quick import L2Pool
 
 # --- averages --------------------------------------------------------------------------------------------------------
 
@@ -136,6 +137,11 @@ def _norm_pool(input: Flow, norm_type: float, kernel_size: Any, stride: Any = No
     # vanish, which changes the root of a window by up to sqrt(window m)
     roots = 2 * math.sqrt(window * widest * outputs)
     return Effect((constant,), Rounding(window + 8, (constant,), roots=roots))
+
+
+@rule(L2Pool)
+def _quick_norm_pool(layer: L2Pool, input_shape: Shape) -> float:
+    return _norm_pool(Flow(input_shape), 2, layer.window, layer.stride, layer.ceil_mode).lipschitz[0]
 
 
 @rule(torchlip.ScaledL2NormPool2d)

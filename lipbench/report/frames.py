@@ -62,16 +62,22 @@ def _column(hyperparameter: str) -> str:
 
 
 def _architectures(evidences: Sequence[Evidence]) -> dict[str, str]:
-    """Model to architecture: its name, with those arguments that differ between models of the run."""
-    arguments: dict[str, list[dict[str, Any]]] = {}
+    """Model to architecture: its name, with its layers and arguments where models of the run differ in them."""
+    told: dict[str, dict[str, Any]] = {}
     for item in evidences:
-        arguments.setdefault(item.card.architecture.name, []).append(item.card.architecture.args)
+        architecture = item.card.architecture
+        layers = {"layers": architecture.layers} if architecture.constrained else {}
+        told[item.model] = {**layers, **architecture.args}
     named = {}
     for item in evidences:
-        name, args = item.card.architecture.name, item.card.architecture.args
-        keys = sorted({key for other in arguments[name] for key in other})
-        differ = [key for key in keys if any(other.get(key) != args.get(key) for other in arguments[name])]
-        shown = ", ".join(f"{key}={args.get(key)}" for key in differ)
+        name = item.card.architecture.name
+        others = [told[other.model] for other in evidences if other.card.architecture.name == name]
+        differ = [
+            key
+            for key, value in told[item.model].items()
+            if any(other.get(key) != value for other in others if key != "layers" or key in other)
+        ]
+        shown = ", ".join(f"{key}={told[item.model][key]}" for key in differ)
         named[item.model] = f"{name}({shown})" if shown else name
     return named
 

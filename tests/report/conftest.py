@@ -36,6 +36,7 @@ class Model:
     constrained: bool = True
     adversarial: dict = field(default_factory=dict)
     architecture: str = "mlp"
+    layers: str = "torchlip"
     args: dict = field(default_factory=dict)
     audit: list = field(default_factory=list)  # (sample, eps) that are attacked although certified
     # what an attack finds where that is not ``distance``: by "backend/name", (that, eps) or (that, eps, seed), where
@@ -52,7 +53,12 @@ class Model:
             "num_classes": 10,
             "seed": self.seed,
             "weights_sha256": "0" * 64,
-            "architecture": {"name": self.architecture, "constrained": self.constrained, "args": self.args},
+            "architecture": {
+                "name": self.architecture,
+                "constrained": self.constrained,
+                "layers": self.layers,
+                "args": self.args,
+            },
             "loss": {
                 "name": self.loss,
                 "hyperparameters": self.hyperparameters,

@@ -412,6 +412,30 @@ def test_the_terminal_table_cuts_only_what_is_longer_than_any_bundled_setting(ma
     assert ("..." in text) is cut
 
 
+def test_an_architecture_is_named_by_what_differs_in_it(make_run, make_model):
+    def model(name, **how):
+        return make_model([1], [0.1], [0.2], name=name, **how)
+
+    free = {"loss": "cross_entropy", "hyperparameters": {}, "constrained": False}
+    models = [
+        model("a", args={"widths": [8]}),
+        model("b", args={"widths": [8]}, layers="orthogonium"),
+        model("c", args={"widths": [8]}, **free),
+        model("d", args={"widths": [8], "batch_norm": True}, **free),
+        model("e", architecture="cnn"),
+        model("f", architecture="cnn", **free),
+    ]
+    named = tables.summary(make_run(models)).query("eps == 0.1").set_index("model")["architecture"].to_dict()
+    assert named == {
+        "a": "mlp(layers=torchlip)",
+        "b": "mlp(layers=orthogonium)",
+        "c": "mlp",
+        "d": "mlp(batch_norm=True)",
+        "e": "cnn",
+        "f": "cnn",
+    }
+
+
 def labels(models, make_run):
     frame = tables.hyperparameters(tables.summary(make_run(models))).query("eps == 0.1")
     return [label(row, frame) for row in rows(frame)]
