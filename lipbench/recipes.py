@@ -11,10 +11,16 @@ args = { widths = [128, 64] }
 epochs = 60
 batch_size = 128
 learning_rate = 1e-3
+augmentation = { flip = true, crop = 4 }
 
 [[loss]]
 name = "tau_cross_entropy"
 hyperparameters = { tau = [1, 4, 16] }     # the grid is the product of all lists
+
+[[loss]]
+name = "cross_entropy"
+constrained = false                        # the unconstrained twin
+training = { weight_decay = 5e-4 }         # what differs for this loss; architectures have such a table too
 """
 
 import itertools
@@ -25,12 +31,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from lipbench import files, schema
+from lipbench import files, resources, schema
 from lipbench.cards import Architecture, Loss, Preprocessing
-from lipbench.errors import LipbenchError
+from lipbench.errors import LipbenchError, unknown_name
 from lipbench.schema import Finite, Name, Strict
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(min_length=1)]
 
 
 class ArchitectureSpec(Strict):
@@ -38,7 +45,9 @@ class ArchitectureSpec(Strict):
 
     name: str
     label: Name | Literal[""] = ""  # the name if empty
+    layers: Literal["torchlip", "orthogonium"] = "torchlip"  # whose 1-Lipschitz layers it is trained with
     args: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)  # keys of [training] that differ for it
 
     @property
     def key(self) -> str:
@@ -47,12 +56,18 @@ class ArchitectureSpec(Strict):
 
 
 class Adversarial(Strict):
-    """Adversarial training by ART's AdversarialTrainer with PGD."""
+    """Adversarial training with PGD (Madry et al. 2018, arXiv 1706.06083)."""
 
     norm: Literal["L2", "Linf"] = "L2"
     eps: Positive
     steps: Annotated[int, Field(ge=1)] = 10
     ratio: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of each batch that is replaced by adversarial inputs
+
+
+class Trades(Adversarial):
+    """TRADES (Zhang et al. 2019, arXiv 1901.08573): ``beta`` times the divergence between x and its neighbour."""
+
+    beta: Positive
 
 
 class LossSpec(Strict):
@@ -62,7 +77,9 @@ class LossSpec(Strict):
     hyperparameters: dict[str, Finite | Annotated[list[Finite], Field(min_length=1)]] = Field(default_factory=dict)
     architectures: tuple[str, ...] = ()  # labels; all if empty
     constrained: bool = True  # False: the unconstrained twin of the same shape
-    adversarial: Adversarial | None = None
+    adversarial: Trades | Adversarial | None = None
+    seeds: Seeds | None = None  # the recipe's where it names none
+    training: dict[str, Any] = Field(default_factory=dict)  # keys of [training] that differ for this loss
 
     def grid(self) -> Iterator[dict[str, float]]:
         """Every combination of the hyperparameters."""
@@ -72,35 +89,59 @@ class LossSpec(Strict):
             yield dict(zip(names, point, strict=True))
 
 
+class Augmentation(Strict):
+    """What happens to a batch of training images before the network sees it (``training.augmentation``)."""
+
+    flip: bool = False  # left to right, with probability 1/2
+    crop: Annotated[int, Field(ge=0)] = 0  # shifts by up to so many pixels, zeros come in
+    resized_crop: Annotated[float, Field(gt=0, le=1)] = 1.0  # the least share of the area that is kept and enlarged
+    brightness: Annotated[float, Field(ge=0, lt=1)] = 0.0  # the factor is drawn from 1 - b .. 1 + b; so for the others
+    contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    saturation: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
 class Training(Strict):
     """The optimiser and its schedule."""
 
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=2)] = 128
-    learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 1e-3  # the largest of the schedule
     optimizer: Literal["adam", "sgd"] = "adam"
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "one_cycle", "constant"] = "cosine"
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0  # decoupled for adam, as in AdamW
+    gradient_clip: Positive | None = None  # the largest L2 norm of the whole gradient
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # decay of an average of the weights: that is the model
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass; weights are made in float32
+    augmentation: Augmentation = Augmentation()
+
+
+class History(Strict):
+    """What is measured after each epoch; it changes nothing in the model."""
+
+    samples: Annotated[int, Field(ge=1)] = 1000  # the first so many of the test set
+    eps: Annotated[tuple[Positive, ...], Field(min_length=1)] = (36 / 255,)  # L2, of the certified accuracy
 
 
 class Recipe(Strict):
     """A sweep: what ``lipbench train`` trains."""
 
     data: str
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(min_length=1)]
+    seeds: Seeds
     architectures: Annotated[tuple[ArchitectureSpec, ...], Field(min_length=1, alias="architecture")]
     losses: Annotated[tuple[LossSpec, ...], Field(min_length=1, alias="loss")]
     training: Training
     preprocessing: Preprocessing | None = None
+    history: History = History()
 
     def settings(self) -> "list[Setting]":
         """Every model of the sweep, in the order of the file, seeds innermost."""
         return [
-            Setting(architecture, loss, point, seed)
+            Setting(architecture, loss, point, seed, self.training)
             for loss in self.losses
             for architecture in self.architectures
             if not loss.architectures or architecture.key in loss.architectures
             for point in loss.grid()
-            for seed in self.seeds
+            for seed in loss.seeds or self.seeds
         ]
 
 
@@ -112,6 +153,13 @@ class Setting:
     loss_spec: LossSpec
     hyperparameters: dict[str, float]
     seed: int
+    base: Training
+
+    @property
+    def training(self) -> Training:
+        """The recipe's [training] with what the architecture and then the loss change in it."""
+        changed = {**self.base.model_dump(), **self.spec.training, **self.loss_spec.training}
+        return schema.parse(Training, changed, self.name, "[training]")
 
     @property
     def name(self) -> str:
@@ -120,14 +168,17 @@ class Setting:
         parts += [f"{name}{value:g}" for name, value in self.hyperparameters.items()]
         if not self.loss_spec.constrained:
             parts.append("unconstrained")
-        if self.loss_spec.adversarial is not None:
-            parts.append(f"adversarial{self.loss_spec.adversarial.eps:g}")
+        adversarial = self.loss_spec.adversarial
+        if adversarial is not None:
+            trades = f"trades{adversarial.beta:g}-" if isinstance(adversarial, Trades) else "adversarial"
+            parts.append(f"{trades}{adversarial.eps:g}")
         return "-".join([*parts, f"seed{self.seed}"])
 
     @property
     def architecture(self) -> Architecture:
         """The architecture as cards have it."""
-        return Architecture(name=self.spec.name, constrained=self.loss_spec.constrained, args=self.spec.args)
+        spec = self.spec
+        return Architecture(name=spec.name, constrained=self.loss_spec.constrained, layers=spec.layers, args=spec.args)
 
     @property
     def loss(self) -> Loss:
@@ -138,6 +189,21 @@ class Setting:
             hyperparameters=self.hyperparameters,
             adversarial={} if adversarial is None else adversarial.model_dump(),
         )
+
+
+def names() -> list[str]:
+    """The bundled recipes."""
+    return sorted(path.stem for path in resources.folder("recipes").glob("*.toml"))
+
+
+def find(name_or_path: str) -> Path:
+    """The file of a recipe, by its name (``mnist``) or its path; raises LipbenchError for an unknown name."""
+    path = Path(name_or_path)
+    if path.suffix == ".toml" or len(path.parts) > 1:
+        return path
+    if name_or_path not in names():
+        raise unknown_name("recipe", name_or_path, names())
+    return resources.folder("recipes") / f"{name_or_path}.toml"
 
 
 def load(path: Path) -> Recipe:

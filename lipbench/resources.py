@@ -7,6 +7,7 @@ from lipbench.errors import LipbenchError
 PACKAGE = Path(__file__).resolve().parent
 _FOLDERS = {  # name: (inside the wheel, in a checkout)
     "attacks": (PACKAGE / "attacks", PACKAGE.parent / "attacks"),
+    "recipes": (PACKAGE / "zoos" / "recipes", PACKAGE.parent / "recipes"),
     "digits": (PACKAGE / "zoos" / "digits", PACKAGE.parent / "reports" / "digits" / "zoo"),
 }
 ZOOS = ("digits",)

@@ -176,6 +176,7 @@ def test_version(capsys):
 
 LISTS = {
     "models": "mlp-tau_cross_entropy-tau4-seed0",
+    "recipes": "mnist",
     "suites": "standard-linf",
     "attacks": "autoattack/standard",
     "losses": "hkr_multiclass",

@@ -8,10 +8,12 @@ import threading
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from lipbench import cards, claims, cli, files, processes, recipes, training, zoo
+from lipbench import cards, claims, cli, evaluation, files, processes, recipes, suites, training, zoo
+from lipbench.certificates import certificate
 from lipbench.claims import Claims
 from lipbench.data import Dataset, Split
 from lipbench.errors import LipbenchError
@@ -114,7 +116,7 @@ def test_training_learns(recipe, digits):
         update={"training": loaded.training.model_copy(update={"epochs": 20, "learning_rate": 1e-2})}
     )
     for number in (0, 4):
-        module = training.train_one(longer, longer.settings()[number], digits, device=CPU)
+        module = training.train_one(longer, longer.settings()[number], digits, device=CPU).module
         accuracy = (module(torch.from_numpy(digits.test.x)).argmax(1).numpy() == digits.test.labels).mean()
         assert accuracy > 0.8
 
@@ -134,13 +136,52 @@ def test_preprocessing_is_in_the_card_and_the_claim(recipe, tmp_path, digits):
     assert torch.allclose(model.module[0](torch.full((1, 1, 8, 8), 0.8)), torch.full((1, 1, 8, 8), 2.0))
 
 
+@pytest.mark.parametrize("loss", ["tau_binary_cross_entropy", "kr_binary"])
+def test_a_binary_loss_makes_a_single_logit_head_that_is_evaluated(loss, recipe, tmp_path, digits):
+    def two(split):
+        wanted = split.labels < 2
+        return Split(split.images[wanted], split.labels[wanted])
+
+    tau = "hyperparameters = { tau = 8 }" if loss.startswith("tau") else ""
+    longer = PAIR.replace("epochs = 2\nbatch_size = 256", "epochs = 20\nbatch_size = 32")
+    recipe.write_text(longer.replace("tau_cross_entropy", loss).replace("hyperparameters = { tau = 4 }", tau))
+    pairs = Dataset("digits", two(digits.train), two(digits.test), 2)
+    folder = training.train(recipe, tmp_path / "zoo", pairs, device=CPU, progress=False)[0]
+    model = zoo.load(folder)
+    assert model.card.architecture.args["outputs"] == 1
+    with torch.no_grad():
+        logits = model.module(torch.from_numpy(pairs.test.x))
+    assert logits.shape == (len(pairs.test.labels), 1)
+    assert ((logits[:, 0] > 0).long().numpy() == pairs.test.labels).mean() > 0.9
+    assert training.train(recipe, tmp_path / "zoo", pairs, device=CPU, progress=False) == []  # its card is known again
+    options = evaluation.Options(samples=20)
+    run = evaluation.evaluate(folder, [suites.load("quick")], pairs, tmp_path / "run", options=options, device=CPU)
+    assert not run.missing(run.read())
+
+
+def test_a_binary_loss_on_ten_classes_is_told(recipe, tmp_path, digits):
+    recipe.write_text(PAIR.replace("tau_cross_entropy", "tau_binary_cross_entropy"))
+    with pytest.raises(LipbenchError, match="takes data of 2 classes, not 10"):
+        training.train(recipe, tmp_path / "zoo", digits, device=CPU, progress=False)
+
+
+def test_the_card_of_orthogonal_layers(pair, tmp_path, digits):
+    pytest.importorskip("orthogonium")
+    pair.write_text(PAIR.replace('name = "mlp"', 'name = "mlp"\nlayers = "orthogonium"'))
+    model = zoo.load(training.train(pair, tmp_path / "zoo", digits, device=CPU, progress=False)[0])
+    assert model.card.architecture.layers == "orthogonium"
+    assert "orthogonium" in model.card.versions
+    assert 1 < model.card.claimed.constant < 1.001
+    assert certificate(model.module, (1, 8, 8)).bound <= model.card.claimed.constant
+
+
 def test_divergence_is_told(recipe, digits):
     recipe.write_text(RECIPE.replace("batch_size = 256", "batch_size = 256\nlearning_rate = 1e30\noptimizer='sgd'"))
     loaded = recipes.load(recipe)
     setting = next(s for s in loaded.settings() if s.loss_spec.adversarial)
     plain = setting.loss_spec.model_copy(update={"adversarial": None})
     with pytest.raises(LipbenchError, match="learning_rate"):
-        training.train_one(loaded, recipes.Setting(setting.spec, plain, {}, 0), digits, device=CPU)
+        training.train_one(loaded, recipes.Setting(setting.spec, plain, {}, 0, loaded.training), digits, device=CPU)
 
 
 def test_no_training_samples(recipe, tmp_path, digits):
@@ -195,7 +236,7 @@ def test_processes_train_the_same_models_bit_for_bit(pair, tmp_path, digits, sho
     assert list(dict.fromkeys(shown)) == [(epochs, 4, "epoch") for epochs in (1, 2, 3, 4)]
     shown.clear()
     assert cli.run(["train", str(pair), "-o", str(tmp_path / "b"), "--jobs", "2"]) == 0
-    assert list(dict.fromkeys(shown)) == [(models, 2, "model") for models in (1, 2)]
+    assert shown[-1] == (4, 4, "epoch")
     assert [path.name for path in found] == NAMES[:2]
     assert weights(tmp_path / "a") == weights(tmp_path / "b")
     assert [path.name for path in cards.model_folders(tmp_path / "b")] == NAMES[:2]
@@ -250,7 +291,7 @@ def test_a_model_that_another_process_trains_is_left_to_it(pair, tmp_path, digit
         (tmp_path / "a" / NAMES[0]).rename(other / NAMES[0])
     thread.join(timeout=60)  # the other process trained its model
     assert [path.name for path in found] == NAMES[1:2]
-    assert shown[-1] == (2, 2, "model")
+    assert shown[-1] == (4, 4, "epoch")
 
 
 @pytest.mark.timeout(60)
@@ -265,6 +306,115 @@ def test_the_claim_of_a_silent_machine_ends(pair, tmp_path, digits, monkeypatch,
         (out / training.CLAIMS / f"{name}.0").write_text(json.dumps(owner))
     assert len(training.train(pair, out, digits, device=CPU, executor=executor, progress=False)) == 2
     assert not list((out / training.CLAIMS).iterdir())
+
+
+def test_a_history_lies_beside_the_card(pair, tmp_path, digits):
+    pair.write_text(PAIR + "[history]\neps = [0.1, 0.3]\nsamples = 100\n")
+    folder = training.train(pair, tmp_path / "a", digits, device=CPU, progress=False)[0]
+    history = pd.read_parquet(folder / training.HISTORY)
+    columns = [
+        "epoch",
+        "loss",
+        "train_accuracy",
+        "accuracy",
+        "certified_accuracy_0.1",
+        "certified_accuracy_0.3",
+        "bound",
+    ]
+    assert list(history.columns) == columns
+    assert list(history["epoch"]) == [1, 2]
+    model, last = zoo.load(folder), history.iloc[-1]
+    x, labels = torch.from_numpy(digits.test.x[:100]), torch.from_numpy(digits.test.labels[:100])
+    logits = model.module(x).double()
+    proof = certificate(model.module, model.card.input_shape)
+    assert last["accuracy"] == (logits.argmax(1) == labels).double().mean()
+    assert last["certified_accuracy_0.1"] == (proof.radii(logits, labels) >= 0.1).double().mean()
+    assert last["bound"] == pytest.approx(proof.bound, rel=1e-9)
+    assert history["loss"].iloc[1] < history["loss"].iloc[0]
+
+
+def test_what_a_loss_and_an_architecture_change(recipe):
+    text = RECIPE.replace("args = { widths = [16] }", "args = { widths = [16] }\ntraining = { epochs = 7, ema = 0.5 }")
+    recipe.write_text(text.replace("tau = [4, 16] }", "tau = 4 }\ntraining = { epochs = 9 }"))
+    first, last = (recipes.load(recipe).settings()[place].training for place in (0, -1))
+    assert (first.epochs, first.ema, first.batch_size) == (9, 0.5, 256)
+    assert (last.epochs, last.ema, last.batch_size) == (7, 0.5, 256)
+
+
+@pytest.mark.parametrize("change", ["epochs = 0", "epoch = 3", 'augmentation = { flip = "perhaps" }'])
+def test_a_wrong_change_is_told_before_any_work(pair, tmp_path, change, capsys):
+    pair.write_text(PAIR.replace("tau = 4 }", "tau = 4 }\ntraining = { " + change + " }"))
+    assert cli.run(["train", str(pair), "-o", str(tmp_path / "a"), "-q"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert change.split()[0] in said
+    assert not (tmp_path / "a").exists()
+
+
+RICH = """{
+    epochs = 4, schedule = "one_cycle", ema = 0.9, gradient_clip = 1.0, optimizer = "sgd", weight_decay = 1e-3,
+    precision = "bfloat16", augmentation = { flip = true, crop = 1, resized_crop = 0.8, brightness = 0.2 }
+}""".replace("\n", " ")
+
+
+@pytest.mark.parametrize("change", ["{ epochs = 4 }", RICH])
+@pytest.mark.parametrize("number", [0, 2, 4])
+def test_training_goes_on_from_the_last_whole_epoch(recipe, tmp_path, digits, number, change):
+    text = RECIPE.replace("steps = 2 }", f"steps = 2 }}\ntraining = {change}")
+    recipe.write_text(text.replace("tau = [4, 16] }", f"tau = [4, 16] }}\ntraining = {change}"))
+    loaded = recipes.load(recipe)
+    setting, checkpoint = loaded.settings()[number], tmp_path / "half" / "done.pt"
+    whole = training.train_one(loaded, setting, digits, device=CPU)
+    for end in (1, 3):
+        epochs = []
+
+        def stop(epochs=epochs, end=end):
+            epochs.append(len(epochs))
+            if len(epochs) == (1 if end == 1 else 2):
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            training.train_one(loaded, setting, digits, device=CPU, checkpoint=checkpoint, epoch_done=stop)
+        assert training._epochs_done(checkpoint) == end
+    resumed = training.train_one(loaded, setting, digits, device=CPU, checkpoint=checkpoint)
+    assert resumed.history == whole.history
+    assert zoo.serialize(resumed.module) == zoo.serialize(whole.module)
+
+
+def test_a_damaged_checkpoint_is_not_gone_on_from(pair, tmp_path, digits):
+    loaded = recipes.load(pair)
+    setting, checkpoint = loaded.settings()[0], tmp_path / "done.pt"
+    whole = training.train_one(loaded, setting, digits, device=CPU, checkpoint=checkpoint)
+    data = checkpoint.read_bytes()
+    for damaged in (data[: len(data) // 2], b"", pickle.dumps(Elsewhere())):
+        checkpoint.write_bytes(damaged)
+        again = training.train_one(loaded, setting, digits, device=CPU, checkpoint=checkpoint)
+        assert zoo.serialize(again.module) == zoo.serialize(whole.module)
+
+
+@pytest.mark.timeout(300)
+def test_sigkill_in_training(pair, tmp_path, digits):
+    """At five moments, workers and all: the same weights as uninterrupted, and no epoch twice that was whole."""
+    pair.write_text(PAIR.replace("epochs = 2", "epochs = 40"))
+    training.train(pair, tmp_path / "whole", digits, device=CPU, progress=False)
+    out, seen = tmp_path / "a", [0]
+
+    def epochs() -> int:
+        under_way = sum(training._epochs_done(path) for path in (out / training.UNFINISHED).glob("*.pt"))
+        return under_way + 40 * len(list(out.glob("mlp-*/card.toml")))
+
+    for _ in range(5):
+        command = [sys.executable, "-m", "lipbench", "train", str(pair), "-o", str(out), "-q", "--jobs", "2"]
+        process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE)
+        waits(lambda process=process: epochs() > seen[-1] + 5 or process.poll() is not None)
+        assert process.poll() is None, process.stderr.read()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        seen.append(epochs())
+    assert seen == sorted(seen)
+    training.train(pair, out, digits, device=CPU, progress=False)
+    assert weights(out) == weights(tmp_path / "whole")
+    assert contents(out) == {*NAMES[:2], cards.RECIPE, training.CLAIMS}
 
 
 def test_a_model_that_was_there_first_is_kept(pair, tmp_path, digits):
@@ -286,7 +436,7 @@ def test_a_model_that_diverges_does_not_stop_the_others(pair, tmp_path, digits, 
     message = rf"1 of 2 models.*\. {diverging}: training diverged: .* lower learning_rate".replace("+", r"\+")
     with pytest.raises(LipbenchError, match=message):
         training.train(pair, out, digits, device=CPU, executor=executor)
-    assert shown[-1] == ((4, 4, "epoch") if executor == LocalExecutor(1, 1) else (2, 2, "model"))
+    assert shown[-1] == (4, 4, "epoch")
     capsys.readouterr()
     assert contents(out) == {NAMES[0], cards.RECIPE, training.CLAIMS}
     seen, true = [], training.train_one

@@ -5,15 +5,18 @@ from collections.abc import Callable, Iterator
 
 import click
 
+from lipbench.errors import LipbenchError
+
 Row = tuple[str, ...]
-_KINDS = ("models", "suites", "attacks", "losses", "architectures", "datasets", "checks")
+_KINDS = ("models", "recipes", "suites", "attacks", "losses", "architectures", "datasets", "checks")
 
 
 @click.command("list")
 @click.argument("what", type=click.Choice(_KINDS))
 @click.argument("zoo", default="digits")
 def command(what: str, zoo: str) -> None:
-    """List what there is: models (of ZOO), suites, attacks, losses, architectures, datasets, checks (of the linter).
+    """List what there is: models (of ZOO), recipes, suites, attacks, losses, architectures, datasets, or the linter's
+    checks.
 
     \b
     Example: lipbench list attacks
@@ -33,6 +36,17 @@ def _models(zoo: str) -> Iterator[Row]:
         hyperparameters = ", ".join(f"{name} {value:g}" for name, value in card.loss.hyperparameters.items())
         claim = "no claim" if card.claimed is None else f"claims L = {card.claimed.constant:g}"
         yield card.name, card.data, card.family, hyperparameters or "-", claim
+
+
+def _recipes(zoo: str) -> Iterator[Row]:
+    from lipbench import recipes
+
+    for name in recipes.names():
+        recipe = recipes.load(recipes.find(name))
+        settings = recipe.settings()
+        epochs = sum(setting.training.epochs for setting in settings)
+        shown = ", ".join(sorted({setting.loss.name for setting in settings}))
+        yield name, recipe.data, f"{len(settings)} models", f"{epochs} epochs", shown
 
 
 def _suites(zoo: str) -> Iterator[Row]:
@@ -77,6 +91,27 @@ def _registered(registry_name: str) -> Callable[[str], Iterator[Row]]:
     return rows
 
 
+def _architectures(zoo: str) -> Iterator[Row]:
+    from lipbench.architectures import summary
+
+    shape = "x".join(str(size) for size in summary.SHAPE)
+    for name, arguments, description in _registered("ARCHITECTURES")(zoo):
+        try:
+            found = summary.summarize(name)
+        except LipbenchError:  # of a plugin: its defaults do not fit the shape
+            yield name, "-", "-", arguments, description
+            continue
+        size = f"{found.parameters:,} parameters ({shape}, {summary.CLASSES} classes)"
+        kept = [f"{layers} {_kept(share)}" for layers, share in found.gradient_norm.items()]
+        yield name, size, f"gradient norm: {', '.join(kept)}", arguments, description
+
+
+def _kept(share: float | None) -> str:
+    if share is None:
+        return "not available"
+    return "preserved" if share > 0.999 else f"not preserved ({share:.2g} of it left at initialisation)"
+
+
 def _arguments(item: Callable[..., object]) -> str:
     function = item.__init__ if inspect.isclass(item) else item
     parameters = [p for p in inspect.signature(function).parameters.values() if p.name != "self"]
@@ -87,10 +122,11 @@ def _arguments(item: Callable[..., object]) -> str:
 
 _LISTS: dict[str, Callable[[str], Iterator[Row]]] = {
     "models": _models,
+    "recipes": _recipes,
     "suites": _suites,
     "attacks": _attacks,
     "losses": _registered("LOSSES"),
-    "architectures": _registered("ARCHITECTURES"),
+    "architectures": _architectures,
     "datasets": _registered("DATASETS"),
     "checks": _checks,
 }

@@ -11,6 +11,12 @@ data = click.option(
     metavar="SPEC",
     help="Data set: a name of `lipbench list datasets`, npz:PATH or folder:PATH.  [default: the one on the cards]",
 )
+training_data = click.option(
+    "--data",
+    "data_spec",
+    metavar="SPEC",
+    help="Data set to train on, as for `lipbench evaluate`.  [default: the recipe's]",
+)
 data_dir = click.option(
     "--data-dir",
     type=click.Path(path_type=Path),

@@ -8,8 +8,9 @@ from lipbench.cli import options
 
 
 @click.command("train")
-@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("recipe")
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The zoo: one folder per model.")
+@options.training_data
 @options.data_dir
 @options.executor
 @options.jobs
@@ -18,8 +19,9 @@ from lipbench.cli import options
 @options.device
 @options.quiet
 def command(
-    recipe: Path,
+    recipe: str,
     out: Path,
+    data_spec: str | None,
     data_dir: Path | None,
     executor: str,
     jobs: int,
@@ -30,11 +32,13 @@ def command(
 ) -> None:
     """Train every model of RECIPE (TOML: data, architectures, losses with lists of hyperparameters, seeds).
 
-    A finished model is not trained again: a killed sweep goes on with the same command. Several processes, on several
+    RECIPE is a path, or the name of a bundled one (`lipbench list recipes`). A finished model is not trained again: a
+    killed sweep goes on with the same command, at the last whole epoch of each model. Several processes, on several
     machines, may share one zoo. A model whose training diverges does not stop the others.
 
     \b
     Example: lipbench train recipe.toml -o zoos/mine --jobs 2
+             lipbench train mnist --data-dir ~/data -o zoos/mnist
     """
     from lipbench import data, executors, recipes, training
     from lipbench.network import resolve_device
@@ -42,6 +46,7 @@ def command(
     # one thread each: the weights would depend on their number
     workers = executors.build(executor, jobs=jobs, threads=1, address=address, gpus=gpus_per_task)
     target = resolve_device(device)
-    dataset = data.load(recipes.load(recipe).data, data_dir)
-    done = training.train(recipe, out, dataset, device=target, executor=workers, data_dir=data_dir, progress=not quiet)
+    path = recipes.find(recipe)
+    dataset = data.load(data_spec or recipes.load(path).data, data_dir)
+    done = training.train(path, out, dataset, device=target, executor=workers, data_dir=data_dir, progress=not quiet)
     click.echo(f"{len(done)} models trained, zoo: {out}")

@@ -1,20 +1,20 @@
 """Training a zoo from a recipe: one folder per model, whole or absent."""
 
 import contextlib
+import copy
 import functools
 import importlib.metadata
 import io
-import math
+import json
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from lipbench import architectures, cards, data, files, losses, recipes, zoo
@@ -24,10 +24,16 @@ from lipbench.data import Dataset
 from lipbench.errors import LipbenchError
 from lipbench.executors import Executor
 from lipbench.executors.local import LocalExecutor
-from lipbench.recipes import Adversarial, Recipe, Setting
+from lipbench.recipes import Recipe, Setting, Training
+from lipbench.training.adversarial import AdversarialLoss
+from lipbench.training.fit import Fit, PlainLoss, Row, Samples, measure
 
-VERSIONED = ("lipbench", "torch", "deel-torchlip", "adversarial-robustness-toolbox")
+VERSIONED = ("lipbench", "torch", "deel-torchlip")  # on every card
+CLAIMED_OVER_1 = {"torchlip": 0.0, "orthogonium": 1e-4}  # an AOC net of 8 layers ended at 1 + 8.7e-6
 CLAIMS = ".claims"  # in the zoo: who trains what; empty where nobody does
+UNFINISHED = ".training"  # in the zoo: where a killed process goes on; empty where nothing is half done
+HISTORY = "history.parquet"  # beside a model's card: a row per epoch, see ``fit.Fit.epoch`` and ``fit.measure``
+SETTLE = 20  # forward passes of averaged weights before they are taken
 POLL = 1.0  # seconds between two looks at what others have trained
 EpochDone = Callable[[], object]
 
@@ -44,16 +50,18 @@ def train(
 ) -> list[Path]:
     """Train every model of a recipe that ``out`` does not hold yet; returns the folders of those that it trained.
 
-    executor: by default this process. Workers elsewhere load the data set themselves, by its spec, from ``data_dir``.
+    dataset: what the recipe names, or another one, which cards then name. executor: by default this process. Workers
+    elsewhere load the data set themselves, by its spec, from ``data_dir``.
     Several processes may train one zoo at once, each with this function: no model is trained twice, and each returns
-    once all of them are there. A model's folder gets its name when it is complete, so that a killed sweep goes on with
-    the models it was at. Same recipe, seed and machine: the same weights, bit for bit, on CPU, whoever trains them.
+    once all of them are there. A model's folder gets its name when it is complete; a killed sweep goes on with the
+    models it was at, each from its last whole epoch. Same recipe, seed and machine: the same weights, bit for bit, on
+    CPU, whoever trains them, and however often they were killed.
 
     Raises LipbenchError before any work for mistakes in the recipe, and if ``out`` holds a model of the same name
     trained in another way; at the end if models could not be trained, such as those that diverged: the others are
     there, and another call tries these again.
     """
-    recipe = recipes.load(recipe_path)
+    recipe = recipes.load(recipe_path).model_copy(update={"data": dataset.spec})
     settings = recipe.settings()
     _check(recipe, settings, dataset)
     files.make_folder(out)
@@ -63,6 +71,7 @@ def train(
     place = None if data_dir is None else data_dir.resolve()
     sweep = Sweep(recipe, out.resolve(), dataset.spec, place, dataset.train.sha256, str(device))
     outcomes = _run(sweep, missing, dataset, LocalExecutor(1, 1) if executor is None else executor, progress)
+    _tidy(sweep, settings)
     mine = [outcomes[setting.name] for setting in missing if setting.name in outcomes]
     failures = [f"{outcome.name}: {outcome.failure}" for outcome in mine if outcome.failure is not None]
     if failures:
@@ -108,27 +117,36 @@ def _run(
 ) -> dict[str, Outcome]:
     """Have models trained, and wait for those that others train. Returns the outcomes of the former, by name."""
     here = isinstance(executor, LocalExecutor) and executor.jobs == 1
-    unit, units = ("epoch", sweep.recipe.training.epochs) if here else ("model", 1)
     labels = {setting.name: f"{number}/{len(missing)} {setting.name}" for number, setting in enumerate(missing, 1)}
     left = {setting.name: setting for setting in missing}
+    epochs = {setting.name: setting.training.epochs for setting in missing}
     claims, outcomes = Claims(sweep.out / CLAIMS), dict[str, Outcome]()
-    with tqdm(total=len(missing) * units, unit=unit, desc=str(sweep.out), disable=not progress) as bar:
+    with tqdm(total=sum(epochs.values()), unit="epoch", desc=str(sweep.out), disable=not progress) as bar:
         function: Callable[[Task], Outcome | None] = work
+
+        def settled() -> int:
+            return sum(epochs.values()) - sum(epochs[name] for name in left)
+
+        def look() -> None:
+            under_way = [_epochs_done(_checkpoint(sweep, setting)) for setting in list(left.values())]
+            bar.update(settled() + sum(under_way) - bar.n)
+
         if here:
-            function = functools.partial(work, dataset=dataset, begin=bar.set_description, epoch_done=bar.update)
+            function = functools.partial(work, dataset=dataset, begin=bar.set_description, epoch_done=look)
 
         def settle(name: str) -> None:
             del left[name]
-            bar.update((len(missing) - len(left)) * units - bar.n)
+            look()
 
         while left:
             busy, before = claims.running(), len(left)
             free = [setting for setting in left.values() if _claim_name(setting) not in busy]
             tasks = [Task(sweep, setting, labels[setting.name], claims.silence()) for setting in free]
-            for outcome in executor.run(function, tasks) if tasks else ():
-                if outcome is not None:
-                    outcomes[outcome.name] = outcome
-                    settle(outcome.name)
+            with _repeated(look, not here and progress):
+                for outcome in executor.run(function, tasks) if tasks else ():
+                    if outcome is not None:
+                        outcomes[outcome.name] = outcome
+                        settle(outcome.name)
             for setting in list(left.values()):
                 if _is_trained(sweep.out, sweep.recipe, setting, dataset):
                     settle(setting.name)
@@ -136,6 +154,64 @@ def _run(
                 time.sleep(POLL)
     claims.tidy()
     return outcomes
+
+
+def _tidy(sweep: Sweep, settings: Sequence[Setting]) -> None:
+    """Remove what is left of models that are there."""
+    files.sweep(sweep.out / UNFINISHED)
+    for setting in settings:
+        if (sweep.out / setting.name).exists():
+            for path in _unfinished(sweep, setting):
+                path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        (sweep.out / UNFINISHED).rmdir()  # unless others, or another recipe, have something in it
+
+
+@contextlib.contextmanager
+def _repeated(look: Callable[[], None], wanted: bool) -> Iterator[None]:
+    """Have a thread look every POLL seconds, at what workers elsewhere have done."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(POLL):
+            look()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    if wanted:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if wanted:
+            thread.join()
+
+
+def _checkpoint(sweep: Sweep, setting: Setting) -> Path:
+    """Where a model that is half trained lies; what determines the model is in the name."""
+    about = {
+        "recipe": sweep.recipe.model_dump(mode="json", exclude={"losses", "architectures", "seeds", "training"}),
+        "architecture": setting.architecture.model_dump(mode="json"),
+        "loss": setting.loss.model_dump(mode="json"),
+        "training": setting.training.model_dump(mode="json"),
+        "seed": setting.seed,
+        "data": sweep.data_sha256,
+        "device": sweep.device,
+    }
+    return sweep.out / UNFINISHED / f"{_claim_name(setting)}-{files.sha256_json(about)[:16]}.pt"
+
+
+def _unfinished(sweep: Sweep, setting: Setting) -> tuple[Path, Path]:
+    checkpoint = _checkpoint(sweep, setting)
+    return checkpoint, checkpoint.with_suffix(".json")
+
+
+def _epochs_done(checkpoint: Path) -> int:
+    """Of a model that is half trained."""
+    try:
+        return int(json.loads(checkpoint.with_suffix(".json").read_text())["epoch"])
+    except (OSError, ValueError, KeyError):
+        return 0
 
 
 def work(
@@ -156,11 +232,19 @@ def work(
             return None
         begin(task.label)
         dataset = _dataset(sweep) if dataset is None else dataset
+        checkpoint = _checkpoint(sweep, setting)
         try:
-            module = train_one(sweep.recipe, setting, dataset, device=torch.device(sweep.device), epoch_done=epoch_done)
+            trained = train_one(
+                sweep.recipe,
+                setting,
+                dataset,
+                device=torch.device(sweep.device),
+                epoch_done=epoch_done,
+                checkpoint=checkpoint,
+            )
         except LipbenchError as error:  # of this model: no reason to give up the others
             return Outcome(setting.name, str(error))
-        _store(sweep.out / setting.name, sweep.recipe, setting, dataset, module)
+        _store(sweep.out / setting.name, sweep.recipe, setting, dataset, trained)
         return Outcome(setting.name)
 
 
@@ -181,6 +265,7 @@ def _check(recipe: Recipe, settings: Sequence[Setting], dataset: Dataset) -> Non
     with torch.random.fork_rng(devices=[]):
         for setting in settings:
             losses.build(setting.loss.name, setting.loss.hyperparameters)
+            assert setting.training  # raises if what an architecture or a loss changes in it is wrong
             _build(setting, dataset)
     given = recipe.preprocessing
     if given is not None and {len(given.mean), len(given.std)} != {dataset.input_shape[0]}:
@@ -202,12 +287,19 @@ def _keep_recipe(recipe_path: Path, out: Path) -> None:
         files.write_bytes(kept, content)
 
 
-def _build(setting: Setting, dataset: Dataset) -> nn.Sequential:
-    layers = architectures.CONSTRAINED if setting.loss_spec.constrained else architectures.UNCONSTRAINED
-    return architectures.build(setting.spec.name, layers, dataset.input_shape, dataset.num_classes, setting.spec.args)
+def _build(setting: Setting, dataset: Dataset, layers: architectures.Layers | None = None) -> nn.Sequential:
+    """The network of a setting; with the layers of what is trained by default."""
+    spec = setting.spec
+    outputs = losses.head(setting.loss_spec.name, dataset.num_classes)
+    layers = layers or architectures.layers_of(spec.layers, setting.loss_spec.constrained)
+    return architectures.build(spec.name, layers, dataset.input_shape, outputs, spec.args)
 
 
 def _card(recipe: Recipe, setting: Setting, dataset: Dataset, weights_sha256: str) -> Card:
+    architecture, outputs = setting.architecture, losses.head(setting.loss_spec.name, dataset.num_classes)
+    if outputs != dataset.num_classes:
+        architecture = architecture.model_copy(update={"args": {**architecture.args, "outputs": outputs}})
+    versioned = {*VERSIONED, *({"orthogonium"} if architecture.layers == "orthogonium" else ())}
     return Card(
         name=setting.name,
         data=recipe.data,
@@ -215,18 +307,19 @@ def _card(recipe: Recipe, setting: Setting, dataset: Dataset, weights_sha256: st
         num_classes=dataset.num_classes,
         seed=setting.seed,
         weights_sha256=weights_sha256,
-        architecture=setting.architecture,
+        architecture=architecture,
         loss=setting.loss,
         preprocessing=recipe.preprocessing,
-        claimed=_claim(recipe) if setting.loss_spec.constrained else None,
-        training={**recipe.training.model_dump(), "data_sha256": dataset.train.sha256},
-        versions={name: importlib.metadata.version(name) for name in VERSIONED},
+        claimed=_claim(recipe, setting) if setting.loss_spec.constrained else None,
+        training={**setting.training.model_dump(exclude_none=True), "data_sha256": dataset.train.sha256},
+        versions={name: importlib.metadata.version(name) for name in sorted(versioned)},
     )
 
 
-def _claim(recipe: Recipe) -> Lipschitz:
-    # the layers are 1-Lipschitz by construction; normalisation by std multiplies by 1 / min std
-    return Lipschitz(constant=1.0 if recipe.preprocessing is None else 1.0 / min(recipe.preprocessing.std))
+def _claim(recipe: Recipe, setting: Setting) -> Lipschitz:
+    # the layers are 1-Lipschitz by construction, up to roundings; normalisation by std multiplies by 1 / min std
+    scale = 1.0 if recipe.preprocessing is None else 1.0 / min(recipe.preprocessing.std)
+    return Lipschitz(constant=scale * (1 + CLAIMED_OVER_1[setting.spec.layers]))
 
 
 def _is_trained(out: Path, recipe: Recipe, setting: Setting, dataset: Dataset) -> bool:
@@ -235,7 +328,7 @@ def _is_trained(out: Path, recipe: Recipe, setting: Setting, dataset: Dataset) -
         return False
     found = cards.read(folder)
     wanted = _card(recipe, setting, dataset, found.weights_sha256)
-    if found.model_copy(update={"versions": {}}) != wanted.model_copy(update={"versions": {}}):
+    if _same(found) != _same(wanted):
         raise LipbenchError(
             f"{folder} holds a model that was trained in another way than the recipe says; "
             "choose another folder with -o, or delete it"
@@ -244,12 +337,24 @@ def _is_trained(out: Path, recipe: Recipe, setting: Setting, dataset: Dataset) -
     return True
 
 
-def _store(folder: Path, recipe: Recipe, setting: Setting, dataset: Dataset, module: nn.Sequential) -> None:
-    data = zoo.serialize(module)
+def _same(card: Card) -> Card:
+    """What must be equal: versions need not, and a key of [training] that a card lacks has its default."""
+    known = {key: value for key, value in card.training.items() if key in Training.model_fields}
+    full = {**card.training, **Training.model_validate(known).model_dump(mode="json")}
+    return card.model_copy(update={"versions": {}, "training": full})
+
+
+def _store(folder: Path, recipe: Recipe, setting: Setting, dataset: Dataset, trained: "Trained") -> None:
+    import pandas as pd
+
+    data = zoo.serialize(trained.module)
+    history = io.BytesIO()
+    pd.DataFrame(trained.history).to_parquet(history, index=False)
     temporary = files.temporary_name(folder)
     try:
         files.make_folder(temporary)
         files.write_bytes(temporary / cards.WEIGHTS, data)
+        files.write_bytes(temporary / HISTORY, history.getvalue())
         cards.write(temporary, _card(recipe, setting, dataset, files.sha256_bytes(data)))
         try:
             temporary.rename(folder)
@@ -265,15 +370,9 @@ def _store(folder: Path, recipe: Recipe, setting: Setting, dataset: Dataset, mod
 @contextlib.contextmanager
 def _deterministic(seed: int, device: torch.device) -> Iterator[None]:
     """Seeded and deterministic inside; global state as it was outside."""
-    numpy_state, flag, threads = (
-        np.random.get_state(),  # noqa: NPY002  (ART draws from it)
-        torch.are_deterministic_algorithms_enabled(),
-        torch.get_num_threads(),
-    )
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    flag, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        np.random.seed(seed)  # noqa: NPY002  (ART draws from it)
         torch.use_deterministic_algorithms(device.type == "cpu")
         torch.set_num_threads(1)  # the order of sums, and so the weights, would depend on the number of cores
         try:
@@ -281,7 +380,14 @@ def _deterministic(seed: int, device: torch.device) -> Iterator[None]:
         finally:
             torch.use_deterministic_algorithms(flag)
             torch.set_num_threads(threads)
-            np.random.set_state(numpy_state)  # noqa: NPY002
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model in its plain torch form, on the CPU, in eval mode, without the preprocessing; and its history."""
+
+    module: nn.Sequential
+    history: list[Row]
 
 
 def train_one(
@@ -291,117 +397,45 @@ def train_one(
     *,
     device: torch.device,
     epoch_done: EpochDone = lambda: None,
-) -> nn.Sequential:
-    """Train one model and return its plain torch form, on the CPU, in eval mode, without the preprocessing.
+    checkpoint: Path | None = None,
+) -> Trained:
+    """Train one model; from where ``checkpoint`` says that another process was, if it is there.
 
     Raises LipbenchError if the loss is no longer finite.
     """
     _check_samples(dataset)
     with _deterministic(setting.seed, device):
-        model = _build(setting, dataset).to(device)
-        loss = losses.build(setting.loss.name, setting.loss.hyperparameters)
         normalize: nn.Module = nn.Identity()
         if recipe.preprocessing is not None:
-            normalize = architectures.Normalize(recipe.preprocessing.mean, recipe.preprocessing.std).to(device)
-        prepared = nn.Sequential(normalize, model)
-        x, y = torch.from_numpy(dataset.train.x), torch.from_numpy(dataset.train.labels)
-        adversarial = setting.loss_spec.adversarial
-        if adversarial is None:
-            _fit(prepared, loss, x.to(device), y.to(device), recipe, setting, epoch_done)
-        else:
-            _fit_adversarial(prepared, loss, dataset, recipe, adversarial, device, epoch_done)
-        if not all(torch.isfinite(p).all() for p in model.parameters()):
-            raise LipbenchError("training diverged: its weights are not finite; lower learning_rate")
-        return architectures.export(model, normalize(x[: recipe.training.batch_size].to(device))).cpu()
+            normalize = architectures.Normalize(recipe.preprocessing.mean, recipe.preprocessing.std)
+        model = nn.Sequential(normalize, _build(setting, dataset)).to(device)
+        samples = Samples.of(dataset.train, device)
+        held_out = Samples.of(dataset.test.first(recipe.history.samples), device)
+        generator = torch.Generator(device)
+        loss = losses.build(setting.loss.name, setting.loss.hyperparameters)
+        how = setting.loss_spec.adversarial
+        value = PlainLoss(loss) if how is None else AdversarialLoss(how, loss, generator)
+        fit = Fit(model, value, setting.training, samples, setting.seed, generator)
+        if checkpoint is not None:
+            files.make_folder(checkpoint.parent)
+            fit.resume(checkpoint)
+        while len(fit.history) < setting.training.epochs:
+            row = fit.epoch()
+            fit.history.append({**row, **measure(nn.Sequential(normalize, _exported(fit)), held_out, recipe.history)})
+            if checkpoint is not None:
+                fit.save(checkpoint)
+                files.write_json(checkpoint.with_suffix(".json"), {"epoch": len(fit.history)})
+            epoch_done()
+        return Trained(_exported(fit).cpu(), fit.history)
 
 
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    kinds: dict[str, Any] = {
-        "adam": torch.optim.Adam,
-        "sgd": lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=0.9, nesterov=True),
-    }
-    optimizer: torch.optim.Optimizer = kinds[recipe.training.optimizer](
-        model.parameters(), lr=recipe.training.learning_rate
-    )
-    return optimizer
-
-
-def _decay(recipe: Recipe, progress: float) -> float:
-    """The factor of the learning rate after a share ``progress`` of the training."""
-    return (1 + math.cos(math.pi * progress)) / 2 if recipe.training.schedule == "cosine" else 1.0
-
-
-def _fit(
-    model: nn.Module,
-    loss: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    recipe: Recipe,
-    setting: Setting,
-    epoch_done: EpochDone,
-) -> None:
-    """Minimise the loss. x: float32 (n, c, h, w) in [0, 1]; y: int64 (n,)."""
-    size = min(recipe.training.batch_size, len(x))
-    steps = max(len(x) // size, 1)  # the last, smaller batch is dropped: KR's expectations are over the batch
-    optimizer = _optimizer(model, recipe)
-    total = steps * recipe.training.epochs
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _decay(recipe, step / total))
-    generator = torch.Generator().manual_seed(setting.seed)
-    model.train()
-    for epoch in range(recipe.training.epochs):
-        order = torch.randperm(len(x), generator=generator).to(x.device)
-        for batch in order[: steps * size].split(size):
-            optimizer.zero_grad()
-            value = loss(model(x[batch]), y[batch])
-            value.backward()
-            optimizer.step()
-            schedule.step()
-        if not torch.isfinite(value):
-            raise LipbenchError(
-                f"training diverged: the loss is {value.item()} in epoch {epoch + 1}; lower learning_rate"
-            )
-        epoch_done()
-
-
-def _fit_adversarial(
-    model: nn.Module,
-    loss: nn.Module,
-    dataset: Dataset,
-    recipe: Recipe,
-    adversarial: Adversarial,
-    device: torch.device,
-    epoch_done: EpochDone,
-) -> None:
-    """Adversarial training by ART: PGD (Madry et al. 2018, arXiv 1706.06083); the learning rate moves per epoch."""
-    from art.attacks.evasion import ProjectedGradientDescentPyTorch
-    from art.defences.trainer import AdversarialTrainer
-    from art.estimators.classification import PyTorchClassifier
-
-    optimizer = _optimizer(model, recipe)
-    classifier = PyTorchClassifier(
-        model,
-        loss=loss,
-        optimizer=optimizer,
-        input_shape=dataset.input_shape,
-        nb_classes=dataset.num_classes,
-        clip_values=(0.0, 1.0),
-        device_type="gpu" if device.type == "cuda" else "cpu",
-    )
-    attack = ProjectedGradientDescentPyTorch(
-        classifier,
-        norm=2 if adversarial.norm == "L2" else np.inf,
-        eps=adversarial.eps,
-        eps_step=2.5 * adversarial.eps / adversarial.steps,
-        max_iter=adversarial.steps,
-        num_random_init=1,
-        batch_size=recipe.training.batch_size,
-        verbose=False,
-    )
-    trainer = AdversarialTrainer(classifier, attack, ratio=adversarial.ratio)
-    labels = np.eye(dataset.num_classes, dtype=np.float32)[dataset.train.labels]
-    for epoch in range(recipe.training.epochs):
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.training.learning_rate * _decay(recipe, epoch / recipe.training.epochs)
-        with contextlib.redirect_stderr(io.StringIO()):  # the trainer shows bars of its own and has no switch for them
-            trainer.fit(dataset.train.x, labels, batch_size=recipe.training.batch_size, nb_epochs=1)
-        epoch_done()
+@torch.no_grad()
+def _exported(fit: Fit) -> nn.Sequential:
+    """The network that the training has come to, in its plain form. It is a copy: the training does not notice."""
+    normalize, network = copy.deepcopy(fit.averaged)
+    sample = normalize(fit.samples.x(slice(fit.how.batch_size)))
+    if fit.how.ema is not None:
+        network.train()
+        for _ in range(SETTLE):  # power iterations, for weights that they have not met
+            network(sample)
+    return architectures.export(network, sample)

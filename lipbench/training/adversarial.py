@@ -1,0 +1,76 @@
+"""Losses on adversarial inputs, which the training makes for each batch: PGD adversarial training, and TRADES."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from lipbench.recipes import Adversarial, Trades
+
+TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class AdversarialLoss:
+    """A loss of a model on inputs x: float32 (n, c, h, w) in [0, 1] and labels: int64 (n,).
+
+    PGD (Madry et al. 2018, arXiv 1706.06083, eq. 2): the loss at the point of the ball around x that ``steps`` steps of
+    gradient ascent on it find from a random one; of a share ``ratio`` of the batch, at x itself for the rest.
+    TRADES (Zhang et al. 2019, arXiv 1901.08573, eq. 5): the loss at x, plus beta times KL(p(x) | p(x')), x' maximising
+    that divergence. The model is in eval mode while x' is sought, as in the authors' code of TRADES, so that the search
+    moves no running mean.
+    """
+
+    how: Adversarial
+    loss: nn.Module
+    generator: Generator  # of the device of x
+
+    def __call__(self, model: nn.Module, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean over the batch, to be differentiated, and the logits (n, K) at the adversarial inputs."""
+        if isinstance(self.how, Trades):
+            with torch.no_grad():
+                target = model.eval()(x).float().softmax(dim=1)
+            found = self._ascend(model, x, lambda logits: _divergence(logits, target))
+            clean, moved = model(x).float(), model(found).float()
+            value = self.loss(clean, labels) + self.how.beta * _divergence(moved, clean.softmax(dim=1))
+            return value, moved
+        count = max(1, round(self.how.ratio * len(x)))
+        found = self._ascend(model, x[:count], lambda logits: self.loss(logits, labels[:count]))
+        logits = model(torch.cat([found, x[count:]])).float()
+        return self.loss(logits, labels), logits
+
+    def _ascend(self, model: nn.Module, x: Tensor, value: Callable[[Tensor], Tensor]) -> Tensor:
+        eps, step = self.how.eps, 2.5 * self.how.eps / self.how.steps
+        delta = self._random(x) * eps
+        model.eval()
+        for _ in range(self.how.steps):
+            delta = ((x + delta).clamp(0, 1) - x).requires_grad_()
+            (gradient,) = torch.autograd.grad(value(model(x + delta).float()), delta)
+            delta = delta.detach()
+            if self.how.norm == "L2":
+                delta = delta + step * gradient / _norm(gradient)
+                delta = delta * (eps / _norm(delta)).clamp_max(1)
+            else:
+                delta = (delta + step * gradient.sign()).clamp(-eps, eps)
+        model.train()
+        return (x + delta).clamp(0, 1).detach()
+
+    def _random(self, x: Tensor) -> Tensor:
+        """Uniform in the unit ball."""
+        if self.how.norm == "Linf":
+            return torch.rand(x.shape, device=x.device, generator=self.generator) * 2 - 1
+        noise = torch.randn(x.shape, device=x.device, generator=self.generator)
+        radius = torch.rand(len(x), 1, 1, 1, device=x.device, generator=self.generator) ** (1 / x[0].numel())
+        return noise / _norm(noise) * radius
+
+
+def _norm(x: Tensor) -> Tensor:
+    """L2 of each sample: (n, 1, 1, 1)."""
+    return torch.linalg.vector_norm(x, dim=(1, 2, 3), keepdim=True).clamp_min(TINY)
+
+
+def _divergence(logits: Tensor, target: Tensor) -> Tensor:
+    """KL(target | softmax(logits)), mean over the batch."""
+    return F.kl_div(logits.log_softmax(dim=1), target, reduction="batchmean")

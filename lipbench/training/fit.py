@@ -1,0 +1,226 @@
+"""One model: its loop over epochs and batches, which a killed process goes on with from its last whole epoch."""
+
+import contextlib
+import copy
+import io
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.optim.swa_utils import get_ema_avg_fn
+
+from lipbench import files
+from lipbench.certificates import certificate
+from lipbench.data import Split
+from lipbench.errors import LipbenchError
+from lipbench.recipes import Augmentation, History, Training
+from lipbench.training.augmentation import augment
+
+# of a model on inputs (n, c, h, w) and labels (n,): its mean, and the logits (n, K) that it was computed from
+Loss = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
+Row = dict[str, float]  # of the history
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A split on the device: images uint8 or float32 (n, c, h, w), labels int64 (n,)."""
+
+    images: Tensor
+    labels: Tensor
+
+    @classmethod
+    def of(cls, split: Split, device: torch.device) -> "Samples":
+        """All of it; images stay uint8 where they are."""
+        images, labels = (torch.from_numpy(array.copy()) for array in (split.images, split.labels))
+        return cls(images.to(device), labels.to(device))
+
+    def x(self, rows: Any) -> Tensor:
+        """float32 (n, c, h, w) in [0, 1]."""
+        images = self.images[rows]
+        return images.float() / 255 if images.dtype == torch.uint8 else images
+
+
+@dataclass(frozen=True)
+class PlainLoss:
+    """A loss of the registry, at the inputs as they are."""
+
+    loss: nn.Module
+
+    def __call__(self, model: nn.Module, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``Loss``."""
+        logits = model(x).float()
+        return self.loss(logits, labels), logits
+
+
+@dataclass
+class Fit:
+    """A model in training. ``model``: preprocessing and network, inputs in [0, 1]; ``seed``: of order and augmentation.
+
+    ``history``: one row per epoch that is done, see ``measure``.
+    """
+
+    model: nn.Sequential
+    loss: Loss
+    how: Training
+    samples: Samples
+    seed: int
+    generator: torch.Generator  # of the samples' device: augmentation, adversarial inputs
+
+    def __post_init__(self) -> None:
+        self.history: list[Row] = []
+        self.order = torch.Generator().manual_seed(self.seed)
+        self.generator.manual_seed(self.seed)
+        self.optimizer = _optimizer(self.model, self.how)
+        self.average = None if self.how.ema is None else copy.deepcopy(self.model)
+
+    @property
+    def averaged(self) -> nn.Sequential:
+        """The model, or the average of its weights if the recipe wants that one."""
+        return self.model if self.average is None else self.average
+
+    def epoch(self) -> Row:
+        """Train for one more epoch; returns the mean ``loss`` and the ``train_accuracy`` of its batches.
+
+        The last, smaller batch is dropped: KR's expectations are over the batch. Nothing waits for the device until the
+        epoch ends. Raises LipbenchError if the loss is no longer finite.
+        """
+        size = min(self.how.batch_size, len(self.samples.labels))
+        steps = max(len(self.samples.labels) // size, 1)
+        done, device = len(self.history), self.samples.labels.device
+        order = torch.randperm(len(self.samples.labels), generator=self.order).to(device)
+        total, correct = torch.zeros((), device=device), torch.zeros((), dtype=torch.int64, device=device)
+        self.model.train()
+        for step, rows in enumerate(order[: steps * size].split(size)):
+            progress = (done * steps + step) / (self.how.epochs * steps)
+            rate = self.how.learning_rate * decay(self.how.schedule, progress)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            value, hits = self._step(self.samples.x(rows), self.samples.labels[rows])
+            total += value
+            correct += hits
+        mean = total.item() / steps
+        if not math.isfinite(mean):
+            raise LipbenchError(f"training diverged: the loss is {mean} in epoch {done + 1}; lower learning_rate")
+        if not all(torch.isfinite(weights).all() for weights in self.model.parameters()):
+            raise LipbenchError(f"training diverged: weights are not finite in epoch {done + 1}; lower learning_rate")
+        return {"epoch": done + 1, "loss": mean, "train_accuracy": correct.item() / (steps * size)}
+
+    def _step(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        if self.how.augmentation != Augmentation():
+            x = augment(x, self.how.augmentation, self.generator)
+        self.optimizer.zero_grad()
+        with _precision(self.model, self.how.precision, x.device):
+            value, logits = self.loss(self.model, x, labels)
+        value.backward()
+        if self.how.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.how.gradient_clip)
+        self.optimizer.step()
+        if self.average is not None:
+            self._follow()
+        return value.detach(), _hits(logits.detach(), labels)
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """The average takes a step; what is no weight, such as the vectors of a power iteration, it copies."""
+        assert self.average is not None
+        average = get_ema_avg_fn(self.how.ema)
+        for mean, weight in zip(self.average.parameters(), self.model.parameters(), strict=True):
+            mean.copy_(average(mean, weight, torch.tensor(0)))
+        for kept, buffer in zip(self.average.buffers(), self.model.buffers(), strict=True):
+            kept.copy_(buffer)
+
+    def save(self, path: Path) -> None:
+        """Write all that the next epoch depends on."""
+        state = {
+            "model": self.model.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "order": self.order.get_state(),
+            "generator": self.generator.get_state(),
+            "history": self.history,
+        }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        files.write_bytes(path, buffer.getvalue())
+
+    def resume(self, path: Path) -> None:
+        """Take up what ``save`` wrote, if it is there and whole."""
+        device = self.samples.labels.device
+        try:
+            state = torch.load(path, map_location=device, weights_only=True)  # runs no code of the file
+        except Exception:  # missing, or damaged in one of many ways: begin at the beginning
+            return
+        self.model.load_state_dict(state["model"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.order.set_state(state["order"].cpu())
+        self.generator.set_state(state["generator"].cpu())
+        self.history = state["history"]
+
+
+def _hits(logits: Tensor, labels: Tensor) -> Tensor:
+    predicted = (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1)
+    return (predicted == labels).sum()
+
+
+def _optimizer(model: nn.Module, how: Training) -> torch.optim.Optimizer:
+    if how.optimizer == "sgd":
+        momentum = {"momentum": 0.9, "nesterov": True}
+        return torch.optim.SGD(model.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay, **momentum)  # type: ignore[arg-type]
+    return torch.optim.AdamW(model.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay)
+
+
+def decay(schedule: str, progress: float) -> float:
+    """The factor of the learning rate after a share ``progress`` of the training.
+
+    cosine: Loshchilov and Hutter 2017 (arXiv 1608.03983), without restarts; one_cycle: up from 1/25 over the first
+    30 %, then down to 0, along cosines (Smith and Topin 2018, arXiv 1708.07120).
+    """
+    if schedule == "constant":
+        return 1.0
+    if schedule == "one_cycle" and progress < 0.3:
+        return 0.04 + 0.96 * (1 - math.cos(math.pi * progress / 0.3)) / 2
+    if schedule == "one_cycle":
+        progress = (progress - 0.3) / 0.7
+    return (1 + math.cos(math.pi * progress)) / 2
+
+
+@contextlib.contextmanager
+def _precision(model: nn.Module, precision: str, device: torch.device) -> Iterator[None]:
+    """bfloat16 for the forward pass; the weights that layers compute from others are computed before, in float32."""
+    if precision == "float32":
+        yield
+        return
+    with parametrize.cached():
+        for module in model.modules():
+            if parametrize.is_parametrized(module):
+                for name in module.parametrizations:  # type: ignore[union-attr]
+                    getattr(module, name)
+        with torch.autocast(device.type, torch.bfloat16):
+            yield
+
+
+def measure(module: nn.Module, held_out: Samples, history: History) -> Row:
+    """Of a model in its plain form: ``accuracy`` on held-out samples, ``certified_accuracy_EPS`` and ``bound``.
+
+    module: takes inputs in [0, 1]. The certificates are of grade real; ``bound`` is the network's Lipschitz bound.
+    """
+    module = module.eval()
+    x, labels = held_out.x(slice(None)), held_out.labels
+    proof = certificate(module, x.shape[1:])
+    with torch.no_grad():
+        logits = torch.cat([module(part) for part in x.split(500)]).double()
+    if logits.shape[1] == 1:
+        logits = torch.cat([-logits / 2, logits / 2], dim=1)
+    radii = proof.radii(logits, labels)
+    return {
+        "accuracy": float((logits.argmax(1) == labels).double().mean()),
+        **{f"certified_accuracy_{eps:.4g}": float((radii >= eps).double().mean()) for eps in history.eps},
+        "bound": proof.bound,
+    }

@@ -1,0 +1,81 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from lipbench.recipes import Training
+from lipbench.training.fit import Fit, PlainLoss, Samples, _precision, decay
+
+
+def test_schedules():
+    assert decay("constant", 0.7) == 1
+    assert [decay("cosine", share) for share in (0, 0.5, 1)] == pytest.approx([1, 0.5, 0])
+    assert [decay("one_cycle", share) for share in (0, 0.15, 0.3, 0.65, 1)] == pytest.approx([0.04, 0.52, 1, 0.5, 0])
+
+
+def fit(**how):
+    torch.manual_seed(0)
+    x, labels = torch.rand(64, 1, 2, 2), torch.randint(2, (64,))
+    model = nn.Sequential(nn.Identity(), nn.Sequential(nn.Flatten(), nn.Linear(4, 2)))
+    training = Training(**{"epochs": 2, "batch_size": 16, "optimizer": "sgd", "schedule": "constant", **how})
+    return Fit(model, PlainLoss(nn.CrossEntropyLoss()), training, Samples(x, labels), 0, torch.Generator())
+
+
+def weight(fitted):
+    return fitted.model[1][1].weight.detach().clone()
+
+
+def test_the_gradient_is_clipped_as_a_whole():
+    free, clipped = fit(learning_rate=1.0), fit(learning_rate=1.0, gradient_clip=1e-3)
+    before = weight(free)
+    free.epoch(), clipped.epoch()
+    assert (weight(free) - before).norm() > 0.05
+    # four steps of nesterov momentum, of length at most 1e-3 each
+    assert (weight(clipped) - before).norm() < 4e-3 * (1 + 0.9 + 0.81 + 0.73 + 0.66)
+
+
+def test_weights_decay():
+    plain, decayed = fit(learning_rate=1e-1), fit(learning_rate=1e-1, weight_decay=1.0)
+    plain.epoch(), decayed.epoch()
+    assert weight(decayed).norm() < 0.8 * weight(plain).norm()
+
+
+def test_the_average_follows_the_weights():
+    fitted = fit(learning_rate=1.0, ema=0.5)
+    start, path = weight(fitted), []
+    step = fitted.optimizer.step
+    fitted.optimizer.step = lambda: (step(), path.append(weight(fitted)))
+    fitted.epoch()
+    mean = start
+    for point in path:
+        mean = 0.5 * mean + 0.5 * point
+    assert torch.allclose(fitted.averaged[1][1].weight, mean, atol=1e-6)
+    assert not torch.allclose(fitted.averaged[1][1].weight, weight(fitted), atol=1e-3)
+
+
+def test_bytes_and_floats_are_the_same_images():
+    images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    labels = torch.zeros(1, dtype=torch.int64)
+    x = Samples(images, labels).x(slice(None))
+    assert torch.equal(x, Samples(images.float() / 255, labels).x(slice(None)))
+    assert (x.min(), x.max()) == (0, 1)
+
+
+def test_bfloat16_is_for_the_forward_pass_only():
+    """Weights that are computed from others are computed in float32, once."""
+    kinds = []
+
+    class Scaled(nn.Module):
+        def forward(self, weights):
+            kinds.append((weights @ weights.T).dtype)
+            return weights * 0.5
+
+    layer = nn.Linear(4, 4)
+    parametrize.register_parametrization(layer, "weight", Scaled())
+    kinds.clear()
+    with _precision(layer, "bfloat16", torch.device("cpu")):
+        out = layer(torch.rand(3, 4)) + layer(torch.rand(3, 4))
+    assert out.dtype == torch.bfloat16
+    assert kinds == [torch.float32]
+    out.float().sum().backward()
+    assert layer.parametrizations.weight.original.grad.dtype == torch.float32
