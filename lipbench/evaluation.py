@@ -66,11 +66,13 @@ def evaluate(
     device: torch.device,
     executor: Executor | None = None,
     data_dir: Path | None = None,
+    title: str | None = None,
     progress: bool = True,
 ) -> RunFolder:
     """Evaluate every model of a zoo and leave the records in ``out``; what is there already is not computed again.
 
     executor: by default this process. Workers elsewhere load the data set themselves, by its spec, from ``data_dir``.
+    title: of the report; a run folder keeps the one that it was begun with.
     Several processes may work on one run folder at once, each with this function. Raises LipbenchError before any work
     if a model, a suite and the data do not fit together.
     """
@@ -82,7 +84,7 @@ def evaluate(
     distinct("suite", [plan.suite.name for plan in plans])
     run_folder = RunFolder(out)
     settings = _settings(dataset, split, options, device)
-    held = run_folder.open(Run(settings, entries, plans, _provenance(zoo_folder)))
+    held = run_folder.open(Run(settings, entries, plans, _provenance(zoo_folder, title)))
     run = Run(settings, entries, held.suites)  # the models of others that joined this run are theirs to evaluate
     places = {entry.name: folder.resolve() for folder, entry in zip(folders, entries, strict=True)}
     executor = LocalExecutor(1, torch.get_num_threads()) if executor is None else executor
@@ -251,9 +253,10 @@ def _settings(dataset: Dataset, split: Split, options: Options, device: torch.de
     }
 
 
-def _provenance(zoo_folder: Path) -> dict[str, Any]:
+def _provenance(zoo_folder: Path, title: str | None) -> dict[str, Any]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
+        **({} if title is None else {"title": title}),
         "zoo": zoo_folder.resolve().name if zoo_folder.name != "zoo" else zoo_folder.resolve().parent.name,
         "hardware": {"machine": platform.machine(), "gpu": gpu},
         "python": platform.python_version(),

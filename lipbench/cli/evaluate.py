@@ -32,6 +32,7 @@ from lipbench.errors import LipbenchError
     show_default=True,
     help="Run folder; the report goes to its subfolder report.",
 )
+@click.option("--title", metavar="TEXT", help="Title of the report of a new run folder, such as the data set's name.")
 @options.data
 @options.data_dir
 @options.samples
@@ -78,6 +79,7 @@ def command(
     suite_names: tuple[str, ...],
     eps: str | None,
     out: Path,
+    title: str | None,
     data_spec: str | None,
     data_dir: Path | None,
     samples: int | None,
@@ -134,6 +136,7 @@ def command(
         device=target,
         executor=workers,
         data_dir=None if data_dir is None else data_dir.resolve(),
+        title=title,
         progress=not quiet,
     )
     others = run_folder.missing(run_folder.read())

@@ -105,6 +105,7 @@ class Section:
 class Report:
     """A report before it is written."""
 
+    title: str
     evidences: list[Evidence]
     summary: pd.DataFrame
     sections: tuple[Section, ...]
@@ -119,7 +120,9 @@ def build(run_folder: RunFolder) -> Report:
     summary = frames.summarize(evidences)
     trends = frames.trends(summary)
     sections = tuple(_section(group, place, trends) for place, group in enumerate(tables.groups(summary)))
-    return Report(evidences, summary, sections, _facts(run, summary), _verdict(summary), _violations(evidences))
+    about = run.provenance.get("title")
+    title = "Certified and empirical robustness" + (f": {about}" if about else "")
+    return Report(title, evidences, summary, sections, _facts(run, summary), _verdict(summary), _violations(evidences))
 
 
 def _section(group: Group, place: int, trends: pd.DataFrame) -> Section:
@@ -142,6 +145,7 @@ def _section(group: Group, place: int, trends: pd.DataFrame) -> Section:
         front=tables.front_table(group, chosen),
         trend=tables.trend_table(trends, group),
         details=(
+            *filter(None, [tables.matched_table(group)]),
             tables.grade_table(group),
             tables.attack_table(group),
             tables.strength_table(group),
@@ -286,6 +290,6 @@ def _facts(run: Run, summary: pd.DataFrame) -> tuple[tuple[str, str], ...]:
             facts["audit share"] = f"{_words(value)} of the certified samples are attacked all the same"
         elif key == "shard":
             facts["samples worked on at once"] = _words(value)
-        elif key != "samples":  # how many were asked for; how many there are stands above
+        elif key not in ("samples", "title"):  # how many were asked for; how many there are stands above
             facts[key.replace("_", " ")] = _words(value)
     return tuple(facts.items())

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import betaincinv  # scipy.stats would take a second to import
+from scipy.special import betaincinv, ndtri  # scipy.stats would take a second to import
 
 from lipbench.ledger import Bools
 from lipbench.records import GRADES, RunFolder
@@ -19,6 +19,7 @@ CONFIDENCE = 0.95
 ORDER = ("tau", "alpha", "min_margin")  # known hyperparameters, in the order of columns
 QUANTITIES = ("clean", "certified", "robust", "gap", "tightness", "mcr")
 GROUP = ["suite", "norm"]
+TRENDS = ("clean", "certified", "robust", "gap")
 CERTIFICATE = ("lipschitz_bound", "claimed", "claim_confirmed", "arithmetic", "not_analysed")
 _RESERVED = {
     "model",
@@ -250,8 +251,9 @@ def _weakest(grades: "pd.Series[str]") -> str:
 def trends(summary: pd.DataFrame) -> pd.DataFrame:
     """Spearman's rho of clean, certified, robust accuracy and gap against each hyperparameter of a loss.
 
-    At the largest eps of each suite; one row per suite, architecture, family and hyperparameter that takes
-    two values or more. ``points`` is the number of models. NaN where an accuracy is the same for every model.
+    At the largest eps of each suite; one row per suite, architecture, family and hyperparameter that takes two values
+    or more. ``points`` is the number of models. Each rho has its interval in ``<name>_lo`` and ``<name>_hi``. NaN
+    where an accuracy is the same for every model.
     """
     rows = []
     at = summary[summary["eps"] == summary.groupby(GROUP)["eps"].transform("max")]
@@ -262,13 +264,34 @@ def trends(summary: pd.DataFrame) -> pd.DataFrame:
                 continue
             row = dict(zip([*GROUP, "architecture", "family"], keys, strict=True))
             row |= {"eps": known["eps"].iloc[0], "hyperparameter": name, "points": len(known)}
-            rows.append(row | {key: _rho(known[name], known[key]) for key in ("clean", "certified", "robust", "gap")})
+            for key in TRENDS:
+                rho = _rho(known[name], known[key])
+                row |= dict(
+                    zip((key, f"{key}_lo", f"{key}_hi"), (rho, *spearman_interval(rho, len(known))), strict=True)
+                )
+            rows.append(row)
     return pd.DataFrame(rows)
 
 
 def _rho(x: "pd.Series[float]", y: "pd.Series[float]") -> float:
     """Spearman's rho: Pearson's of the ranks, ties sharing their mean rank."""
     return float(x.rank().corr(y.rank())) if len(y.unique()) > 1 and len(x) > 2 else float("nan")
+
+
+def spearman_interval(rho: float, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """An interval of Spearman's rho over n points; NaN for n < 4.
+
+    tanh(atanh(rho) -+ z sqrt((1 + rho^2 / 2) / (n - 3))), Bonett and Wright 2000 (Psychometrika 65). A perfect
+    order, for which that is a single point whatever n, is taken for the next one that n points can have, with two
+    neighbours exchanged: 1 - 12 / (n (n^2 - 1)).
+    """
+    if n < 4 or not np.isfinite(rho):
+        return float("nan"), float("nan")
+    most = 1 - 12 / (n * (n**2 - 1))
+    within = float(np.clip(rho, -most, most))
+    half = float(ndtri((1 + confidence) / 2)) * np.sqrt((1 + within**2 / 2) / (n - 3))
+    low, high = np.tanh(np.arctanh(within) - half), np.tanh(np.arctanh(within) + half)
+    return (float(low), 1.0) if rho > most else (-1.0, float(high)) if rho < -most else (float(low), float(high))
 
 
 def chosen_eps(settings: pd.DataFrame) -> float:

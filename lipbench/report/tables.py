@@ -10,8 +10,8 @@ from lipbench.records import GRADES
 from lipbench.report import frames
 from lipbench.report.frames import hyperparameters, summary, trends
 from lipbench.report.wording import (
-    MISSING,
     claim,
+    correlation,
     general,
     label,
     number,
@@ -206,11 +206,37 @@ def trend_table(trends: pd.DataFrame, group: Group, words: Mapping[str, str] | N
     for row in part:
         family = (words or {}).get(row["family"], row["family"])
         family = f"{row['architecture']}, {family}" if several else family
-        values = [row[key] for key in ("clean", "certified", "robust", "gap")]
-        shown = [MISSING if pd.isna(value) else f"{value:+.2f}" for value in values]
-        body.append((family, row["hyperparameter"], str(row["points"]), *shown))
-    columns = ("family", "hyperparameter", "models", "clean", "certified", "robust", "gap")
-    title = f"Spearman's rho with each hyperparameter, at eps {part[0]['eps']:.4g}, certified of grade {group.grade}"
+        body.append(
+            (family, row["hyperparameter"], str(row["points"]), *(correlation(row, key) for key in frames.TRENDS))
+        )
+    title = (
+        f"Spearman's rho with each hyperparameter and its 95 % interval over models, at eps {part[0]['eps']:.4g}, "
+        f"certified of grade {group.grade}"
+    )
+    return Table(title, ("family", "hyperparameter", "models", *frames.TRENDS), tuple(body))
+
+
+def matched_table(group: Group) -> Table | None:
+    """Rows: settings of the loss that several 1-Lipschitz architectures were trained with, side by side; None if none.
+
+    Accuracies are at the eps at which certified accuracy differs most between settings.
+    """
+    at = group.settings[group.settings["constrained"].astype(bool)]
+    at = at[at["eps"] == frames.chosen_eps(group.settings)]
+    keys = [key for key in frames.setting_columns(at) if key != "architecture"]
+    body = []
+    for _, part in at.groupby(keys, dropna=False, sort=False):
+        if len(part) > 1:
+            for row in rows(part):
+                cells = [over_seeds(row, key) for key in ("clean", "certified", "robust", "gap")]
+                name = label(row, part.assign(architecture=""))
+                body.append(
+                    (name, row["architecture"], str(row["n_models"]), over_seeds(row, "tightness", 1, 2), *cells)
+                )
+    if not body:
+        return None
+    title = f"Architectures under the same loss, at eps {at['eps'].iloc[0]:.4g}, certified of grade {group.grade}"
+    columns = ("loss", "architecture", "models", "tightness", "clean", "certified", "robust", "gap")
     return Table(title, columns, tuple(body))
 
 

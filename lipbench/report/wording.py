@@ -16,9 +16,20 @@ WORDS = {  # the paper's notation, for figures and TeX
     "hkr_multiclass": "HKR",
     "hinge_multiclass": "hinge",
     "kr_multiclass": "KR",
+    "mcr": "MCR loss",
+    "categorical_hinge": "categorical hinge",
+    "soft_hkr_multiclass": "soft HKR",
+    "lse_hkr_multiclass": "LSE-HKR",
+    "offset_cross_entropy": "offset CE",
+    "certificate_regularized_cross_entropy": "CE-CR",
+    "tau_binary_cross_entropy": "BCE",
+    "hinge_binary": "binary hinge",
+    "hkr_binary": "binary HKR",
+    "kr_binary": "binary KR",
     "tau": "τ=",
     "alpha": "α=",
     "min_margin": "m=",
+    "gamma": "γ=",
 }
 _T = TypeVar("_T")
 
@@ -49,6 +60,14 @@ def with_interval(row: Mapping[str, Any], name: str) -> str:
     """An accuracy and its 95 % interval: ``82.4 [78.0, 86.1]``."""
     value = percent(row[name])
     return value if value == MISSING else f"{value} [{percent(row[f'{name}_lo'])}, {percent(row[f'{name}_hi'])}]"
+
+
+def correlation(row: Mapping[str, Any], name: str) -> str:
+    """A correlation and its 95 % interval: ``+0.82 [+0.55, +0.93]``; n/a for what there is not."""
+    if pd.isna(row[name]):
+        return MISSING
+    inside = ", ".join(f"{row[f'{name}_{end}']:+.2f}" for end in ("lo", "hi"))
+    return f"{row[name]:+.2f}" if pd.isna(row[f"{name}_lo"]) else f"{row[name]:+.2f} [{inside}]"
 
 
 def over_seeds(row: Mapping[str, Any], name: str, scale: float = 100, digits: int = 1) -> str:

@@ -134,7 +134,7 @@ def plan(what: Suite, groups=None, seeds=(SEED,), strength=False, grown=()) -> S
     return SuitePlan(what, opening, others, tuple(groups or [what.eps]), tuple(seeds), strength, grown)
 
 
-def write_run(path: Path, models: list[Model], suites=None, shard=1000, **how) -> RunFolder:
+def write_run(path: Path, models: list[Model], suites=None, shard=1000, title=None, **how) -> RunFolder:
     """``suites``: of Suite; ``how``: see ``plan``."""
     settings = {
         "data": "digits",
@@ -150,7 +150,9 @@ def write_run(path: Path, models: list[Model], suites=None, shard=1000, **how) -
     }
     entries = tuple(ModelEntry(m.name, m.card(), f"digest of {m.name}") for m in models)
     plans = tuple(plan(what, **how) for what in suites or [suite()])
-    run = Run(settings, entries, plans, {"zoo": "zoo", "hardware": {"cpu": "x86_64"}})
+    run = Run(
+        settings, entries, plans, {"zoo": "zoo", "hardware": {"cpu": "x86_64"}} | ({"title": title} if title else {})
+    )
     folder = RunFolder(path)
     folder.open(run)
     by_name = {model.name: model for model in models}

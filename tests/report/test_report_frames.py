@@ -356,6 +356,52 @@ def test_trends_are_ranks_within_a_family(make_run, make_model):
     assert np.isnan(trend["clean"].item())  # the same for every model
 
 
+def test_a_trend_has_an_interval(make_run, make_model):
+    models = [
+        make_model(
+            [1] * count + [0] * (9 - count), [0.1] * 9, [0.2] * 9, name=f"tau{tau}", hyperparameters={"tau": tau}
+        )
+        for tau, count in ((1.0, 9), (4.0, 6), (16.0, 7), (64.0, 3), (256.0, 1))
+    ]
+    summary = tables.summary(make_run(models))
+    row = frames.trends(summary.query("eps == 0.1")).iloc[0]
+    assert row["certified"] == pytest.approx(-0.9)
+    # Bonett and Wright by hand: atanh .9 = 1.472219, sqrt((1 + .81 / 2) / 2) = .838153, z = 1.959964
+    assert (row["certified_lo"], row["certified_hi"]) == pytest.approx((-0.996067, 0.168896), abs=1e-5)
+    text = tables.trend_table(frames.trends(summary.query("eps == 0.1")), tables.groups(summary)[0])
+    assert "-0.90 [-1.00, +0.17]" in text.rows[0]
+
+
+@pytest.mark.parametrize("n", [4, 5, 20])
+def test_the_interval_of_a_perfect_order_shrinks_with_the_points(n):
+    low, high = frames.spearman_interval(1.0, n)
+    assert high == 1
+    assert -1 < low < 1
+    assert frames.spearman_interval(1.0, n + 1)[0] > low
+    assert frames.spearman_interval(-1.0, n) == (-high, -low)
+    assert np.isnan(frames.spearman_interval(1.0, 3)).all()
+    assert np.isnan(frames.spearman_interval(float("nan"), n)).all()
+
+
+def test_architectures_under_the_same_loss_stand_side_by_side(make_run, make_model):
+    def model(name, tau, radius, **how):
+        return make_model([1], [radius], [0.2], name=name, hyperparameters={"tau": tau}, **how)
+
+    models = [
+        model("a", 4.0, 0.05),
+        model("b", 4.0, 0.15, layers="orthogonium"),
+        model("c", 4.0, 0.15, layers="orthogonium", seed=1),
+        model("d", 8.0, 0.1),
+        make_model([1], [0.1], [0.2], name="e", loss="cross_entropy", hyperparameters={}, constrained=False),
+    ]
+    table = tables.matched_table(tables.groups(tables.summary(make_run(models)))[0])
+    assert [row[:4] for row in table.rows] == [
+        ("tau_cross_entropy, tau 4", "mlp(layers=orthogonium)", "2", "0.75 ± 0.00"),
+        ("tau_cross_entropy, tau 4", "mlp(layers=torchlip)", "1", "0.25"),
+    ]
+    assert tables.matched_table(tables.groups(tables.summary(make_run(models[3:])))[0]) is None
+
+
 def test_the_front_holds_what_nothing_beats():
     at = pd.DataFrame({"clean_mean": [0.9, 0.8, 0.7, 0.85, 0.9], "robust_mean": [0.1, 0.5, 0.4, np.nan, 0.05]})
     assert frames.on_front(at, "robust").tolist() == [True, True, False, False, False]

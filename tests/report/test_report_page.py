@@ -238,6 +238,14 @@ def test_the_report_says_what_it_was_made_from(small, tmp_path):
 
 
 @pytest.mark.usefixtures("unsaved")
+def test_a_title_heads_the_report(make_run, make_model, tmp_path):
+    run = make_run(make_model([1], [0.1], [0.2]), title="CIFAR-10 (JPEG) <1>")
+    report.write(run, tmp_path / "out")
+    heading = "Certified and empirical robustness: CIFAR-10 (JPEG)"
+    assert (tmp_path / "out" / "report.md").read_text().startswith(f"# {heading} ")
+    assert f"<h1>{heading} &lt;1&gt;</h1>" in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_the_report_tells_every_seed_and_the_check_of_strength(make_run, make_model, tmp_path):
     run = make_run(make_model([1, 1], [0.3, 0.3], [0.4, 0.4], audit=[(1, 0.2)]), seeds=(7, 8), strength=True, shard=1)
     report.write(run, tmp_path / "out")
