@@ -29,7 +29,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity
 from torch.utils.data import DataLoader, TensorDataset
 
-from lipbench import architectures, cards, data, executors, files, losses, training
+from lipbench import architectures, cards, data, executors, losses, training
 from lipbench.network import resolve_device
 from lipbench.recipes import Augmentation, Training
 from lipbench.training.fit import Fit, PlainLoss, Samples
@@ -70,11 +70,11 @@ def spent(work: Callable[[], object], device: torch.device) -> tuple[float, floa
 
 def in_turns(candidates: dict[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, list]:
     """Wall and CPU seconds of each candidate in each round, after one that does not count."""
-    found = {name: [spent(work, device) for _ in range(1)][1:] for name, work in candidates.items()}
-    for _ in range(rounds):
+    found = {name: [] for name in candidates}
+    for _ in range(1 + rounds):
         for name, work in candidates.items():
             found[name].append(spent(work, device))
-    return found
+    return {name: times[1:] for name, times in found.items()}
 
 
 def ratio(some: list, others: list, which: int) -> float:
@@ -120,7 +120,7 @@ def steps(args: argparse.Namespace, device: torch.device) -> None:
 
 
 def plain_loop(model: nn.Module, samples: Samples, batch: int) -> Callable[[], None]:
-    """An epoch as tutorials write it, without augmentation; images are float32 on the CPU, a batch goes to the device."""
+    """An epoch as tutorials write it, without augmentation, in torch's default mode; images are float32 on the CPU."""
     x, labels, device = samples.x(slice(None)).cpu(), samples.labels.cpu(), samples.labels.device
     loader = DataLoader(TensorDataset(x, labels), batch, shuffle=True, drop_last=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=HOW.learning_rate, weight_decay=0.0)
@@ -165,16 +165,16 @@ def sweep(args: argparse.Namespace, device: torch.device) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         recipe = Path(temporary) / "recipe.toml"
         recipe.write_text(RECIPE.format(epochs=args.epochs))
-        seconds, weights, dataset = {}, {}, data.load("digits")
+        seconds, weights, dataset = [], [], data.load("digits")
         for workers in (1, jobs):
-            out, executor = Path(temporary) / f"zoo{workers}", executors.build("local", jobs=workers)
+            out, executor = Path(temporary) / f"zoo{len(weights)}", executors.build("local", jobs=workers)
             start = time.perf_counter()
             training.train(recipe, out, dataset, device=device, executor=executor, progress=False)
-            seconds[workers] = time.perf_counter() - start
-            weights[workers] = {f.name: files.sha256_bytes((f / cards.WEIGHTS).read_bytes()) for f in cards.model_folders(out)}
-            print(f"{len(weights[workers])} models, {device}, {workers} workers: {seconds[workers]:.1f} s", flush=True)
-        equal = sum(digest == weights[jobs][name] for name, digest in weights[1].items())
-        print(f"{jobs} workers {seconds[1] / seconds[jobs]:.2f} times one; weights equal to the byte: {equal}")
+            seconds.append(time.perf_counter() - start)
+            weights.append([(folder / cards.WEIGHTS).read_bytes() for folder in cards.model_folders(out)])
+            print(f"{len(weights[-1])} models, {device}, {workers} workers: {seconds[-1]:.1f} s", flush=True)
+        equal = sum(a == b for a, b in zip(*weights, strict=True))
+        print(f"{jobs} workers {seconds[0] / seconds[1]:.2f} times one; models equal to the byte: {equal}")
 
 
 def profile(args: argparse.Namespace, device: torch.device) -> None:
