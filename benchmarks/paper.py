@@ -1,0 +1,93 @@
+"""An evaluated CIFAR-10 zoo beside the Pareto front of "Pay attention to your loss" (Bethune et al. 2022).
+
+    python benchmarks/paper.py RUN        a Markdown table: clean accuracy and certified accuracy at 36/255
+
+The paper's points were read off its plot; its values of alpha, m and tau, for pixels in 0..255, are converted to those
+that recipes have (docstrings of the losses). Ours: every setting of the run that has such a loss, mean over seeds.
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from lipbench.records import RunFolder
+from lipbench.report import tables
+
+EPS = 36 / 255
+PAPER = {  # family: (hyperparameter, title, from the paper's value to that of recipes, {value: (clean, certified)})
+    "hkr_multiclass": (
+        "alpha",
+        "HKR, m = 20, alpha",
+        lambda alpha: alpha / (1 + alpha),
+        {
+            5: (0.575, 0.437),
+            10: (0.668, 0.42),
+            30: (0.775, 0.30),
+            50: (0.791, 0.24),
+            100: (0.798, 0.21),
+            300: (0.804, 0.17),
+        },
+    ),
+    "hinge_multiclass": (
+        "min_margin",
+        "hinge, m",
+        lambda m: 2 * m / 255,
+        {
+            100: (0.697, 0.437),
+            50: (0.748, 0.36),
+            36: (0.768, 0.29),
+            20: (0.802, 0.14),
+            10: (0.833, 0.01),
+            2: (0.864, 0.0),
+        },
+    ),
+    "tau_cross_entropy": (
+        "tau",
+        "CE, tau",
+        lambda tau: 255 * tau,
+        {0.05: (0.794, 0.255), 0.1: (0.831, 0.07), 3: (0.869, 0.0)},
+    ),
+}
+COLUMNS = ("loss", "paper's value", "here", "architecture", "paper: clean", "certified", "here: clean", "certified")
+
+
+def percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f}"
+
+
+def table(settings: pd.DataFrame) -> list[tuple[str, ...]]:
+    rows = []
+    for family, (name, title, convert, points) in PAPER.items():
+        ours = settings[(settings["family"] == family) & settings["constrained"].astype(bool)]
+        left = set(ours.index)
+        for value, (clean, certified) in points.items():
+            same = ours[(ours[name] - convert(value)).abs() <= 2e-3 * convert(value)]
+            left -= set(same.index)
+            start = (title, f"{value:g}", f"{convert(value):.4g}")
+            theirs = (percent(clean), percent(certified))
+            if same.empty:
+                rows.append((*start, "", *theirs, "", ""))
+            for row in same.to_dict("records"):
+                mine = (percent(row["clean_mean"]), percent(row["certified_mean"]))
+                rows.append((*start, row["architecture"], *theirs, *mine))
+        for row in ours.loc[sorted(left)].to_dict("records"):
+            mine = (percent(row["clean_mean"]), percent(row["certified_mean"]))
+            rows.append((title, "", f"{row[name]:.4g}", row["architecture"], "", "", *mine))
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    summary = tables.summary(RunFolder(parser.parse_args().run))
+    at = summary[(summary["eps"] - EPS).abs() < 1e-4]
+    if at.empty:
+        parser.exit(2, f"the run has no eps of 36/255; it has {sorted(summary['eps'].unique().tolist())}\n")
+    print(f"| {' | '.join(COLUMNS)} |\n|{' --- |' * len(COLUMNS)}")
+    for row in table(tables.hyperparameters(at)):
+        print(f"| {' | '.join(row)} |")
+
+
+if __name__ == "__main__":
+    main()
