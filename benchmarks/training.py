@@ -43,6 +43,7 @@ SETS = {
 HOW = Training(epochs=1, learning_rate=1e-3, schedule="constant")
 FLIP_AND_CROP = Augmentation(flip=True, crop=4)
 SETTLE, FEW = 64, 8  # steps before a network is timed, and their batch size
+STEPS = {"cpu": 2, "cuda": 50}  # in a row: an epoch's last checks, for which it waits, should not count
 CUDA_JOBS = 8
 
 RECIPE = """data = "digits"
@@ -103,13 +104,14 @@ def settled(architecture: str, layers: str, device: torch.device) -> nn.Sequenti
 
 
 def steps(args: argparse.Namespace, device: torch.device) -> None:
+    number = args.steps or STEPS[device.type]
     print(f"batch {args.batch}, {device}; wall ms a step, and ratios: wall (cpu)")
     for architecture in args.architectures.split(","):
         with training._deterministic(0, device):
-            samples = images(args.batch * args.steps, device)
+            samples = images(args.batch * number, device)
             fits = {name: fit_of(settled(architecture, name, device), samples, args.batch) for name in SETS}
             found = in_turns({name: fit.epoch for name, fit in fits.items()}, args.rounds, device)
-        ms = {name: statistics.median(wall for wall, _ in times) * 1000 / args.steps for name, times in found.items()}
+        ms = {name: statistics.median(wall for wall, _ in times) * 1000 / number for name, times in found.items()}
         print(f"{architecture:<8}" + "  ".join(f"{name} {value:.1f}" for name, value in ms.items()), flush=True)
         for layers in architectures.SETS:
             shown = [
@@ -199,7 +201,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     defaults = {
-        steps: {"architectures": "mlp,cnn,vgg,resnet", "batch": 256, "steps": 2, "rounds": 5},
+        steps: {"architectures": "mlp,cnn,vgg,resnet", "batch": 256, "steps": 0, "rounds": 5},
         throughput: {"samples": 5120, "batch": 128, "rounds": 5},
         sweep: {"jobs": 0, "epochs": 40},
         profile: {"architecture": "cnn", "layers": "torchlip", "batch": 256, "steps": 3},

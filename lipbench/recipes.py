@@ -20,7 +20,7 @@ hyperparameters = { tau = [1, 4, 16] }     # the grid is the product of all list
 [[loss]]
 name = "cross_entropy"
 constrained = false                        # the unconstrained twin
-training = { weight_decay = 5e-4 }         # what differs for this loss; architectures have such a table too
+training = { weight_decay = 0.1 }          # what differs for this loss; architectures have such a table too
 """
 
 import itertools
@@ -56,11 +56,16 @@ class ArchitectureSpec(Strict):
 
 
 class Adversarial(Strict):
-    """Adversarial training with PGD (Madry et al. 2018, arXiv 1706.06083)."""
+    """Training at adversarial inputs, which steps of gradient ascent find."""
 
     norm: Literal["L2", "Linf"] = "L2"
     eps: Positive
     steps: Annotated[int, Field(ge=1)] = 10
+
+
+class PGD(Adversarial):
+    """Adversarial training with PGD (Madry et al. 2018, arXiv 1706.06083)."""
+
     ratio: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of each batch that is replaced by adversarial inputs
 
 
@@ -77,7 +82,7 @@ class LossSpec(Strict):
     hyperparameters: dict[str, Finite | Annotated[list[Finite], Field(min_length=1)]] = Field(default_factory=dict)
     architectures: tuple[str, ...] = ()  # labels; all if empty
     constrained: bool = True  # False: the unconstrained twin of the same shape
-    adversarial: Trades | Adversarial | None = None
+    adversarial: Trades | PGD | None = None
     seeds: Seeds | None = None  # the recipe's where it names none
     training: dict[str, Any] = Field(default_factory=dict)  # keys of [training] that differ for this loss
 
@@ -108,7 +113,8 @@ class Training(Strict):
     learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 1e-3  # the largest of the schedule
     optimizer: Literal["adam", "sgd"] = "adam"
     schedule: Literal["cosine", "one_cycle", "constant"] = "cosine"
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0  # decoupled for adam, as in AdamW
+    # times learning_rate, if adam: AdamW's, where .1 does what 5e-4 does to sgd with a learning rate of .1
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     gradient_clip: Positive | None = None  # the largest L2 norm of the whole gradient
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # decay of an average of the weights: that is the model
     precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass; weights are made in float32

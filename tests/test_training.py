@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import pickle
@@ -12,7 +13,20 @@ import pandas as pd
 import pytest
 import torch
 
-from lipbench import cards, claims, cli, evaluation, files, processes, recipes, suites, training, zoo
+from lipbench import (
+    architectures,
+    cards,
+    claims,
+    cli,
+    evaluation,
+    files,
+    processes,
+    recipes,
+    registry,
+    suites,
+    training,
+    zoo,
+)
 from lipbench.certificates import certificate
 from lipbench.claims import Claims
 from lipbench.data import Dataset, Split
@@ -379,6 +393,83 @@ def test_training_goes_on_from_the_last_whole_epoch(recipe, tmp_path, digits, nu
     resumed = training.train_one(loaded, setting, digits, device=CPU, checkpoint=checkpoint)
     assert resumed.history == whole.history
     assert zoo.serialize(resumed.module) == zoo.serialize(whole.module)
+
+
+def resumed_and_whole(path, text, tmp_path, digits):
+    """The model trained in one go, and killed after each epoch but the last."""
+    path.write_text(text)
+    loaded = recipes.load(path)
+    setting, checkpoint = loaded.settings()[0], tmp_path / "half" / "done.pt"
+    whole = training.train_one(loaded, setting, digits, device=CPU)
+
+    def stop():
+        raise KeyboardInterrupt
+
+    for _ in range(setting.training.epochs):
+        with contextlib.suppress(KeyboardInterrupt):
+            torch.rand(3)  # others draw random numbers in between
+            training.train_one(loaded, setting, digits, device=CPU, checkpoint=checkpoint, epoch_done=stop)
+    resumed = training.train_one(loaded, setting, digits, device=CPU, checkpoint=checkpoint)
+    return zoo.serialize(resumed.module), zoo.serialize(whole.module)
+
+
+def test_the_state_of_a_loss_is_gone_on_with(pair, tmp_path, digits):
+    soft = "alpha = 0.9, min_margin = 0.05, alpha_mean = 0.9, temperature = 5"
+    text = PAIR.replace("tau_cross_entropy", "soft_hkr_multiclass").replace("tau = 4", soft)
+    resumed, whole = resumed_and_whole(pair, text.replace("epochs = 2", "epochs = 3"), tmp_path, digits)
+    assert resumed == whole
+
+
+def test_random_numbers_of_a_network_are_gone_on_with(pair, tmp_path, digits, monkeypatch):
+    def dropping(layers, input_shape, num_classes, *, widths=(16,)):
+        return [torch.nn.Flatten(), torch.nn.Dropout(0.2), layers.linear(64, num_classes)]
+
+    monkeypatch.setattr(architectures.chains, "mlp", dropping)
+    monkeypatch.setitem(registry.ARCHITECTURES._builtin, "mlp", "lipbench.architectures.chains:mlp")
+    text = PAIR.replace('name = "tau_cross', 'constrained = false\nname = "tau_cross').replace(
+        "epochs = 2", "epochs = 3"
+    )
+    resumed, whole = resumed_and_whole(pair, text, tmp_path, digits)
+    assert resumed == whole
+
+
+@pytest.mark.parametrize("layers", ["torchlip", "orthogonium"])
+def test_bfloat16_with_large_steps(pair, digits, layers):
+    """A weight that was kept from the step before let orthogonalisation diverge."""
+    pytest.importorskip("orthogonium")
+    text = PAIR.replace('name = "mlp"', f'name = "mlp"\nlayers = "{layers}"').replace("[16]", "[256, 256]")
+    pair.write_text(text.replace("epochs = 2", 'epochs = 2\nlearning_rate = 1e-2\nprecision = "bfloat16"'))
+    loaded = recipes.load(pair)
+    trained = training.train_one(loaded, loaded.settings()[0], digits, device=CPU)
+    assert trained.history[-1]["accuracy"] > 0.7
+    assert trained.history[-1]["bound"] < 1.0001
+
+
+def test_outputs_that_are_not_finite_do_not_stop_the_others(pair, tmp_path, digits, capsys):
+    huge = "learning_rate = 1e25, optimizer = 'sgd', batch_size = 2000, schedule = 'constant'"
+    pair.write_text(f"""{PAIR}
+        [[loss]]
+        name = "cross_entropy"
+        constrained = false
+        seeds = [0]
+        training = {{ {huge} }}""")
+    assert cli.run(["train", str(pair), "-o", str(tmp_path / "zoo"), "-q"]) == 2
+    said = capsys.readouterr().err
+    assert "1 of 3 models could not be trained" in said
+    assert "training diverged" in said
+    assert [path.name for path in cards.model_folders(tmp_path / "zoo")] == NAMES[:2]
+
+
+def test_averaged_weights_keep_the_statistics_of_batch_norm(pair, digits):
+    text = PAIR.replace('name = "tau_cross', 'constrained = false\nname = "tau_cross').replace(
+        "widths", "batch_norm = true, widths"
+    )
+    pair.write_text(text.replace("epochs = 2", "epochs = 20\nema = 0.5").replace("batch_size = 256", "batch_size = 64"))
+    order = digits.train.labels.argsort(kind="stable")  # the first batch is of one class
+    by_class = Dataset("digits", Split(digits.train.images[order], digits.train.labels[order]), digits.test, 10)
+    loaded = recipes.load(pair)
+    trained = training.train_one(loaded, loaded.settings()[0], by_class, device=CPU)
+    assert trained.history[-1]["accuracy"] > 0.93
 
 
 def test_a_damaged_checkpoint_is_not_gone_on_from(pair, tmp_path, digits):

@@ -9,6 +9,7 @@ from deel import torchlip
 from torch import Tensor, nn
 
 from lipbench.architectures.layers import ConvexCombination
+from lipbench.errors import LipbenchError
 from lipbench.quick import L2Pool, SortPairs
 
 TOLERANCE = 1e-4  # of the largest output: orthogonium orthogonalises anew in each forward, also in eval mode
@@ -20,10 +21,13 @@ def export(model: nn.Module, sample: Tensor) -> nn.Sequential:
 
     model: a chain, as ``build`` gives it; sample: a batch of its inputs (n, c, h, w), on which both forms are compared.
     Nothing of the result is shared with the model, which is left in eval mode. Layers of deel-torchlip come out bit for
-    bit, those of orthogonium up to a few roundings. Raises RuntimeError if the two forms differ by more.
+    bit, those of orthogonium up to a few roundings. Raises LipbenchError if outputs are not finite, RuntimeError if the
+    two forms differ by more.
     """
     plain = _chain(model.eval()).eval()
     expected = model(sample)
+    if not torch.isfinite(expected).all():
+        raise LipbenchError("training diverged: the network's outputs are not finite; lower learning_rate")
     if not bool(((plain(sample) - expected).abs() <= TOLERANCE * expected.abs().max()).all()):
         raise RuntimeError("the exported network differs from the trained one")
     return plain

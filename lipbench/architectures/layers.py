@@ -11,6 +11,7 @@ import torch
 from deel import torchlip
 from torch import Tensor, nn
 
+from lipbench.architectures.bjorck import with_quick_bjorck
 from lipbench.errors import LipbenchError, unknown_name
 from lipbench.quick import L2Pool, SortPairs
 
@@ -92,7 +93,10 @@ def _quick_l2_norm_pool(kernel_size: Window) -> nn.Module:
 _ACTIVATIONS_AND_POOLS = (SortPairs, {"average": torchlip.ScaledAvgPool2d, "l2norm": _quick_l2_norm_pool})
 
 CONSTRAINED = Layers(
-    torchlip.SpectralLinear, torchlip.SpectralConv2d, *_ACTIVATIONS_AND_POOLS, shortcut=torchlip.LipResidual
+    with_quick_bjorck(torchlip.SpectralLinear),
+    with_quick_bjorck(torchlip.SpectralConv2d),
+    *_ACTIVATIONS_AND_POOLS,
+    shortcut=torchlip.LipResidual,
 )
 EXPORTED = Layers(
     nn.Linear,

@@ -1,10 +1,12 @@
 """Norms of large weights cost seconds: they are kept on disk, by the hash of all that determines them."""
 
+import contextlib
+import contextvars
 import functools
 import inspect
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -16,6 +18,17 @@ from lipbench import files
 P = ParamSpec("P")
 VARIABLE = "LIPBENCH_CACHE"  # the folder; empty: nothing is kept
 LARGE = 2**12  # entries of a weight; for smaller ones computing is faster than reading
+_wanted = contextvars.ContextVar("_wanted", default=True)
+
+
+@contextlib.contextmanager
+def not_kept() -> Iterator[None]:
+    """Inside, norms are neither read nor kept: of weights that will be others in a moment."""
+    token = _wanted.set(False)
+    try:
+        yield
+    finally:
+        _wanted.reset(token)
 
 
 def folder() -> Path | None:
@@ -35,7 +48,7 @@ def cached(compute: Callable[P, float]) -> Callable[P, float]:
     @functools.wraps(compute)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> float:
         tensors = [value for value in args if isinstance(value, Tensor)]
-        root = folder()
+        root = folder() if _wanted.get() else None
         if root is None or sum(tensor.numel() for tensor in tensors) < LARGE:
             return compute(*args, **kwargs)
         digest = sha256(f"{source}{[_plain(value) for value in args]}{sorted(kwargs.items())}".encode())

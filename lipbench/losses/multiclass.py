@@ -86,8 +86,9 @@ class HKRMulticlass(OneHotLoss):
 
     Library (deel-torchlip ``HKRMulticlassLoss``): alpha in [0, 1]. Paper (Serrurier et al. 2021; Bethune et al. 2022):
     -y f + alpha_p max(0, m - y f) with alpha_p >= 0, so alpha_p = alpha / (1 - alpha): its 5, 10, 100 are 0.8333,
-    0.9091, 0.9901 here. alpha = 0 is KR, alpha = 1 hinge. The margin: hinge here is max(0, min_margin / 2 - y f), so
-    min_margin is twice the paper's m, and its m = 20 on pixels 0..255 is min_margin = 40 / 255 here. min_margin > 0.
+    0.9091, 0.9901 here (up to (K - 1) / K, the weight of the library's hinge beside its KR on balanced classes).
+    alpha = 0 is KR, alpha = 1 hinge. The margin: hinge here is max(0, min_margin / 2 - y f), so min_margin is twice the
+    paper's m, and its m = 20 on pixels 0..255 is min_margin = 40 / 255 here. min_margin > 0.
     """
 
     def __init__(self, alpha: float, min_margin: float):
@@ -175,13 +176,15 @@ class SoftHKRMulticlass(MulticlassLoss):
     classes alike). For pixels in 0..255, min_margin is min_margin / 255 here and temperature 255 * temperature.
     """
 
+    _magnitude: Tensor  # M
+
     def __init__(self, alpha: float, min_margin: float, alpha_mean: float, temperature: float):
         super().__init__()
         self._alpha = hinge_share(alpha)
         self._min_margin = positive("min_margin", min_margin)
         self._alpha_mean = share("alpha_mean", alpha_mean)
         self._temperature = positive("temperature", temperature)
-        self._magnitude: float | Tensor = self._min_margin  # M
+        self.register_buffer("_magnitude", torch.tensor(self._min_margin, dtype=torch.float64))
 
     def value(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The mean over the batch."""

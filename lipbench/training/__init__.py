@@ -21,10 +21,11 @@ from lipbench import architectures, cards, data, files, losses, recipes, zoo
 from lipbench.cards import Card, Lipschitz
 from lipbench.claims import Claims
 from lipbench.data import Dataset
-from lipbench.errors import LipbenchError
+from lipbench.errors import LipbenchError, one_line
 from lipbench.executors import Executor
 from lipbench.executors.local import LocalExecutor
 from lipbench.recipes import Recipe, Setting, Training
+from lipbench.rounding import precisions, set_precisions
 from lipbench.training.adversarial import AdversarialLoss
 from lipbench.training.fit import Fit, PlainLoss, Row, Samples, measure
 
@@ -125,7 +126,7 @@ def _run(
         function: Callable[[Task], Outcome | None] = work
 
         def settled() -> int:
-            return sum(epochs.values()) - sum(epochs[name] for name in left)
+            return sum(epochs.values()) - sum(epochs[name] for name in list(left))  # another thread asks, too
 
         def look() -> None:
             under_way = [_epochs_done(_checkpoint(sweep, setting)) for setting in list(left.values())]
@@ -197,6 +198,7 @@ def _checkpoint(sweep: Sweep, setting: Setting) -> Path:
         "seed": setting.seed,
         "data": sweep.data_sha256,
         "device": sweep.device,
+        "versions": _versions(setting.architecture.layers),
     }
     return sweep.out / UNFINISHED / f"{_claim_name(setting)}-{files.sha256_json(about)[:16]}.pt"
 
@@ -244,6 +246,9 @@ def work(
             )
         except LipbenchError as error:  # of this model: no reason to give up the others
             return Outcome(setting.name, str(error))
+        except torch.OutOfMemoryError as error:
+            hint = "a smaller batch_size or fewer --jobs need less memory"
+            return Outcome(setting.name, f"out of memory on {sweep.device}: {hint} ({one_line(error)})")
         _store(sweep.out / setting.name, sweep.recipe, setting, dataset, trained)
         return Outcome(setting.name)
 
@@ -299,7 +304,6 @@ def _card(recipe: Recipe, setting: Setting, dataset: Dataset, weights_sha256: st
     architecture, outputs = setting.architecture, losses.head(setting.loss_spec.name, dataset.num_classes)
     if outputs != dataset.num_classes:
         architecture = architecture.model_copy(update={"args": {**architecture.args, "outputs": outputs}})
-    versioned = {*VERSIONED, *({"orthogonium"} if architecture.layers == "orthogonium" else ())}
     return Card(
         name=setting.name,
         data=recipe.data,
@@ -312,8 +316,13 @@ def _card(recipe: Recipe, setting: Setting, dataset: Dataset, weights_sha256: st
         preprocessing=recipe.preprocessing,
         claimed=_claim(recipe, setting) if setting.loss_spec.constrained else None,
         training={**setting.training.model_dump(exclude_none=True), "data_sha256": dataset.train.sha256},
-        versions={name: importlib.metadata.version(name) for name in sorted(versioned)},
+        versions=_versions(architecture.layers),
     )
+
+
+def _versions(layers: str) -> dict[str, str]:
+    names = (*VERSIONED, "orthogonium") if layers == "orthogonium" else VERSIONED
+    return {name: importlib.metadata.version(name) for name in names}
 
 
 def _claim(recipe: Recipe, setting: Setting) -> Lipschitz:
@@ -369,17 +378,19 @@ def _store(folder: Path, recipe: Recipe, setting: Setting, dataset: Dataset, tra
 
 @contextlib.contextmanager
 def _deterministic(seed: int, device: torch.device) -> Iterator[None]:
-    """Seeded and deterministic inside; global state as it was outside."""
-    flag, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    """Seeded and deterministic inside, float32 products in float32; global state as it was outside."""
+    flag, threads, held = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads(), precisions()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         torch.use_deterministic_algorithms(device.type == "cpu")
+        set_precisions()
         torch.set_num_threads(1)  # the order of sums, and so the weights, would depend on the number of cores
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(flag)
             torch.set_num_threads(threads)
+            set_precisions(held)
 
 
 @dataclass(frozen=True)
@@ -412,7 +423,7 @@ def train_one(
         samples = Samples.of(dataset.train, device)
         held_out = Samples.of(dataset.test.first(recipe.history.samples), device)
         generator = torch.Generator(device)
-        loss = losses.build(setting.loss.name, setting.loss.hyperparameters)
+        loss = losses.build(setting.loss.name, setting.loss.hyperparameters).to(device)
         how = setting.loss_spec.adversarial
         value = PlainLoss(loss) if how is None else AdversarialLoss(how, loss, generator)
         fit = Fit(model, value, setting.training, samples, setting.seed, generator)
@@ -437,5 +448,7 @@ def _exported(fit: Fit) -> nn.Sequential:
     if fit.how.ema is not None:
         network.train()
         for _ in range(SETTLE):  # power iterations, for weights that they have not met
-            network(sample)
+            for module in network.modules():
+                for name in getattr(module, "parametrizations", ()):
+                    getattr(module, name)
     return architectures.export(network, sample)

@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from lipbench.recipes import Adversarial, Trades
+from lipbench.recipes import PGD, Trades
 
-TINY = 1e-12
+TINY = 1e-12  # of an L2 norm
+LEAST = torch.finfo(torch.float32).tiny  # of a gradient's largest entry, whose square may underflow
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class AdversarialLoss:
     moves no running mean.
     """
 
-    how: Adversarial
+    how: PGD | Trades
     loss: nn.Module
     generator: Generator  # of the device of x
 
@@ -31,10 +32,10 @@ class AdversarialLoss:
         """The mean over the batch, to be differentiated, and the logits (n, K) at the adversarial inputs."""
         if isinstance(self.how, Trades):
             with torch.no_grad():
-                target = model.eval()(x).float().softmax(dim=1)
+                target = model.eval()(x).float()
             found = self._ascend(model, x, lambda logits: _divergence(logits, target))
             clean, moved = model(x).float(), model(found).float()
-            value = self.loss(clean, labels) + self.how.beta * _divergence(moved, clean.softmax(dim=1))
+            value = self.loss(clean, labels) + self.how.beta * _divergence(moved, clean)
             return value, moved
         count = max(1, round(self.how.ratio * len(x)))
         found = self._ascend(model, x[:count], lambda logits: self.loss(logits, labels[:count]))
@@ -50,6 +51,7 @@ class AdversarialLoss:
             (gradient,) = torch.autograd.grad(value(model(x + delta).float()), delta)
             delta = delta.detach()
             if self.how.norm == "L2":
+                gradient = gradient / gradient.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(LEAST)
                 delta = delta + step * gradient / _norm(gradient)
                 delta = delta * (eps / _norm(delta)).clamp_max(1)
             else:
@@ -72,5 +74,5 @@ def _norm(x: Tensor) -> Tensor:
 
 
 def _divergence(logits: Tensor, target: Tensor) -> Tensor:
-    """KL(target | softmax(logits)), mean over the batch."""
-    return F.kl_div(logits.log_softmax(dim=1), target, reduction="batchmean")
+    """KL(softmax(target) | softmax(logits)), mean over the batch."""
+    return F.kl_div(logits.log_softmax(dim=1), target.log_softmax(dim=1), reduction="batchmean", log_target=True)

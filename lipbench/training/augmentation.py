@@ -6,7 +6,7 @@ from torch import Generator, Tensor
 
 from lipbench.recipes import Augmentation
 
-GREY = (0.299, 0.587, 0.114)  # luma of red, green and blue, ITU-R BT.601
+RED, GREEN, BLUE = 0.299, 0.587, 0.114  # their parts of the luma, ITU-R BT.601
 
 
 def augment(x: Tensor, how: Augmentation, generator: Generator) -> Tensor:
@@ -35,7 +35,8 @@ def augment(x: Tensor, how: Augmentation, generator: Generator) -> Tensor:
 def _grey(x: Tensor) -> Tensor:
     if x.shape[1] != 3:
         return x.mean(dim=1, keepdim=True)
-    return (x * x.new_tensor(GREY).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    red, green, blue = x.split(1, dim=1)
+    return RED * red + GREEN * green + BLUE * blue
 
 
 def _shifted(x: Tensor, pixels: int, generator: Generator) -> Tensor:

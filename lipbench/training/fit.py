@@ -4,10 +4,10 @@ import contextlib
 import copy
 import io
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +18,23 @@ from lipbench import files
 from lipbench.certificates import certificate
 from lipbench.data import Split
 from lipbench.errors import LipbenchError
+from lipbench.lipschitz.cache import not_kept
+from lipbench.quick import quickened
 from lipbench.recipes import Augmentation, History, Training
 from lipbench.training.augmentation import augment
 
-# of a model on inputs (n, c, h, w) and labels (n,): its mean, and the logits (n, K) that it was computed from
-Loss = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
 Row = dict[str, float]  # of the history
+
+
+class Loss(Protocol):
+    """A loss of a model on inputs (n, c, h, w) and labels (n,), made of one of the registry."""
+
+    @property
+    def loss(self) -> nn.Module:
+        """That one."""
+
+    def __call__(self, model: nn.Module, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean over the batch, to be differentiated, and the logits (n, K) that it was computed from."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +90,11 @@ class Fit:
         self.average = None if self.how.ema is None else copy.deepcopy(self.model)
 
     @property
+    def device(self) -> torch.device:
+        """Where everything is."""
+        return self.samples.labels.device
+
+    @property
     def averaged(self) -> nn.Sequential:
         """The model, or the average of its weights if the recipe wants that one."""
         return self.model if self.average is None else self.average
@@ -91,7 +107,7 @@ class Fit:
         """
         size = min(self.how.batch_size, len(self.samples.labels))
         steps = max(len(self.samples.labels) // size, 1)
-        done, device = len(self.history), self.samples.labels.device
+        done, device = len(self.history), self.device
         order = torch.randperm(len(self.samples.labels), generator=self.order).to(device)
         total, correct = torch.zeros((), device=device), torch.zeros((), dtype=torch.int64, device=device)
         self.model.train()
@@ -141,7 +157,10 @@ class Fit:
             "average": None if self.average is None else self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "order": self.order.get_state(),
+            "loss": self.loss.loss.state_dict(),
             "generator": self.generator.get_state(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "history": self.history,
         }
         buffer = io.BytesIO()
@@ -150,17 +169,21 @@ class Fit:
 
     def resume(self, path: Path) -> None:
         """Take up what ``save`` wrote, if it is there and whole."""
-        device = self.samples.labels.device
         try:
-            state = torch.load(path, map_location=device, weights_only=True)  # runs no code of the file
+            # runs no code of the file; to the CPU, where Adam's counts of steps belong
+            state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception:  # missing, or damaged in one of many ways: begin at the beginning
             return
         self.model.load_state_dict(state["model"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.order.set_state(state["order"].cpu())
-        self.generator.set_state(state["generator"].cpu())
+        self.loss.loss.load_state_dict(state["loss"])
+        self.order.set_state(state["order"])
+        self.generator.set_state(state["generator"])
+        torch.set_rng_state(state["random"])
+        if state["random_cuda"] is not None:
+            torch.cuda.set_rng_state(state["random_cuda"], self.device)
         self.history = state["history"]
 
 
@@ -197,13 +220,16 @@ def _precision(model: nn.Module, precision: str, device: torch.device) -> Iterat
     if precision == "float32":
         yield
         return
-    with parametrize.cached():
-        for module in model.modules():
-            if parametrize.is_parametrized(module):
-                for name in module.parametrizations:  # type: ignore[union-attr]
-                    getattr(module, name)
-        with torch.autocast(device.type, torch.bfloat16):
-            yield
+    # not inside the cache: it would also keep what a weight is computed from, such as the vectors of a power iteration
+    weights = {
+        (id(module), name): getattr(module, name)
+        for module in model.modules()
+        if parametrize.is_parametrized(module)
+        for name in module.parametrizations  # type: ignore[union-attr]
+    }
+    with parametrize.cached(), torch.autocast(device.type, torch.bfloat16):
+        parametrize._cache.update(weights)
+        yield
 
 
 def measure(module: nn.Module, held_out: Samples, history: History) -> Row:
@@ -213,9 +239,11 @@ def measure(module: nn.Module, held_out: Samples, history: History) -> Row:
     """
     module = module.eval()
     x, labels = held_out.x(slice(None)), held_out.labels
-    proof = certificate(module, x.shape[1:])
+    with not_kept():  # these weights do not come back
+        proof = certificate(module, x.shape[1:])
+    quick = quickened(copy.deepcopy(module))
     with torch.no_grad():
-        logits = torch.cat([module(part) for part in x.split(500)]).double()
+        logits = torch.cat([quick(part) for part in x.split(100)]).double()
     if logits.shape[1] == 1:
         logits = torch.cat([-logits / 2, logits / 2], dim=1)
     radii = proof.radii(logits, labels)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from lipbench.recipes import Adversarial, Trades
+from lipbench.recipes import PGD, Trades
 from lipbench.training.adversarial import AdversarialLoss, _divergence
 
 
@@ -42,7 +42,7 @@ def sizes(delta, norm):
 @pytest.mark.parametrize(("norm", "eps"), [("L2", 0.5), ("Linf", 0.05)])
 def test_pgd_raises_the_loss_within_the_ball(model, batch, norm, eps):
     x, labels = batch
-    loss = made(Adversarial(norm=norm, eps=eps, steps=10))
+    loss = made(PGD(norm=norm, eps=eps, steps=10))
     value, logits = loss(model, x, labels)
     found, training = model.seen[-1]
     assert training
@@ -65,7 +65,7 @@ def test_pgd_raises_the_loss_within_the_ball(model, batch, norm, eps):
 
 def test_a_share_of_the_batch(model, batch):
     x, labels = batch
-    made(Adversarial(eps=0.5, steps=2, ratio=0.25))(model, x, labels)
+    made(PGD(eps=0.5, steps=2, ratio=0.25))(model, x, labels)
     moved = (model.seen[-1][0] != x).flatten(1).any(1)
     assert moved[:8].all()
     assert not moved[8:].any()
@@ -87,15 +87,45 @@ def test_trades_is_the_loss_at_x_and_the_divergence(model, batch):
     assert torch.allclose(logits, model.net(found), atol=1e-6)
     model.eval()
     with torch.no_grad():
-        still = model.net(x).softmax(1)
+        still = model.net(x)
         noise = (x + made(Trades(eps=0.5, beta=6))._random(x) * 0.5).clamp(0, 1)
         assert _divergence(model.net(found), still) > 2 * _divergence(model.net(noise), still)
 
 
 @pytest.mark.parametrize("norm", ["L2", "Linf"])
 def test_random_starts_fill_the_ball(norm):
-    loss = made(Adversarial(norm=norm, eps=1.0))
+    loss = made(PGD(norm=norm, eps=1.0))
     size = sizes(loss._random(torch.zeros(4000, 1, 1, 2)), norm)
     assert size.max() <= 1 + 1e-6
     for radius in (0.3, 0.6, 0.9):  # in the plane, the share within a radius is its square
         assert (size <= radius).float().mean() == pytest.approx(radius**2, abs=0.03)
+
+
+class Confident(nn.Module):
+    """Logits whose gap is about ``gap`` and falls along the first pixel."""
+
+    def __init__(self, gap):
+        super().__init__()
+        self.gap = gap
+
+    def forward(self, x):
+        other = -self.gap * (1.5 - x[:, :1, 0, 0])
+        return torch.cat([torch.zeros_like(other), other], dim=1)
+
+
+@pytest.mark.parametrize("gap", [1.0, 30.0, 60.0])
+def test_pgd_moves_however_sure_the_model_is(gap):
+    """The gradient of cross-entropy is of the size of exp(-gap), and its square is 0 in float32."""
+    x, labels = torch.full((256, 3, 4, 4), 0.5), torch.zeros(256, dtype=torch.int64)
+    _, logits = made(PGD(eps=0.4, steps=10))(Confident(gap), x, labels)
+    reached = (gap - (logits[:, 0] - logits[:, 1])) / (0.4 * gap)  # of the largest fall in the ball
+    assert reached.mean() > 0.9
+
+
+def test_trades_has_a_gradient_where_a_softmax_is_zero():
+    clean = torch.tensor([[200.0, 0.0], [1.0, 0.0]], requires_grad=True)
+    moved = torch.tensor([[150.0, 0.0], [0.0, 1.0]], requires_grad=True)
+    _divergence(moved, clean).backward()
+    assert clean.grad.isfinite().all()
+    assert moved.grad.isfinite().all()
+    assert clean.grad[1].abs().sum() > 0
