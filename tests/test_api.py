@@ -14,6 +14,7 @@ import lipbench
 from lipbench import cli, data, rounding, zoo
 from lipbench.errors import LipbenchError, UnsupportedError
 from lipbench.records import RunFolder
+from lipbench.resources import PACKAGE
 
 
 @pytest.fixture(scope="module")
@@ -253,12 +254,9 @@ def test_mnist_through_a_convolution(tmp_path):
     assert (distance[right] >= radii[right]).all()
 
 
-def test_published_reports_rebuild_from_their_records(capsys):
-    from lipbench.resources import PACKAGE
+REPORTS = PACKAGE.parent / "reports"  # in a checkout; not in the wheel
 
-    reports = PACKAGE.parent / "reports"
-    if not reports.is_dir():
-        pytest.skip("no checkout: published reports are not in the wheel")
-    assert (
-        cli.run(["report", str(reports / "digits" / "run"), "-o", str(reports / "digits" / "report"), "--check"]) == 0
-    )
+
+@pytest.mark.parametrize("run", sorted(REPORTS.glob("*/run")), ids=lambda run: run.parent.name)
+def test_published_reports_rebuild_from_their_records(run):
+    assert cli.run(["report", str(run), "-o", str(run.parent / "report"), "--check"]) == 0
