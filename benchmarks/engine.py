@@ -3,7 +3,7 @@
     python benchmarks/engine.py digits  [--models '*-seed0'] [--jobs 2]      pruned cascade against AutoAttack alone
     python benchmarks/engine.py nets ZOO [--samples 1000] [--alone 1000] [--timed 100]      the same, against the limit
     python benchmarks/engine.py plot                 saving against median tightness, over all nets measured so far
-    python benchmarks/engine.py workers              two workers against one, on this machine and on Ray
+    python benchmarks/engine.py workers [--executors local,ray]      two workers against one, on this machine and on Ray
     python benchmarks/engine.py kills [--kills 20]   SIGKILLs at random moments, then a rerun
     python benchmarks/engine.py memory               peak memory of 100,000 samples against 10,000
     python benchmarks/engine.py growth               evaluations against samples, eps and models
@@ -384,7 +384,7 @@ def workers(args: argparse.Namespace) -> None:
     place = OUT / "workers"
     zoo_folder, suite, dataset = copied(args.models, place / "zoo"), suites.load("standard"), data.load("digits")
     seconds = {}
-    for name in ("local", "ray"):
+    for name in args.executors.split(","):
         for jobs in (1, 2):
             out = place / f"{name}-{jobs}"
             shutil.rmtree(out, ignore_errors=True)
@@ -395,7 +395,7 @@ def workers(args: argparse.Namespace) -> None:
                     zoo_folder, [suite], dataset, out, options=options, device=device, executor=executor, progress=False
                 )
             seconds[name, jobs] = spent["wall"]
-            same = equal(RunFolder(place / "local-1"), RunFolder(out))
+            same = equal(RunFolder(place / f"{args.executors.split(',')[0]}-1"), RunFolder(out))
             print(f"{name}, {jobs} workers: {spent['wall']:.1f} s; records equal to the first: {same}", flush=True)
         print(f"two {name} workers {seconds[name, 1] / seconds[name, 2]:.2f} times one")
 
@@ -604,7 +604,7 @@ def main() -> None:
         digits: {"models": "*-seed0", "jobs": 1},
         nets: {"zoo": None, "models": "*", "samples": 1000, "alone": 1000, "timed": 100},
         plot: {},
-        workers: {"models": "mlp-*-seed[01]"},
+        workers: {"models": "mlp-*-seed[01]", "executors": "local,ray"},
         kills: {"models": "mlp-tau*-tau[146]*-seed0", "kills": 20, "seed": 0},
         memory: {},
         growth: {"model": "mlp-tau_cross_entropy-tau16-seed0"},

@@ -26,6 +26,7 @@ class Architecture(Strict):
     """A registered architecture and its arguments."""
 
     name: str
+    label: Name | None = None  # what its recipe calls it, where it has several of one name
     constrained: bool  # True: 1-Lipschitz layers; False: the unconstrained twin of the same shape
     layers: Literal["torchlip", "orthogonium"] = "torchlip"  # whose 1-Lipschitz layers it was trained with
     args: dict[str, Any] = Field(default_factory=dict)
@@ -43,6 +44,7 @@ class Loss(Strict):
     """A registered loss and its hyperparameters."""
 
     name: str
+    label: Name | None = None  # what its recipe calls it, where it has the same loss several times
     hyperparameters: dict[str, Finite] = Field(default_factory=dict)
     adversarial: dict[str, Any] = Field(default_factory=dict)  # empty: plain training
 
@@ -78,9 +80,9 @@ class Card(Strict):
     @property
     def family(self) -> str:
         """The loss family, as reports group models: the loss, and how the baselines were trained."""
-        if self.architecture.constrained:
-            return self.loss.name
-        return "adversarial training" if self.loss.adversarial else "unconstrained"
+        free = "adversarial training" if self.loss.adversarial else "unconstrained"
+        family = self.loss.name if self.architecture.constrained else free
+        return family if self.loss.label is None else f"{family} ({self.loss.label})"
 
 
 def read(folder: Path) -> Card:

@@ -72,7 +72,7 @@ def evaluate(
     """Evaluate every model of a zoo and leave the records in ``out``; what is there already is not computed again.
 
     executor: by default this process. Workers elsewhere load the data set themselves, by its spec, from ``data_dir``.
-    title: of the report; a run folder keeps the one that it was begun with.
+    title: of the report; none: the one that the run folder has.
     Several processes may work on one run folder at once, each with this function. Raises LipbenchError before any work
     if a model, a suite and the data do not fit together.
     """

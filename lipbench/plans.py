@@ -245,7 +245,8 @@ class Run:
         for plan in other.suites:
             held = suites.get(plan.suite.name)
             suites[plan.suite.name] = plan if held is None else held.merged(plan)
-        return Run(self.settings, tuple(models.values()), tuple(suites.values()), self.provenance)
+        title = {key: value for key, value in other.provenance.items() if key == "title"}
+        return Run(self.settings, tuple(models.values()), tuple(suites.values()), self.provenance | title)
 
     def plain(self) -> dict[str, Any]:
         """The content of ``run.json``."""

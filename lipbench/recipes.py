@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, StrictBool
 
 from lipbench import files, resources, schema
 from lipbench.cards import Architecture, Loss, Preprocessing
@@ -44,7 +44,7 @@ class ArchitectureSpec(Strict):
     """A registered architecture, under a label that names its models and that losses refer to."""
 
     name: str
-    label: Name | Literal[""] = ""  # the name if empty
+    label: Name | None = None
     layers: Literal["torchlip", "orthogonium"] = "torchlip"  # whose 1-Lipschitz layers it is trained with
     args: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)  # keys of [training] that differ for it
@@ -79,17 +79,19 @@ class LossSpec(Strict):
     """A registered loss and lists of its hyperparameters, on some or all architectures."""
 
     name: str
+    label: Name | None = None  # needed only where the same loss is trained in several ways
     hyperparameters: dict[str, Finite | Annotated[list[Finite], Field(min_length=1)]] = Field(default_factory=dict)
     architectures: tuple[str, ...] = ()  # labels; all if empty
-    constrained: bool = True  # False: the unconstrained twin of the same shape
+    constrained: StrictBool = True  # False: the unconstrained twin of the same shape
     adversarial: Trades | PGD | None = None
     seeds: Seeds | None = None  # the recipe's where it names none
     training: dict[str, Any] = Field(default_factory=dict)  # keys of [training] that differ for this loss
 
     def grid(self) -> Iterator[dict[str, float]]:
-        """Every combination of the hyperparameters."""
-        names = list(self.hyperparameters)
-        values = [v if isinstance(v, list) else [v] for v in self.hyperparameters.values()]
+        """Every combination of the hyperparameters, which come in alphabetical order."""
+        names = sorted(self.hyperparameters)
+        lists = [self.hyperparameters[name] for name in names]
+        values = [v if isinstance(v, list) else [v] for v in lists]
         for point in itertools.product(*values):
             yield dict(zip(names, point, strict=True))
 
@@ -170,7 +172,7 @@ class Setting:
     @property
     def name(self) -> str:
         """The name of the model and of its folder, such as ``mlp-tau_cross_entropy-tau4-seed0``."""
-        parts = [self.spec.key, self.loss_spec.name]
+        parts = [self.spec.key, self.loss_spec.name, *filter(None, [self.loss_spec.label])]
         parts += [f"{name}{value:g}" for name, value in self.hyperparameters.items()]
         if not self.loss_spec.constrained:
             parts.append("unconstrained")
@@ -184,7 +186,13 @@ class Setting:
     def architecture(self) -> Architecture:
         """The architecture as cards have it."""
         spec = self.spec
-        return Architecture(name=spec.name, constrained=self.loss_spec.constrained, layers=spec.layers, args=spec.args)
+        return Architecture(
+            name=spec.name,
+            label=spec.label,
+            constrained=self.loss_spec.constrained,
+            layers=spec.layers,
+            args=spec.args,
+        )
 
     @property
     def loss(self) -> Loss:
@@ -192,6 +200,7 @@ class Setting:
         adversarial = self.loss_spec.adversarial
         return Loss(
             name=self.loss_spec.name,
+            label=self.loss_spec.label,
             hyperparameters=self.hyperparameters,
             adversarial={} if adversarial is None else adversarial.model_dump(),
         )
@@ -229,7 +238,7 @@ def load(path: Path) -> Recipe:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise LipbenchError(
-            f"{path}: the model {twice} is there twice; name each seed and hyperparameter once, "
-            "and give architectures different labels"
+            f"{path}: the model {twice} is there twice; name each seed and hyperparameter once, and give blocks "
+            "[[architecture]] or [[loss]] that differ in something else a label each"
         )
     return recipe

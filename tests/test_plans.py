@@ -256,6 +256,13 @@ def test_models_and_suites_of_both_runs_join_in_order():
     assert {unit.norm for unit in run.units() if unit.suite == "other"} == {Norm.Linf}
 
 
+def test_a_new_title_replaces_the_old_one_and_nothing_else_of_the_provenance():
+    run = dataclasses.replace(planned(), provenance={"zoo": "a"})
+    other = dataclasses.replace(run, provenance={"zoo": "b", "title": "new"})
+    assert run.merged(other).provenance == {"zoo": "a", "title": "new"}
+    assert other.merged(run).provenance == {"zoo": "b", "title": "new"}
+
+
 def test_run_json_round_trip(digits_zoo):
     card = cards.read(digits_zoo / TAU4)
     entry = ModelEntry(card.name, card.plain(), "digest")

@@ -173,6 +173,59 @@ def test_a_binary_loss_makes_a_single_logit_head_that_is_evaluated(loss, recipe,
     assert not run.missing(run.read())
 
 
+def test_what_differs_in_a_recipe_is_told(pair, tmp_path, digits):
+    training.train(pair, tmp_path / "zoo", digits, device=CPU, progress=False)
+    pair.write_text(PAIR.replace("epochs = 2", "epochs = 3"))
+    with pytest.raises(LipbenchError, match=r"\(training.epochs: 2 there, 3 in the recipe\); choose another folder"):
+        training.train(pair, tmp_path / "zoo", digits, device=CPU, progress=False)
+
+
+def test_a_label_tells_two_trainings_of_one_loss_apart(pair, tmp_path, digits):
+    text = PAIR.replace("seeds = [0, 1]", "seeds = [0]")
+    block = text[text.index("[[loss]]") :]
+    pair.write_text(text + block)
+    with pytest.raises(LipbenchError, match=r"is there twice; .* a label each"):
+        recipes.load(pair)
+    pair.write_text(text + block + 'label = "quick"\ntraining = { epochs = 1 }\n')
+    folders = training.train(pair, tmp_path / "zoo", digits, device=CPU, progress=False)
+    assert [folder.name for folder in folders] == [NAMES[0], "mlp-tau_cross_entropy-quick-tau4-seed0"]
+    found = [cards.read(folder) for folder in folders]
+    assert [card.family for card in found] == ["tau_cross_entropy", "tau_cross_entropy (quick)"]
+    assert [card.training["epochs"] for card in found] == [2, 1]
+    assert "label" not in (folders[0] / cards.CARD).read_text()
+
+
+def test_hyperparameters_have_one_order(pair):
+    pair.write_text(
+        PAIR.replace("tau_cross_entropy", "hkr_multiclass").replace("tau = 4", "min_margin = 1, alpha = 0.9")
+    )
+    assert recipes.load(pair).settings()[0].name == "mlp-hkr_multiclass-alpha0.9-min_margin1-seed0"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("epochs = 2", "epochs = 0", "training.epochs: input should be greater than or equal to 1, got 0"),
+        ("epochs = 2", "epoch = 2", "training.epoch: this key is not known; did you mean 'epochs'? (keys here: augm"),
+        ("seeds = [0, 1]", "seeds = 0", "seeds: input should be a list, got 0"),
+        ("[[loss]]", "[loss]", "loss: expected a list of tables; write [[loss]], with two brackets"),
+        ("tau = 4", 'tau = "a"', "loss 1.hyperparameters.tau: input should be a number"),
+        ("tau = 4 }", 'tau = 4 }\nconstrained = "no"', "loss 1.constrained: input should be a boolean, got 'no'"),
+        (
+            "tau = 4 }",
+            "tau = 4 }\nadversarial = { eps = 1, betta = 6 }",
+            "betta: this key is not known; did you mean 'beta'",
+        ),
+    ],
+)
+def test_a_recipe_that_is_wrong_says_where_and_what(pair, old, new, said):
+    pair.write_text(PAIR.replace(old, new))
+    with pytest.raises(LipbenchError) as caught:
+        recipes.load(pair)
+    assert said in str(caught.value)
+    assert "at least 1 item" not in str(caught.value)
+
+
 def test_a_binary_loss_on_ten_classes_is_told(recipe, tmp_path, digits):
     recipe.write_text(PAIR.replace("tau_cross_entropy", "tau_binary_cross_entropy"))
     with pytest.raises(LipbenchError, match="takes data of 2 classes, not 10"):
@@ -273,7 +326,8 @@ def test_two_processes_train_each_model_once(pair, tmp_path):
         for process in both:
             process.stderr.read(1)  # its bar is there: it has begun, and waits
     printed = [process.communicate(timeout=120)[0].decode() for process in both]
-    assert sum(int(text.split(" models trained")[0]) for text in printed) == 2, printed
+    trained = [0 if text.startswith("all models are there already") else int(text.split()[0]) for text in printed]
+    assert sum(trained) == 2, printed
     assert [process.returncode for process in both] == [0, 0]
     assert contents(tmp_path / "a") == {*NAMES[:2], cards.RECIPE, training.CLAIMS}
 

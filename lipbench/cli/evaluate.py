@@ -32,7 +32,7 @@ from lipbench.errors import LipbenchError
     show_default=True,
     help="Run folder; the report goes to its subfolder report.",
 )
-@click.option("--title", metavar="TEXT", help="Title of the report of a new run folder, such as the data set's name.")
+@click.option("--title", metavar="TEXT", help="Title of the report, such as the data set's name.")
 @options.data
 @options.data_dir
 @options.samples

@@ -49,4 +49,5 @@ def command(
     path = recipes.find(recipe)
     dataset = data.load(data_spec or recipes.load(path).data, data_dir)
     done = training.train(path, out, dataset, device=target, executor=workers, data_dir=data_dir, progress=not quiet)
-    click.echo(f"{len(done)} models trained, zoo: {out}")
+    told = f"{len(done)} model{'s' * (len(done) != 1)} trained" if done else "all models are there already"
+    click.echo(f"{told}, zoo: {out}")

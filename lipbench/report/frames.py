@@ -63,15 +63,16 @@ def _column(hyperparameter: str) -> str:
 
 
 def _architectures(evidences: Sequence[Evidence]) -> dict[str, str]:
-    """Model to architecture: its name, with its layers and arguments where models of the run differ in them."""
+    """Model to architecture: its label, or its name, with layers and arguments if models of the run differ in them."""
     told: dict[str, dict[str, Any]] = {}
     for item in evidences:
         architecture = item.card.architecture
         layers = {"layers": architecture.layers} if architecture.constrained else {}
         told[item.model] = {**layers, **architecture.args}
+        told[item.model].pop("outputs", None)  # goes with the loss
     named = {}
     for item in evidences:
-        name = item.card.architecture.name
+        name, called = item.card.architecture.name, item.card.architecture.label
         others = [told[other.model] for other in evidences if other.card.architecture.name == name]
         differ = [
             key
@@ -79,7 +80,7 @@ def _architectures(evidences: Sequence[Evidence]) -> dict[str, str]:
             if any(other.get(key) != value for other in others if key != "layers" or key in other)
         ]
         shown = ", ".join(f"{key}={told[item.model][key]}" for key in differ)
-        named[item.model] = f"{name}({shown})" if shown else name
+        named[item.model] = called or (f"{name}({shown})" if shown else name)
     return named
 
 

@@ -161,8 +161,8 @@ def _tidy(sweep: Sweep, settings: Sequence[Setting]) -> None:
     """Remove what is left of models that are there."""
     files.sweep(sweep.out / UNFINISHED)
     for setting in settings:
-        if (sweep.out / setting.name).exists():
-            for path in _unfinished(sweep, setting):
+        if (sweep.out / setting.name).exists():  # also what is left of recipes that were changed
+            for path in (sweep.out / UNFINISHED).glob(f"{_claim_name(setting)}-*"):
                 path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         (sweep.out / UNFINISHED).rmdir()  # unless others, or another recipe, have something in it
@@ -201,11 +201,6 @@ def _checkpoint(sweep: Sweep, setting: Setting) -> Path:
         "versions": _versions(setting.architecture.layers),
     }
     return sweep.out / UNFINISHED / f"{_claim_name(setting)}-{files.sha256_json(about)[:16]}.pt"
-
-
-def _unfinished(sweep: Sweep, setting: Setting) -> tuple[Path, Path]:
-    checkpoint = _checkpoint(sweep, setting)
-    return checkpoint, checkpoint.with_suffix(".json")
 
 
 def _epochs_done(checkpoint: Path) -> int:
@@ -335,15 +330,27 @@ def _is_trained(out: Path, recipe: Recipe, setting: Setting, dataset: Dataset) -
     folder = out / setting.name
     if not folder.exists():
         return False
-    found = cards.read(folder)
-    wanted = _card(recipe, setting, dataset, found.weights_sha256)
-    if _same(found) != _same(wanted):
+    try:
+        found = cards.read(folder)
+        zoo.load(folder)  # weights that were truncated since are an error, not a finished model
+    except LipbenchError as error:
+        raise LipbenchError(f"{error}; or delete {folder}, and it is trained again") from error
+    there, wanted = _same(found), _same(_card(recipe, setting, dataset, found.weights_sha256))
+    if there != wanted:
         raise LipbenchError(
-            f"{folder} holds a model that was trained in another way than the recipe says; "
-            "choose another folder with -o, or delete it"
+            f"{folder} holds a model that was trained in another way than the recipe says "
+            f"({_difference(there.plain(), wanted.plain())}); choose another folder with -o, or give its block a label"
         )
-    zoo.load(folder)  # weights that were truncated since are an error, not a finished model
     return True
+
+
+def _difference(there: Mapping[str, object], wanted: Mapping[str, object], place: str = "") -> str:
+    """The first key in which two cards differ, and both values."""
+    key = next(key for key in {**there, **wanted} if there.get(key) != wanted.get(key))
+    old, new = there.get(key), wanted.get(key)
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return _difference(old, new, f"{place}{key}.")
+    return f"{place}{key}: {'none' if old is None else old} there, {'none' if new is None else new} in the recipe"
 
 
 def _same(card: Card) -> Card:

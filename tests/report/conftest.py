@@ -37,6 +37,7 @@ class Model:
     adversarial: dict = field(default_factory=dict)
     architecture: str = "mlp"
     layers: str = "torchlip"
+    label: str | None = None  # of the architecture
     args: dict = field(default_factory=dict)
     audit: list = field(default_factory=list)  # (sample, eps) that are attacked although certified
     # what an attack finds where that is not ``distance``: by "backend/name", (that, eps) or (that, eps, seed), where
@@ -57,6 +58,7 @@ class Model:
                 "name": self.architecture,
                 "constrained": self.constrained,
                 "layers": self.layers,
+                "label": self.label,
                 "args": self.args,
             },
             "loss": {

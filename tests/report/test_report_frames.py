@@ -468,8 +468,9 @@ def test_an_architecture_is_named_by_what_differs_in_it(make_run, make_model):
         model("b", args={"widths": [8]}, layers="orthogonium"),
         model("c", args={"widths": [8]}, **free),
         model("d", args={"widths": [8], "batch_norm": True}, **free),
-        model("e", architecture="cnn"),
+        model("e", architecture="cnn", args={"outputs": 1}),
         model("f", architecture="cnn", **free),
+        model("g", architecture="cnn", label="wide", args={"channels": [8]}),
     ]
     named = tables.summary(make_run(models)).query("eps == 0.1").set_index("model")["architecture"].to_dict()
     assert named == {
@@ -479,6 +480,7 @@ def test_an_architecture_is_named_by_what_differs_in_it(make_run, make_model):
         "d": "mlp(batch_norm=True)",
         "e": "cnn",
         "f": "cnn",
+        "g": "wide",
     }
 
 
