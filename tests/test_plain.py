@@ -191,6 +191,12 @@ def test_lists(what, capsys):
     assert LISTS[what] in capsys.readouterr().out
 
 
+def test_a_reader_that_has_enough_is_no_error():
+    command = f"{sys.executable} -m lipbench list checks | true; echo ${{PIPESTATUS[0]}}"
+    ran = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (ran.stdout, ran.stderr) == ("0\n", "")
+
+
 def test_an_unexpected_fault_has_status_3_and_a_traceback(monkeypatch, capsys):
     monkeypatch.setattr(suites, "names", lambda: 1 / 0)
     assert cli.run(["list", "suites"]) == 3

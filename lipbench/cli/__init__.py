@@ -3,6 +3,7 @@
 Exit status: 0 done, 1 a certificate was broken, 2 wrong use, 3 a fault of lipbench, 130 interrupted.
 """
 
+import os
 import sys
 import traceback
 
@@ -58,6 +59,9 @@ def run(arguments: list[str]) -> int:
         return _fail(error.format_message(), EXIT_WRONG_USE)
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted; the same command goes on where this one was", EXIT_INTERRUPTED)
+    except BrokenPipeError:  # whoever reads what is printed has enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes when it ends
+        return EXIT_HOLDS
     except OSError as error:  # a full disk, a lost file: not ours, and the message names it
         return _fail(one_line(error), EXIT_WRONG_USE)
     except Exception as error:
