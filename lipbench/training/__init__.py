@@ -264,9 +264,12 @@ def _check(recipe: Recipe, settings: Sequence[Setting], dataset: Dataset) -> Non
     """Every mistake in the recipe shows before any work is done."""
     with torch.random.fork_rng(devices=[]):
         for setting in settings:
-            losses.build(setting.loss.name, setting.loss.hyperparameters)
             assert setting.training  # raises if what an architecture or a loss changes in it is wrong
-            _build(setting, dataset)
+            try:
+                losses.build(setting.loss.name, setting.loss.hyperparameters)
+                _build(setting, dataset)
+            except LipbenchError as error:
+                raise LipbenchError(f"{setting.name}: {error}") from error
     given = recipe.preprocessing
     if given is not None and {len(given.mean), len(given.std)} != {dataset.input_shape[0]}:
         raise LipbenchError(
