@@ -211,6 +211,8 @@ def digits_one(job: tuple[Path, str]) -> dict:
 
 
 def ratios(rows: list[dict], what: str) -> str:
+    if not rows:
+        return f"{what}: none"
     total = {key: sum(row[key] for row in rows) for key in ("evaluations", "wall", "cpu")}
     theirs = {key: sum(row[f"{key}_alone"] for row in rows) for key in total}
     shown = ", ".join(
@@ -242,8 +244,9 @@ def digits(args: argparse.Namespace) -> None:
         print(ratios([r for r in lipschitz if r["norm"] == norm.value], f"1-Lipschitz, {norm}"))
     tight = [r for r in lipschitz if r["tightness"] > 0.93]
     print(ratios(tight, "of median tightness above .93"))
-    least = min(tight, key=lambda r: r["evaluations_alone"] / r["evaluations"])
-    print(f"  the least of them: {least['model']}, {least['evaluations_alone'] / least['evaluations']:.1f}x")
+    if tight:
+        least = min(tight, key=lambda r: r["evaluations_alone"] / r["evaluations"])
+        print(f"  the least of them: {least['model']}, {least['evaluations_alone'] / least['evaluations']:.1f}x")
     for row in free:
         print(ratios([row], f"unconstrained {row['model']}, {row['norm']}"))
     print(ratios(free, "unconstrained"))
@@ -343,7 +346,7 @@ def plot(args: argparse.Namespace) -> None:
     ax.set_yscale("log")
     ax.set_xlabel("median tightness: certified radius / adversarial distance")
     ax.set_ylabel("evaluations: AutoAttack alone / cascade")
-    ax.set_yticks([1, 2, 5, 10, 20, 50], ["1", "2", "5", "10", "20", "50"])
+    ax.set_yticks([1, 2, 5, 10, 20, 50, 100], ["1", "2", "5", "10", "20", "50", "100"])
     ax.grid(alpha=0.3)
     ax.legend(fontsize=8)
     figure.savefig(OUT / "saving.png", dpi=150)
