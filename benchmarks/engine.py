@@ -387,7 +387,8 @@ def workers(args: argparse.Namespace) -> None:
     place = OUT / "workers"
     zoo_folder, suite, dataset = copied(args.models, place / "zoo"), suites.load("standard"), data.load("digits")
     seconds = {}
-    for name in args.executors.split(","):
+    names = args.executors.split(",")
+    for name in names:
         for jobs in (1, 2):
             out = place / f"{name}-{jobs}"
             shutil.rmtree(out, ignore_errors=True)
@@ -398,7 +399,7 @@ def workers(args: argparse.Namespace) -> None:
                     zoo_folder, [suite], dataset, out, options=options, device=device, executor=executor, progress=False
                 )
             seconds[name, jobs] = spent["wall"]
-            same = equal(RunFolder(place / f"{args.executors.split(',')[0]}-1"), RunFolder(out))
+            same = equal(RunFolder(place / f"{names[0]}-1"), RunFolder(out))
             print(f"{name}, {jobs} workers: {spent['wall']:.1f} s; records equal to the first: {same}", flush=True)
         print(f"two {name} workers {seconds[name, 1] / seconds[name, 2]:.2f} times one")
 

@@ -31,6 +31,11 @@ class Evaluations:
         return self.forward + self.backward
 
 
+def class_logits(out: Tensor) -> Tensor:
+    """A logit per class, (n, K), of a network's outputs (n, K) or (n, 1): f is -f/2 for class 0 and f/2 for class 1."""
+    return torch.cat([-out / 2, out / 2], dim=1) if out.shape[1] == 1 else out
+
+
 class Network(nn.Module):
     """A classifier of inputs x: float32 (n, c, h, w) in [0, 1], frozen, in eval mode, in one arithmetic.
 
@@ -115,7 +120,7 @@ class Network(nn.Module):
             out: Tensor = self.module(x.to(self.dtype)).double()
         if out.requires_grad:
             out.register_hook(self._count_backward)
-        return torch.cat([-out / 2, out / 2], dim=1) if self.single_logit else out
+        return class_logits(out)
 
     def forward(self, x: Tensor) -> Tensor:
         """Float32 logits (n, classes) of x: float32 (n, c, h, w)."""

@@ -78,6 +78,9 @@ class MulticlassLoss(nn.Module):
 
     binary: ClassVar[bool] = False
 
+    def __init__(self) -> None:  # the arguments are the hyperparameters: none
+        super().__init__()
+
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The mean over the batch, a scalar. logits: float (n, K), K >= 2; labels: int64 (n,), in 0..K-1."""
         check_multiclass(logits, labels)

@@ -18,7 +18,6 @@ from lipbench.losses.base import (
     MulticlassLoss,
     OneHotLoss,
     check,
-    check_multiclass,
     hinge_share,
     non_negative,
     positive,
@@ -45,20 +44,12 @@ def signed_margin(logits: Tensor, labels: Tensor) -> Tensor:
     return _label_logit(logits, labels) - others.amax(1)
 
 
-class CrossEntropy(nn.CrossEntropyLoss):
+class CrossEntropy(MulticlassLoss):
     """Cross-entropy of softmax(f), for unconstrained networks: TauCrossEntropy with tau = 1."""
 
-    # ART hands index labels only to subclasses of torch's own class, so this one does without the template.
-
-    binary: ClassVar[bool] = False
-
-    def __init__(self) -> None:
-        super().__init__()
-
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The mean over the batch, a scalar. logits: float (n, K), K >= 2; labels: int64 (n,), in 0..K-1."""
-        check_multiclass(logits, labels)
-        return super().forward(logits, labels)
+    def value(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The mean over the batch."""
+        return F.cross_entropy(logits, labels)
 
 
 class TauCrossEntropy(MulticlassLoss):

@@ -19,7 +19,7 @@ CONFIDENCE = 0.95
 ORDER = ("tau", "alpha", "min_margin")  # known hyperparameters, in the order of columns
 QUANTITIES = ("clean", "certified", "robust", "gap", "tightness", "mcr")
 GROUP = ["suite", "norm"]
-TRENDS = ("clean", "certified", "robust", "gap")
+SHARES = ("clean", "certified", "robust", "gap")  # of the samples
 CERTIFICATE = ("lipschitz_bound", "claimed", "claim_confirmed", "arithmetic", "not_analysed")
 _RESERVED = {
     "model",
@@ -265,7 +265,7 @@ def trends(summary: pd.DataFrame) -> pd.DataFrame:
                 continue
             row = dict(zip([*GROUP, "architecture", "family"], keys, strict=True))
             row |= {"eps": known["eps"].iloc[0], "hyperparameter": name, "points": len(known)}
-            for key in TRENDS:
+            for key in SHARES:
                 rho = _rho(known[name], known[key])
                 row |= dict(
                     zip((key, f"{key}_lo", f"{key}_hi"), (rho, *spearman_interval(rho, len(known))), strict=True)

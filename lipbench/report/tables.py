@@ -189,9 +189,9 @@ def front_table(group: Group, eps: float, words: Mapping[str, str] | None = None
     for row, first, second in zip(rows(at), certified, robust, strict=True):
         on = [name for name, is_on in (("certified", first), ("robust", second)) if is_on]
         if on:
-            shown = [over_seeds(row, key) for key in ("clean", "certified", "robust", "gap")]
+            shown = [over_seeds(row, key) for key in frames.SHARES]
             body.append((label(row, group.settings, words), *shown, " and ".join(on)))
-    columns = ("setting", "clean", "certified", "robust", "gap", "on the front of")
+    columns = ("setting", *frames.SHARES, "on the front of")
     title = f"Settings on the Pareto front at eps {eps:.4g} ({group.unit}), certified of grade {group.grade}"
     return Table(title, columns, tuple(body))
 
@@ -207,13 +207,13 @@ def trend_table(trends: pd.DataFrame, group: Group, words: Mapping[str, str] | N
         family = (words or {}).get(row["family"], row["family"])
         family = f"{row['architecture']}, {family}" if several else family
         body.append(
-            (family, row["hyperparameter"], str(row["points"]), *(correlation(row, key) for key in frames.TRENDS))
+            (family, row["hyperparameter"], str(row["points"]), *(correlation(row, key) for key in frames.SHARES))
         )
     title = (
         f"Spearman's rho with each hyperparameter and its 95 % interval over models, at eps {part[0]['eps']:.4g}, "
         f"certified of grade {group.grade}"
     )
-    return Table(title, ("family", "hyperparameter", "models", *frames.TRENDS), tuple(body))
+    return Table(title, ("family", "hyperparameter", "models", *frames.SHARES), tuple(body))
 
 
 def matched_table(group: Group) -> Table | None:
@@ -228,7 +228,7 @@ def matched_table(group: Group) -> Table | None:
     for _, part in at.groupby(keys, dropna=False, sort=False):
         if len(part) > 1:
             for row in rows(part):
-                cells = [over_seeds(row, key) for key in ("clean", "certified", "robust", "gap")]
+                cells = [over_seeds(row, key) for key in frames.SHARES]
                 name = label(row, part.assign(architecture=""))
                 body.append(
                     (name, row["architecture"], str(row["n_models"]), over_seeds(row, "tightness", 1, 2), *cells)
@@ -236,7 +236,7 @@ def matched_table(group: Group) -> Table | None:
     if not body:
         return None
     title = f"Architectures under the same loss, at eps {at['eps'].iloc[0]:.4g}, certified of grade {group.grade}"
-    columns = ("loss", "architecture", "models", "tightness", "clean", "certified", "robust", "gap")
+    columns = ("loss", "architecture", "models", "tightness", *frames.SHARES)
     return Table(title, columns, tuple(body))
 
 
@@ -248,7 +248,7 @@ def short(summary: pd.DataFrame) -> str:
         body = [("setting (mean over seeds)", "models", "clean", "certified", "robust", "gap", "tightness", "MCR")]
         for name, part in group.by_setting():
             row = next(row for row in part if row["eps"] == eps)
-            shares = [percent(row[f"{key}_mean"]) for key in ("clean", "certified", "robust", "gap")]
+            shares = [percent(row[f"{key}_mean"]) for key in frames.SHARES]
             shown = name if len(name) <= LABEL else f"{name[: LABEL - 3]}..."
             tail = (number(row["tightness_mean"], 2), number(row["mcr_mean"], 3))
             body.append((shown, str(row["n_models"]), *shares, *tail))  # type: ignore[arg-type]

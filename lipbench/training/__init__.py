@@ -34,7 +34,7 @@ CLAIMED_OVER_1 = {"torchlip": 0.0, "orthogonium": 1e-4}  # an AOC net of 8 layer
 CLAIMS = ".claims"  # in the zoo: who trains what; empty where nobody does
 UNFINISHED = ".training"  # in the zoo: where a killed process goes on; empty where nothing is half done
 HISTORY = "history.parquet"  # beside a model's card: a row per epoch, see ``fit.Fit.epoch`` and ``fit.measure``
-SETTLE = 20  # forward passes of averaged weights before they are taken
+SETTLE = 20  # times that layers compute averaged weights before these are taken
 POLL = 1.0  # seconds between two looks at what others have trained
 EpochDone = Callable[[], object]
 
@@ -121,6 +121,7 @@ def _run(
     labels = {setting.name: f"{number}/{len(missing)} {setting.name}" for number, setting in enumerate(missing, 1)}
     left = {setting.name: setting for setting in missing}
     epochs = {setting.name: setting.training.epochs for setting in missing}
+    checkpoints = {setting.name: _checkpoint(sweep, setting) for setting in missing}
     claims, outcomes = Claims(sweep.out / CLAIMS), dict[str, Outcome]()
     with tqdm(total=sum(epochs.values()), unit="epoch", desc=str(sweep.out), disable=not progress) as bar:
         function: Callable[[Task], Outcome | None] = work
@@ -129,7 +130,7 @@ def _run(
             return sum(epochs.values()) - sum(epochs[name] for name in list(left))  # another thread asks, too
 
         def look() -> None:
-            under_way = [_epochs_done(_checkpoint(sweep, setting)) for setting in list(left.values())]
+            under_way = [_epochs_done(checkpoints[name]) for name in list(left)]
             bar.update(settled() + sum(under_way) - bar.n)
 
         if here:
@@ -290,11 +291,11 @@ def _keep_recipe(recipe_path: Path, out: Path) -> None:
         files.write_bytes(kept, content)
 
 
-def _build(setting: Setting, dataset: Dataset, layers: architectures.Layers | None = None) -> nn.Sequential:
-    """The network of a setting; with the layers of what is trained by default."""
+def _build(setting: Setting, dataset: Dataset) -> nn.Sequential:
+    """The network of a setting, to be trained."""
     spec = setting.spec
     outputs = losses.head(setting.loss_spec.name, dataset.num_classes)
-    layers = layers or architectures.layers_of(spec.layers, setting.loss_spec.constrained)
+    layers = architectures.layers_of(spec.layers, setting.loss_spec.constrained)
     return architectures.build(spec.name, layers, dataset.input_shape, outputs, spec.args)
 
 

@@ -19,6 +19,7 @@ from lipbench.certificates import certificate
 from lipbench.data import Split
 from lipbench.errors import LipbenchError
 from lipbench.lipschitz.cache import not_kept
+from lipbench.network import class_logits
 from lipbench.quick import quickened
 from lipbench.recipes import Augmentation, History, Training
 from lipbench.training.augmentation import augment
@@ -188,8 +189,7 @@ class Fit:
 
 
 def _hits(logits: Tensor, labels: Tensor) -> Tensor:
-    predicted = (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1)
-    return (predicted == labels).sum()
+    return (class_logits(logits).argmax(1) == labels).sum()
 
 
 def _optimizer(model: nn.Module, how: Training) -> torch.optim.Optimizer:
@@ -244,8 +244,7 @@ def measure(module: nn.Module, held_out: Samples, history: History) -> Row:
     quick = quickened(copy.deepcopy(module))
     with torch.no_grad():
         logits = torch.cat([quick(part) for part in x.split(100)]).double()
-    if logits.shape[1] == 1:
-        logits = torch.cat([-logits / 2, logits / 2], dim=1)
+    logits = class_logits(logits)
     radii = proof.radii(logits, labels)
     return {
         "accuracy": float((logits.argmax(1) == labels).double().mean()),
