@@ -141,3 +141,13 @@ def test_predictions_are_made_in_batches_that_fit(own, given, expected):
     logits = network.predict(x, given)
     assert Sizes.seen == expected
     assert torch.allclose(logits, network.predict(x, 7), rtol=1e-12)
+
+
+def test_a_single_logit_is_two_with_that_difference(digits):
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 1))
+    x = torch.tensor(digits.test.x[:20])
+    network = Network(module, (1, 8, 8), torch.device("cpu"))
+    logits, out = network.logits(x), module.double()(x.double())
+    assert torch.allclose(logits[:, 1] - logits[:, 0], out[:, 0])
+    assert torch.equal(network.predict(x).argmax(1) == 1, out[:, 0] > 0)

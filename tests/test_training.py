@@ -163,6 +163,9 @@ def test_a_binary_loss_makes_a_single_logit_head_that_is_evaluated(loss, recipe,
     folder = training.train(recipe, tmp_path / "zoo", pairs, device=CPU, progress=False)[0]
     model = zoo.load(folder)
     assert model.card.architecture.args["outputs"] == 1
+    last = pd.read_parquet(folder / training.HISTORY).iloc[-1]
+    assert last["train_accuracy"] > 0.9
+    assert last["accuracy"] > 0.9
     with torch.no_grad():
         logits = model.module(torch.from_numpy(pairs.test.x))
     assert logits.shape == (len(pairs.test.labels), 1)
@@ -492,6 +495,7 @@ def test_bfloat16_with_large_steps(pair, digits, layers):
     """A weight that was kept from the step before let orthogonalisation diverge."""
     pytest.importorskip("orthogonium")
     text = PAIR.replace('name = "mlp"', f'name = "mlp"\nlayers = "{layers}"').replace("[16]", "[256, 256]")
+    text = text.replace("tau = 4", "tau = 16")
     pair.write_text(text.replace("epochs = 2", 'epochs = 2\nlearning_rate = 1e-2\nprecision = "bfloat16"'))
     loaded = recipes.load(pair)
     trained = training.train_one(loaded, loaded.settings()[0], digits, device=CPU)

@@ -53,6 +53,17 @@ def test_small_weights_are_not_kept(folder):
     assert not folder.exists()
 
 
+def test_norms_of_weights_in_training_are_neither_kept_nor_read(weight, folder, computed):
+    with cache.not_kept():
+        first = norms.torus_norm(weight, (12, 12))
+    assert not folder.exists()
+    assert norms.torus_norm(weight, (12, 12)) == first
+    count = len(computed)
+    with cache.not_kept():
+        assert norms.torus_norm(weight, (12, 12)) == first
+    assert len(computed) > count
+
+
 @pytest.mark.parametrize("content", ["", "{}", '{"norm": 1}', '{"norm": "x"}', "[]"])
 def test_a_spoilt_file_is_computed_again(weight, folder, content):
     first = norms.torus_norm(weight, (12, 12))
