@@ -4,7 +4,7 @@ from deel import torchlip
 from deel.torchlip.normalizers import bjorck_normalization
 
 from lipbench import architectures
-from lipbench.architectures.bjorck import Bjorck, orthogonalize
+from lipbench.architectures.bjorck import Bjorck, BjorckBy, orthogonalize, orthogonalize_by
 
 SHAPES = [(8, 8), (6, 40), (40, 6), (8, 3, 3, 3), (64, 4, 3, 3), (1, 10), (10, 1)]
 
@@ -43,7 +43,7 @@ def test_float32_ends_as_near_to_orthogonal_as_the_library_s(least):
         return float(torch.linalg.svdvals(weight.double())[0]) - 1
 
     weight = weights((64, 300), least, torch.float32)
-    assert excess(orthogonalize(weight, 1e-3)) < max(2 * excess(bjorck_normalization(weight, 1e-3)), 6e-7)
+    assert excess(orthogonalize(weight, 1e-3)) < max(2 * excess(bjorck_normalization(weight, 1e-3)), 1e-6)
 
 
 def test_layers_have_it_and_go_on_as_the_library_s():
@@ -64,6 +64,39 @@ def test_layers_have_it_and_go_on_as_the_library_s():
     assert torch.equal(mine.eval()(x), mine(x))
     exported = mine.vanilla_export()
     assert torch.equal(exported(x), mine(x))
+
+
+@pytest.mark.parametrize("early", [True, False])
+@pytest.mark.parametrize("least", [1, 0.99, 0.9, 0.3, 0.1, 0.01])  # of .01, 12 steps are not enough
+@pytest.mark.parametrize("shape", [(8, 8), (6, 40), (40, 6), (64, 300), (1, 10)])
+def test_a_number_of_steps_is_orthogonium_s_function_and_gradient(shape, least, early):
+    reparametrizers = pytest.importorskip("orthogonium.reparametrizers")
+    library = reparametrizers.BatchedBjorckOrthogonalization(shape)
+    assert BjorckBy.steps == library.niters
+    exact, gradient = with_gradient(library, weights(shape, least, torch.float64))
+    for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 5e-6)):
+        tolerance = 1e-3 if (dtype, least) == (torch.float32, 0.01) else tolerance
+        mine, slope = with_gradient(lambda w: orthogonalize_by(w, 12, early), weights(shape, least, dtype))
+        assert (mine - exact).abs().max() < tolerance
+        assert (slope - gradient).norm() < tolerance * gradient.norm()
+    if least >= 0.1:
+        assert torch.linalg.svdvals(mine.double())[0] - 1 < 1e-6
+
+
+def test_layers_of_orthogonium_train_as_the_library_s():
+    library = pytest.importorskip("orthogonium.layers").OrthoLinear
+    found = []
+    for make in (architectures.layers_of("orthogonium", True).linear, library):
+        torch.manual_seed(0)
+        layer, x = make(40, 8), torch.randn(16, 40)
+        optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+        for _ in range(10):
+            optimizer.zero_grad()
+            layer(x).relu().sum().backward()
+            optimizer.step()
+        found.append((layer.state_dict().keys(), layer(x)))
+    assert found[0][0] == found[1][0]
+    assert torch.allclose(found[0][1], found[1][1], atol=1e-4)
 
 
 def test_nothing_that_is_not_finite_is_iterated_on():

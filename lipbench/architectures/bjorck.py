@@ -1,4 +1,4 @@
-"""Björck orthogonalisation as deel-torchlip's layers do it, on small matrices and without waiting for a GPU."""
+"""Björck orthogonalisation as layers of the libraries do it, on small matrices and without waiting for a GPU."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,8 @@ import torch
 from deel.torchlip.normalizers import DEFAULT_BJORK_DETACH, DEFAULT_MAXITER_BJORCK
 from deel.torchlip.utils.bjorck_norm import _BjorckNorm
 from torch import Tensor, nn
+
+ORTHOGONAL = 1e-5  # of |W W^T - I| in the Frobenius norm
 
 
 def orthogonalize(weight: Tensor, eps: float, early: bool = True) -> Tensor:
@@ -45,6 +47,50 @@ def _steps(gram: Tensor, most: int, eps: float, going: Tensor, early: bool) -> t
         p, count = torch.where(going, new, p), count + going
         going = going & (((change @ gram) * change).sum().clamp_min(0).sqrt() >= eps)
     return p, count, going
+
+
+def orthogonalize_by(weight: Tensor, steps: int, early: bool = True) -> Tensor:
+    """Björck and Bowie (1971): W <- 1.5 W - .5 W W^T W, ``steps`` times. weight: (m, n).
+
+    The same function as orthogonium's ``BatchedBjorckOrthogonalization`` up to roundings, with the same gradient, that
+    of all steps; as in ``orthogonalize`` on W W^T, for the smaller side of W. Steps at an orthogonal matrix change
+    neither the value nor, since their derivative is the projection on the tangent space there, the gradient: the
+    iteration ends at W W^T = I within ``ORTHOGONAL``, and the last step, on W itself, corrects roundings in W W^T.
+    ``early``: as there.
+    """
+    wide = weight if len(weight) <= weight.shape[1] else weight.t()
+    gram = wide @ wide.t()
+    eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    polynomial, done = eye, torch.zeros((), dtype=torch.bool, device=gram.device)
+    for _ in range(steps):
+        factor = torch.where(done, eye, 1.5 * eye - 0.5 * gram)
+        done = (gram.detach() - eye).norm() < ORTHOGONAL
+        polynomial = factor @ polynomial
+        if early and done:
+            break
+        gram = factor @ gram @ factor
+    found = polynomial @ wide
+    with torch.no_grad():
+        corrected = torch.where(done, 1.5 * found - 0.5 * (found @ found.t()) @ found, found)
+    found = found + (corrected - found).detach()
+    return found if wide is weight else found.t().contiguous()
+
+
+class BjorckBy(nn.Module):
+    """``orthogonalize_by`` in place of orthogonium's parametrisation, for weights of two dimensions."""
+
+    steps = 12  # the library's default
+
+    def __init__(self, weight_shape: tuple[int, ...]):
+        super().__init__()
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """weight: (m, n), same shape out."""
+        return orthogonalize_by(weight, self.steps, early=not weight.is_cuda)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """What an assignment stores: the weight as it is."""
+        return weight
 
 
 class Bjorck(_BjorckNorm):

@@ -4,6 +4,7 @@ Zero and circular padding, and pools without ceil_mode only: other paddings and 
 above 1.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ import torch
 from deel import torchlip
 from torch import Tensor, nn
 
-from lipbench.architectures.bjorck import with_quick_bjorck
+from lipbench.architectures.bjorck import BjorckBy, with_quick_bjorck
 from lipbench.errors import LipbenchError, unknown_name
 from lipbench.quick import L2Pool, SortPairs
 
@@ -122,11 +123,13 @@ def orthogonium() -> Layers:
     """
     try:
         from orthogonium.layers import AdaptiveOrthoConv2d, OrthoLinear
+        from orthogonium.reparametrizers import OrthoParams
     except ImportError as error:
         raise LipbenchError(
             "the layers of orthogonium need that package: pip install 'lipbench[orthogonium]'"
         ) from error
-    return Layers(OrthoLinear, AdaptiveOrthoConv2d, *_ACTIVATIONS_AND_POOLS, shortcut=torchlip.LipResidual)
+    linear = functools.partial(OrthoLinear, ortho_params=OrthoParams(orthogonalizer=BjorckBy))
+    return Layers(linear, AdaptiveOrthoConv2d, *_ACTIVATIONS_AND_POOLS, shortcut=torchlip.LipResidual)
 
 
 SETS: dict[str, Callable[[], Layers]] = {"torchlip": lambda: CONSTRAINED, "orthogonium": orthogonium}
