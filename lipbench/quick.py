@@ -17,7 +17,8 @@ class _SortPairs(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:
         first, second = x[:, 0::2], x[:, 1::2]
         out = torch.empty_like(x)
-        out[:, 0::2], out[:, 1::2] = torch.minimum(first, second), torch.maximum(first, second)
+        torch.minimum(first, second, out=out[:, 0::2])
+        torch.maximum(first, second, out=out[:, 1::2])
         ctx.save_for_backward(first <= second)
         return out
 
@@ -26,7 +27,8 @@ class _SortPairs(torch.autograd.Function):
         (ordered,), gradient = ctx.saved_tensors, gradients[0]
         low, high = gradient[:, 0::2], gradient[:, 1::2]
         out = torch.empty_like(gradient)
-        out[:, 0::2], out[:, 1::2] = torch.where(ordered, low, high), torch.where(ordered, high, low)
+        torch.where(ordered, low, high, out=out[:, 0::2])
+        torch.where(ordered, high, low, out=out[:, 1::2])
         return out
 
 
