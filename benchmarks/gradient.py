@@ -3,20 +3,20 @@
     python benchmarks/gradient.py ZOO [--models 'vgg*-tau12.75-*'] [--samples 500]
 
 The margin is the logit of the class that a network predicts less the highest other one, at test samples of the data set
-on the card, in float64. Its gradient walks back from sqrt(2) at the logits, and no 1-Lipschitz layer lets its norm
-grow. A column per network: the factor by which the norm shrinks in each layer (median over samples), and below what is
-left at the input, over sqrt(2). A certificate is as tight as the norm that is left along the way to the boundary.
+on the card, in float64. No 1-Lipschitz layer lets the norm of its gradient grow on the way back (Normalize, of networks
+with preprocessing, multiplies it). A column per network: the factor of each layer (median over samples), and below what
+is left at the input of the norm at the logits. A certificate is as tight as what is left along the way to the boundary.
 """
 
 import argparse
 import fnmatch
-import math
 
 import torch
 from torch import Tensor, nn
 
 from lipbench import cards, data, zoo
 from lipbench.errors import LipbenchError
+from lipbench.network import class_logits
 
 
 def norms(module: nn.Sequential, x: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ def norms(module: nn.Sequential, x: Tensor) -> Tensor:
     inputs = [x.requires_grad_()]
     for layer in module:
         inputs.append(layer(inputs[-1]))
-    first, second = inputs[-1].topk(2, dim=1).values.unbind(1)
+    first, second = class_logits(inputs[-1]).topk(2, dim=1).values.unbind(1)
     return torch.stack([g.flatten(1).norm(dim=1) for g in torch.autograd.grad((first - second).sum(), inputs)])
 
 
@@ -51,9 +51,11 @@ def main() -> None:
                 datasets[model.card.data] = data.load(model.card.data).test.part(0, args.samples)
             found = norms(model.module.double(), torch.from_numpy(datasets[model.card.data].x).double())
             factors = (found[:-1] / found[1:]).nanmedian(dim=1).values
-            columns[folder.name] = [named(layer) for layer in model.module], factors, found[0].median() / math.sqrt(2)
+            columns[folder.name] = [named(layer) for layer in model.module], factors, (found[0] / found[-1]).nanmedian()
     except LipbenchError as error:
         parser.exit(2, f"{error}\n")
+    if not columns:
+        parser.exit(2, f"{args.zoo}: no 1-Lipschitz network is called {args.models!r}\n")
     for layers in dict.fromkeys(tuple(names) for names, _, _ in columns.values()):
         same = {name: rest for name, (names, *rest) in columns.items() if tuple(names) == layers}
         print("layer" + "".join(f"\t{name}" for name in same))

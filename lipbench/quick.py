@@ -27,8 +27,7 @@ class _SortPairs(torch.autograd.Function):
         (ordered,), gradient = ctx.saved_tensors, gradients[0]
         low, high = gradient[:, 0::2], gradient[:, 1::2]
         out = torch.empty_like(gradient)
-        torch.where(ordered, low, high, out=out[:, 0::2])
-        torch.where(ordered, high, low, out=out[:, 1::2])
+        out[:, 0::2], out[:, 1::2] = torch.where(ordered, low, high), torch.where(ordered, high, low)
         return out
 
 

@@ -21,6 +21,7 @@ from lipbench.architectures import (
     layers_of,
     summary,
 )
+from lipbench.architectures.bjorck import BjorckBy
 from lipbench.cards import Architecture, Card, Loss
 from lipbench.certificates import certificate
 from lipbench.errors import LipbenchError
@@ -322,7 +323,9 @@ def test_batch_norm_is_for_unconstrained_twins_only(name, layers):
 def test_sets_of_layers_by_name(monkeypatch):
     assert layers_of("torchlip", True) is CONSTRAINED
     assert layers_of("torchlip", False) is layers_of("orthogonium", False) is UNCONSTRAINED
-    assert type(layers_of("orthogonium", True).linear(4, 4)).__bases__[0].__name__ == "OrthoLinear"
+    layer = layers_of("orthogonium", True).linear(4, 4)
+    assert type(layer).__bases__[0].__name__ == "OrthoLinear"
+    assert any(isinstance(part, BjorckBy) for part in layer.parametrizations.weight)
     with pytest.raises(LipbenchError, match="did you mean 'torchlip'"):
         layers_of("torchlib", True)
     monkeypatch.setitem(sys.modules, "orthogonium.layers", None)

@@ -66,21 +66,25 @@ def test_layers_have_it_and_go_on_as_the_library_s():
     assert torch.equal(exported(x), mine(x))
 
 
-@pytest.mark.parametrize("early", [True, False])
-@pytest.mark.parametrize("least", [1, 0.99, 0.9, 0.3, 0.1, 0.01])  # of .01, 12 steps are not enough
+@pytest.mark.parametrize("least", [1, 1 - 4e-6, 0.99, 0.9, 0.3, 0.1, 0.03, 0.01, 0])  # of .03, 12 steps are not enough
 @pytest.mark.parametrize("shape", [(8, 8), (6, 40), (40, 6), (64, 300), (1, 10)])
-def test_a_number_of_steps_is_orthogonium_s_function_and_gradient(shape, least, early):
+def test_a_number_of_steps_is_orthogonium_s_function_and_gradient(shape, least):
     reparametrizers = pytest.importorskip("orthogonium.reparametrizers")
     library = reparametrizers.BatchedBjorckOrthogonalization(shape)
-    assert BjorckBy.steps == library.niters
     exact, gradient = with_gradient(library, weights(shape, least, torch.float64))
-    for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 5e-6)):
-        tolerance = 1e-3 if (dtype, least) == (torch.float32, 0.01) else tolerance
-        mine, slope = with_gradient(lambda w: orthogonalize_by(w, 12, early), weights(shape, least, dtype))
-        assert (mine - exact).abs().max() < tolerance
+    for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 5e-6 if least >= 0.1 else 1e-3)):
+        mine, slope = with_gradient(BjorckBy(library), weights(shape, least, dtype))
+        assert (mine - exact).abs().max() < min(tolerance, 2e-5)
         assert (slope - gradient).norm() < tolerance * gradient.norm()
-    if least >= 0.1:
-        assert torch.linalg.svdvals(mine.double())[0] - 1 < 1e-6
+        assert torch.linalg.svdvals(mine.double())[0] - 1 < 1e-6  # claims hold up to 3e-6
+
+
+def test_a_row_of_zeros_stays_one():
+    weight = weights((6, 40), 0.5, torch.float32)
+    weight[2] = 0
+    found = orthogonalize_by(weight, 12)
+    assert torch.equal(found[2], torch.zeros(40))
+    assert torch.linalg.svdvals(found.double())[4] == pytest.approx(1, abs=1e-6)
 
 
 def test_layers_of_orthogonium_train_as_the_library_s():
@@ -101,3 +105,4 @@ def test_layers_of_orthogonium_train_as_the_library_s():
 
 def test_nothing_that_is_not_finite_is_iterated_on():
     assert orthogonalize(torch.full((2, 3), torch.nan), 1e-3).isnan().all()
+    assert orthogonalize_by(torch.full((2, 3), torch.nan), 12).isnan().all()

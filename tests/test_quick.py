@@ -19,12 +19,19 @@ def gradient(layer, x, cotangent):
     return torch.autograd.grad(layer(x), x, cotangent)[0]
 
 
+def second_gradient(layer, x):
+    x = x.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(layer(x).pow(3).sum(), x, create_graph=True)
+    return torch.autograd.grad(slope.square().sum(), x)[0]
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("shape", [(5, 2), (5, 12), (3, 8, 7), (3, 6, 5, 4)])
 def test_sort_pairs_is_groupsort2_bit_for_bit(shape, dtype):
     x, cotangent = seeded(2, *shape, dtype=dtype)
     assert torch.equal(SortPairs()(x), torchlip.GroupSort2()(x))
     assert torch.equal(gradient(SortPairs(), x, cotangent), gradient(torchlip.GroupSort2(), x, cotangent))
+    assert torch.equal(second_gradient(SortPairs(), x), second_gradient(torchlip.GroupSort2(), x))
 
 
 @pytest.mark.parametrize("pair", [(1.0, 1.0), (0.0, -0.0), (torch.inf, 1.0), (-torch.inf, torch.inf)])

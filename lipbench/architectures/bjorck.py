@@ -1,13 +1,14 @@
 """Björck orthogonalisation as layers of the libraries do it, on small matrices and without waiting for a GPU."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from deel.torchlip.normalizers import DEFAULT_BJORK_DETACH, DEFAULT_MAXITER_BJORCK
 from deel.torchlip.utils.bjorck_norm import _BjorckNorm
 from torch import Tensor, nn
 
-ORTHOGONAL = 1e-5  # of |W W^T - I| in the Frobenius norm
+ORTHOGONAL = 100  # times the precision of the numbers: of |W W^T - I| in the Frobenius norm
 
 
 def orthogonalize(weight: Tensor, eps: float, early: bool = True) -> Tensor:
@@ -49,44 +50,50 @@ def _steps(gram: Tensor, most: int, eps: float, going: Tensor, early: bool) -> t
     return p, count, going
 
 
-def orthogonalize_by(weight: Tensor, steps: int, early: bool = True) -> Tensor:
-    """Björck and Bowie (1971): W <- 1.5 W - .5 W W^T W, ``steps`` times. weight: (m, n).
+def orthogonalize_by(weight: Tensor, steps: int) -> Tensor:
+    """Björck and Bowie (1971): W <- 1.5 W - .5 W W^T W, ``steps`` times (at least once). weight: (k, n).
 
     The same function as orthogonium's ``BatchedBjorckOrthogonalization`` up to roundings, with the same gradient, that
-    of all steps; as in ``orthogonalize`` on W W^T, for the smaller side of W. Steps at an orthogonal matrix change
-    neither the value nor, since their derivative is the projection on the tangent space there, the gradient: the
-    iteration ends at W W^T = I within ``ORTHOGONAL``, and the last step, on W itself, corrects roundings in W W^T.
-    ``early``: as there.
+    of all steps. For the smaller side k the iterates are W_n = P_n W, with P_n a polynomial of W W^T, as in
+    ``orthogonalize``. A step at an orthogonal matrix changes neither the value nor the gradient, since its derivative
+    is the projection on the tangent space there: the iteration stops once W_n W_n^T = I within ``ORTHOGONAL``. The
+    value of the last step is that of a step on W_n itself, which corrects roundings in W W^T.
     """
     wide = weight if len(weight) <= weight.shape[1] else weight.t()
     gram = wide @ wide.t()
     eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    polynomial, done = eye, torch.zeros((), dtype=torch.bool, device=gram.device)
-    for _ in range(steps):
-        factor = torch.where(done, eye, 1.5 * eye - 0.5 * gram)
-        done = (gram.detach() - eye).norm() < ORTHOGONAL
-        polynomial = factor @ polynomial
-        if early and done:
+    polynomial = eye
+    for _ in range(steps - 1):
+        if (gram.detach() - eye).norm() < ORTHOGONAL * torch.finfo(gram.dtype).eps:
             break
-        gram = factor @ gram @ factor
-    found = polynomial @ wide
+        factor = 1.5 * eye - 0.5 * gram
+        polynomial, gram = factor @ polynomial, factor @ gram @ factor
+    found = (1.5 * eye - 0.5 * gram) @ polynomial @ wide
     with torch.no_grad():
-        corrected = torch.where(done, 1.5 * found - 0.5 * (found @ found.t()) @ found, found)
+        near = polynomial @ wide
+        corrected = 1.5 * near - 0.5 * (near @ near.t()) @ near
     found = found + (corrected - found).detach()
     return found if wide is weight else found.t().contiguous()
 
 
 class BjorckBy(nn.Module):
-    """``orthogonalize_by`` in place of orthogonium's parametrisation, for weights of two dimensions."""
+    """orthogonium's ``BatchedBjorckOrthogonalization`` of a matrix, with ``orthogonalize_by`` on a CPU.
 
-    steps = 12  # the library's default
+    A GPU takes the library's steps: they are fewer operations, which is what counts there, and wait for nothing.
+    """
 
-    def __init__(self, weight_shape: tuple[int, ...]):
+    def __init__(self, original: Any):
         super().__init__()
+        if original.beta != 0.5 or original.pass_through or original.niters < 1:
+            raise ValueError("expected beta = .5, pass_through = False and at least one step")
+        self.original = original
 
     def forward(self, weight: Tensor) -> Tensor:
         """weight: (m, n), same shape out."""
-        return orthogonalize_by(weight, self.steps, early=not weight.is_cuda)
+        if weight.is_cuda:
+            found: Tensor = self.original(weight)
+            return found
+        return orthogonalize_by(weight, self.original.niters)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """What an assignment stores: the weight as it is."""
@@ -108,15 +115,17 @@ class Bjorck(_BjorckNorm):
         return self._w_bjorck
 
 
-def with_quick_bjorck(layer: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-    """The constructor of a layer of deel-torchlip, whose weights are then orthogonalised by ``Bjorck``."""
+def with_quick_bjorck(
+    layer: Callable[..., nn.Module], slow: type[nn.Module] = _BjorckNorm, quick: Callable[[Any], nn.Module] = Bjorck
+) -> Callable[..., nn.Module]:
+    """The constructor of a library's layer, whose weights are then orthogonalised by ``quick`` in place of ``slow``."""
 
     def make(*args: object, **kwargs: object) -> nn.Module:
         made = layer(*args, **kwargs)
         parametrizations = made.parametrizations.weight  # type: ignore[union-attr]
         for place, one in enumerate(parametrizations):  # type: ignore[arg-type]
-            if type(one) is _BjorckNorm:
-                parametrizations[place] = Bjorck(one)  # type: ignore[operator]
+            if type(one) is slow:
+                parametrizations[place] = quick(one)  # type: ignore[operator, assignment]
         return made
 
     return make

@@ -4,7 +4,6 @@ Zero and circular padding, and pools without ceil_mode only: other paddings and 
 above 1.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -123,12 +122,12 @@ def orthogonium() -> Layers:
     """
     try:
         from orthogonium.layers import AdaptiveOrthoConv2d, OrthoLinear
-        from orthogonium.reparametrizers import OrthoParams
+        from orthogonium.reparametrizers import BatchedBjorckOrthogonalization
     except ImportError as error:
         raise LipbenchError(
             "the layers of orthogonium need that package: pip install 'lipbench[orthogonium]'"
         ) from error
-    linear = functools.partial(OrthoLinear, ortho_params=OrthoParams(orthogonalizer=BjorckBy))
+    linear = with_quick_bjorck(OrthoLinear, BatchedBjorckOrthogonalization, BjorckBy)
     return Layers(linear, AdaptiveOrthoConv2d, *_ACTIVATIONS_AND_POOLS, shortcut=torchlip.LipResidual)
 
 
