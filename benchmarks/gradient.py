@@ -39,7 +39,9 @@ def main() -> None:
     parser.add_argument("--models", default="*")
     parser.add_argument("--samples", type=int, default=500)
     args = parser.parse_args()
-    columns, datasets = {}, {}
+    if args.samples < 1:
+        parser.error(f"argument --samples: expected at least 1, got {args.samples}")
+    columns = {}
     try:
         for folder in cards.model_folders(cards.find_zoo(args.zoo)):
             if not fnmatch.fnmatch(folder.name, args.models):
@@ -47,9 +49,9 @@ def main() -> None:
             model = zoo.load(folder)
             if not model.card.architecture.constrained:
                 continue
-            if model.card.data not in datasets:
-                datasets[model.card.data] = data.load(model.card.data).test.part(0, args.samples)
-            found = norms(model.module.double(), torch.from_numpy(datasets[model.card.data].x).double())
+            dataset = data.load_once(model.card.data)
+            zoo.check_fits(model.card, dataset)
+            found = norms(model.module.double(), torch.from_numpy(dataset.test.first(args.samples).x).double())
             factors = (found[:-1] / found[1:]).nanmedian(dim=1).values
             columns[folder.name] = [named(layer) for layer in model.module], factors, (found[0] / found[-1]).nanmedian()
     except LipbenchError as error:
