@@ -113,7 +113,7 @@ class Network(nn.Module):
         """
         quick = quickened(copy.deepcopy(self.module))
         if self.device.type == "cpu":
-            quick = quick.to(memory_format=torch.channels_last)
+            quick = quick.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stubs
         fast = Network(quick, self.input_shape, self.device, "float32")
         fast.evaluations, fast.sums_products = self.evaluations, False
         return fast
