@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
 
+from lipbench.backends.autoattack import projection
 from lipbench.backends.autoattack.targets import batches
 from lipbench.backends.rows import Rows
 from lipbench.network import Network
@@ -16,8 +18,9 @@ def fab(network: Network, x: Tensor, labels: Tensor, *, norm: Norm, rows: Rows, 
     """The smallest adversarial input over all targets: float32 (m, c, h, w), x itself where none was found.
 
     The library asks of a run only whether it ended within eps, and stops at the first target that did; here every run
-    is kept with its distance, which answers for each eps at once.
+    is kept with its distance, which answers for each eps at once. Its projections are exchanged for faster ones.
     """
+    from pyautoattack import fab_base
     from pyautoattack.fab_pt import FABAttack_PT
 
     class Targeted(FABAttack_PT):
@@ -30,7 +33,9 @@ def fab(network: Network, x: Tensor, labels: Tensor, *, norm: Norm, rows: Rows, 
         def attack_single_run(self, x: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
             self.clean_labels: Tensor | None = labels
             self.targets = targets
-            candidates: Tensor = super().attack_single_run(x, labels, is_targeted=True)
+            l2, linf = projection.projection_l2, projection.projection_linf
+            with mock.patch.multiple(fab_base, projection_l2=l2, projection_linf=linf):
+                candidates: Tensor = super().attack_single_run(x, labels, is_targeted=True)
             return candidates.detach()
 
         def _get_predicted_label(self, x: Tensor) -> Tensor:
