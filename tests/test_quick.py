@@ -34,6 +34,13 @@ def test_sort_pairs_is_groupsort2_bit_for_bit(shape, dtype):
     assert torch.equal(second_gradient(SortPairs(), x), second_gradient(torchlip.GroupSort2(), x))
 
 
+def test_sort_pairs_with_channels_innermost():
+    x, cotangent = (part.contiguous(memory_format=torch.channels_last) for part in seeded(2, 3, 6, 5, 4))
+    found = gradient(SortPairs(), x, cotangent)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(found, gradient(torchlip.GroupSort2(), x, cotangent))
+
+
 @pytest.mark.parametrize("pair", [(1.0, 1.0), (0.0, -0.0), (torch.inf, 1.0), (-torch.inf, torch.inf)])
 def test_sort_pairs_of_ties_and_infinities(pair):
     """At a tie torchlip may give both gradients to one of the two; here each has one, so that the norm is kept."""
