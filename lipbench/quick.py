@@ -27,8 +27,9 @@ class _SortPairs(torch.autograd.Function):
         (ordered,), gradient = ctx.saved_tensors, gradients[0]
         low, high = gradient[:, 0::2], gradient[:, 1::2]
         out = torch.empty_like(gradient)
-        kept = ordered.to(gradient.dtype)  # lerp by 0 and 1 is exact for finite gradients, and faster than where
-        if torch.is_grad_enabled():  # a second derivative is asked for
+        # lerp by 0 and 1 is where, and faster: exact but for the sign of 0, unless a difference of gradients overflows
+        kept = ordered.to(gradient.dtype)
+        if torch.is_grad_enabled():  # a second derivative is asked for, which ``out`` does not allow (nor does vmap)
             out[:, 0::2], out[:, 1::2] = torch.lerp(high, low, kept), torch.lerp(low, high, kept)
         else:
             torch.lerp(high, low, kept, out=out[:, 0::2])

@@ -61,6 +61,33 @@ def test_the_surrogate_has_the_faster_layers_and_the_network_its_own(digits_zoo)
     assert network.surrogate is network.surrogate
 
 
+class Viewing(nn.Module):
+    """Flattens by a view, which channels innermost do not allow."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.head = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4 * 8 * 8, 5)
+
+    def forward(self, x):
+        x = self.convolution(x).relu()
+        return self.head(x.view(x.shape[0], -1))
+
+
+@pytest.mark.parametrize("views", [False, True])
+def test_on_a_cpu_the_surrogate_has_channels_innermost_unless_a_layer_views_them(views):
+    torch.manual_seed(0)
+    body = [nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4 * 4 * 4, 5)]
+    network = Network(Viewing() if views else nn.Sequential(*body), (3, 8, 8))
+    x = torch.rand(6, 3, 8, 8, requires_grad=True)
+    logits, surrogate = network.logits(x), network.surrogate
+    weights = [layer.weight for layer in surrogate.module.modules() if isinstance(layer, nn.Conv2d)]
+    assert [weight.is_contiguous(memory_format=torch.channels_last) for weight in weights] == [not views]
+    assert torch.allclose(surrogate.logits(x), logits, atol=1e-5)
+    slopes = [torch.autograd.grad(each.max(dim=1)[0].sum(), x)[0] for each in (surrogate.logits(x), logits)]
+    assert torch.allclose(*slopes, atol=1e-5)
+    assert all(layer.weight.is_contiguous() for layer in network.module.modules() if isinstance(layer, nn.Conv2d))
+
+
 def test_the_surrogates_evaluations_are_the_networks(digits_zoo, digits):
     network = Network(zoo.load(digits_zoo / TAU4).module, (1, 8, 8))
     x = torch.from_numpy(digits.test.x[:3]).requires_grad_()

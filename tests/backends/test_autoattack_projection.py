@@ -2,8 +2,13 @@
 
 import pytest
 import torch
+from torch import nn
 
+from lipbench import backends
+from lipbench.backends import AttackSpec
 from lipbench.backends.autoattack import projection
+from lipbench.network import Network
+from lipbench.threat import Norm
 
 SIZES = pytest.mark.parametrize("size", [1, 2, 5, 64, 784])
 SCALES = pytest.mark.parametrize("scale", [0.02, 0.3, 3.0, 100.0])  # of the offsets: the last ones miss the box
@@ -98,3 +103,21 @@ def test_float32_is_as_near_to_float64_as_the_librarys(norm):
     error = (ours(norm)(*single) - exact).abs().max()
     theirs = (getattr(fab_projections, f"projection_{norm}")(*single) - exact).abs().max()
     assert error <= 2 * theirs
+
+
+@NORMS
+def test_fab_projects_with_them_and_leaves_the_librarys_alone(norm, monkeypatch):
+    from pyautoattack import fab_base, fab_projections
+
+    asked = []
+    function = ours(norm)
+    monkeypatch.setattr(projection, f"projection_{norm}", lambda *args: asked.append(args) or function(*args))
+    torch.manual_seed(0)
+    network = Network(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3)), (3, 8, 8))
+    x = torch.rand(5, 3, 8, 8)
+    labels = network(x).argmax(1)
+    spec = AttackSpec(backend="autoattack", name="fab-t", args={"n_iter": 4})
+    found = backends.search(spec, network, x, labels, norm=Norm.parse(norm), eps=None, seed=0)
+    assert len(asked) == 4  # one batch holds both targets
+    assert (network(found).argmax(1) != labels).any()
+    assert getattr(fab_base, f"projection_{norm}") is getattr(fab_projections, f"projection_{norm}")
