@@ -252,13 +252,14 @@ def _weakest(grades: "pd.Series[str]") -> str:
 def trends(summary: pd.DataFrame) -> pd.DataFrame:
     """Spearman's rho of clean, certified, robust accuracy and gap against each hyperparameter of a loss.
 
-    At the largest eps of each suite; one row per suite, architecture, family and hyperparameter that takes two values
-    or more. ``points`` is the number of models. Each rho has its interval in ``<name>_lo`` and ``<name>_hi``. NaN
-    where an accuracy is the same for every model.
+    At the eps of each suite that ``chosen_eps`` names: at a large one no model may have a certificate left. One row per
+    suite, architecture, family and hyperparameter that takes two values or more. ``points`` is the number of models.
+    Each rho has its interval in ``<name>_lo`` and ``<name>_hi``. NaN where an accuracy is the same for every model.
     """
     rows = []
-    at = summary[summary["eps"] == summary.groupby(GROUP)["eps"].transform("max")]
-    for keys, group in at.groupby([*GROUP, "architecture", "family"], sort=False):
+    chosen = {keys: chosen_eps(settings) for keys, settings in hyperparameters(summary).groupby(GROUP)}
+    for keys, every in summary.groupby([*GROUP, "architecture", "family"], sort=False):
+        group = every[every["eps"] == chosen[keys[: len(GROUP)]]]
         for name in hyperparameter_columns(summary):
             known = group[np.isfinite(group[name])]
             if len(known[name].unique()) < 2:

@@ -356,6 +356,20 @@ def test_trends_are_ranks_within_a_family(make_run, make_model):
     assert np.isnan(trend["clean"].item())  # the same for every model
 
 
+def test_trends_are_at_the_eps_where_certified_accuracy_differs_most(make_run, make_model):
+    """At the largest eps nothing is certified here, and there would be nothing to rank."""
+    models = []
+    for tau, certified in ((1.0, 0.35), (4.0, 0.25), (16.0, 0.15)):
+        radii = [certified, certified, 0.12, 0.01]
+        models.append(make_model([1] * 4, radii, [0.5] * 4, name=f"tau{tau}", hyperparameters={"tau": tau}))
+    summary = tables.summary(make_run(models))
+    grid = sorted(summary["eps"].unique())
+    trend = frames.trends(summary)
+    assert trend["eps"].item() == frames.chosen_eps(tables.hyperparameters(summary)) < grid[-1]
+    assert trend["certified"].item() < 0
+    assert len(set(summary[summary["eps"] == grid[-1]]["certified"])) == 1
+
+
 def test_a_trend_has_an_interval(make_run, make_model):
     models = [
         make_model(
