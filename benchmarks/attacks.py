@@ -11,13 +11,13 @@ import argparse
 import copy
 import statistics
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import torch
+from training import in_turns, ratio
 
 from lipbench import backends, data, zoo
 from lipbench.backends import AttackSpec
@@ -26,12 +26,6 @@ from lipbench.errors import LipbenchError
 from lipbench.network import Network, resolve_device
 from lipbench.quick import quickened
 from lipbench.threat import Norm
-
-
-def seconds(work: Callable[[], object]) -> float:
-    start = time.process_time()
-    work()
-    return time.process_time() - start
 
 
 def passes(network: Network, x: torch.Tensor, rounds: int) -> None:
@@ -54,11 +48,10 @@ def passes(network: Network, x: torch.Tensor, rounds: int) -> None:
         torch.autograd.grad(form(inputs).logsumexp(1).sum(), inputs)
 
     for what, run in {"forward": forward, "forward and backward": both}.items():
-        spent = [{name: seconds(partial(run, form)) for name, form in forms.items()} for _ in range(1 + rounds)]
-        for name in forms:
-            each = 1e6 * statistics.median(times[name] for times in spent[1:]) / len(x)
-            times = statistics.median(turn["stored layers"] / turn[name] for turn in spent[1:])
-            print(f"{what:>21}, {name:<22} {each:6.0f} us per sample, {times:.2f} x")
+        spent = in_turns({name: partial(run, form) for name, form in forms.items()}, rounds, network.device)
+        for name, times in spent.items():
+            each = 1e6 * statistics.median(cpu for _, cpu in times) / len(x)
+            print(f"{what:>21}, {name:<22} {each:6.0f} us per sample, {ratio(spent['stored layers'], times, 1):.2f} x")
 
 
 def fab(network: Network, x: torch.Tensor, labels: torch.Tensor) -> None:
