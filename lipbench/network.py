@@ -9,8 +9,8 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from lipbench.errors import LipbenchError, unknown_name
-from lipbench.lipschitz import frozen
+from lipbench.errors import LipbenchError, one_line, unknown_name
+from lipbench.lipschitz import agreement, frozen
 from lipbench.quick import quickened
 from lipbench.rounding import ARITHMETIC, set_precisions, summing_products
 
@@ -66,15 +66,18 @@ class Network(nn.Module):
         self.evaluations = Evaluations()
         with torch.no_grad():
             try:
-                out = self.module(torch.zeros(1, *self.input_shape, dtype=self.dtype, device=device))
-            except (RuntimeError, ValueError) as error:
+                out = agreement.checked(self.module(torch.zeros(1, *self.input_shape, dtype=self.dtype, device=device)))
+            except LipbenchError:
+                raise
+            except Exception as error:  # whatever the network's own code raises
                 raise LipbenchError(
-                    f"the network does not accept inputs of shape {self.input_shape}: {str(error).splitlines()[0]}"
+                    f"the network does not accept inputs of shape {self.input_shape}: {one_line(error)}"
                 ) from error
         if out.ndim != 2:
             raise LipbenchError(
                 f"expected logits of shape (n, classes), the network gives {tuple(out.shape)} for n = 1"
             )
+        agreement.check_copy(module, self.module, self.input_shape)
         self.single_logit = out.shape[1] == 1
         self.num_classes = 2 if self.single_logit else int(out.shape[1])
         self.device = torch.device(device)
@@ -120,7 +123,7 @@ class Network(nn.Module):
         """Logits (n, classes) of x: float (n, c, h, w), given as float64, which changes none of them."""
         self.evaluations.forward += len(x)
         with summing_products(self.dtype, x.device) if self.sums_products else contextlib.nullcontext():
-            out: Tensor = self.module(x.to(self.dtype)).double()
+            out: Tensor = self.module(x.to(self.dtype, copy=True)).double()  # the network may overwrite its input
         if out.requires_grad:
             out.register_hook(self._count_backward)
         return class_logits(out)

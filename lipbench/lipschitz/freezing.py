@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from lipbench.errors import LipbenchError, one_line
+from lipbench.errors import LipbenchError, UnsupportedError, one_line
 from lipbench.lipschitz.rules import refuse_hooks
 
+_TENSORS = (Tensor, nn.Parameter, nn.UninitializedParameter, nn.UninitializedBuffer)
 _PLAIN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
 
 
@@ -16,8 +17,10 @@ def frozen(module: nn.Module) -> nn.Module:
     """A copy in eval mode whose weights are plain tensors: parametrisations are computed once, in their own dtype.
 
     deel-torchlip and orthogonium compute weights from others at each forward, and orthogonium moves its buffers while
-    it does; the copy holds the weights as they are served now. Raises LipbenchError if a module cannot be copied.
+    it does; the copy holds the weights as they are served now. Raises LipbenchError if a module cannot be copied, or is
+    compiled.
     """
+    _check_kind(module)
     # torch copies no results of computations, such as the last batch's mean that deel-torchlip's BatchLipNorm keeps
     results = {
         id(held): held.detach().clone()
@@ -31,6 +34,26 @@ def frozen(module: nn.Module) -> nn.Module:
         raise
     except Exception as error:  # weights that are not leaves, such as old weight_norm, or a file that is held open
         raise LipbenchError(f"the network cannot be copied: {one_line(error)}; export it first") from error
+
+
+def _check_kind(module: nn.Module) -> None:
+    """Raise LipbenchError for what is no module of Python's own code."""
+    if not isinstance(module, nn.Module):
+        raise LipbenchError(f"expected a network as a torch.nn.Module, got {type(module).__name__}")
+    for part in module.modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            raise UnsupportedError(
+                "the network is TorchScript, which cannot be traced: give the module it was made from"
+            )
+        if type(part).__module__.startswith("torch._dynamo") or vars(part).get("_compiled_call_impl") is not None:
+            raise UnsupportedError("the network is compiled (torch.compile): give the module as it was before")
+        held = (*part._parameters.items(), *part._buffers.items())
+        for name, tensor in held:
+            if tensor is not None and type(tensor) not in _TENSORS:
+                raise UnsupportedError(
+                    f"{type(part).__name__}.{name} is a {type(tensor).__name__}, which may compute in its own way: "
+                    "expected plain tensors and parameters"
+                )
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ network, so that a graph that computes something else is refused too; so is a ne
 whose outputs for one sample depend on the others.
 """
 
+import contextlib
 import copy
 import math
 from collections.abc import Callable
@@ -16,16 +17,14 @@ import torch
 from torch import Tensor, fx, nn
 
 from lipbench.errors import LipbenchError, UnsupportedError
-from lipbench.lipschitz import rules
+from lipbench.lipschitz import agreement, rules, state
+from lipbench.lipschitz.batch import BatchMarks, about_shape
+from lipbench.lipschitz.calls import called_layer_effect, function_effect
 from lipbench.lipschitz.freezing import frozen
 from lipbench.lipschitz.norms import rounded_up, times
 from lipbench.lipschitz.rules import EXACT, Effect, Flow, Shape
 from lipbench.lipschitz.selections import BATCH, is_selecting, is_selecting_layer, selection
-from lipbench.lipschitz.tracing import in_place, is_layer, reason, traced
-
-FEWER = 2  # samples of those, run alone: what depends on the size of a batch is seen
-# what they give does not depend on the values of a tensor
-_ABOUT_SHAPE = {"size", "dim", "ndimension", "numel", "shape", "ndim", "dtype", "device", "is_floating_point"}
+from lipbench.lipschitz.tracing import in_place, reason, traced
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,9 @@ class Graph:
     module: fx.GraphModule
     steps: list[Step]
     nodes: dict[str, int] = field(default_factory=dict)  # the fx node's name -> its step
+    operands: dict[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # ... -> the nodes that ``Step.inputs`` came from
     computed: str | None = None  # what computes a constant in the forward, if anything does
 
     @property
@@ -68,8 +70,6 @@ class Graph:
         return _Runner(self, visit).run(x)
 
 
-@torch.inference_mode(False)
-@torch.no_grad()
 def trace(module: nn.Module, input_shape: Shape) -> Graph:
     """The graph of a network; ``input_shape``: of one input, without the batch, such as (1, 28, 28).
 
@@ -77,68 +77,77 @@ def trace(module: nn.Module, input_shape: Shape) -> Graph:
     """
     if not all(size > 0 for size in input_shape):
         raise LipbenchError(f"expected the shape of one input, such as (1, 28, 28), got {input_shape}")
-    module = frozen(module)
+    in_own_precision = (torch.autocast(kind, enabled=False) for kind in ("cpu", "cuda"))
+    with torch.inference_mode(False), torch.no_grad(), contextlib.ExitStack() as stack:
+        for context in in_own_precision:
+            stack.enter_context(context)
+        return _trace(module, input_shape)
+
+
+def _trace(module: nn.Module, input_shape: Shape) -> Graph:
+    given, module = module, frozen(module)
     for part in module.modules():
         if part.training:
             raise UnsupportedError(f"{type(part).__name__} stays in training mode when the network is put in eval mode")
-    before = _state(module)
-    graph = Graph(traced(module), [Step("input", Effect((1.0,), EXACT), (), tuple(input_shape), 1.0)])
+    x = agreement.probes(module, input_shape)
     try:
-        x = _probe(module, input_shape)
-        in_float64 = traced(copy.deepcopy(module).double())
-        exact = _Builder(graph, in_float64).run(x.to(torch.float64, copy=True))
-        value = graph.run(x.clone(), lambda place, inputs, value: None)
-        expected, fewer = module(x.clone()), module(x[:FEWER].clone())
+        double = copy.deepcopy(module).double()
+        in_float64 = traced(double)
+        graph = Graph(traced(module), [Step("input", Effect((1.0,), EXACT), (), tuple(input_shape), 1.0)])
+        _Builder(graph, in_float64).run(x.to(torch.float64, copy=True))
+        agreement.outputs(module, x)
+        before = state.snapshot(module)
+        _check_graph(graph, module, in_float64, double, x)
+        agreement.outputs(module, x)
+        state.check(before, state.snapshot(module))
     except LipbenchError:
         raise
     except Exception as error:  # whatever the network's own code raises
         raise LipbenchError(f"the network does not accept inputs of shape {input_shape}: {reason(error)}") from error
-    if not isinstance(expected, Tensor) or not expected.isfinite().all():
-        raise LipbenchError("expected one tensor of finite numbers from the network")
-    # float64 rounds less, and another batch size may sum in another order
-    loosely = max(1e-3, 16 * torch.finfo(expected.dtype).eps)
-    same_graph = str(in_float64.graph) == str(graph.module.graph)
-    same_outputs = _close(value, expected, 1e-5) and _close(exact, expected.double(), loosely)
-    if not (same_graph and same_outputs) or _state(module) != before:
-        raise UnsupportedError(
-            "the traced graph gives other outputs than the network: its forward depends on state, on the precision of "
-            "its numbers, or changes tensors in place"
-        )
-    if not _close(expected[:FEWER], fewer, loosely):
-        raise UnsupportedError("the outputs for a sample depend on the other samples of a batch, or on their number")
     _check_output(graph)
+    agreement.check_copy(given, module, input_shape)
     return graph
 
 
-def _close(value: Tensor, expected: Tensor, tolerance: float) -> bool:
-    """Equal up to a share of the largest number."""
-    if value.shape != expected.shape:
-        return False
-    scale = expected.abs().max().item() if expected.numel() else 0.0
-    return bool(((value - expected).abs() <= tolerance * scale).all())
+def _check_graph(graph: Graph, module: nn.Module, in_float64: fx.GraphModule, double: nn.Module, x: Tensor) -> None:
+    """Raise UnsupportedError unless graph and network compute the same, in their own precision and in float64, for
+    each number of samples, whether gradients are wanted or not.
+    """
+    if str(in_float64.graph) != str(graph.module.graph):
+        raise UnsupportedError("the forward depends on the precision of its numbers")
+
+    def keeps_bits(place: int, inputs: list[Tensor], value: Any) -> None:
+        for one in value if isinstance(value, tuple | list) else [value]:
+            if isinstance(one, Tensor) and one.is_floating_point() and _is_coarser(one.dtype, x.dtype):
+                raise UnsupportedError(
+                    f"no Lipschitz rule for {graph.steps[place].name}: a cast from {x.dtype} to {one.dtype} rounds "
+                    "numbers, and a rounded function has no Lipschitz constant; leave the cast out"
+                )
+
+    exact: Tensor = in_float64(x.double())
+    expected = agreement.outputs(module, x)
+    for number in range(1, len(x) + 1):
+        some = x[:number]
+        value = graph.run(some.clone(), keeps_bits)
+        plain, with_gradients = (agreement.outputs(module, some, with_gradients=one) for one in (False, True))
+        if agreement.differ(value, plain, expected) or agreement.differ(value, with_gradients, expected):
+            raise UnsupportedError(
+                "the traced graph gives other outputs than the network: its forward depends on state, on whether "
+                "gradients are wanted, or changes tensors in place"
+            )
+        if agreement.differ(in_float64(some.double()), agreement.outputs(double, some.double()), exact):
+            raise UnsupportedError("the traced graph gives other outputs than the network in float64")
+        if agreement.differ(plain, expected[:number], expected, share=agreement.share_of_sums(x.dtype)):
+            raise UnsupportedError(
+                "the outputs for a sample depend on the other samples of a batch, or on their number"
+            )
+    if agreement.differ(exact, expected, share=agreement.FROM_FLOAT32, roundings=256):
+        raise UnsupportedError("the forward gives other outputs in float64: it depends on the precision of its numbers")
 
 
-def _probe(module: nn.Module, input_shape: Shape) -> Tensor:
-    """A sample in [0, 1], one around 0 and a large one, in the network's dtype and on its device."""
-    held = [tensor for tensor in (*module.parameters(), *module.buffers()) if tensor.is_floating_point()]
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(BATCH, *input_shape, dtype=torch.float64, generator=generator, device="cpu")
-    x[0], x[2] = torch.rand(input_shape, dtype=torch.float64, generator=generator, device="cpu"), 10 * x[2]
-    return x.to(held[0].device, held[0].dtype) if held else x
-
-
-def _state(module: nn.Module) -> list[Any]:
-    """What a forward may change in the modules that are opened: plain attributes, and which tensors they hold."""
-    state: list[Any] = []
-    for part in module.modules():
-        if not is_layer(part):
-            state += [(name, held) for name, held in vars(part).items() if isinstance(held, bool | int | float | str)]
-            state += [
-                (id(held), held._version)
-                for held in (*part._parameters.values(), *part._buffers.values())
-                if held is not None
-            ]
-    return state
+def _is_coarser(dtype: torch.dtype, own: torch.dtype) -> bool:
+    """True if a number of the type ``own`` may be rounded, or overflow, in the other type."""
+    return torch.finfo(dtype).eps > torch.finfo(own).eps or torch.finfo(dtype).max < torch.finfo(own).max
 
 
 def _check_output(graph: Graph) -> None:
@@ -162,7 +171,8 @@ class _Runner(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         """The value of a node; steps are shown to ``visit``."""
         place = self.flow.nodes.get(n.name)
-        inputs = [self.env[node] for node in _occurrences(n, self.flow)] if place else []
+        by_name = {node.name: node for node in n.all_input_nodes}
+        inputs = [self.env[by_name[name]] for name in self.flow.operands[n.name]] if place else []
         if place and in_place(n, self.flow.module):  # it would show ``visit`` its result as its input
             inputs = [value.clone() for value in inputs]
         value = super().run_node(n)
@@ -179,19 +189,19 @@ class _Builder(fx.Interpreter):
 
     def __init__(self, graph: Graph, in_float64: fx.GraphModule):
         super().__init__(in_float64)
-        self.flow = graph
+        self.flow, self.batch = graph, BatchMarks()
         self.extra_traceback = False
 
     def run_node(self, n: fx.Node) -> Any:
         """The value of a node; one that depends on the network's input becomes a step."""
         dependent = _occurrences(n, self.flow)
         arguments = self.fetch_args_kwargs_from_env(n) if n.op.startswith("call") else ((), {})
-        value = super().run_node(n)
+        value = self.batch.marked(n, arguments[0], super().run_node(n), bool(dependent))
         if isinstance(value, Tensor) and value.is_floating_point():  # x.float() and torch.ones(3) give others
             value = value.double()
         if n.op == "placeholder":
             self.flow.nodes[n.name] = 0
-        elif n.op.startswith("call") and dependent and not _about_shape(n):
+        elif n.op.startswith("call") and dependent and not about_shape(n):
             self._step(n, dependent, arguments, value)
         elif _is_computed(n, value):
             self.flow.computed = n.name
@@ -201,33 +211,44 @@ class _Builder(fx.Interpreter):
         layer = self.fetch_attr(str(n.target)) if n.op == "call_module" else None
         target = n.args[1] if n.target is getattr else n.target if layer is None else type(layer)
         name = rules.dotted(target).rpartition(".")[2]
-        places = tuple(self.flow.nodes[node.name] for node in dependent)
-        values = [self.env[node] for node in dependent]
-        args, kwargs = arguments
+        self.batch.check(n, arguments[0], arguments[1], name)
+        entries = None
         if is_selecting(n) if layer is None else is_selecting_layer(layer):
-            effect, entries = selection(lambda index: self._again(n, args, kwargs, values, index), values, value, name)
+            operands = tuple(node.name for node in dependent)
+            values = [self.env[node] for node in dependent]
+            effect, entries = selection(lambda index: self._again(n, dependent[0], index), values, value, name)
         else:
-            entries = None
-            effect = self._effect(target, layer, args, kwargs, values)
+            effect, flows = self._effect(n, target, layer)
+            operands = tuple(flow.source for flow in flows)
+        places = tuple(self.flow.nodes[operand] for operand in operands)
         shape = _shape(value, name)
         lipschitz, parts = self._compose(effect, places, entries)
-        self.flow.nodes[n.name] = len(self.flow.steps)
+        self.flow.nodes[n.name], self.flow.operands[n.name] = len(self.flow.steps), operands
         self.flow.steps.append(Step(name, effect, places, shape, lipschitz, layer, parts))
 
-    def _effect(self, target: Any, layer: nn.Module | None, args: Any, kwargs: Any, values: list[Any]) -> Effect:
-        if any(not isinstance(value, Tensor) for value in values):
-            raise rules.no_rule(target)
-        if layer is not None:
-            if len(args) + len(kwargs) != len(values):
-                raise UnsupportedError(f"no Lipschitz rule for {type(layer).__name__} called with more than tensors")
-            return rules.layer_effect(layer, *(tuple(value.shape[1:]) for value in values))
-        swapped = _replaced((args, kwargs), {id(value): Flow(tuple(value.shape[1:])) for value in values})
-        return rules.function_effect(target, *swapped)
+    def _effect(self, n: fx.Node, target: Any, layer: nn.Module | None) -> tuple[Effect, list[Flow]]:
+        """What a rule says of a node, and the tensors that go in, in the rule's order."""
 
-    def _again(self, n: fx.Node, args: Any, kwargs: Any, values: list[Any], index: Any) -> Any:
+        def shown(node: fx.Node) -> Any:
+            value = self.env[node]
+            if node.name not in self.flow.nodes:
+                return value
+            if not isinstance(value, Tensor):
+                raise rules.no_rule(target)
+            return Flow(tuple(value.shape[1:]), node.name)
+
+        args, kwargs = fx.map_arg(n.args, shown), fx.map_arg(n.kwargs, shown)
+        if layer is not None:
+            return called_layer_effect(layer, args, kwargs)
+        return function_effect(target, args, kwargs)
+
+    def _again(self, n: fx.Node, changed: fx.Node, index: Any) -> Any:
         """The node once more, on other values of the tensor that goes in."""
-        new_args, new_kwargs = _replaced((args, kwargs), {id(values[0]): index})
-        return getattr(self, n.op)(n.target, new_args, new_kwargs)
+
+        def given(node: fx.Node) -> Any:
+            return index if node is changed else self.env[node]
+
+        return getattr(self, n.op)(n.target, fx.map_arg(n.args, given), fx.map_arg(n.kwargs, given))
 
     def _compose(
         self, effect: Effect, places: tuple[int, ...], entries: Tensor | None
@@ -270,12 +291,6 @@ def _is_computed(n: fx.Node, value: Any) -> bool:
     return n.op.startswith("call") and numbers and not is_selecting(n) and n.target not in ("to", "float", "detach")
 
 
-def _about_shape(n: fx.Node) -> bool:
-    if n.op == "call_method":
-        return n.target in _ABOUT_SHAPE
-    return n.target is getattr and n.args[1] in _ABOUT_SHAPE
-
-
 def _shape(value: Any, name: str) -> Shape:
     """The shape of one sample. Raises UnsupportedError for a value that is no function of its own sample alone."""
     if isinstance(value, tuple | list):
@@ -285,15 +300,3 @@ def _shape(value: Any, name: str) -> Shape:
     if value.ndim == 0 or len(value) != BATCH:
         raise UnsupportedError(f"{name} mixes the samples of a batch or drops the batch dimension")
     return tuple(value.shape[1:])
-
-
-def _replaced(structure: Any, by_id: dict[int, Any]) -> Any:
-    """Nested arguments with some values replaced, found by identity."""
-    if id(structure) in by_id:
-        return by_id[id(structure)]
-    if isinstance(structure, tuple | list):
-        items = [_replaced(item, by_id) for item in structure]
-        return tuple(items) if isinstance(structure, tuple) else items
-    if isinstance(structure, dict):
-        return {key: _replaced(item, by_id) for key, item in structure.items()}
-    return structure

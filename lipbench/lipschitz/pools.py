@@ -33,7 +33,7 @@ def _average_pool(
 ) -> Effect:  # fmt: skip
     """A window's weight is the product of one factor per axis, also where ceil_mode or padding cuts it off."""
     kernel, padding = pair(kernel_size), pair(padding)
-    step = kernel if stride is None else pair(stride)
+    step = pair(stride) if stride else kernel
 
     def axis(place: int) -> Tensor:
         eye = torch.eye(input.planes()[1 + place], dtype=torch.float64)[:, None, None, :]
@@ -123,7 +123,7 @@ def _norm_pool(input: Flow, norm_type: float, kernel_size: Any, stride: Any = No
     if norm_type != 2:
         raise UnsupportedError(f"no Lipschitz rule for LPPool2d with norm_type={norm_type}: only 2 has one")
     kernel = pair(kernel_size)
-    step = kernel if stride is None else pair(stride)
+    step = pair(stride) if stride else kernel
     square, widest, outputs = 1.0, 1.0, input.planes()[0]
     for size, k, s in zip(input.shape[1:], kernel, step, strict=True):
         eye = torch.eye(size, dtype=torch.float64)[:, None, None, :]
@@ -174,7 +174,7 @@ def _max_pool(
 ) -> Effect:  # fmt: skip
     """The root of how many windows hold one number: max is 1-Lipschitz in its window, and windows may overlap."""
     kernel, padding, dilation = pair(kernel_size), pair(padding), pair(dilation)
-    step = kernel if stride is None or stride == [] else pair(stride)
+    step = pair(stride) if stride else kernel
     most = 1
     for size, k, s, p, d in zip(input.planes()[1:], kernel, step, padding, dilation, strict=True):
         outputs = F.max_pool2d(torch.zeros(1, 1, 1, size), (1, k), (1, s), (0, p), (1, d), ceil_mode).shape[-1]

@@ -14,7 +14,7 @@ the network's input. Both return a number that is never below the Lipschitz cons
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
@@ -68,9 +68,13 @@ class Effect:
 
 @dataclass(frozen=True)
 class Flow:
-    """In a rule's arguments: a tensor that depends on the network's input. ``shape``: without the batch."""
+    """In a rule's arguments: a tensor that depends on the network's input.
+
+    ``shape``: without the batch; ``source``: the name of the node that gives it, in the network's graph.
+    """
 
     shape: Shape
+    source: str = field(default="", compare=False)
 
     def planes(self, dimensions: int = 2) -> tuple[int, ...]:
         """(c, h, w), or (c, l) for one dimension. Raises LipbenchError for other shapes, which torch may take as one
@@ -119,6 +123,7 @@ def repeats(value: Any, out: Shape) -> float:
 
 
 _RULES: dict[Any, Rule] = {}
+_FORWARDS: dict[type, Any] = {}  # of the layers that have rules
 
 
 def rule(*targets: Any) -> Callable[[R], R]:
@@ -127,6 +132,8 @@ def rule(*targets: Any) -> Callable[[R], R]:
     def register(function: R) -> R:
         for target in targets:
             _RULES[target] = function
+            if isinstance(target, type):
+                _FORWARDS[target] = getattr(target, "forward", None)
         return function
 
     return register
@@ -155,23 +162,17 @@ def layer_effect(layer: nn.Module, *shapes: Shape) -> Effect:
     found = find(type(layer))
     if found is None:
         raise no_rule(type(layer))
+    refuse_replaced_types(layer)
     for part in layer.modules():
         refuse_hooks(part)
     for name, tensor in (*layer.named_parameters(), *layer.named_buffers()):
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise LipbenchError(f"{type(layer).__name__}.{name} holds NaN or infinite weights: no bound exists")
-    return _applied(found, type(layer), (layer, *shapes), {})
+    return applied(found, type(layer), (layer, *shapes), {})
 
 
-def function_effect(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Effect:
-    """What a function or method does, by its rule; each tensor that depends on the input is given as a ``Flow``."""
-    found = find(target)
-    if found is None:
-        raise no_rule(target)
-    return _applied(found, target, args, kwargs)
-
-
-def _applied(found: Rule, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Effect:
+def applied(found: Rule, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Effect:
+    """What a rule gives for arguments in its own order. Raises UnsupportedError for those that it does not know."""
     try:
         value = found(*args, **kwargs)
         effect = value if isinstance(value, Effect) else Effect((float(value),))
@@ -195,10 +196,34 @@ def no_rule(target: Any) -> UnsupportedError:
     )
 
 
+# through which torch calls a module; what is replaced here runs instead of the forward
+_CALLS = ("__call__", "_wrapped_call_impl", "_call_impl", "_slow_forward", "forward", "_conv_forward")
+_TORCHS_OWN = {name: getattr(nn.Module, name) for name in _CALLS[:4]}
+_GLOBAL_HOOKS = ("_global_forward_hooks", "_global_forward_pre_hooks")
+
+
 def refuse_hooks(module: nn.Module) -> None:
     """Raise UnsupportedError for a module that may compute something else than its type says."""
-    if module._forward_hooks or module._forward_pre_hooks or {"forward", "_conv_forward"} & vars(module).keys():
+    replaced = set(_CALLS) & vars(module).keys() or vars(module).get("_compiled_call_impl") is not None
+    if module._forward_hooks or module._forward_pre_hooks or replaced:
         raise UnsupportedError(
             f"{type(module).__name__} has a forward hook or a replaced forward, so that it may compute something else "
             "than its type says: remove it"
+        )
+    for name in _GLOBAL_HOOKS:
+        if getattr(nn.modules.module, name):
+            raise UnsupportedError(
+                "torch has forward hooks for all modules (register_module_forward_hook), so that layers may compute "
+                "something else than their type says: remove them"
+            )
+
+
+def refuse_replaced_types(layer: nn.Module) -> None:
+    """Raise UnsupportedError for a layer whose type is called, or computes, otherwise than when its rule was made."""
+    kind = type(layer)
+    called = any(getattr(kind, name, None) is not own for name, own in _TORCHS_OWN.items())
+    if called or _FORWARDS.get(kind, kind.forward) is not kind.forward:
+        raise UnsupportedError(
+            f"the forward of the type {kind.__name__} was replaced after its rule was made, so that it may compute "
+            "something else: restore it"
         )

@@ -109,7 +109,8 @@ def _refuse_aliases(graph: fx.Graph, root: nn.Module) -> None:
 
 def _sharing(node: fx.Node, root: nn.Module) -> set[fx.Node]:
     """What may share the memory that an in-place operation overwrites: its input, views of it, what it views."""
-    seen, waiting = set(), [node.all_input_nodes[0]]
+    overwritten = node.kwargs.get("input", node.args[0] if node.args else None)
+    seen, waiting = set(), [overwritten if isinstance(overwritten, fx.Node) else node.all_input_nodes[0]]
     while waiting:
         current = waiting.pop()
         seen.add(current)

@@ -1,0 +1,102 @@
+"""What in a graph depends on the number of samples: it is symbolic, and may not reach a rule.
+
+The size of dimension 0 is marked where it is read, and whatever is computed from it is marked as well, so that it does
+not matter at which sizes a graph is run. The size itself may only be where a view puts it: in dimension 0.
+"""
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from lipbench.errors import UnsupportedError
+
+_COUNTS = {"numel", "nelement"}
+# what they give does not depend on the values of a tensor
+_ABOUT_SHAPE = {"size", "shape", "dim", "ndim", "ndimension", "dtype", "device", "is_floating_point"} | _COUNTS
+_VIEWS = {"view", "reshape", "expand", "unflatten", torch.reshape}
+_MESSAGE = "the outputs for a sample depend on the other samples of a batch, or on their number: "
+
+
+class BatchSize(int):
+    """The number of samples itself; numbers computed from it are plain."""
+
+
+class BatchMarks:
+    """Which nodes of a graph hold the number of samples, or something computed from it."""
+
+    def __init__(self) -> None:
+        self._visible: set[fx.Node] = set()  # they hold it as ``BatchSize`` alone
+        self._derived: set[fx.Node] = set()
+
+    def marked(self, node: fx.Node, arguments: tuple[Any, ...], value: Any, dependent: bool) -> Any:
+        """The value of a node, with the number of samples as ``BatchSize``; remembers what holds it.
+
+        dependent: whether the node takes a tensor that depends on the network's input; arguments: its values.
+        """
+        if dependent and about_shape(node):
+            if node.target in _COUNTS:
+                self._derived.add(node)
+            elif isinstance(value, torch.Size):
+                value = torch.Size((BatchSize(value[0]), *value[1:])) if value else value
+            elif node.target == "size" and _dimension(node) % arguments[0].ndim == 0:
+                value = BatchSize(value)
+            if _holds(value):
+                self._visible.add(node)
+            return value
+        if dependent:
+            return value
+        inputs = node.all_input_nodes
+        if any(one in self._derived for one in inputs):
+            self._derived.add(node)
+        elif any(one in self._visible for one in inputs):
+            if arguments and isinstance(arguments[0], tuple) and node.target in (operator.getitem, operator.add):
+                if _holds(value):
+                    self._visible.add(node)
+            elif not _is_the_same_for_each(node, arguments, value):
+                self._derived.add(node)
+        return value
+
+    def check(self, node: fx.Node, arguments: tuple[Any, ...], keywords: dict[str, Any], name: str) -> None:
+        """Raise UnsupportedError if a step takes the number of samples anywhere but as dimension 0 of a view."""
+        inputs = node.all_input_nodes
+        if any(one in self._derived for one in inputs):
+            raise UnsupportedError(_MESSAGE + f"{name} takes a number that is computed from the size of the batch")
+        if not any(one in self._visible for one in inputs):
+            return
+        given = [*arguments[1:], *(value for key, value in keywords.items() if key != "input")]
+        if node.target not in _VIEWS or not _are_sizes(given):
+            raise UnsupportedError(_MESSAGE + f"{name} takes the size of the batch, which only dimension 0 may have")
+
+
+def about_shape(node: fx.Node) -> bool:
+    """True for a node that tells the shape or the type of a tensor."""
+    if node.op == "call_method":
+        return node.target in _ABOUT_SHAPE
+    return node.target is getattr and node.args[1] in _ABOUT_SHAPE
+
+
+def _dimension(node: fx.Node) -> int:
+    dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+    return dim if isinstance(dim, int) else 0
+
+
+def _are_sizes(given: Sequence[Any]) -> bool:
+    """Sizes that have the number of samples first, and nowhere else."""
+    sizes = given[0] if len(given) == 1 and isinstance(given[0], tuple | list) else given
+    return bool(sizes) and isinstance(sizes[0], BatchSize) and not _holds(tuple(sizes[1:]))
+
+
+def _is_the_same_for_each(node: fx.Node, arguments: tuple[Any, ...], value: Any) -> bool:
+    """A constant that is laid out once for each sample, such as ``token.expand(x.size(0), -1, -1)``."""
+    given = arguments if node.target in (torch.zeros, torch.ones) else arguments[1:]
+    laid_out = node.target in (torch.zeros, torch.ones, "expand", "repeat") and not node.kwargs and _are_sizes(given)
+    return laid_out and isinstance(value, Tensor) and torch.equal(value, value[:1].expand_as(value))
+
+
+def _holds(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return any(_holds(item) for item in value)
+    return isinstance(value, BatchSize)
