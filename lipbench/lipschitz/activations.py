@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from lipbench.errors import LipbenchError, UnsupportedError
 from lipbench.lipschitz.norms import rounded_up
-from lipbench.lipschitz.rules import EXACT, Effect, Flow, Rounding, Shape, broadcast, repeats, rule
+from lipbench.lipschitz.rules import EXACT, Effect, Flow, Rounding, Shape, broadcast, constants_rounded, repeats, rule
 from lipbench.quick import SortPairs
 
 # --- exact: comparing, choosing, changing signs ----------------------------------------------------------------------
@@ -44,7 +44,7 @@ def _sort_function(input: Flow, dim: int = -1, descending: bool = False, stable:
 
 @rule(nn.Hardtanh)
 def _hardtanh(layer: nn.Hardtanh, input_shape: Shape) -> Effect:
-    return _CHOOSING
+    return Effect((1.0,), constants_rounded(math.prod(input_shape), layer.min_val, layer.max_val))
 
 
 @rule(
@@ -65,7 +65,8 @@ def _clamp(
     bounds = (min, max, min_val, max_val)
     if any(isinstance(bound, Flow) for bound in bounds):
         raise UnsupportedError("no Lipschitz rule for clamp with bounds that depend on the input")
-    return Effect((repeats(input, broadcast(input, *bounds)),), EXACT)
+    out = broadcast(input, *bounds)
+    return Effect((repeats(input, out),), constants_rounded(math.prod(out), *bounds))
 
 
 @rule(torchlip.GroupSort, torchlip.GroupSort2, torchlip.FullSort, torchlip.MaxMin)

@@ -15,12 +15,13 @@ from lipbench.errors import LipbenchError, UnsupportedError, one_line
 
 SAMPLES = 3  # that are looked at: a batch that gets mixed or lost is seen
 ROUNDINGS = 16  # of one entry: between runs of the same operations
-FROM_FLOAT32 = 1e-3  # share of an output's range: weights that are computed anew, float32 against float64
+COMPUTED_ANEW = 1e-3  # share of an output's range, where weights are computed anew, perhaps in another precision
 
 
 def probes(module: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
-    """A sample in [0, 1], one around 0 and a large one, in the network's dtype and on its device: (3, *input_shape)."""
+    """A sample in [0, 1], one around 0 and a large one: (3, *input_shape), in the widest dtype that it holds."""
     held = [tensor for tensor in (*module.parameters(), *module.buffers()) if tensor.is_floating_point()]
+    held.sort(key=lambda tensor: torch.finfo(tensor.dtype).eps)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(SAMPLES, *input_shape, dtype=torch.float64, generator=generator, device="cpu")
     x[0], x[2] = torch.rand(input_shape, dtype=torch.float64, generator=generator, device="cpu"), 10 * x[2]
@@ -82,11 +83,18 @@ def check_copy(given: nn.Module, copy: nn.Module, input_shape: tuple[int, ...]) 
         raise
     except Exception as error:  # whatever the network's own code raises
         raise LipbenchError(f"the network does not accept inputs of shape {input_shape}: {one_line(error)}") from error
-    if differ(value, expected, share=FROM_FLOAT32, roundings=256):
+    share = share_of_sums(x.dtype) if _hold_the_same(given, copy) else COMPUTED_ANEW
+    if differ(value, expected, share=share, roundings=256):
         raise UnsupportedError(
             "the network's frozen copy gives other outputs than the network: it copies itself in its own way, or its "
             "forward depends on state or on the precision of its numbers"
         )
+
+
+def _hold_the_same(given: nn.Module, copy: nn.Module) -> bool:
+    """True if each weight of a copy is that of the module, none computed anew."""
+    own, copied = given.state_dict(), copy.state_dict()
+    return own.keys() == copied.keys() and all(torch.equal(own[name].to(copied[name]), copied[name]) for name in own)
 
 
 @contextlib.contextmanager

@@ -91,8 +91,7 @@ def _are_sizes(given: Sequence[Any]) -> bool:
 
 def _is_the_same_for_each(node: fx.Node, arguments: tuple[Any, ...], value: Any) -> bool:
     """A constant that is laid out once for each sample, such as ``token.expand(x.size(0), -1, -1)``."""
-    given = arguments if node.target in (torch.zeros, torch.ones) else arguments[1:]
-    laid_out = node.target in (torch.zeros, torch.ones, "expand", "repeat") and not node.kwargs and _are_sizes(given)
+    laid_out = node.target in ("expand", "repeat") and not node.kwargs and _are_sizes(arguments[1:])
     return laid_out and isinstance(value, Tensor) and torch.equal(value, value[:1].expand_as(value))
 
 

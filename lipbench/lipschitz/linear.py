@@ -3,6 +3,7 @@
 import math
 import operator
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 
 from lipbench.errors import UnsupportedError
 from lipbench.lipschitz.norms import CHEAP, COSTLY, UNIT_ROUNDOFF, dense_norm, rounded_up, spectral_norm, torus_norm
-from lipbench.lipschitz.rules import Effect, Flow, Rounding, Shape, rule
+from lipbench.lipschitz.rules import Effect, Flow, Rounding, Shape, constants_rounded, rule
 
 # --- dense layers ----------------------------------------------------------------------------------------------------
 
@@ -110,7 +111,7 @@ def _conv1d_layer(layer: nn.Conv1d, input_shape: Shape) -> Effect:
     sides = _line_sides(layer.padding, layer.weight.shape[2], dilation)
     mode, pad = _layer_padding(layer, sides, (*layer._reversed_padding_repeated_twice, 0, 0))
     weight, flow = layer.weight[:, :, None], _line(Flow(input_shape))
-    return convolution(flow, weight, layer.bias, stride, pad, mode, dilation, layer.groups)
+    return _of_lines(convolution(flow, weight, layer.bias, stride, pad, mode, dilation, layer.groups))
 
 
 def _layer_padding(layer: Any, sides: Sides, repeated: Any) -> tuple[str, Pad]:
@@ -142,16 +143,25 @@ def _conv1d(
     constant(weight, bias)
     spacing = (1, _single(dilation))
     sides = _line_sides(padding, weight.shape[2], spacing)
-    return convolution(
-        _line(input), weight[:, :, None], bias, (1, _single(stride)), lambda x: F.pad(x, sides), "zeros", spacing,
-        groups,
-    )  # fmt: skip
+    image, step = _line(input), (1, _single(stride))
+    return _of_lines(
+        convolution(image, weight[:, :, None], bias, step, lambda x: F.pad(x, sides), "zeros", spacing, groups)
+    )
 
 
 def _line(input: Flow) -> Flow:
     """A signal (c, l) as an image (c, 1, l)."""
     channels, length = input.planes(1)
     return Flow((channels, 1, length))
+
+
+def _of_lines(effect: Effect) -> Effect:
+    """The effect of a layer of images (n, c, 1, l) as one of signals (n, c, l)."""
+    rounding = effect.rounding
+    if rounding is None or rounding.magnitude is None:
+        return effect
+    magnitude = rounding.magnitude
+    return replace(effect, rounding=replace(rounding, magnitude=lambda h: magnitude(h[:, :, None])))
 
 
 def pair(value: Any) -> tuple[int, int]:
@@ -282,9 +292,11 @@ def _conv_transpose1d(
     groups: int = 1, dilation: Any = 1,
 ) -> Effect:  # fmt: skip
     constant(weight, bias)
-    return _conv_transpose2d(
-        _line(input), weight[:, :, None], bias, (1, _single(stride)), (0, _single(padding)),
-        (0, _single(output_padding)), groups, (1, _single(dilation)),
+    return _of_lines(
+        _conv_transpose2d(
+            _line(input), weight[:, :, None], bias, (1, _single(stride)), (0, _single(padding)),
+            (0, _single(output_padding)), groups, (1, _single(dilation)),
+        )
     )  # fmt: skip
 
 
@@ -330,7 +342,8 @@ def _pad(input: Flow, pad: Sequence[int], mode: str = "constant", value: float |
     if len(pad) > 2 * len(input.shape):
         raise UnsupportedError("a padding of the batch dimension makes no sense per sample")
     if mode == "constant":
-        return Effect((1.0,), Rounding())
+        padded = F.pad(torch.empty(1, *input.shape, device="meta"), list(pad)).numel()
+        return Effect((1.0,), constants_rounded(padded, value))
     places = torch.arange(math.prod(input.shape), dtype=torch.float64).view(1, *input.shape)
     counts = torch.bincount(F.pad(places, list(pad), mode=mode).flatten().long())
     return Effect((rounded_up(math.sqrt(int(counts.max()))),), Rounding())

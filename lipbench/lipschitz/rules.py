@@ -92,6 +92,14 @@ class Flow:
         return dim % (len(self.shape) + 1) - 1
 
 
+def constants_rounded(outputs: int, *constants: Any) -> Rounding:
+    """Of a step that chooses between its inputs, so many times, and numbers: those are rounded to the arithmetic."""
+    numbers = [abs(float(one)) for one in constants if isinstance(one, int | float) and math.isfinite(one)]
+    if all(torch.tensor(one, dtype=torch.float32).item() == one for one in numbers):
+        return EXACT
+    return Rounding(1, (0.0,), rounded_up(max(numbers) * math.sqrt(outputs), 4), math.sqrt(outputs))
+
+
 def is_moderate(constants: Tensor) -> bool:
     """True if rounding the constants to float32 is a relative error: they are 0, or far from its limits."""
     sizes = constants.abs()

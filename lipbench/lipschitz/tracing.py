@@ -8,6 +8,7 @@ from torch import fx, nn
 
 from lipbench.errors import UnsupportedError, one_line
 from lipbench.lipschitz import rules
+from lipbench.lipschitz.batch import about_shape
 from lipbench.lipschitz.rules import refuse_hooks
 from lipbench.lipschitz.selections import is_selecting, is_selecting_layer
 
@@ -100,7 +101,7 @@ def _refuse_aliases(graph: fx.Graph, root: nn.Module) -> None:
         if node.target is operator.setitem:
             raise UnsupportedError("no Lipschitz rule for assignment into a slice of a tensor: write it with torch.cat")
         for alias in _sharing(node, root):
-            later = [user for user in alias.users if order[user] > order[node]]
+            later = [user for user in alias.users if order[user] > order[node] and not about_shape(user)]
             if later:
                 raise UnsupportedError(
                     f"{node.name} changes a tensor in place that {later[0].name} reads afterwards: use the plain form"
