@@ -104,7 +104,7 @@ class Network(nn.Module):
 
         x = torch.zeros(count, *self.input_shape, device=self.device, requires_grad=True)
         with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(add, lambda tensor: tensor):
-            self.module(x.to(self.dtype))
+            self.module(x.to(self.dtype, copy=True))
         return kept
 
     @cached_property
@@ -158,7 +158,7 @@ def _put_channels_innermost(module: nn.Module, input_shape: tuple[int, ...]) -> 
     x = torch.zeros(2, *input_shape, requires_grad=True)
     try:
         with torch.enable_grad():
-            torch.autograd.grad(module(x).sum(), x)
+            torch.autograd.grad(module(x.clone()).sum(), x)
     except RuntimeError:
         for layer in convolutions:
             layer.weight.data = layer.weight.data.contiguous()

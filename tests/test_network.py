@@ -6,8 +6,11 @@ from bundled import CNN, TAU4, UNCONSTRAINED
 from deel import torchlip
 from torch import nn
 
+import lipbench
 from lipbench import network as network_module
 from lipbench import zoo
+from lipbench.certificates import certificate
+from lipbench.errors import LipbenchError, UnsupportedError
 from lipbench.network import LARGEST_BATCH, MEMORY, Network
 from lipbench.quick import L2Pool, SortPairs
 
@@ -178,3 +181,87 @@ def test_a_single_logit_is_two_with_that_difference(digits):
     logits, out = network.logits(x), module.double()(x.double())
     assert torch.allclose(logits[:, 1] - logits[:, 0], out[:, 0])
     assert torch.equal(network.predict(x).argmax(1) == 1, out[:, 0] > 0)
+
+
+# --- what is given, and whose it is -----------------------------------------------------------------------------------
+
+
+class Overwriting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.dense = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.dense(x.mul_(0.5).flatten(1))
+
+
+@pytest.mark.parametrize("arithmetic", ["float64", "float32"])
+def test_a_network_never_overwrites_the_inputs_of_its_caller(arithmetic):
+    x = torch.full((5, 1, 2, 2), 0.5)
+    network = Network(Overwriting(), (1, 2, 2), arithmetic=arithmetic)
+    proof = certificate(network.module, (1, 2, 2), dtype=network.dtype)
+    logits = network.predict(x)
+    proof.radii_of(x, logits, logits.argmax(dim=1))
+    for one in (network, network.surrogate):
+        one.logits(x)
+        points = x.clone().requires_grad_()
+        one(points).sum().backward()  # nor must a leaf stand in the way
+        assert points.grad.abs().sum() > 0
+    frame = lipbench.certify(Overwriting(), x.numpy(), arithmetic=arithmetic)
+    assert torch.equal(x, torch.full((5, 1, 2, 2), 0.5))
+    assert frame["certified_radius_float"].iloc[0] > 0
+
+
+class Returning(nn.Module):
+    def __init__(self, give):
+        super().__init__()
+        self.give, self.dense = give, nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.give(self.dense(x.flatten(1)))
+
+
+@pytest.mark.parametrize(
+    ("give", "message"),
+    [
+        (lambda out: (out, out), "got tuple of 2"),
+        (lambda out: {"logits": out}, "got dict of 1"),
+        (lambda out: None, "got NoneType"),
+        (lambda out: out.long(), "finite numbers"),
+        (lambda out: out[0], "shape"),
+        (lambda out: {}["a"], "does not accept inputs"),
+        (lambda out: out.nothing, "does not accept inputs"),
+        (lambda out: 1 // 0, "does not accept inputs"),
+    ],
+)
+def test_outputs_that_are_no_logits_are_one_clear_line(give, message):
+    with pytest.raises(LipbenchError, match=message) as caught:
+        Network(Returning(give), (1, 2, 2))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: torch.compile(nn.Flatten()), lambda: torch.jit.script(nn.Flatten()), lambda: lambda x: x, lambda: "mlp"],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_what_is_no_module_is_one_clear_line(make):
+    with pytest.raises(LipbenchError, match=r"compiled|TorchScript|torch.nn.Module"):
+        Network(make(), (1, 2, 2))
+
+
+class Precise(nn.Module):
+    """Another function in float64, in which it is certified, than in float32, in which it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.dense(x.flatten(1)) * (1.0 if self.dense.weight.dtype is torch.float64 else 1.001)
+
+
+def test_the_network_that_runs_is_the_one_that_was_given():
+    with pytest.raises(UnsupportedError, match="frozen copy"):
+        Network(Precise(), (1, 2, 2))
+    Network(Precise().double(), (1, 2, 2))
