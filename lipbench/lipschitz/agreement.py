@@ -20,7 +20,7 @@ COMPUTED_ANEW = 1e-3  # share of an output's range, where weights are computed a
 
 def probes(module: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
     """A sample in [0, 1], one around 0 and a large one: (3, *input_shape), in the widest dtype of its weights."""
-    held = [one for one in module.parameters() if one.is_floating_point()]
+    held: list[Tensor] = [one for one in module.parameters() if one.is_floating_point()]
     held = held or [one for one in module.buffers() if one.is_floating_point()]
     held.sort(key=lambda one: torch.finfo(one.dtype).eps)
     generator = torch.Generator().manual_seed(0)

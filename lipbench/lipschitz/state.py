@@ -7,7 +7,7 @@ seen: files, clocks, and what C code keeps.
 
 import collections
 import functools
-import inspect
+import operator
 import random
 import types
 from collections.abc import Iterator
@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from lipbench.errors import UnsupportedError
-from lipbench.lipschitz.tracing import is_layer
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 _DEEPEST = 8  # of nested data
@@ -32,19 +31,17 @@ def snapshot(module: nn.Module) -> list[Any]:
     """
     reader = _Reader()
     seen: list[Any] = [_generators()]
-    functions: dict[int, types.FunctionType] = {}
     for part in module.modules():
-        tensors = (*part._parameters.values(), *part._buffers.values())
-        seen += [_tensor(held) for held in tensors if held is not None]
-        if not is_layer(part):
-            held_here = {name: held for name, held in vars(part).items() if name not in _MODULES_OWN}
-            seen += [(name, reader.data(held)) for name, held in held_here.items()]
-            for function in (*_methods(type(part)), *map(_function, held_here.values())):
-                if function is not None:
-                    functions[id(function)] = function
-    for function in _reached(functions):
-        seen += [(function.__qualname__, name, reader.data(held)) for name, held in _variables(function)]
-    return seen
+        seen += [_tensor(held) for held in (*part._parameters.values(), *part._buffers.values()) if held is not None]
+        seen += [(name, reader.data(held)) for name, held in vars(part).items() if name not in _MODULES_OWN]
+        reader.add_type(type(part))
+    waiting = list(reader.functions.values())
+    while waiting:  # reading what one names may find others
+        known = len(reader.functions)
+        for name, held in _variables(waiting.pop()):
+            seen.append((name, reader.data(held)))
+        waiting += list(reader.functions.values())[known:]
+    return [*seen, *(reader.data(held) for held in list(reader.classes.values()))]
 
 
 def check(before: list[Any], after: list[Any]) -> None:
@@ -80,10 +77,12 @@ def _bytes(held: Tensor) -> int:
 
 
 class _Reader:
-    """Reads nested data as values that can be compared; each object once."""
+    """Reads nested data as values that can be compared, each object once; and finds the code that goes with it."""
 
     def __init__(self) -> None:
         self._seen: dict[int, Any] = {}  # also keeps the objects, so that no number is used twice
+        self.functions: dict[int, types.FunctionType] = {}
+        self.classes: dict[type, dict[str, Any]] = {}
 
     def data(self, held: Any, depth: int = 0) -> Any:
         """Plain data and tensors by what they hold, other objects by their attributes, functions by their code."""
@@ -92,81 +91,110 @@ class _Reader:
         if id(held) in self._seen or depth > _DEEPEST or len(self._seen) > _MOST:
             return type(held)
         self._seen[id(held)] = held
-        if isinstance(held, Tensor):
-            return _tensor(held)
-        if isinstance(held, np.ndarray):
-            return held.shape, held.dtype.str, repr(held) if held.dtype.kind == "O" else hash(held.tobytes())
-        if isinstance(held, np.generic | types.BuiltinFunctionType) or type(held).__module__ == "itertools":
-            return repr(held)
-        if isinstance(held, random.Random):
-            return held.getstate()
-        if isinstance(held, np.random.Generator):
-            return repr(held.bit_generator.state)
-        if isinstance(held, torch.Generator):
-            return _bytes(held.get_state())
+        function = _function(held)
+        if function is not None:
+            self._add(function)
+            return function.__code__
+        for kinds, read in _READ:
+            if isinstance(held, kinds):
+                return type(held), read(held)
         if isinstance(held, dict):
             return [(self.data(key, depth + 1), self.data(value, depth + 1)) for key, value in list(held.items())]
         if isinstance(held, list | tuple | collections.deque):
             return type(held), [self.data(item, depth + 1) for item in held]
-        if isinstance(held, set | frozenset):
-            return type(held), sorted(repr(item) for item in held)
-        function = _function(held)
-        if function is not None:
-            return function.__code__
-        if isinstance(held, type | types.ModuleType | nn.Module) or _is_librarys(type(held)):
+        if isinstance(held, type):
+            self.add_type(held)
+            return held
+        if isinstance(held, types.GeneratorType):
+            return held.gi_frame and (held.gi_frame.f_lasti, self.data(dict(held.gi_frame.f_locals), depth + 1))
+        if isinstance(held, Iterator):
+            return type(held), _place(held)
+        if isinstance(held, types.ModuleType | nn.Module) or _is_librarys(type(held)):
             return type(held)
+        self.add_type(type(held))
         return type(held), self.data(getattr(held, "__dict__", None), depth + 1)
+
+    def add_type(self, kind: type) -> None:
+        """The methods of a user's class, and the data that it holds itself."""
+        for base in kind.__mro__:
+            if not _is_librarys(base):
+                for function in filter(None, map(_function, vars(base).values())):
+                    self._add(function)
+                plain = {name: held for name, held in vars(base).items() if not name.startswith("__")}
+                self.classes[base] = {k: v for k, v in plain.items() if _function(v) is None}
+
+    def _add(self, function: types.FunctionType) -> None:
+        if not _is_librarys(function):
+            self.functions.setdefault(id(function), function)
+
+
+_READ: tuple[tuple[Any, Any], ...] = (
+    (Tensor, _tensor),
+    (np.ndarray, lambda held: (held.shape, repr(held) if held.dtype.kind == "O" else hash(held.tobytes()))),
+    ((np.generic, types.BuiltinFunctionType), repr),
+    (random.Random, lambda held: held.getstate()),
+    (np.random.Generator, lambda held: repr(held.bit_generator.state)),
+    (torch.Generator, lambda held: _bytes(held.get_state())),
+    ((set, frozenset), lambda held: sorted(map(repr, held))),
+)
+
+
+def _place(iterator: Iterator[Any]) -> str:
+    """Where an iterator of Python's own stands."""
+    return f"{operator.length_hint(iterator, -1)} {iterator!r}"
 
 
 # --- code ------------------------------------------------------------------------------------------------------------
 
 
-def _methods(kind: type) -> Iterator[types.FunctionType]:
-    """The methods of a user's class of modules."""
-    for base in kind.__mro__:
-        if not _is_librarys(base):
-            yield from filter(None, map(_function, vars(base).values()))
-
-
 def _function(held: Any) -> types.FunctionType | None:
     """A plain function, also behind a method, a property's getter, or functools.partial."""
-    for name in ("__func__", "func", "fget"):
+    for name in ("__func__", "func", "fget", "__wrapped__"):
         held = getattr(held, name, held) if isinstance(held, _WRAPPERS) else held
     return held if isinstance(held, types.FunctionType) else None
 
 
-_WRAPPERS = (types.MethodType, staticmethod, classmethod, functools.partial, property)
-
-
-def _reached(functions: dict[int, types.FunctionType]) -> list[types.FunctionType]:
-    """These functions and the plain ones that their code names."""
-    waiting = list(functions.values())
-    while waiting:
-        for _, held in _variables(waiting.pop()):
-            inner = _function(held)
-            if inner is not None and id(inner) not in functions and not _is_librarys(inner):
-                functions[id(inner)] = inner
-                waiting.append(inner)
-    return list(functions.values())
+_WRAPPERS = (
+    types.MethodType, staticmethod, classmethod, functools.partial, property, functools._lru_cache_wrapper,
+)  # fmt: skip
 
 
 def _variables(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    """The global and enclosing variables that a function's code names, and what it keeps as defaults."""
-    try:
-        found = inspect.getclosurevars(function)
-    except (TypeError, ValueError):
-        return
-    for name, held in (*found.nonlocals.items(), *found.globals.items()):
-        if not (isinstance(held, types.ModuleType) or _is_librarys(held)):
-            yield name, held
+    """What a function's code names (global and enclosing variables, those of users' modules), and what it keeps."""
+    names = set(_names(function.__code__))
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    held = {name: cell.cell_contents for name, cell in cells if not _is_empty(cell)}
+    held |= {name: function.__globals__[name] for name in names & function.__globals__.keys()}
+    for name, value in sorted(held.items()):
+        if isinstance(value, types.ModuleType) and not _is_librarys(value):
+            yield from ((inner, vars(value)[inner]) for inner in sorted(names & vars(value).keys()))
+        elif not _is_librarys(value):
+            yield name, value
+            if isinstance(value, type):
+                yield from ((inner, vars(value)[inner]) for inner in sorted(names & vars(value).keys()))
     yield "defaults", function.__defaults__
     yield "keyword defaults", function.__kwdefaults__
     yield "attributes", vars(function)
+
+
+def _names(code: types.CodeType) -> Iterator[str]:
+    """The names in some code, and in that of functions within it."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names(constant)
+
+
+def _is_empty(cell: types.CellType) -> bool:
+    try:
+        return cell.cell_contents is None
+    except ValueError:  # not assigned yet
+        return True
 
 
 _LIBRARIES = ("builtins", "torch", "numpy", "lipbench", "deel", "orthogonium")
 
 
 def _is_librarys(held: Any) -> bool:
-    module = getattr(held, "__module__", None)
-    return isinstance(module, str) and module.split(".")[0] in _LIBRARIES
+    name = held.__name__ if isinstance(held, types.ModuleType) else getattr(held, "__module__", None)
+    return isinstance(name, str) and name.split(".")[0] in _LIBRARIES

@@ -4,6 +4,7 @@ import inspect
 import itertools
 import random
 
+import measured
 import numpy as np
 import pytest
 import torch
@@ -344,7 +345,82 @@ def set_item(m):
     m.held["n"] = m.held.get("n", 0) + 1
 
 
+class OfTheClass(nn.Module):
+    calls, seen = 0, []  # noqa: RUF012
+
+    def __init__(self, count):
+        super().__init__()
+        self.count = count
+
+    def forward(self, x):
+        return x * (10 if self.count(type(self)) > 10_000 else 1)
+
+
+def one_more(kind):
+    kind.calls += 1
+    return kind.calls
+
+
+class Helper:
+    """No module, with an attribute, a class attribute or a global variable of its own."""
+
+    number, total = 0, [0]  # noqa: RUF012
+
+    def own(self, x):
+        self.number = self.number + 1
+        return x
+
+    def shared(self, x):
+        Helper.total[0] += 1
+        return x
+
+    def globally(self, x):
+        TOTAL["calls"] += 1
+        return x
+
+
+def generated():
+    number = 0
+    while True:
+        number += 1
+        yield number
+
+
+def nested(m, x):
+    def count():
+        TOTAL["calls"] += 1
+        return TOTAL["calls"]
+
+    return x * (10 if count() > 10_000 else 1)
+
+
+measured.calls = 0
+
+
+def in_a_module(m, x):
+    measured.calls += 1
+    return x
+
+
+def through_others(m, x):
+    return globally(m, x)
+
+
+HELPER, GENERATED, LISTED = Helper(), generated(), iter(range(10**6))
+
 STATES = [
+    OfTheClass(one_more),
+    OfTheClass(lambda kind: kind.seen.append(1) or len(kind.seen)),
+    Forward(lambda m, x: HELPER.own(x)),
+    Forward(lambda m, x: HELPER.shared(x)),
+    Forward(lambda m, x: HELPER.globally(x)),
+    Forward(lambda m, x: m.helper.own(x), helper=Helper()),
+    Forward(lambda m, x: x * (10 if next(GENERATED) > 10_000 else 1)),
+    Forward(lambda m, x: x * (10 if next(LISTED) > 10_000 else 1)),
+    Forward(nested),
+    Forward(through_others),
+    Forward(lambda m, x: setattr(m.relu, "calls", getattr(m.relu, "calls", 0) + 1) or m.relu(x), relu=nn.ReLU()),
+    Forward(in_a_module),
     enclosed(),
     counter(),
     Forward(lambda m, x: by_default(x)),
