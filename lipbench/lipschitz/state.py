@@ -59,9 +59,10 @@ _MODULES_OWN = {"_parameters", "_buffers", "_modules"}
 
 
 def _generators() -> Any:
-    state: Any = np.random.get_state(legacy=False)  # noqa: NPY002  whether a forward draws from it
+    legacy: Any = np.random.get_state(legacy=False)  # noqa: NPY002  whether a forward draws from it
     on_gpu = [_bytes(torch.cuda.get_rng_state())] if torch.cuda.is_initialized() else []
-    return _bytes(torch.get_rng_state()), random.getstate(), repr(state), on_gpu
+    held = {name: value for name, value in legacy["state"].items() if name != "key"}
+    return _bytes(torch.get_rng_state()), random.getstate(), legacy["state"]["key"].tobytes(), held, on_gpu
 
 
 def _tensor(held: Tensor) -> Any:

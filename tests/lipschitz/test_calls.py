@@ -346,7 +346,7 @@ def set_item(m):
 
 
 class OfTheClass(nn.Module):
-    calls, seen = 0, []  # noqa: RUF012
+    calls, seen = 0, []
 
     def __init__(self, count):
         super().__init__()
@@ -364,7 +364,7 @@ def one_more(kind):
 class Helper:
     """No module, with an attribute, a class attribute or a global variable of its own."""
 
-    number, total = 0, [0]  # noqa: RUF012
+    number, total = 0, [0]
 
     def own(self, x):
         self.number = self.number + 1
