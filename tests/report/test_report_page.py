@@ -126,8 +126,8 @@ def test_violations_stand_at_the_top(make_run, make_model, tmp_path):
     verdict = "Violations: 1 of grade float, 2 of grade real, 3 of grade nominal"
     assert plain.index(verdict) < plain.index("| float | model | quick | 0 | 0.3 | 0.25 |") < plain.index("## The run")
     assert "| real | model | quick | 0 | 0.3 | 0.25 |" in plain
-    assert "| real | model | quick | 20 | 0.1 | 0.09 |" in plain
-    assert "| nominal | model | quick | 10 | 0.35 | 0.3 |" in plain
+    assert "| real | model | quick | 2 | 0.1 | 0.09 |" in plain
+    assert "| nominal | model | quick | 1 | 0.35 | 0.3 |" in plain
     assert f'<p class="verdict bad">{verdict}' in page
 
 
