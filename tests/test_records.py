@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.torch
 from bundled import TAU4, UNCONSTRAINED
 from running import TINY, computed, leftovers, run, same, stamps, write_suite
 
-from lipbench import claims, cli, records
+from lipbench import cards, claims, cli, files, records
 from lipbench.records import DamagedError, MissingError, RunFolder
 from lipbench.report import evidence
 
@@ -514,3 +515,20 @@ def test_a_run_that_cannot_be_written_says_so(digits_zoo, tmp_path, capsys):
     assert shown.startswith(f"lipbench: cannot write {tmp_path / 'run'}")
     assert shown.count("\n") == 1
     assert (tmp_path / "run").read_text() == "a file"
+
+
+def test_the_radii_of_a_constant_network_end_at_the_diameter_of_the_input_range(zoo_of, tmp_path, digits):
+    """No input lies further away; a record with an infinite radius would be refused."""
+    model = zoo_of(TAU4) / TAU4
+    state = safetensors.torch.load((model / cards.WEIGHTS).read_bytes())
+    data = safetensors.torch.save({name: tensor * ("bias" in name) for name, tensor in state.items()})
+    (model / cards.WEIGHTS).write_bytes(data)
+    cards.write(model, cards.read(model).model_copy(update={"weights_sha256": files.sha256_bytes(data)}))
+    folder = run(model, tmp_path / "run", digits, suite=TINY, samples=30, shard=20)
+    frame, info = folder.load(next(folder.read().units()))
+    assert info["lipschitz_bound"] == 0
+    correct = frame["label"] == frame["prediction"]
+    assert correct.any()
+    assert frame.loc[correct, "certified_radius_real"].tolist() == [8.0] * correct.sum()
+    bounds = evidence.load(folder)[0].ledger
+    assert (bounds.certified(0.4) == bounds.correct).all()
