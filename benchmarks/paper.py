@@ -21,7 +21,7 @@ EPS = 36 / 255
 HKR_MARGIN = 40 / 255  # the paper's m = 20
 PAPER = {  # family: (hyperparameter, title, from the paper's value to that of recipes, {value: (clean, certified)})
     "hkr_multiclass": (
-        "alpha",
+        "loss.alpha",
         "HKR, m = 20, alpha",
         lambda alpha: alpha / (1 + alpha),
         {
@@ -34,7 +34,7 @@ PAPER = {  # family: (hyperparameter, title, from the paper's value to that of r
         },
     ),
     "hinge_multiclass": (
-        "min_margin",
+        "loss.min_margin",
         "hinge, m",
         lambda m: 2 * m / 255,
         {
@@ -47,7 +47,7 @@ PAPER = {  # family: (hyperparameter, title, from the paper's value to that of r
         },
     ),
     "tau_cross_entropy": (
-        "tau",
+        "loss.tau",
         "CE, tau",
         lambda tau: 255 * tau,
         {0.05: (0.794, 0.255), 0.1: (0.831, 0.07), 3: (0.869, 0.0)},
@@ -78,7 +78,7 @@ def table(settings: pd.DataFrame) -> list[tuple[str, ...]]:
     for family, (name, title, convert, points) in PAPER.items():
         ours = settings[(settings["family"] == family) & settings["constrained"].astype(bool)]
         if family == "hkr_multiclass":
-            ours = ours[near(ours["min_margin"], HKR_MARGIN)]
+            ours = ours[near(ours["loss.min_margin"], HKR_MARGIN)]
         left = set(ours.index)
         for value, (clean, certified) in points.items():
             same = ours[near(ours[name], convert(value))]

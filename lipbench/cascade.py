@@ -1,5 +1,7 @@
 """The evaluation of one model on one shard: certify, then attacks from the cheapest to the dearest on what is open."""
 
+import contextlib
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,12 +19,13 @@ from lipbench import backends, files, records, strength, zoo
 from lipbench.backends.rows import Rows
 from lipbench.certificates import Certificate, certificate
 from lipbench.claims import Claim
+from lipbench.contents import Known
 from lipbench.data import Split
 from lipbench.errors import LipbenchError
 from lipbench.ledger import Bools, Floats, Ints, Ledger
 from lipbench.network import Evaluations, Network
 from lipbench.plans import ModelEntry, Run, Shard, SuitePlan, Unit
-from lipbench.records import DamagedError, MissingError, RunFolder
+from lipbench.records import Chains, DamagedError, MissingError, RunFolder
 from lipbench.rounding import StepErrors
 from lipbench.threat import Norm
 
@@ -102,37 +105,38 @@ class Cascade:
         """Compute every unit that is not there yet; returns how many. Stops early if the claim is lost."""
         done = 0
         unit = self.run.certify_unit(self.entry, self.shard)
+        self._believed(unit, claim, Known(self.split.labels))
         certify, fresh = self._unit(unit, claim, self._certify)
         done += fresh
+        grade = records.grade(certify)
         for plan in self.run.suites:
-            grade, size = records.grade(certify), self.split.images[0].size
-            opened = records.ledger(certify, plan.suite.norm, size, grade)
-            chains: dict[tuple[float, ...], Ledger] = {}
-            for unit in self.run.attack_units(self.entry, self.shard, plan):
-                assert unit.stage is not None
-                group = unit.stage.eps
-                if group and group not in chains:
-                    chains[group] = opened.copy()
-                ledger = chains[group] if group else opened
-                search = _Search(self, plan, unit, ledger, grade)
-                found, fresh = self._unit(unit, claim, search.attack)
-                done += fresh
-                ledger.attacked(found["sample"].to_numpy() - self.shard.start, found["adversarial_distance"].to_numpy())
-            for unit in self.run.strength_units(self.entry, self.shard, plan):
-                search = _Search(self, plan, unit, records.ledger(certify, plan.suite.norm, size, grade), grade)
+            chains = Chains(self.run, self.entry, self.shard, plan, certify)
+            for unit in chains.units:
+                known = chains.known(unit)
+                assert known is not None  # every unit before it is there
+                assert known.ledger is not None
+                search = _Search(self, plan, unit, known.ledger.copy(), grade)
                 compute = self._indicators if unit.role == "indicators" else search.attack
-                done += self._unit(unit, claim, compute)[1]
+                self._believed(unit, claim, known)
+                found, fresh = self._unit(unit, claim, compute)
+                chains.add(unit, found)
+                done += fresh
         return done
 
-    def _unit(self, unit: Unit, claim: Claim, compute: Any) -> tuple[pd.DataFrame, bool]:
-        """The records of a unit, computed if they are missing or damaged; and whether they were."""
+    def _believed(self, unit: Unit, claim: Claim, known: Known) -> None:
+        """Remove records that are damaged, or contradict what is known before them."""
         try:
-            return self.run_folder.load(unit)[0], False
+            self.run_folder.load(unit, known)
         except MissingError:
             pass
         except DamagedError as damage:
             self._check(claim)
             self.run_folder.discard(unit, damage)
+
+    def _unit(self, unit: Unit, claim: Claim, compute: Any) -> tuple[pd.DataFrame, bool]:
+        """The records of a unit, computed if they are missing; and whether they were."""
+        with contextlib.suppress(MissingError):
+            return self.run_folder.load(unit)[0], False
         start = time.perf_counter()
         found = compute(unit)
         self._check(claim)
@@ -147,13 +151,18 @@ class Cascade:
     def _certify(self, unit: Unit) -> tuple[dict[str, Any], dict[str, Any]]:
         network, proof = self.subject.network, self.subject.proof
         labels = self.labels.cpu()
+        # nothing lies further away: the radius of a constant network is infinite, and says no more
+        farthest = math.sqrt(math.prod(network.input_shape))
         passes = 1 + (network.arithmetic == "float32" and proof.errors is not None)  # the analysis runs it once more
         columns = {
             "sample": np.arange(self.shard.start, self.shard.stop),
             "label": self.split.labels,
             "prediction": self.logits.argmax(dim=1).numpy(),
             "signed_margin": proof.signed_margins(self.logits, labels).numpy(),
-            **{f"certified_radius_{grade}": radii.min(axis=1) for grade, radii in self.pairwise_radii.items()},
+            **{
+                f"certified_radius_{grade}": np.minimum(radii.min(axis=1), farthest)
+                for grade, radii in self.pairwise_radii.items()
+            },
         }
         info = {
             "lipschitz_bound": proof.bound,

@@ -90,7 +90,7 @@ def evaluate(
     executor = LocalExecutor(1, torch.get_num_threads()) if executor is None else executor
     source = dataset if executor == LocalExecutor(1, torch.get_num_threads()) else None
     common = Common(out.resolve(), run, places, dataset.spec, data_dir, device.type, source)
-    run_folder.mend(run)
+    run_folder.mend(run, split.labels)
     with _bar(run_folder, run, progress):
         while tasks := _tasks(run_folder, run, common):
             busy = run_folder.claims.running()

@@ -12,6 +12,7 @@ group of eps, on the samples that are open at some eps of it; a grid that is ext
 units of the first stay as they are.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -113,10 +114,31 @@ class SuitePlan:
         groups = tuple(tuple(float(eps) for eps in group) for group in content["groups"])
         if not groups or not content["seeds"]:
             raise ValueError("a suite has no eps or no seed")
-        seeds = tuple(int(seed) for seed in content["seeds"])
-        grown = tuple((int(many), int(times)) for many, times in content.get("grown", []))
-        suite, strength = Suite.model_validate(content["suite"]), bool(content["strength"])
-        return cls(suite, opening, attacks, groups, seeds, strength, grown)
+        seeds = tuple(_count(seed, "a seed", most=2**32 - 1) for seed in content["seeds"])
+        suite, strength = Suite.model_validate(content["suite"]), content["strength"]
+        counts = [(_count(many, "grown"), _count(times, "grown")) for many, times in content.get("grown", [])]
+        plan = cls(suite, opening, attacks, groups, seeds, strength, tuple(counts))
+        plan._check(tuple(content["suite"]["eps"]))
+        return plan
+
+    def _check(self, grid: tuple[float, ...]) -> None:
+        """Raise ValueError if parts of the plan contradict each other. ``grid``: the suite's eps as they were read."""
+        name, every = self.suite.name, sorted(eps for group in self.groups for eps in group)
+        if grid != self.suite.eps or every != list(grid) or any(list(group) != sorted(group) for group in self.groups):
+            raise ValueError(f"the eps of the suite {name!r} are not ascending, or not those of its groups")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"the suite {name!r} names a seed twice")
+        if not isinstance(self.strength, bool):
+            raise ValueError(f"strength of the suite {name!r} is {self.strength!r}, expected true or false")
+        rest = list(self.suite.attacks)
+        for attack in self.opening:
+            if attack not in rest:
+                raise ValueError(f"the suite {name!r} opens with {attack}, an attack that it does not have")
+            rest.remove(attack)
+        if rest != list(self.attacks) or len(self.opening) > 1:
+            raise ValueError(f"the attacks of the suite {name!r} are not those of its stages")
+        if any(many > len(self.attacks) or times > len(self.seeds) for many, times in self.grown):
+            raise ValueError(f"the suite {name!r} grew from more attacks or seeds than it has")
 
 
 @dataclass(frozen=True)
@@ -152,6 +174,9 @@ class Unit:
     suite: str | None = None  # None for certify
     norm: Norm | None = None
     stage: Stage | None = None  # None for certify; for indicators that of the largest eps
+    # what its records must agree with: the model's card, and the settings of the run
+    card: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    settings: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def kind(self) -> str:
@@ -173,13 +198,17 @@ class Run:
     @property
     def shards(self) -> tuple[Shard, ...]:
         """The samples in pieces of the size that the settings say, the last one perhaps smaller."""
-        samples, size = int(self.settings["samples"]), int(self.settings["shard"])
+        try:
+            samples, size = int(self.settings["samples"]), int(self.settings["shard"])
+        except KeyError as error:
+            raise LipbenchError(f"the settings of the run lack {error}; evaluate again, into another folder") from error
         return tuple(Shard(start, min(start + size, samples)) for start in range(0, samples, size))
 
     def certify_unit(self, model: ModelEntry, shard: Shard) -> Unit:
         """The unit that predicts and certifies the samples of a shard."""
         key = {"format": FORMAT, "settings": self.settings, "model": model.digest, "rows": [shard.start, shard.stop]}
-        return Unit(files.sha256_json(key)[:24], "certify", model.name, shard)
+        name = files.sha256_json(key)[:24]
+        return Unit(name, "certify", model.name, shard, card=model.card, settings=self.settings)
 
     def attack_units(self, model: ModelEntry, shard: Shard, plan: SuitePlan) -> list[Unit]:
         """The attack units of a model and shard under a suite; each group of eps is a chain of its own."""
@@ -199,7 +228,8 @@ class Run:
                 chains[stage.eps] = name
             else:
                 opened = name
-            units.append(Unit(name, "attack", model.name, shard, plan.suite.name, plan.suite.norm, stage))
+            about = (model.name, shard, plan.suite.name, plan.suite.norm, stage, model.card, self.settings)
+            units.append(Unit(name, "attack", *about))
         return units
 
     def strength_units(self, model: ModelEntry, shard: Shard, plan: SuitePlan) -> list[Unit]:
@@ -214,7 +244,8 @@ class Run:
             key = {"for": certify, "role": role, "norm": norm.value, "eps": eps, "seed": seed}
             stage = Stage(ALONE, (eps,), seed)
             name = files.sha256_json(key)[:24]
-            units.append(Unit(name, role, model.name, shard, plan.suite.name, norm, stage))
+            about = (model.name, shard, plan.suite.name, norm, stage, model.card, self.settings)
+            units.append(Unit(name, role, *about))
         return units
 
     def units_of(self, model: ModelEntry, shard: Shard) -> Iterator[Unit]:
@@ -262,7 +293,27 @@ class Run:
     def from_plain(cls, content: dict[str, Any]) -> "Run":
         """The inverse of ``plain``."""
         suites = tuple(SuitePlan.from_plain(plan) for plan in content["suites"])
-        models = tuple(ModelEntry(m["name"], m["card"], m["digest"]) for m in content["models"])
+        models = tuple(ModelEntry(m["name"], dict(m["card"]), m["digest"]) for m in content["models"])
         if not models or not suites:
             raise ValueError("it names no model or no suite")
-        return cls(dict(content["settings"]), models, suites, dict(content["provenance"]))
+        _once("model", [model.name for model in models])
+        _once("suite", [plan.suite.name for plan in suites])
+        settings = dict(content["settings"])
+        _count(settings.get("samples", 0), "samples")
+        _count(settings.get("shard", 1), "shard", least=1)
+        if not isinstance(settings.get("prune", True), bool) or not 0 <= settings.get("audit", 0) <= 1:
+            raise ValueError("prune is true or false, and audit a share in [0, 1]")
+        return cls(settings, models, suites, dict(content["provenance"]))
+
+
+def _count(value: Any, name: str, least: int = 0, most: float = math.inf) -> int:
+    """A whole number; raises ValueError for what is none, or out of range."""
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"{name} is {value!r}, expected a whole number of at least {least}")
+    return value
+
+
+def _once(kind: str, names: list[str]) -> None:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"the {kind} {twice!r} is there twice")

@@ -4,25 +4,28 @@
     attack, alone     columns ATTACK, one row per attacked sample and eps (per sample for a minimal-norm attack)
     indicators        columns INDICATORS, one row per correct sample
 
-A unit that is there is never computed again; one that is half there does not exist (see ``plans``).
+A unit that is there is never computed again; one that is half there does not exist (see ``plans``). A record whose rows
+contradict themselves, or what other records say, counts as damaged (see ``contents``).
 """
 
 import hashlib
 import io
 import json
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lipbench import files
+from lipbench import contents, files
 from lipbench.claims import Claims
+from lipbench.contents import Known
 from lipbench.errors import LipbenchError, one_line
 from lipbench.journal import Journal
-from lipbench.ledger import Ledger
-from lipbench.plans import FORMAT, Run, Unit
+from lipbench.ledger import Ints, Ledger
+from lipbench.plans import FORMAT, ModelEntry, Run, Shard, SuitePlan, Unit
 from lipbench.threat import Norm
 
 if TYPE_CHECKING:
@@ -31,34 +34,14 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 RUN = "run.json"
-GRADES = ("float", "real", "nominal")  # from what holds for the network as it runs to what nothing is checked of
-CERTIFY = (
-    "sample",  # int64, row of the test set
-    "label",  # int64
-    "prediction",  # int64, argmax of the logits, as computed in the run's arithmetic
-    "signed_margin",  # float64, min over j of (f_label - f_j) / L_label,j, L2 units; its mean is the MCR
-    "certified_radius_float",  # float64, L2 units; 0 where misclassified or tied; NaN without an error analysis
-    "certified_radius_real",  # float64, L2 units; 0 where misclassified or tied
-    "certified_radius_nominal",  # float64, L2 units; NaN where the card claims nothing
-)
-ATTACK = (
-    "sample",  # int64, row of the test set
-    "eps",  # float64, the radius that was attacked; NaN for a minimal-norm attack, which serves every eps
-    "audit",  # bool: True if the sample was closed by its certificate and attacked all the same
-    "adversarial_distance",  # float64, in the suite's norm, measured by lipbench; inf where none was found
-    "adversarial_label",  # int64, the class of the adversarial input; -1 where none was found
-    "forward",  # int64, forward evaluations of the network spent on the row; they sum up to the unit's
-    "backward",  # int64, likewise
-)
-INDICATORS = (
-    "sample",  # int64, row of the test set
-    "zero_gradient",  # bool: the gradient of cross-entropy vanishes at the input, in float32
-    "loss_stuck",  # bool: no step of a short gradient ascent inside the largest eps raised cross-entropy
+GRADES = contents.GRADES
+CERTIFY, ATTACK, INDICATORS = (
+    tuple(column.name for column in columns) for columns in (contents.CERTIFY, contents.ATTACK, contents.INDICATORS)
 )
 
 
 class DamagedError(LipbenchError):
-    """A record that is there and cannot be read."""
+    """A record that is there and cannot be read, or not be believed."""
 
 
 class MissingError(LipbenchError):
@@ -156,29 +139,70 @@ class RunFolder:
             files.write_bytes(self.witness_path(unit), witnesses)
             info = {**info, "witnesses_sha256": files.sha256_bytes(witnesses)}
         table = pa.table({name: pa.array(np.asarray(columns[name])) for name in columns})
-        about = json.dumps({"model": unit.model, **info}, sort_keys=True)
+        about = json.dumps({"model": unit.model, "unit": unit.name, **info}, sort_keys=True)
         table = table.replace_schema_metadata({"lipbench": about, "sha256": _digest(table, about.encode())})
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
         files.write_bytes(self._path(unit), buffer.getvalue())
 
-    def load(self, unit: Unit) -> "tuple[pd.DataFrame, dict[str, Any]]":
-        """A unit's records and its ``info``; raises MissingError if they are not there, DamagedError if damaged."""
-        table, about = self._read(unit)
+    def load(self, unit: Unit, known: Known | None = None) -> "tuple[pd.DataFrame, dict[str, Any]]":
+        """A unit's records and its ``info``; raises MissingError if they are not there, DamagedError if damaged.
+
+        ``known``: what the records must agree with beyond their own unit.
+        """
+        table, about = self._read(unit, known)
         return table.to_pandas(), about
 
-    def mend(self, run: Run) -> None:
-        """Remove damaged records, so that they count as missing; but for those that another process works on."""
+    def chain(
+        self, run: Run, model: ModelEntry, shard: Shard, plan: SuitePlan, certify: "pd.DataFrame"
+    ) -> "Iterator[tuple[Unit, pd.DataFrame, dict[str, Any]]]":
+        """The attack units of a model and shard under a suite, each checked against the bounds before it.
+
+        Then those of a check of strength. ``certify``: the records of the certify unit. Raises as ``load`` does.
+        """
+        chains = Chains(run, model, shard, plan, certify)
+        for unit in chains.units:
+            frame, about = self.load(unit, chains.known(unit))
+            chains.add(unit, frame)
+            yield unit, frame, about
+
+    def mend(self, run: Run, labels: Ints | None = None) -> None:
+        """Remove damaged records, so that they count as missing; but for those that another process works on.
+
+        ``labels``: int64 (samples,), of the test set, if they are at hand.
+        """
         for model in run.models:
             for shard in run.shards:
-                damaged = [unit for unit in run.units_of(model, shard) if self.damage(unit)]
-                if not damaged:
+                true = None if labels is None else labels[shard.start : shard.stop]
+                if not self._damaged(run, model, shard, true):
                     continue
                 with self.claims.holding(run.certify_unit(model, shard).name) as claim:
-                    for unit in damaged if claim is not None else []:
-                        damage = self.damage(unit)  # somebody else may have computed it again by now
-                        if damage is not None:
-                            self.discard(unit, damage)
+                    if claim is None:
+                        continue
+                    for unit, damage in self._damaged(run, model, shard, true):  # others may have computed some by now
+                        self.discard(unit, damage)
+
+    def _damaged(
+        self, run: Run, model: ModelEntry, shard: Shard, labels: Ints | None
+    ) -> list[tuple[Unit, DamagedError]]:
+        """The damaged units of a model and shard; after one that is missing or damaged, less is known of the others."""
+        found: dict[str, tuple[Unit, DamagedError]] = {}
+
+        def frame_of(unit: Unit, known: Known | None) -> "pd.DataFrame | None":
+            try:
+                return self._whole(unit, known)
+            except DamagedError as damage:
+                found[unit.name] = (unit, damage)
+            except MissingError:
+                pass
+            return None
+
+        certify = frame_of(run.certify_unit(model, shard), None if labels is None else Known(labels))
+        for plan in run.suites:
+            chains = Chains(run, model, shard, plan, certify)
+            for unit in chains.units:
+                chains.add(unit, frame_of(unit, chains.known(unit)))
+        return list(found.values())
 
     def discard(self, unit: Unit, damage: DamagedError) -> None:
         """Remove a damaged record, with a warning; the claim on its task must be held."""
@@ -188,17 +212,22 @@ class RunFolder:
     def damage(self, unit: Unit) -> DamagedError | None:
         """What is wrong with a unit's records, if they are there, or with its witnesses, if these are."""
         try:
-            digest = self._read(unit)[1].get("witnesses_sha256")
-            path = self.witness_path(unit)
-            if digest is not None and path.exists() and files.sha256_bytes(path.read_bytes()) != digest:
-                return DamagedError(f"the witnesses {path} are not what was written; their unit is computed again")
+            self._whole(unit, None)
         except DamagedError as error:
             return error
         except MissingError:
             pass
         return None
 
-    def _read(self, unit: Unit) -> "tuple[pyarrow.Table, dict[str, Any]]":
+    def _whole(self, unit: Unit, known: Known | None) -> "pd.DataFrame":
+        """A unit's records, if its witnesses are what was written, or left out."""
+        frame, about = self.load(unit, known)
+        digest, path = about.get("witnesses_sha256"), self.witness_path(unit)
+        if digest is not None and path.exists() and files.sha256_bytes(path.read_bytes()) != digest:
+            raise DamagedError(f"the witnesses {path} are not what was written; their unit is computed again")
+        return frame
+
+    def _read(self, unit: Unit, known: Known | None) -> "tuple[pyarrow.Table, dict[str, Any]]":
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -209,7 +238,9 @@ class RunFolder:
             about = table.schema.metadata[b"lipbench"]
             if table.schema.metadata[b"sha256"] != _digest(table, about).encode():
                 raise ValueError("it is not what was written")
-            return table, json.loads(about)
+            info = json.loads(about)
+            contents.check(unit, table, info, known)
+            return table, info
         except FileNotFoundError as error:
             raise MissingError(
                 f"{self.path} lacks records of {unit.model}: the run is not finished; {again} goes on with it"
@@ -249,3 +280,44 @@ def ledger(certify: "pd.DataFrame", norm: Norm, dimension: int, grade: str) -> L
     correct = certify["label"].to_numpy() == certify["prediction"].to_numpy()
     scale = norm.radius_from_l2(1.0, dimension)
     return Ledger.start(correct, certify[f"certified_radius_{grade}"].to_numpy() * scale)
+
+
+class Chains:
+    """The bounds of a shard under a suite, unit by unit: each group of eps goes on from what the opening attack left.
+
+    ``certify``: the records of the certify unit; None where they are not known, and so no bounds.
+    """
+
+    def __init__(
+        self, run: Run, model: ModelEntry, shard: Shard, plan: SuitePlan, certify: "pd.DataFrame | None"
+    ) -> None:
+        self.units = [*run.attack_units(model, shard, plan), *run.strength_units(model, shard, plan)]
+        self._first = shard.start
+        self._start: Known | None = None
+        if certify is not None:
+            start = ledger(certify, plan.suite.norm, math.prod(model.card["input_shape"]), grade(certify))
+            self._start = Known(certify["label"].to_numpy(), start)
+        self._groups: dict[tuple[float, ...], Known | None] = {(): _copied(self._start)}
+
+    def known(self, unit: Unit) -> Known | None:
+        """What is known before a unit of the shard; None after one that is missing."""
+        if unit.role != "attack":  # outside the chains
+            return self._start
+        group = () if unit.stage is None else unit.stage.eps
+        if group not in self._groups:
+            self._groups[group] = _copied(self._groups[()])
+        return self._groups[group]
+
+    def add(self, unit: Unit, frame: "pd.DataFrame | None") -> None:
+        """Note what a unit found; None: its records are missing."""
+        if unit.role != "attack" or unit.stage is None:
+            return
+        known = self.known(unit)
+        if frame is None or known is None or known.ledger is None:
+            self._groups[unit.stage.eps] = None
+            return
+        known.ledger.attacked(frame["sample"].to_numpy() - self._first, frame["adversarial_distance"].to_numpy())
+
+
+def _copied(known: Known | None) -> Known | None:
+    return None if known is None or known.ledger is None else Known(known.labels, known.ledger.copy())

@@ -286,6 +286,48 @@ DAMAGE = {
     "no digest": lambda content: content["models"][0].pop("digest"),
     "no number of samples in the suite": lambda content: content["suites"][0]["suite"].update(samples="many"),
     "a list": None,
+    **{
+        f"{key} {value!r}": lambda content, key=key, value=value: content["settings"].update({key: value})
+        for key, values in {
+            "samples": (-1, 1.5, "50", True, float("nan"), None),
+            "shard": (0, -20, 2.5, None),
+            "prune": ("no",),
+            "audit": (-0.1, 1.1, float("nan"), "all"),
+        }.items()
+        for value in values
+    },
+    "a model twice": lambda content: content["models"].append(content["models"][0]),
+    "a model of the same name": lambda content: content["models"].append({**content["models"][0], "digest": "other"}),
+    "a card that is none": lambda content: content["models"][0].update(card=3),
+    "a suite twice": lambda content: content["suites"].append(content["suites"][0]),
+    **{
+        f"eps {groups}": lambda content, groups=groups: content["suites"][0].update(groups=groups)
+        for groups in (
+            [[0.4, 0.1]],
+            [[0.1, 0.4], [0.4]],
+            [[0.1]],
+            [[0.1, 0.4], [0.5]],
+            [[0.1, float("nan")]],
+            [[-0.1, 0.1, 0.4]],
+            [[0.0, 0.1, 0.4]],
+            [[0.1, 0.4, float("inf")]],
+        )
+    },
+    "an unsorted grid": lambda content: content["suites"][0]["suite"].update(eps=[0.4, 0.1]),
+    "an eps of the grid twice": lambda content: content["suites"][0]["suite"].update(eps=[0.1, 0.1, 0.4]),
+    "a negative eps of the grid": lambda content: content["suites"][0]["suite"].update(eps=[-0.1, 0.4]),
+    "an eps of the grid that is none": lambda content: content["suites"][0]["suite"].update(eps=[0.1, float("nan")]),
+    **{
+        f"seeds {seeds}": lambda content, seeds=seeds: content["suites"][0].update(seeds=seeds)
+        for seeds in ([-1], [2**32], [0, 0], [0.5], [True])
+    },
+    "strength in words": lambda content: content["suites"][0].update(strength="no"),
+    "an opening of another suite": lambda content: content["suites"][0].update(opening=[spec("art/pgd").model_dump()]),
+    "an attack less": lambda content: content["suites"][0]["attacks"].pop(),
+    "attacks in another order": lambda content: content["suites"][0]["attacks"].reverse(),
+    "grown from more attacks than there are": lambda content: content["suites"][0].update(grown=[[3, 1]]),
+    "grown from more seeds than there are": lambda content: content["suites"][0].update(grown=[[1, 2]]),
+    "grown from less than nothing": lambda content: content["suites"][0].update(grown=[[-1, 1]]),
 }
 
 
@@ -294,9 +336,17 @@ def test_a_damaged_run_json_is_named(what, tmp_path):
     content = copy.deepcopy(planned().plain())
     if DAMAGE[what] is not None:
         DAMAGE[what](content)
-    files.write_json(tmp_path / "run.json", content if DAMAGE[what] else [content])
+    (tmp_path / "run.json").write_text(files.json.dumps(content if DAMAGE[what] else [content]))
     with pytest.raises(LipbenchError, match=r"run.json is not a run of lipbench: .+"):
         RunFolder(tmp_path).read()
+
+
+@pytest.mark.parametrize("key", ["samples", "shard"])
+def test_settings_that_lack_a_key_are_named(key):
+    settings = {name: value for name, value in SETTINGS.items() if name != key}
+    run = Run.from_plain({**planned().plain(), "settings": settings})
+    with pytest.raises(LipbenchError, match=f"settings of the run lack '{key}'"):
+        names(run)
 
 
 def test_another_format_is_named(tmp_path):

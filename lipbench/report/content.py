@@ -12,7 +12,7 @@ from lipbench.records import GRADES, RunFolder
 from lipbench.report import evidence, frames, tables
 from lipbench.report.evidence import Evidence
 from lipbench.report.tables import Group, Table
-from lipbench.report.wording import WORDS, claim, few, general, notation, percent, rows, violations
+from lipbench.report.wording import claim, few, general, notation, percent, rows, violations
 
 FIGURES = ("sandwich", "pareto", "gap")
 SHOWN_VIOLATIONS = 20
@@ -119,23 +119,35 @@ def build(run_folder: RunFolder) -> Report:
     run, evidences = run_folder.read(), evidence.load(run_folder)
     summary = frames.summarize(evidences)
     trends = frames.trends(summary)
-    sections = tuple(_section(group, place, trends) for place, group in enumerate(tables.groups(summary)))
+    groups = tables.groups(summary)
+    suffixes = _suffixes([group.suite for group in groups])
+    sections = tuple(_section(group, suffix, trends) for group, suffix in zip(groups, suffixes, strict=True))
     about = run.provenance.get("title")
     title = "Certified and empirical robustness" + (f": {about}" if about else "")
     return Report(title, evidences, summary, sections, _facts(run, summary), _verdict(summary), _violations(evidences))
 
 
-def _section(group: Group, place: int, trends: pd.DataFrame) -> Section:
-    slug = re.sub(r"[^A-Za-z0-9]+", "-", group.suite).strip("-") or str(place)
+def _suffixes(suites: Sequence[str]) -> list[str]:
+    """What the files of each suite end in; the first one's in nothing. They differ, whatever characters names have."""
+    found = [""]
+    for place, suite in enumerate(suites[1:], 1):
+        suffix = "-" + (re.sub(r"[^A-Za-z0-9]+", "-", suite).strip("-") or str(place))
+        while suffix.lower() in map(str.lower, found):  # as in file systems that do not tell A from a
+            suffix += f"-{place}"
+        found.append(suffix)
+    return found
+
+
+def _section(group: Group, suffix: str, trends: pd.DataFrame) -> Section:
     title = (
         f"Suite {group.suite} ({group.unit}): accuracies in percent, mean ± standard deviation over seeds, "
         f"certified of grade {group.grade}"
     )
-    chosen, suffix = frames.chosen_eps(group.settings), "" if place == 0 else f"-{slug}"
+    chosen = frames.chosen_eps(group.settings)
     brief = {
-        "accuracies": tables.main_table(group, few(group.eps, TEX_EPS), title, WORDS),
-        "pareto": tables.front_table(group, chosen, WORDS),
-        "trends": tables.trend_table(trends, group, WORDS),
+        "accuracies": tables.main_table(group, few(group.eps, TEX_EPS), title, short=True),
+        "pareto": tables.front_table(group, chosen, short=True),
+        "trends": tables.trend_table(trends, group, short=True),
     }
     return Section(
         group=group,
@@ -152,7 +164,7 @@ def _section(group: Group, place: int, trends: pd.DataFrame) -> Section:
             *filter(None, [tables.alone_table(group)]),
             tables.model_table(group),
         ),
-        remarks=(*_not_analysed(group), *_claims(group), *_attacks_fail(group), *_settings(group)),
+        remarks=(*_not_analysed(group), *_claims(group), *_attacks_fail(group), *_settings(group), *_models(group)),
         notation=notation(group.settings),
         tex=tuple((f"{name}{suffix}", table) for name, table in brief.items() if table),
     )
@@ -229,6 +241,21 @@ def _settings(group: Group) -> list[str]:
     return remarks
 
 
+def _models(group: Group) -> list[str]:
+    """What settings differ in beside architecture and loss, and which models are the same network."""
+    differ = []
+    for name in frames.further_columns(group.settings):
+        values = sorted(dict.fromkeys("none" if pd.isna(value) else str(value) for value in group.settings[name]))
+        differ.append(f"{name} ({', '.join(values)})")
+    remarks = [f"Settings also differ in {'; '.join(differ)}: see hyperparameters.csv."] if differ else []
+    counted = set(frames.distinct(group.summary)["model"])
+    for row in rows(group.summary.drop_duplicates("model")):
+        if row["copy_of"]:
+            once = "another setting on its card" if row["model"] in counted else "counted once"
+            remarks.append(f"{row['model']} is a copy of {row['copy_of']}: equal weights, {once}.")
+    return remarks
+
+
 def _worth(row: Mapping[str, Any]) -> str:
     """What the certificate of a setting says at one eps."""
     certified, robust = row["certified_mean"], row["robust_mean"]
@@ -252,10 +279,9 @@ def _violations(evidences: Sequence[Evidence]) -> Table | None:
         for grade in item.ledgers:
             ledger = item.tested(grade)
             for place in ledger.violations().nonzero()[0]:
-                bounds = (
-                    f"{ledger.certified_radius[place]:.6g}",
-                    f"{ledger.adversarial_distance[place]:.6g}",
-                )
+                pair = float(ledger.certified_radius[place]), float(ledger.adversarial_distance[place])
+                short = [f"{bound:.6g}" for bound in pair]
+                bounds = short if short[0] != short[1] else map(repr, pair)  # apart by less than six digits
                 found.append((grade, item.model, item.suite.name, str(item.samples[place]), *bounds))
     if not found:
         return None
@@ -275,8 +301,9 @@ def _words(value: Any) -> str:
 
 def _facts(run: Run, summary: pd.DataFrame) -> tuple[tuple[str, str], ...]:
     """What the run was, line by line: its suites, the settings of run.json, and its provenance."""
+    weights, models = summary["copy_of"].where(summary["copy_of"] != "", summary["model"]).nunique(), len(run.models)
     facts = {
-        "models": str(len(run.models)),
+        "models": str(models) if weights == models else f"{models}, of which {models - weights} are copies",
         "samples per model": _words(sorted(summary["n"].unique().tolist())),
     }
     for plan in run.suites:

@@ -1,6 +1,7 @@
 """What a run knows of each model under each suite, read back from its run folder."""
 
-from collections import Counter
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +10,13 @@ import pandas as pd
 
 from lipbench import records, schema
 from lipbench.cards import Card
-from lipbench.errors import LipbenchError
+from lipbench.contents import Known
 from lipbench.ledger import Bools, Floats, Ints, Ledger
-from lipbench.plans import ModelEntry, Run, SuitePlan
+from lipbench.plans import ModelEntry, Run, Shard, SuitePlan, Unit
 from lipbench.records import RunFolder
 from lipbench.suites import Suite
+
+Records = tuple[pd.DataFrame, dict[str, Any]]  # of a unit, and its info
 
 
 @dataclass(frozen=True)
@@ -86,30 +89,41 @@ def load(run_folder: RunFolder) -> list[Evidence]:
 
     Raises LipbenchError if a unit is missing or damaged.
     """
-    run = run_folder.read()
-    return [_read(run_folder, run, entry, plan) for entry in run.models for plan in run.suites]
+    run, found = run_folder.read(), []
+    labels: dict[Shard, Known] = {}  # of the first model: all were evaluated on the same samples
+    for entry in run.models:
+        card, certified = _card(entry), []
+        for shard in run.shards:
+            certified.append(run_folder.load(run.certify_unit(entry, shard), labels.get(shard)))
+            labels.setdefault(shard, Known(certified[-1][0]["label"].to_numpy()))
+        found += [_read(run_folder, run, entry, plan, card, certified) for plan in run.suites]
+    return found
 
 
 def _card(entry: ModelEntry) -> Card:
     return schema.parse(Card, entry.card, f"the card of {entry.name} in run.json", "card")
 
 
-def _read(folder: RunFolder, run: Run, entry: ModelEntry, plan: SuitePlan) -> Evidence:
-    parts = [folder.load(run.certify_unit(entry, shard)) for shard in run.shards]
-    certify, info = pd.concat([frame for frame, _ in parts], ignore_index=True), parts[0][1]
+def _read(
+    folder: RunFolder, run: Run, entry: ModelEntry, plan: SuitePlan, card: Card, certified: Sequence[Records]
+) -> Evidence:
+    """``certified``: the records of the certify units, shard by shard, and their info."""
+    certify, info = pd.concat([frame for frame, _ in certified], ignore_index=True), certified[0][1]
+    shards = zip(run.shards, certified, strict=True)
+    units = [found for shard, (frame, _) in shards for found in folder.chain(run, entry, shard, plan, frame)]
     norm, dimension = plan.suite.norm, int(info["dimension"])
     grade = records.grade(certify)
     held = {grade, "real"} | ({"nominal"} if info["claimed"] is not None else set())
     ledgers = {name: records.ledger(certify, norm, dimension, name) for name in records.GRADES if name in held}
-    positions = pd.Index(certify["sample"])
-    attacks = _attacks(folder, run, entry, plan)
+    attacks = _attacks(plan, [(unit, frame) for unit, frame, _ in units if unit.role == "attack"])
     for attack in attacks:
-        rows = _rows(positions, attack.frame, entry)
+        rows = attack.frame["sample"].to_numpy()  # certified samples are 0 .. n - 1
         for ledger in ledgers.values():
             ledger.attacked(rows, attack.frame["adversarial_distance"].to_numpy())
+    checks = [found for found in units if found[0].role != "attack"]
     return Evidence(
         model=entry.name,
-        card=_card(entry),
+        card=card,
         suite=plan.suite,
         samples=certify["sample"].to_numpy(),
         grade=grade,
@@ -118,59 +132,44 @@ def _read(folder: RunFolder, run: Run, entry: ModelEntry, plan: SuitePlan) -> Ev
         certificate=info,
         attacks=tuple(attacks),
         minimal_norm=bool(plan.opening),
-        strength=_strength(folder, run, entry, plan, positions, ledgers[grade].correct) if plan.strength else None,
+        strength=_strength(plan, checks, ledgers[grade].correct) if plan.strength else None,
     )
 
 
-def _rows(positions: "pd.Index[int]", frame: pd.DataFrame, entry: ModelEntry) -> Ints:
-    """Where the samples of attack records stand among the certified ones."""
-    rows: Ints = positions.get_indexer(pd.Index(frame["sample"]))
-    if (rows < 0).any():
-        raise LipbenchError(
-            f"the records of {entry.name} name attacked samples that were never certified: "
-            "delete the run folder and run `lipbench evaluate` again"
-        )
-    return rows
-
-
-def _attacks(folder: RunFolder, run: Run, entry: ModelEntry, plan: SuitePlan) -> list[AttackRecords]:
+def _attacks(plan: SuitePlan, units: Sequence[tuple[Unit, pd.DataFrame]]) -> list[AttackRecords]:
     """The records of all shards and groups of eps, attack by attack."""
     frames: dict[tuple[int, int], list[pd.DataFrame]] = {}  # by the attack's place in the suite, and its seed
-    for shard in run.shards:
-        for unit in run.attack_units(entry, shard, plan):
-            assert unit.stage is not None
-            key = (plan.seeds.index(unit.stage.seed), unit.stage.place)
-            group = plan.groups.index(unit.stage.eps) if unit.stage.eps else -1
-            frames.setdefault(key, []).append(folder.load(unit)[0].assign(group=group))
-    names: Counter[str] = Counter()
+    for unit, frame in units:
+        assert unit.stage is not None
+        key = (plan.seeds.index(unit.stage.seed), unit.stage.place)
+        group = plan.groups.index(unit.stage.eps) if unit.stage.eps else -1
+        frames.setdefault(key, []).append(frame.assign(group=group))
+    names: dict[str, None] = {}
     found = []
     for (_, place), parts in sorted(frames.items(), key=lambda item: item[0]):
         name = str(plan.opening[0] if place < 0 else plan.attacks[place])
-        names[name] += 1
-        shown = name if names[name] == 1 else f"{name}#{names[name]}"
+        numbered = (f"{name}#{number}" for number in itertools.count(2))  # an attack may be called so by itself
+        shown = next(each for each in itertools.chain([name], numbered) if each not in names)
+        names[shown] = None
         found.append(AttackRecords(shown, pd.concat(parts, ignore_index=True), plan.groups))
     return found
 
 
-def _strength(
-    folder: RunFolder, run: Run, entry: ModelEntry, plan: SuitePlan, positions: "pd.Index[int]", correct: Bools
-) -> Strength:
+def _strength(plan: SuitePlan, units: Sequence[tuple[Unit, pd.DataFrame, dict[str, Any]]], correct: Bools) -> Strength:
     broken = dict.fromkeys(plan.suite.eps, ~correct)
     evaluations = dict.fromkeys(plan.suite.eps, 0)
     distance = np.full(len(correct), np.inf)
     signs = {name: np.zeros(len(correct), dtype=bool) for name in ("zero_gradient", "loss_stuck")}
-    for shard in run.shards:
-        for unit in run.strength_units(entry, shard, plan):
-            assert unit.stage is not None
-            frame, about = folder.load(unit)
-            rows, eps = _rows(positions, frame, entry), unit.stage.eps[0]
-            if unit.role == "alone":
-                found = frame["adversarial_distance"].to_numpy()
-                np.minimum.at(distance, rows, found)
-                broken[eps] = broken[eps].copy()
-                broken[eps][rows] |= found <= eps
-                evaluations[eps] += int(about["forward"]) + int(about["backward"])
-            else:
-                for name, values in signs.items():
-                    values[rows] = frame[name].to_numpy()
+    for unit, frame, about in units:
+        assert unit.stage is not None
+        rows, eps = frame["sample"].to_numpy(), unit.stage.eps[0]
+        if unit.role == "alone":
+            found = frame["adversarial_distance"].to_numpy()
+            np.minimum.at(distance, rows, found)
+            broken[eps] = broken[eps].copy()
+            broken[eps][rows] |= found <= eps
+            evaluations[eps] += int(about["forward"]) + int(about["backward"])
+        else:
+            for name, values in signs.items():
+                values[rows] = frame[name].to_numpy()
     return Strength(broken, distance, evaluations, signs["zero_gradient"], signs["loss_stuck"])

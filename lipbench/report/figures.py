@@ -18,7 +18,7 @@ from lipbench.report import frames, style
 from lipbench.report.evidence import Evidence
 from lipbench.report.pareto import pareto
 from lipbench.report.tables import Group
-from lipbench.report.wording import WORDS, few, label, number, rows
+from lipbench.report.wording import SYMBOLS, family, few, labels, number, rows
 
 PANELS = 8  # settings in the sandwich figure
 LINES = 5  # eps in a panel of the gap figure
@@ -71,17 +71,17 @@ def sandwich(group: Group, evidences: Sequence[Evidence]) -> Figure:
     settings = group.settings[group.settings["eps"] == group.eps[0]]
     if settings["clean_mean"].isna().all():
         return style.blank("no samples")
-    chosen, keys = representative(settings), frames.setting_columns(group.settings)
+    chosen, named = representative(settings), labels(group.settings, short=True)
+    summary = frames.distinct(group.summary)
     columns = min(4, len(chosen))
     lines = -(-len(chosen) // columns)
     figure = style.new(7.2 if columns > 2 else 2.4 * columns + 1.2, 1.95 * lines + 0.6)
     axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     for ax, index in zip(axes.flat, chosen, strict=False):
-        models = set(settings.loc[[index], keys].merge(group.summary, on=keys)["model"])
-        _sandwich_panel(ax, [item for item in evidences if item.model in models], group.eps, group.grade)
         row = rows(settings.loc[[index]])[0]
-        words = style.wrap(label(row, group.settings, WORDS))
-        ax.set_title(f"{words}\ntightness {number(row['tightness_mean'], 2)}")
+        models = set(summary.loc[summary["setting"] == row["setting"], "model"])
+        _sandwich_panel(ax, [item for item in evidences if item.model in models], group.eps, group.grade)
+        ax.set_title(f"{style.wrap(named[row['setting']])}\ntightness {number(row['tightness_mean'], 2)}")
     axes[0, 0].set(xlim=(0, max(group.eps) * 1.02), ylim=(0, 102))
     for ax in list(axes.flat)[len(chosen) :]:
         ax.remove()
@@ -116,8 +116,8 @@ def gap(group: Group) -> Figure:
 def _lines(group: Group, name: str) -> list[pd.DataFrame]:
     """The settings that differ in hyperparameter ``name`` alone, at two values or more: a frame per line."""
     known = group.settings[np.isfinite(group.settings[name])]
-    rest = [key for key in frames.setting_columns(known) if key != name]
-    parts = known.groupby(rest, dropna=False, sort=False)
+    rest = [key for key in frames.setting_columns(known) if key not in ("setting", name)]
+    parts = known.groupby(frames.alike(known, rest), sort=False)
     return [part for _, part in parts if len(part[name].unique()) > 1]
 
 
@@ -136,10 +136,10 @@ def _gap_panel(ax: Axes, name: str, lines: list[pd.DataFrame], group: Group) -> 
     chosen = frames.chosen_eps(group.settings)
     drawn = [(part, chosen) for part in lines] if len(lines) > 1 else [(lines[0], eps) for eps in few(group.eps, LINES)]
     shown = pd.concat(lines)
+    named = labels(shown, short=True, whole=False, without=(name,))
     shades = mpl.colormaps["viridis"](np.linspace(0, 0.85, len(drawn)))
     for place, (part, eps) in enumerate(drawn):
         at = part[part["eps"] == eps].sort_values(name)
-        others = {**rows(at)[0], name: float("nan")}
         ax.errorbar(
             at[name],
             100 * at["gap_mean"],
@@ -149,7 +149,7 @@ def _gap_panel(ax: Axes, name: str, lines: list[pd.DataFrame], group: Group) -> 
             markersize=4,
             linewidth=1.2,
             capsize=2,
-            label=style.wrap(label(others, shown, WORDS, whole=False)) if len(lines) > 1 else f"eps {eps:.4g}",
+            label=style.entry(style.wrap(named[at["setting"].iloc[0]])) if len(lines) > 1 else f"eps {eps:.4g}",
         )
     values = sorted({value for part in lines for value in part[name]})
     if values[0] > 0 and values[-1] / values[0] > 8:
@@ -157,9 +157,9 @@ def _gap_panel(ax: Axes, name: str, lines: list[pd.DataFrame], group: Group) -> 
         ax.xaxis.set_minor_locator(NullLocator())
     ticks = _apart(values, np.log if ax.get_xscale() == "log" else np.asarray)
     ax.set_xticks(ticks, [f"{value:.3g}" for value in ticks])
-    symbol = WORDS.get(name, "").rstrip("=")
-    ax.set_xlabel(f"{name} ({symbol})" if symbol else name)
-    title = ", ".join(WORDS.get(family, family) for family in shown["family"].unique())
+    bare = name.removeprefix(frames.LOSS)
+    ax.set_xlabel(f"{bare} ({SYMBOLS[bare]})" if bare in SYMBOLS else bare)
+    title = ", ".join(family(each, short=True) for each in shown["family"].unique())
     if len(group.settings["architecture"].unique()) > len(architectures := shown["architecture"].unique()) == 1:
         title = f"{architectures[0]}: {title}"
     ax.set_title(style.wrap(f"{title}, eps {chosen:.4g}" if len(lines) > 1 else title, 30))

@@ -1,15 +1,25 @@
 """The numbers of a report, as pandas frames: per model, per setting of the loss, and across settings.
 
-A setting is everything but the seed: architecture, loss family, hyperparameters, adversarial training.
+A setting is everything on a model's card but its name, its seed and its weights. Not the claim either, which is read
+off the weights, nor the versions of the libraries that trained it: a sweep that is resumed after an update is still one
+sweep. Which libraries they were does count. Two models of a setting whose weights are equal are one model.
+
+Names that users choose, of hyperparameters and of training settings, are columns behind a prefix, so that none can
+clash with a metric, and columns are found by their names and prefixes, never by their place.
 """
 
-from collections.abc import Iterable, Sequence
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.special import betaincinv, ndtri  # scipy.stats would take a second to import
 
+from lipbench import files
+from lipbench.cards import Card
 from lipbench.ledger import Bools
 from lipbench.records import GRADES, RunFolder
 from lipbench.report import evidence
@@ -21,18 +31,12 @@ QUANTITIES = ("clean", "certified", "robust", "gap", "tightness", "mcr")
 GROUP = ["suite", "norm"]
 SHARES = ("clean", "certified", "robust", "gap")  # of the samples
 CERTIFICATE = ("lipschitz_bound", "claimed", "claim_confirmed", "arithmetic", "not_analysed")
-_RESERVED = {
-    "model",
-    "family",
-    "architecture",
-    "constrained",
-    "adversarial",
-    "seed",
-    "suite",
-    "norm",
-    "eps",
-    "n",
-}
+SETTING = ("setting", "family", "architecture", "constrained", "adversarial")
+LOSS, ADVERSARIAL = "loss.", "adversarial."  # hyperparameters, and arguments of adversarial training
+# what else is on a card, where models of the run differ in it
+FURTHER = ("card.", "architecture.", "preprocessing.", "training.")
+NOT_SETTING = ("name", "seed", "weights_sha256", "claimed")  # fields of a card
+IMPLIED = ("card.loss", "card.versions", "architecture.")  # mostly told by family and architecture
 
 
 def clopper_pearson(count: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -55,11 +59,53 @@ def _share(name: str, hits: Bools | None) -> dict[str, float]:
 
 
 def _plain(value: Any) -> Any:
-    return value if isinstance(value, int | float | str) else str(value)
+    """A value of a card as a cell: what is no number and no text is JSON."""
+    plain = _canonical(value)
+    return plain if isinstance(plain, bool | int | float | str) else json.dumps(plain)
 
 
-def _column(hyperparameter: str) -> str:
-    return f"loss_{hyperparameter}" if hyperparameter in _RESERVED else hyperparameter
+def _canonical(value: Any) -> Any:
+    """The same for equal values: 1 and 1.0 are, 1 and True are not."""
+    if isinstance(value, dict):
+        return {key: _canonical(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(part) for part in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _digest(value: Any) -> str:
+    return files.sha256_bytes(json.dumps(_canonical(value), sort_keys=True).encode())[:12]
+
+
+def _flat(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The values of a table and its tables, each with its place: a key with a dot in it is quoted."""
+    for key, value in table.items():
+        name = prefix + (key if re.fullmatch(r'[^."]+', key) else json.dumps(key))
+        if isinstance(value, dict) and value:
+            yield from _flat(f"{name}.", value)
+        else:
+            yield name, value
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What a card says of how its model was made."""
+
+    digest: str  # equal where all of it is
+    further: dict[str, Any]  # all but the loss's numbers, by column
+
+    @classmethod
+    def of(cls, card: Card) -> "_Setting":
+        content = {key: value for key, value in card.plain().items() if key not in NOT_SETTING}
+        content["versions"] = sorted(card.versions)
+        loss = content["loss"]
+        further = {"card.loss": loss["name"], "card.loss_label": loss.get("label", "")}
+        for key, value in content.items():
+            if f"{key}." in FURTHER:
+                further |= _flat(f"{key}.", value)
+            elif key != "loss":
+                further[f"card.{key}"] = value
+        return cls(_digest(content), further)
 
 
 def _architectures(evidences: Sequence[Evidence]) -> dict[str, str]:
@@ -84,20 +130,43 @@ def _architectures(evidences: Sequence[Evidence]) -> dict[str, str]:
     return named
 
 
-def _setting(
-    item: Evidence, architecture: str, hyperparameters: Iterable[str], adversarial: Iterable[str]
-) -> dict[str, Any]:
-    loss = item.card.loss
-    return {
-        "model": item.model,
-        "family": item.card.family,
-        "architecture": architecture,
-        "constrained": item.card.architecture.constrained,
-        **{_column(key): loss.hyperparameters.get(key, float("nan")) for key in hyperparameters},
-        "adversarial": bool(loss.adversarial),
-        **{f"adversarial_{key}": _plain(loss.adversarial.get(key, float("nan"))) for key in adversarial},
-        "seed": item.card.seed,
-    }
+def _settings(evidences: Sequence[Evidence]) -> dict[str, dict[str, Any]]:
+    """The columns of each model's setting."""
+    cards, architectures = {item.model: item.card for item in evidences}, _architectures(evidences)
+    found = {key for card in cards.values() for key in card.loss.hyperparameters}
+    hyperparameters = [key for key in ORDER if key in found] + sorted(found - set(ORDER))
+    adversarial = sorted({key for card in cards.values() for key in card.loss.adversarial})
+    nothing, settings, columns = float("nan"), {}, {}
+    for model, card in cards.items():
+        loss, settings[model] = card.loss, _Setting.of(card)
+        columns[model] = {
+            "setting": settings[model].digest,
+            "family": card.family,
+            "architecture": architectures[model],
+            "constrained": card.architecture.constrained,
+            **{f"{LOSS}{key}": loss.hyperparameters.get(key, nothing) for key in hyperparameters},
+            "adversarial": bool(loss.adversarial),
+            **{f"{ADVERSARIAL}{key}": _plain(loss.adversarial.get(key, nothing)) for key in adversarial},
+        }
+    for name in dict.fromkeys(name for setting in settings.values() for name in setting.further):
+        values: dict[Any, set[str]] = {}
+        for model, told in columns.items():
+            alike = [told[key] for key in SETTING[1:4]] if name.startswith(IMPLIED) else []
+            value = settings[model].further.get(name, nothing)
+            values.setdefault(tuple(alike), set()).add(_digest(value))
+        if any(len(different) > 1 for different in values.values()):
+            for model, told in columns.items():
+                told[name] = _plain(settings[model].further.get(name, nothing))
+    return columns
+
+
+def _copies(evidences: Sequence[Evidence]) -> dict[str, str]:
+    """The first model of the run that has the same weights, for each that is not the first."""
+    first: dict[str, str] = {}
+    for item in evidences:
+        first.setdefault(item.card.weights_sha256, item.model)
+    originals = {item.model: first[item.card.weights_sha256] for item in evidences}
+    return {model: original for model, original in originals.items() if original != model}
 
 
 def _accuracies(item: Evidence, eps: float) -> dict[str, Any]:
@@ -180,6 +249,9 @@ def summary(run_folder: RunFolder) -> pd.DataFrame:
     ``certified``, ``gap`` and ``tightness`` are of ``grade``: float where the model has an error analysis, else real,
     and ``not_analysed`` says why; ``certified_<grade>`` and ``violations_<grade>`` are there for each grade, NaN where
     the model does not have it. Each accuracy has its interval in ``<name>_lo`` and ``<name>_hi``.
+    ``setting`` is the same for models that differ in nothing but the seed and the weights; ``copy_of`` names the first
+    model with the same weights. Hyperparameters are ``loss.NAME``, arguments of adversarial training
+    ``adversarial.NAME``, and what else differs from card to card is there by its place, such as ``training.epochs``.
     ``square_only`` to ``only_suite``: signs of attacks that fail, see ``_signs``; ``only_alone`` and ``only_suite``
     count the samples that only AutoAttack alone broke, or only the suite. ``attacked:<backend>/<name>``, ``forward``
     and ``backward`` count the attacks at the row's eps and the minimal-norm attacks, which serve every eps. Raises
@@ -190,13 +262,13 @@ def summary(run_folder: RunFolder) -> pd.DataFrame:
 
 def summarize(evidences: Sequence[Evidence]) -> pd.DataFrame:
     """``summary`` of what was already read."""
-    found = {key for item in evidences for key in item.card.loss.hyperparameters}
-    hyperparameters = [key for key in ORDER if key in found] + sorted(found - set(ORDER))
-    adversarial = sorted({key for item in evidences for key in item.card.loss.adversarial})
-    architectures = _architectures(evidences)
+    settings, copies = _settings(evidences), _copies(evidences)
     frame = pd.DataFrame(
         {
-            **_setting(item, architectures[item.model], hyperparameters, adversarial),
+            "model": item.model,
+            "copy_of": copies.get(item.model, ""),
+            **settings[item.model],
+            "seed": item.card.seed,
             **_accuracies(item, eps),
             **_signs(item, eps),
             **_work(item, eps),
@@ -211,35 +283,54 @@ def summarize(evidences: Sequence[Evidence]) -> pd.DataFrame:
     return frame[[str(name) for name in frame if str(name) not in work and name not in counts] + counts + work]
 
 
-def setting_columns(summary: pd.DataFrame) -> list[str]:
-    """The columns that tell one setting from another: everything between ``model`` and ``seed``."""
-    names = list(summary.columns)
-    return names[names.index("family") : names.index("seed" if "seed" in names else "suite")]
+def setting_columns(frame: pd.DataFrame) -> list[str]:
+    """The columns that tell one setting from another; ``setting``, a digest, does so by itself."""
+    return [str(name) for name in frame if name in SETTING or str(name).startswith((LOSS, ADVERSARIAL, *FURTHER))]
 
 
 def hyperparameter_columns(frame: pd.DataFrame) -> list[str]:
-    """The columns that hold a hyperparameter of a loss."""
-    names = list(frame.columns)
-    return names[names.index("constrained") + 1 : names.index("adversarial")]
+    """The columns that hold a hyperparameter of a loss, ``loss.NAME``."""
+    return [str(name) for name in frame if str(name).startswith(LOSS)]
+
+
+def further_columns(frame: pd.DataFrame) -> list[str]:
+    """The columns of what models differ in beside architecture and loss, such as ``training.epochs``."""
+    return [str(name) for name in frame if str(name).startswith(FURTHER)]
+
+
+def alike(frame: pd.DataFrame, names: Sequence[str]) -> "pd.Series[str]":
+    """Equal for the rows that are equal in all of these columns, whatever types these mix; NaN equals NaN."""
+    values = frame[list(names)].astype(object).itertuples(index=False, name=None)
+    return pd.Series([repr(row) for row in values], index=frame.index, dtype=object)
+
+
+def distinct(summary: pd.DataFrame) -> pd.DataFrame:
+    """Without the models whose weights another one of their setting has."""
+    weights = summary["copy_of"].where(summary["copy_of"] != "", summary["model"])
+    return summary[~summary.assign(copy_of=weights).duplicated(["setting", "copy_of", *GROUP, "eps"])]
 
 
 def hyperparameters(summary: pd.DataFrame) -> pd.DataFrame:
     """One row per setting, suite, norm and eps: mean, std (ddof 1), min and max over its models (seeds).
 
-    ``grade``: what holds for all of them, ``real`` if that is the grade of one (``float`` implies it).
+    Models with the same weights count once. ``grade``: what holds for all of them, ``real`` if that is the grade of one
+    (``float`` implies it).
     """
-    keys = [*setting_columns(summary), *GROUP, "eps"]
-    groups = summary.groupby(keys, dropna=False, sort=False)
-    frame = groups.agg(
+    known, keys, identity = distinct(summary), setting_columns(summary), ["setting", *GROUP, "eps"]
+    groups = known.groupby(identity, sort=False)
+    frame = known.drop_duplicates(identity)[[*keys, *GROUP, "eps"]].reset_index(drop=True)
+    counts = groups.agg(
         n_seeds=("seed", "nunique"), n_models=("model", "nunique"), n=("n", "min"), grade=("grade", _weakest)
-    ).reset_index()
+    )
+    frame = frame.join(counts.reset_index(drop=True))
     for quantity in QUANTITIES:
         values = groups[quantity].agg(["mean", "std", "min", "max"]).reset_index(drop=True)
         frame = frame.join(values.add_prefix(f"{quantity}_"))
     pairs = list(zip(frame["suite"], frame["norm"], strict=True))
     order_of_run = list(dict.fromkeys(pairs))
     place = [order_of_run.index(pair) for pair in pairs]
-    order = ["_suite", "_unconstrained", *[name for name in keys if name not in (*GROUP, "constrained")]]
+    told = [name for name in keys if name not in ("setting", "constrained")]
+    order = ["_suite", "_unconstrained", *told, "eps", "setting"]
     frame = frame.assign(_suite=place, _unconstrained=~frame["constrained"].astype(bool))
     frame = frame.sort_values(order, kind="stable", key=lambda c: c.astype(str) if c.dtype == object else c)
     return frame.drop(columns=["_suite", "_unconstrained"]).reset_index(drop=True)
@@ -253,19 +344,23 @@ def trends(summary: pd.DataFrame) -> pd.DataFrame:
     """Spearman's rho of clean, certified, robust accuracy and gap against each hyperparameter of a loss.
 
     At the eps of each suite that ``chosen_eps`` names: at a large one no model may have a certificate left. One row per
-    suite, architecture, family and hyperparameter that takes two values or more. ``points`` is the number of models.
-    Each rho has its interval in ``<name>_lo`` and ``<name>_hi``. NaN where an accuracy is the same for every model.
+    suite, hyperparameter that takes two values or more, and kind of model: equal in all but the loss's hyperparameters.
+    ``points`` is the number of models, those with the same weights counted once. Each rho has its interval in
+    ``<name>_lo`` and ``<name>_hi``. NaN where an accuracy is the same for every model.
     """
     rows = []
     chosen = {keys: chosen_eps(settings) for keys, settings in hyperparameters(summary).groupby(GROUP)}
-    for keys, every in summary.groupby([*GROUP, "architecture", "family"], sort=False):
-        group = every[every["eps"] == chosen[keys[: len(GROUP)]]]
-        for name in hyperparameter_columns(summary):
+    models, found = distinct(summary), hyperparameter_columns(summary)
+    kind = [*GROUP, *(name for name in setting_columns(summary) if name != "setting" and name not in found)]
+    for _, every in models.groupby(alike(models, kind), sort=False):
+        told = every.iloc[0]
+        group = every[every["eps"] == chosen[told["suite"], told["norm"]]]
+        for name in found:
             known = group[np.isfinite(group[name])]
             if len(known[name].unique()) < 2:
                 continue
-            row = dict(zip([*GROUP, "architecture", "family"], keys, strict=True))
-            row |= {"eps": known["eps"].iloc[0], "hyperparameter": name, "points": len(known)}
+            row = {key: told[key] for key in kind}
+            row |= {"eps": known["eps"].iloc[0], "hyperparameter": name.removeprefix(LOSS), "points": len(known)}
             for key in SHARES:
                 rho = _rho(known[name], known[key])
                 row |= dict(

@@ -14,7 +14,7 @@ from matplotlib.transforms import Bbox
 
 from lipbench.report import frames, style
 from lipbench.report.tables import Group
-from lipbench.report.wording import WORDS, label, rows
+from lipbench.report.wording import family, labels, rows
 
 REACHES = (9, 16, 26, 40, 60, 90)  # of a label from its point, in pt
 ANGLES = 24
@@ -30,11 +30,11 @@ def pareto(group: Group) -> Figure:
     figure = style.new(7.2, 4.4)
     ax = figure.subplots()
     look = style.families(list(at["family"]))
-    for family, part in at.groupby("family", sort=False):
-        colour, marker = look[str(family)]
+    for each, part in at.groupby("family", sort=False):
+        colour, marker = look[str(each)]
         clean, low, high = (100 * part[f"{key}_mean"] for key in ("clean", "certified", "robust"))
         ax.vlines(clean, low, high, color=colour, linewidth=0.8, alpha=0.5, zorder=2)
-        name = WORDS.get(str(family), str(family))
+        name = style.entry(family(str(each), short=True))
         ax.plot(clean, low, marker, color=colour, markersize=5.5, zorder=3, label=name, clip_on=False)
         ax.plot(clean, high, marker, color=colour, markersize=5.5, markerfacecolor="white", zorder=3)
     fronts = {key: at[frames.on_front(at, key)].sort_values("clean_mean") for key in ("certified", "robust")}
@@ -85,7 +85,8 @@ def _label_fronts(figure: Figure, ax: Axes, at: pd.DataFrame, fronts: dict[str, 
         ax.set_title(f"settings on the fronts, all {built.pop()}, are named", loc="left", fontsize=7)
     style.settle(figure)  # labels are measured on it, and must not move it
     points, lines = _obstacles(ax, at, fronts)
-    texts = [style.wrap(label(row, known, WORDS), 30) for row, _, _ in named]
+    words = labels(known, short=True)
+    texts = [style.wrap(words[row["setting"]], 30) for row, _, _ in named]
     choices = [_places(ax, (x, y), text, points, lines) for text, (_, x, y) in zip(texts, named, strict=True)]
     for text, (_, x, y), place in zip(texts, named, _arrange(choices), strict=True):
         ax.annotate(

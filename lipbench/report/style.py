@@ -21,6 +21,7 @@ RC: dict[Any, Any] = {
     "legend.frameon": False,
     "figure.constrained_layout.use": False,  # see new and settle
     "figure.autolayout": False,
+    "text.parse_math": False,  # a name is a name, whatever dollar signs it has
     "pdf.fonttype": 42,  # TrueType: text stays text in an editor
     "svg.hashsalt": "lipbench",
     "savefig.dpi": 200,
@@ -53,6 +54,11 @@ def families(names: Sequence[str]) -> dict[str, tuple[str, str]]:
 def wrap(text: str, width: int = 24) -> str:
     """A label on as many lines as a panel needs."""
     return "\n".join(textwrap.wrap(text, width, break_long_words=False))
+
+
+def entry(text: str) -> str:
+    """The label of a curve; matplotlib would leave out of a legend what starts with an underscore."""
+    return f" {text}" if text.startswith("_") else text
 
 
 def new(width: float, height: float) -> Figure:

@@ -1,6 +1,6 @@
 """The tables of a report: the frames, and the same as text for the terminal, Markdown, HTML and TeX."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,10 @@ from lipbench.report.frames import hyperparameters, summary, trends
 from lipbench.report.wording import (
     claim,
     correlation,
+    differences,
+    family,
     general,
-    label,
+    labels,
     number,
     over_seeds,
     percent,
@@ -75,11 +77,11 @@ class Group:
         """Whether the strength of the attacks was checked."""
         return bool(self.summary["robust_alone"].notna().any())
 
-    def by_setting(self, words: Mapping[str, str] | None = None) -> list[tuple[str, list[dict[str, Any]]]]:
+    def by_setting(self, *, short: bool = False) -> list[tuple[str, list[dict[str, Any]]]]:
         """Each setting's label and its rows, one per eps in ascending order."""
-        keys = frames.setting_columns(self.settings)
-        parts = [rows(part) for _, part in self.settings.groupby(keys, dropna=False, sort=False)]
-        return [(label(part[0], self.settings, words), part) for part in parts]
+        named = labels(self.settings, short=short)
+        parts = [rows(part) for _, part in self.settings.groupby("setting", sort=False)]
+        return [(named[part[0]["setting"]], part) for part in parts]
 
 
 def groups(summary: pd.DataFrame) -> list[Group]:
@@ -91,10 +93,10 @@ def groups(summary: pd.DataFrame) -> list[Group]:
     return found
 
 
-def main_table(group: Group, eps: Sequence[float], title: str, words: Mapping[str, str] | None = None) -> Table:
+def main_table(group: Group, eps: Sequence[float], title: str, *, short: bool = False) -> Table:
     """Rows: settings. Columns: clean, tightness, MCR; certified, robust, gap at each of ``eps``."""
     body = []
-    for name, part in group.by_setting(words):
+    for name, part in group.by_setting(short=short):
         shown = [row for row in part if row["eps"] in eps]
         cells = [over_seeds(row, key) for row in shown for key in ("certified", "robust", "gap")]
         tail = [over_seeds(part[0], "tightness", 1, 2), over_seeds(part[0], "mcr", 1, 3)]
@@ -137,7 +139,9 @@ def attack_table(group: Group) -> Table:
     """Rows: attacks. Columns: mean number of samples per model that each attack saw at each eps."""
     seen = [str(name) for name in group.summary if str(name).startswith("attacked:")]
     seen = [name for name in seen if group.summary[name].notna().any()]
-    means = rows(group.summary.groupby("eps")[[*seen, "audited", "forward", "backward"]].mean().astype(float))
+    means = rows(
+        frames.distinct(group.summary).groupby("eps")[[*seen, "audited", "forward", "backward"]].mean().astype(float)
+    )
     names = {name: name.removeprefix("attacked:") for name in seen} | {
         "audited": "of these, certified samples (audit)",
         "forward": "forward evaluations",
@@ -181,34 +185,35 @@ def alone_table(group: Group) -> Table | None:
     return Table(title, columns, tuple(body), tuple(heads))
 
 
-def front_table(group: Group, eps: float, words: Mapping[str, str] | None = None) -> Table:
+def front_table(group: Group, eps: float, *, short: bool = False) -> Table:
     """The settings that no other setting beats in clean and certified, or clean and robust accuracy."""
     at = group.settings[group.settings["eps"] == eps].sort_values("clean_mean", kind="stable")
     certified, robust = (frames.on_front(at, key) for key in ("certified", "robust"))
-    body = []
+    named, body = labels(group.settings, short=short), []
     for row, first, second in zip(rows(at), certified, robust, strict=True):
         on = [name for name, is_on in (("certified", first), ("robust", second)) if is_on]
         if on:
             shown = [over_seeds(row, key) for key in frames.SHARES]
-            body.append((label(row, group.settings, words), *shown, " and ".join(on)))
+            body.append((named[row["setting"]], *shown, " and ".join(on)))
     columns = ("setting", *frames.SHARES, "on the front of")
     title = f"Settings on the Pareto front at eps {eps:.4g} ({group.unit}), certified of grade {group.grade}"
     return Table(title, columns, tuple(body))
 
 
-def trend_table(trends: pd.DataFrame, group: Group, words: Mapping[str, str] | None = None) -> Table | None:
+def trend_table(trends: pd.DataFrame, group: Group, *, short: bool = False) -> Table | None:
     """Spearman's rho against each hyperparameter; None where no hyperparameter takes two values."""
     part = [row for row in rows(trends) if (row["suite"], row["norm"]) == (group.suite, group.norm)]
     if not part:
         return None
     several = len({row["architecture"] for row in part}) > 1
+    further = [name for name in frames.setting_columns(trends) if name not in ("family", "architecture")]
     body = []
     for row in part:
-        family = (words or {}).get(row["family"], row["family"])
-        family = f"{row['architecture']}, {family}" if several else family
-        body.append(
-            (family, row["hyperparameter"], str(row["points"]), *(correlation(row, key) for key in frames.SHARES))
-        )
+        alike = [other for other in part if all(other[key] == row[key] for key in ("family", "architecture"))]
+        kind = [row["architecture"]] if several else []
+        kind += [family(row["family"], short=short), *differences(row, alike, further)]
+        shares = (correlation(row, key) for key in frames.SHARES)
+        body.append((", ".join(kind), row["hyperparameter"], str(row["points"]), *shares))
     title = (
         f"Spearman's rho with each hyperparameter and its 95 % interval over models, at eps {part[0]['eps']:.4g}, "
         f"certified of grade {group.grade}"
@@ -223,16 +228,17 @@ def matched_table(group: Group) -> Table | None:
     """
     at = group.settings[group.settings["constrained"].astype(bool)]
     at = at[at["eps"] == frames.chosen_eps(group.settings)]
-    keys = [key for key in frames.setting_columns(at) if key != "architecture"]
+    further = frames.further_columns(at)
+    loss = [key for key in frames.setting_columns(at) if key not in ("setting", "architecture", *further)]
     body = []
-    for _, part in at.groupby(keys, dropna=False, sort=False):
-        if len(part) > 1:
+    for _, part in at.groupby(frames.alike(at, loss), sort=False):
+        if len(part["architecture"].unique()) > 1:
+            named = labels(part, without=("architecture", *further))
             for row in rows(part):
                 cells = [over_seeds(row, key) for key in frames.SHARES]
-                name = label(row, part.assign(architecture=""))
-                body.append(
-                    (name, row["architecture"], str(row["n_models"]), over_seeds(row, "tightness", 1, 2), *cells)
-                )
+                built = ", ".join([row["architecture"], *differences(row, rows(part), further)])
+                tightness = over_seeds(row, "tightness", 1, 2)
+                body.append((named[row["setting"]], built, str(row["n_models"]), tightness, *cells))
     if not body:
         return None
     title = f"Architectures under the same loss, at eps {at['eps'].iloc[0]:.4g}, certified of grade {group.grade}"

@@ -1,6 +1,6 @@
 """Numbers and settings in words, as tables and figures print them. Accuracies become percent here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -10,7 +10,7 @@ from lipbench.records import GRADES
 from lipbench.report import frames
 
 MISSING = "n/a"
-WORDS = {  # the paper's notation, for figures and TeX
+WORDS = {  # families in the paper's notation, for figures and TeX
     "tau_cross_entropy": "CE",
     "cross_entropy": "CE without tau",
     "hkr_multiclass": "HKR",
@@ -26,11 +26,8 @@ WORDS = {  # the paper's notation, for figures and TeX
     "hinge_binary": "binary hinge",
     "hkr_binary": "binary HKR",
     "kr_binary": "binary KR",
-    "tau": "τ=",
-    "alpha": "α=",
-    "min_margin": "m=",
-    "gamma": "γ=",
 }
+SYMBOLS = {"tau": "τ", "alpha": "α", "min_margin": "m", "gamma": "γ"}  # hyperparameters, likewise
 _T = TypeVar("_T")
 
 
@@ -93,40 +90,106 @@ def claim(row: Mapping[str, Any]) -> str:
     return f"claim not confirmed: computed bound {bound} > claimed {claimed}"
 
 
-def label(
-    row: Mapping[str, Any], frame: pd.DataFrame, words: Mapping[str, str] | None = None, *, whole: bool = True
-) -> str:
-    """A setting in words: ``hkr, alpha 10, min_margin 0.1412``. ``words`` replaces names by shorter ones.
+def family(name: str, *, short: bool) -> str:
+    """A family as tables print it, or in the notation of figures and TeX."""
+    return WORDS.get(name, name) if short else name
 
-    The architecture comes first where ``frame`` holds more than one; what a loss does not have is left out, and
-    so are arguments of adversarial training, other than eps, that are the same in all of ``frame``. The grade comes
-    last where it is weaker than that of others. Not ``whole``: without the family, where all of ``frame`` share it and
-    anything else is left to say.
+
+def labels(
+    frame: pd.DataFrame, *, short: bool = False, whole: bool = True, without: Sequence[str] = ()
+) -> dict[str, str]:
+    """Each setting of ``frame`` in words, such as ``hkr, alpha 10, min_margin 0.1412``. ``short``: in the notation.
+
+    The architecture comes first where ``frame`` holds more than one. What a loss does not have is left out, and so are
+    arguments of adversarial training, other than eps, that are the same in all of ``frame``. Settings that would read
+    the same are told apart by what they differ in, such as ``training.epochs 2``. The grade comes last where it is
+    weaker than that of others. Not ``whole``: without the family, where all of ``frame`` share it and anything else is
+    left to say. ``without``: columns that are not told.
     """
-    words = words or {}
-    family = words.get(row["family"], row["family"])
-    parts = [str(row["architecture"])] if len(frame["architecture"].unique()) > 1 else []
-    parts += [family] if whole or len(frame["family"].unique()) > 1 else []
-    if row["adversarial"] and row["constrained"]:
-        parts.append("adversarial training")
-    for name in _told(frame):
-        value = row[name]
-        if pd.isna(value):
-            continue
-        word = words.get(name, name.removeprefix("adversarial_"))
-        shown = general(value) if isinstance(value, int | float) else str(value)
-        parts.append(f"{word}{shown}" if word.endswith("=") else f"{word} {shown}")
-    if row["grade"] != strongest(frame):
-        parts = [*(parts or [family]), f"grade {row['grade']}"]
-    return ", ".join(parts or [family])
+    settings, best = rows(frame.drop_duplicates("setting")), strongest(frame)
+    words = _words(frame, settings, short=short, whole=whole, without=without)
+    further = [name for name in ("constrained", *frames.further_columns(frame)) if name not in without]
+    for same in _same(settings, words):
+        for row in same:
+            words[row["setting"]] += differences(row, same, further)
+    for same in _same(settings, words):
+        if len(same) > 1 and not without:
+            for row in same:
+                words[row["setting"]].append(f"setting {row['setting']}")
+    for row in settings:
+        parts = words[row["setting"]]
+        if not parts:
+            parts.append(family(row["family"], short=short))
+        if row["grade"] != best:
+            parts.append(f"grade {row['grade']}")
+    return {digest: _one_line(", ".join(parts)) for digest, parts in words.items()}
+
+
+def _words(
+    frame: pd.DataFrame, settings: Sequence[Mapping[str, Any]], *, short: bool, whole: bool, without: Sequence[str]
+) -> dict[str, list[str]]:
+    """Architecture, family and numbers of each setting, as ``labels`` tells them."""
+    several = len(frame["architecture"].unique()) > 1 and "architecture" not in without
+    named = whole or len(frame["family"].unique()) > 1
+    told = {name: _shown(frame[name]) for name in _told(frame) if name not in without}
+    found = {}
+    for row in settings:
+        parts = [str(row["architecture"])] if several else []
+        parts += [family(row["family"], short=short)] if named else []
+        parts += ["adversarial training"] if row["adversarial"] and row["constrained"] else []
+        parts += [
+            _start(name, short=short) + shown(row[name]) for name, shown in told.items() if not pd.isna(row[name])
+        ]
+        found[row["setting"]] = parts
+    return found
+
+
+def _start(column: str, *, short: bool) -> str:
+    """What comes before a number in a label."""
+    name = column.removeprefix(frames.ADVERSARIAL if column.startswith(frames.ADVERSARIAL) else frames.LOSS)
+    symbol = SYMBOLS.get(name) if short and column.startswith(frames.LOSS) else None
+    return f"{name} " if symbol is None else f"{symbol}="
+
+
+def differences(row: Mapping[str, Any], others: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
+    """What tells a setting from ``others``: ``training.epochs 2``, for each of the columns ``names`` that differs."""
+    differing = [name for name in names if len({repr(other[name]) for other in others}) > 1]
+    return [f"{name} {_shown(pd.Series([other[name] for other in others]))(row[name])}" for name in differing]
+
+
+def _same(settings: Sequence[Mapping[str, Any]], words: Mapping[str, list[str]]) -> list[list[Mapping[str, Any]]]:
+    """The settings with the same words so far, together."""
+    groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for row in settings:
+        groups.setdefault(tuple(words[row["setting"]]), []).append(row)
+    return list(groups.values())
+
+
+def _shown(values: "pd.Series[Any]") -> Callable[[Any], str]:
+    """How a label prints the values of a column: in few digits, unless different ones would look the same."""
+    known = dict.fromkeys(map(repr, rows(values.dropna().to_frame("value"))))
+    short = {_short(row["value"]) for row in rows(values.dropna().to_frame("value"))}
+    return _short if len(short) == len(known) else repr
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return "none" if pd.isna(value) else general(value)
+    return str(value)
+
+
+def _one_line(text: str) -> str:
+    """Names may hold any character; a table has one line for each."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _told(frame: pd.DataFrame) -> list[str]:
     """The columns that a label tells: hyperparameters, eps of adversarial training, and what else differs there."""
-    keys, adversarial = frames.setting_columns(frame), frame["adversarial"].astype(bool)
-    arguments = keys[keys.index("adversarial") + 1 :]
+    adversarial = frame["adversarial"].astype(bool)
+    arguments = [name for name in frames.setting_columns(frame) if name.startswith(frames.ADVERSARIAL)]
     differ = [name for name in arguments if len(frame.loc[adversarial, name].unique()) > 1]
-    return [*frames.hyperparameter_columns(frame), *(n for n in arguments if n == "adversarial_eps" or n in differ)]
+    eps = f"{frames.ADVERSARIAL}eps"
+    return [*frames.hyperparameter_columns(frame), *(name for name in arguments if name == eps or name in differ)]
 
 
 def strongest(frame: pd.DataFrame) -> str:
@@ -143,8 +206,11 @@ def violations(summary: pd.DataFrame) -> dict[str, int]:
 
 def notation(frame: pd.DataFrame) -> str:
     """What the short words stand for that figures and TeX use for the settings of ``frame``; empty if none."""
-    used = {*frame["family"], *(name for name in frames.hyperparameter_columns(frame) if frame[name].notna().any())}
-    pairs = [f"{word.rstrip('=')} is {name}" for name, word in WORDS.items() if name in used]
+    known = {
+        name.removeprefix(frames.LOSS) for name in frames.hyperparameter_columns(frame) if frame[name].notna().any()
+    }
+    pairs = [f"{word} is {name}" for name, word in WORDS.items() if name in set(frame["family"])]
+    pairs += [f"{symbol} is {name}" for name, symbol in SYMBOLS.items() if name in known]
     return f"{', '.join(pairs)}." if pairs else ""
 
 

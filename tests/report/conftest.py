@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lipbench import files
 from lipbench.cards import Card
 from lipbench.plans import ModelEntry, Run, SuitePlan, Unit
 from lipbench.records import RunFolder
@@ -39,6 +40,8 @@ class Model:
     layers: str = "torchlip"
     label: str | None = None  # of the architecture
     args: dict = field(default_factory=dict)
+    weights: str | None = None  # their digest; None: those of no other model
+    card_has: dict = field(default_factory=dict)  # further fields of the card
     audit: list = field(default_factory=list)  # (sample, eps) that are attacked although certified
     # what an attack finds where that is not ``distance``: by "backend/name", (that, eps) or (that, eps, seed), where
     # AutoAttack alone is "alone"
@@ -53,7 +56,7 @@ class Model:
             "input_shape": [1, 8, 8],
             "num_classes": 10,
             "seed": self.seed,
-            "weights_sha256": "0" * 64,
+            "weights_sha256": self.weights or files.sha256_bytes(self.name.encode()),
             "architecture": {
                 "name": self.architecture,
                 "constrained": self.constrained,
@@ -69,7 +72,7 @@ class Model:
         }
         if self.claimed is not None:
             card["claimed"] = {"constant": self.claimed}
-        return Card.model_validate(card).plain()
+        return Card.model_validate(card | self.card_has).plain()
 
     def certify(self, unit: Unit) -> dict:
         rows = np.arange(unit.shard.start, unit.shard.stop)
@@ -77,15 +80,18 @@ class Model:
         nothing = np.full(len(correct), np.nan)
         nominal = self.nominal if self.nominal is not None else self.real
         floating = self.floating if self.floating is not None else self.real
+        radius = {
+            "float": nothing if self.not_analysed else np.where(correct, floating, 0.0),
+            "real": np.where(correct, self.real, 0.0),
+            "nominal": nothing if self.claimed is None else np.where(correct, nominal, 0.0),
+        }
         columns = {
             "label": np.zeros(len(correct), dtype=np.int64),
             "prediction": np.where(correct, 0, 1),
             "signed_margin": np.array(self.margin if self.margin is not None else self.real, dtype=float),
-            "certified_radius_float": nothing if self.not_analysed else np.array(floating, dtype=float),
-            "certified_radius_real": np.array(self.real, dtype=float),
-            "certified_radius_nominal": nothing if self.claimed is None else np.array(nominal, dtype=float),
+            **{f"certified_radius_{grade}": values for grade, values in radius.items()},
         }
-        return {"sample": _tens(rows), **{name: values[rows] for name, values in columns.items()}}
+        return {"sample": rows, **{name: values[rows] for name, values in columns.items()}}
 
     def attack(self, unit: Unit) -> dict:
         """Every correct sample of the shard is attacked, at every eps; there only what lies within it is found."""
@@ -100,9 +106,9 @@ class Model:
         distance = np.array(distance, dtype=float)[rows]
         hit = np.where(distance <= (np.inf if np.isnan(eps) else eps), distance, np.inf)
         return {
-            "sample": _tens(rows),
+            "sample": rows,
             "eps": np.full(len(rows), eps),
-            "audit": np.array([(row, eps) in self.audit for row in rows], dtype=bool),
+            "audit": np.array([unit.role == "attack" and (row, eps) in self.audit for row in rows], dtype=bool),
             "adversarial_distance": hit,
             "adversarial_label": np.where(np.isfinite(hit), 1, -1),
             "forward": np.full(len(rows), 200 if unit.role == "alone" else 20),
@@ -112,16 +118,11 @@ class Model:
     def indicators(self, unit: Unit) -> dict:
         rows = self._correct(unit)
         signs = {"zero_gradient": self.zero_gradient, "loss_stuck": self.loss_stuck}
-        return {"sample": _tens(rows), **{name: np.isin(rows, of) for name, of in signs.items()}}
+        return {"sample": rows, **{name: np.isin(rows, of) for name, of in signs.items()}}
 
     def _correct(self, unit: Unit) -> np.ndarray:
         rows = np.arange(unit.shard.start, unit.shard.stop)
         return rows[np.array(self.correct, dtype=bool)[rows]]
-
-
-def _tens(positions: np.ndarray) -> np.ndarray:
-    """Rows of the test set are not positions."""
-    return 10 * positions
 
 
 def suite(name="quick", norm="L2", eps=(0.1, 0.2, 0.4), attacks=("gradient/minimal", "art/PGD")) -> Suite:

@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,11 +8,11 @@ from matplotlib.text import Text
 from scipy.stats import binomtest
 
 from lipbench.errors import LipbenchError
-from lipbench.records import GRADES
-from lipbench.report import evidence, frames, tables
-from lipbench.report.figures import draw, representative
+from lipbench.records import GRADES, DamagedError
+from lipbench.report import content, evidence, frames, page, tables
+from lipbench.report.figures import draw, gap, representative
 from lipbench.report.pareto import pareto
-from lipbench.report.wording import WORDS, label, notation, rows
+from lipbench.report.wording import labels, notation
 
 HAND = {
     "correct": [1, 1, 1, 1, 0],
@@ -69,9 +71,9 @@ def test_a_setting_has_the_grade_that_all_its_models_have(make_run, make_model):
         make_model(**plain, name="c", hyperparameters={"tau": 1.0}),
     ]
     settings = tables.hyperparameters(tables.summary(make_run(models))).query("eps == 0.1")
-    assert dict(zip(settings["tau"], settings["grade"], strict=True)) == {1.0: "float", 4.0: "real"}
+    assert dict(zip(settings["loss.tau"], settings["grade"], strict=True)) == {1.0: "float", 4.0: "real"}
     # what is weaker than the table says is marked
-    assert [label(row, settings) for row in rows(settings)] == [
+    assert list(labels(settings).values()) == [
         "tau_cross_entropy, tau 1",
         "tau_cross_entropy, tau 4, grade real",
     ]
@@ -178,9 +180,9 @@ def test_records_are_those_of_their_attack_and_seed_in_whatever_order_they_came(
     assert {attack.name: attack.broken(0.1) for attack in item.attacks} == {
         "gradient/minimal": set(),
         "art/PGD": {0},
-        "art/FGM": {10},
-        "art/PGD#2": {20},
-        "art/FGM#2": {30},
+        "art/FGM": {1},
+        "art/PGD#2": {2},
+        "art/FGM#2": {3},
     }
     assert [len(attack.frame) for attack in item.attacks] == [4, 8, 8, 8, 8]
 
@@ -238,7 +240,8 @@ def test_signs_of_failure_and_autoattack_alone_by_hand(make_run, make_model, sui
 
 
 def test_what_is_audited_is_not_broken_by_square_only(make_run, make_model, suite):
-    run = make_run(make_model(**SIGNS, audit=[(1, 0.1)]), [suite(attacks=SQUARE)])
+    model = make_model(**SIGNS | {"real": [0.0, 0.2, 0.0, 0.0, 0.0]}, audit=[(1, 0.1)])
+    run = make_run(model, [suite(attacks=SQUARE)])
     assert list(tables.summary(run)["square_only"]) == [0.0, 0.0, 0.0]
 
 
@@ -271,13 +274,14 @@ def test_a_certificate_that_only_autoattack_alone_breaks_is_false(make_run, make
     assert list(frame["robust_alone"]) == [1.0, 1.0, 0.5]
 
 
-@pytest.mark.parametrize("role", ["attack", "alone", "indicators"])
-def test_records_of_samples_that_were_never_certified_are_an_error(make_run, make_model, role):
-    folder = make_run(make_model(**HAND), strength=True, shard=2)
-    unit = next(unit for unit in folder.read().units() if unit.role == role)
-    frame, about = folder.load(unit)
-    folder.write(unit, frame.assign(sample=frame["sample"] + 5), about)
-    with pytest.raises(LipbenchError, match="attacked samples that were never certified"):
+def test_labels_that_differ_from_model_to_model_are_an_error(make_run, make_model):
+    """All models of a run see the same samples."""
+    folder = make_run([make_model(**HAND, name="a"), make_model(**HAND, name="b")])
+    unit = next(unit for unit in folder.read().units() if (unit.model, unit.role) == ("b", "certify"))
+    frame, info = folder.load(unit)
+    folder.write(unit, frame.assign(label=frame["label"] + 2, prediction=frame["prediction"] + 2), info)
+    assert folder.damage(unit) is None  # by itself it may be right
+    with pytest.raises(DamagedError, match="labels differ from those of the test set, or of other records"):
         tables.summary(folder)
 
 
@@ -291,7 +295,7 @@ def test_hyperparameters_are_columns_and_missing_ones_are_nan(make_run, make_mod
         make_model(**plain, name="b", loss="hkr", hyperparameters={"alpha": 10.0, "min_margin": 0.5, "seed": 3.0}),
     ]
     frame = tables.summary(make_run(models)).drop_duplicates("model").set_index("model")
-    columns = ["tau", "alpha", "min_margin", "loss_seed"]
+    columns = ["loss.tau", "loss.alpha", "loss.min_margin", "loss.seed"]
     assert list(frames.hyperparameter_columns(frame)) == columns
     np.testing.assert_equal(frame.loc["a", columns].tolist(), [4.0, np.nan, np.nan, np.nan])
     np.testing.assert_equal(frame.loc["b", columns].tolist(), [np.nan, 10.0, 0.5, 3.0])
@@ -322,10 +326,295 @@ def seeds(make_model, values, **setting):
     ]
 
 
+# Names that users choose: they must not clash with a metric, with each other, or with what libraries do with names.
+
+CLASHES = (
+    *(
+        "robust",
+        "gap",
+        "grade",
+        "model",
+        "eps",
+        "seed",
+        "n",
+        "loss",
+        "certified",
+        "clean_mean",
+        "family",
+        "suite",
+        "norm",
+    ),
+    *("setting", "constrained", "adversarial", "adversarial_eps", "adversarial.eps", "training.epochs", "loss.tau"),
+    *("n_models", "_suite", "_unconstrained", "_", "__class__", "size", "index", "columns", "iloc", "name", "copy_of"),
+    *(
+        "two words",
+        "a,b",
+        'a"b',
+        "a|b",
+        "α",
+        "Tau",
+        "tau",
+        "TAU",
+        "$x_1^$",
+        "%s",
+        "{}",
+        "two\nlines",
+        "attacked:art/PGD",
+    ),
+)
+METRICS = ("clean", "certified", "robust", "gap", "tightness", "mcr", "n", "grade", "seed", "eps", "model", "norm")
+
+
+@pytest.mark.parametrize("name", CLASHES)
+def test_a_hyperparameter_may_have_any_name(make_run, make_model, name):
+    def run(hyperparameter):
+        models = [
+            make_model([1, 1, 0], [radius, 0.0, 0.0], [0.3, 0.05, 0.0], name=f"m{value}", hyperparameters=chosen)
+            for radius, value in ((0.15, 1.0), (0.25, 2.0), (0.05, 3.0))
+            for chosen in ({hyperparameter: value, "other": 5.0},)
+        ]
+        return make_run(models)
+
+    folder = run(name)
+    summary, plain = tables.summary(folder), tables.summary(run("harmless"))
+    pd.testing.assert_frame_equal(summary[list(METRICS)], plain[list(METRICS)])
+    settings = tables.hyperparameters(summary)
+    assert settings[f"loss.{name}"].tolist() == [1.0] * 3 + [2.0] * 3 + [3.0] * 3
+    assert frames.hyperparameter_columns(summary) == [
+        f"loss.{key}" for key in sorted([name, "other"], key=_known_first)
+    ]
+    assert settings["robust_mean"].tolist() == pytest.approx([1 / 3, 1 / 3, 0] * 3)
+    trend = frames.trends(summary)
+    assert trend["hyperparameter"].tolist() == [name]
+    shown = " ".join(name.split("\n"))
+    assert set(labels(settings).values()) == {
+        "tau_cross_entropy, " + ", ".join(f"{key} {value}" for key, value in _in_order(shown, name, value))
+        for value in (1, 2, 3)
+    }
+    read = pd.read_csv(io.StringIO(page.texts(content.build(folder))["hyperparameters.csv"]))
+    assert read[f"loss.{name}"].tolist() == settings[f"loss.{name}"].tolist()
+    assert read["robust_mean"].tolist() == settings["robust_mean"].tolist()
+    assert f"{shown} 1" in tables.short(summary)
+
+
+def test_hyperparameters_of_any_name_are_drawn(make_run, make_model):
+    radii = ((0.15, 1.0), (0.25, 2.0), (0.05, 3.0))
+    models = [
+        make_model([1], [radius], [0.3], name=f"{name}{value}", loss=f"loss {place}", hyperparameters={name: value})
+        for place, name in enumerate(CLASHES[::4])
+        for radius, value in radii
+    ]
+    evidences = evidence.load(make_run(models))
+    drawn = draw(tables.groups(frames.summarize(evidences))[0], evidences)
+    titles = [ax.get_xlabel().partition(" (")[0] for ax in drawn["gap"].axes]
+    assert sorted(titles) == sorted(CLASHES[::4])
+
+
+def _known_first(name):
+    return (frames.ORDER.index(name) if name in frames.ORDER else len(frames.ORDER), name)
+
+
+def _in_order(shown, name, value):
+    return [(shown, value) if key == name else (key, 5) for key in sorted([name, "other"], key=_known_first)]
+
+
+def test_a_figure_names_what_starts_with_an_underscore_or_holds_a_formula(make_run, make_model):
+    pairs = [(a, b) for a in (1.0, 2.0) for b in (1.0, 2.0)]
+    models = [
+        make_model([1], [0.1 * a], [0.2 * b], name=f"{a}{b}", loss="_my$^loss", hyperparameters={"_a": a, "$\\b$": b})
+        for a, b in pairs
+    ]
+    evidences = evidence.load(make_run(models))
+    drawn = draw(tables.groups(frames.summarize(evidences))[0], evidences)
+    for figure in drawn.values():
+        figure.draw_without_rendering()
+    said = [text.get_text().strip() for ax in drawn["gap"].axes for text in ax.get_legend().get_texts()]
+    assert said == ["_a 1", "_a 2", "$\\b$ 1", "$\\b$ 2"]
+    assert "_my$^loss" in [text.get_text().strip() for text in drawn["pareto"].legends[0].get_texts()]
+
+
+def test_words_of_families_are_not_those_of_hyperparameters(make_run, make_model):
+    models = [
+        make_model([1], [0.1], [0.2], name="a", loss="tau", hyperparameters={"mcr": 1.0}),
+        make_model([1], [0.1], [0.2], name="b", loss="mcr", hyperparameters={"tau": 2.0, "alpha": 3.0}),
+    ]
+    frame = tables.hyperparameters(tables.summary(make_run(models)))
+    assert set(labels(frame, short=True).values()) == {"tau, mcr 1", "MCR loss, τ=2, α=3"}
+
+
+def test_attacks_that_are_named_like_a_second_run_of_another_have_columns_of_their_own(make_run, make_model, suite):
+    what = suite(attacks=["art/PGD", "art/PGD", "art/PGD#2"])
+    frame = tables.summary(make_run(make_model([1], [0.1], [0.2]), [what]))
+    assert len({name for name in frame if name.startswith("attacked:")}) == 3
+
+
+# What makes a setting: all that is on a card but the name, the seed, the weights and what is read off them.
+
+TRAINED = {"epochs": 60, "learning_rate": 1e-3, "augmentation": {"flip": True, "crop": 4}, "data_sha256": "ab"}
+VERSIONS = {"lipbench": "0.1.0", "torch": "2.13.0"}
+CARD_DIFFERS = {  # what the second card says, and what then tells it from the first
+    "epochs": ({"training": TRAINED | {"epochs": 2}}, "training.epochs"),
+    "a rate": ({"training": TRAINED | {"learning_rate": 0.1}}, "training.learning_rate"),
+    "a rate by little": ({"training": TRAINED | {"learning_rate": 1.0000001e-3}}, "training.learning_rate"),
+    "augmentation": (
+        {"training": TRAINED | {"augmentation": {"flip": False, "crop": 4}}},
+        "training.augmentation.flip",
+    ),
+    "training data": ({"training": TRAINED | {"data_sha256": "cd"}}, "training.data_sha256"),
+    "a key more": ({"training": TRAINED | {"ema": 0.9}}, "training.ema"),
+    "a key less": ({"training": {"epochs": 60}}, "training.learning_rate"),
+    "a name with a dot": ({"training": TRAINED | {"augmentation.flip": True}}, 'training."augmentation.flip"'),
+    "text for a number": ({"training": TRAINED | {"epochs": "60"}}, "training.epochs"),
+    "a truth for a number": (
+        {"training": TRAINED | {"augmentation": {"flip": 1, "crop": 4}}},
+        "training.augmentation.flip",
+    ),
+    "a list": ({"training": TRAINED | {"epochs": [60, 2]}}, "training.epochs"),
+    "an empty table": ({"training": TRAINED | {"augmentation": {}}}, "training.augmentation"),
+    "no training table": ({"training": {}}, "training.epochs"),
+    "preprocessing": ({"preprocessing": {"mean": [0.5], "std": [0.5]}}, "preprocessing.mean"),
+    "the data": ({"data": "npz:other.npz"}, "card.data"),
+    "other libraries": ({"versions": {"jax": "1"}}, "card.versions"),
+    "the loss of a baseline": (
+        {"loss": {"name": "other", "hyperparameters": {"tau": 4.0}}},
+        "card.loss",
+    ),
+}
+
+
+def unconstrained(make_model, **how):
+    return make_model([1] * 4, how.pop("real", [0.15] * 4), [0.9] * 4, constrained=False, claimed=None, **how)
+
+
+def two_cards(make_model, **other):
+    """Two models that differ in the seed and the radii, and in what the second one's card says."""
+    first = {"training": TRAINED, "versions": VERSIONS}
+    return [
+        unconstrained(make_model, name="a", card_has=first),
+        unconstrained(make_model, name="b", real=[0.0] * 4, seed=1, card_has=first | other),
+    ]
+
+
+@pytest.mark.parametrize(("other", "column"), CARD_DIFFERS.values(), ids=CARD_DIFFERS)
+def test_models_whose_cards_differ_are_not_pooled_and_what_differs_is_shown(make_run, make_model, other, column):
+    summary = tables.summary(make_run(two_cards(make_model, **other)))
+    settings = tables.hyperparameters(summary)
+    assert column in frames.further_columns(settings)
+    assert column in frames.setting_columns(settings)
+    assert settings["n_models"].tolist() == [1] * 6
+    assert sorted(settings["certified_mean"].unique()) == [0.0, 1.0]
+    said = list(labels(settings).values())
+    assert len(set(said)) == 2
+    assert all(f", {column} " in label for label in said)
+    remark = tables.groups(summary)[0]
+    assert any(column in text for text in content._models(remark))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"versions": {"lipbench": "0.2.0", "torch": "2.14.0"}},
+        {"training": TRAINED | {"epochs": 60.0}},
+        {"training": dict(reversed(TRAINED.items()))},
+    ],
+    ids=["versions", "a whole number as a float", "another order"],
+)
+def test_models_whose_cards_say_the_same_are_seeds(make_run, make_model, other):
+    settings = tables.hyperparameters(tables.summary(make_run(two_cards(make_model, **other))))
+    assert settings["n_seeds"].tolist() == [2] * 3
+    assert settings["certified_mean"].tolist() == [0.5, 0.0, 0.0]
+    assert frames.further_columns(settings) == []
+
+
+def test_the_claim_is_read_off_the_weights_and_makes_no_setting(make_run, make_model):
+    models = [
+        make_model([1], [0.1], [0.2], name=f"m{claimed}", seed=int(claimed), claimed=claimed) for claimed in (1.0, 2.0)
+    ]
+    assert tables.hyperparameters(tables.summary(make_run(models)))["n_seeds"].tolist() == [2] * 3
+
+
+def test_architectures_of_one_label_are_told_apart(make_run, make_model):
+    models = [
+        make_model([1], [0.1], [0.2], name=str(width), seed=width, label="net", args={"widths": [width]})
+        for width in (8, 9)
+    ]
+    settings = tables.hyperparameters(tables.summary(make_run(models)))
+    assert settings["n_models"].tolist() == [1] * 6
+    assert list(labels(settings).values()) == [
+        "tau_cross_entropy, tau 4, architecture.args.widths [8]",
+        "tau_cross_entropy, tau 4, architecture.args.widths [9]",
+    ]
+
+
+def test_hyperparameters_that_differ_behind_the_fourth_digit_are_printed_whole(make_run, make_model):
+    models = [make_model([1], [0.1], [0.2], name=str(tau), hyperparameters={"tau": tau}) for tau in (1.00001, 1.00002)]
+    settings = tables.hyperparameters(tables.summary(make_run(models)))
+    assert list(labels(settings).values()) == ["tau_cross_entropy, tau 1.00001", "tau_cross_entropy, tau 1.00002"]
+
+
+def test_trends_and_lines_join_only_what_was_trained_alike(make_run, make_model):
+    models = [
+        make_model(
+            [1] * 4,
+            [0.15] * count + [0.0] * (4 - count),
+            [0.9] * 4,
+            name=f"{tau}{epochs}",
+            hyperparameters={"tau": tau},
+            card_has={"training": {"epochs": epochs}},
+        )
+        for epochs, counts in ((60, (4, 3, 1)), (2, (1, 2, 3)))
+        for tau, count in zip((1.0, 4.0, 16.0), counts, strict=True)
+    ]
+    summary = tables.summary(make_run(models))
+    trend = frames.trends(summary)
+    assert dict(zip(trend["training.epochs"], trend["certified"].round(9), strict=True)) == {60: -1.0, 2: 1.0}
+    group = tables.groups(summary)[0]
+    assert [row[0] for row in tables.trend_table(trend, group).rows] == [
+        "tau_cross_entropy, training.epochs 60",
+        "tau_cross_entropy, training.epochs 2",
+    ]
+    figure = gap(group)
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == [
+        "training.epochs 2",
+        "training.epochs 60",
+    ]
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_a_copy_is_no_further_seed(make_run, make_model, seed):
+    def model(name, radii, **how):
+        return make_model([1] * 4, radii, [0.9] * 4, name=name, **how)
+
+    some = [
+        model("a", [0.15] * 4, seed=0),
+        model("b", [0.0] * 4, seed=1),
+        model("c", [0.15] * 4, seed=seed, weights=model("a", []).card()["weights_sha256"]),
+    ]
+    summary = tables.summary(make_run(some))
+    assert summary["copy_of"].tolist() == [""] * 6 + ["a"] * 3
+    settings = tables.hyperparameters(summary)
+    assert settings["n_models"].tolist() == settings["n_seeds"].tolist() == [2] * 3
+    assert settings["certified_mean"].tolist() == [0.5, 0.0, 0.0]
+    assert settings["certified_std"].tolist()[0] == pytest.approx(np.std([0, 1], ddof=1))
+    assert content._models(tables.groups(summary)[0]) == ["c is a copy of a: equal weights, counted once."]
+
+
+def test_the_same_weights_under_another_card_are_another_setting_and_named(make_run, make_model):
+    first = make_model([1], [0.1], [0.2], name="a")
+    other = make_model(
+        [1], [0.1], [0.2], name="b", hyperparameters={"tau": 1.0}, weights=first.card()["weights_sha256"]
+    )
+    summary = tables.summary(make_run([first, other]))
+    assert tables.hyperparameters(summary)["n_models"].tolist() == [1] * 6
+    assert content._models(tables.groups(summary)[0]) == [
+        "b is a copy of a: equal weights, another setting on its card."
+    ]
+
+
 def test_spread_over_seeds(make_run, make_model):
     models = seeds(make_model, [1, 2, 4]) + seeds(make_model, [3], hyperparameters={"tau": 1.0})
     frame = tables.hyperparameters(tables.summary(make_run(models)))
-    at = frame[frame["eps"] == 0.1].set_index("tau")
+    at = frame[frame["eps"] == 0.1].set_index("loss.tau")
     assert list(at.index) == [1.0, 4.0]  # ascending, whatever the order of the run
     spread = [at.loc[4.0, f"certified_{key}"] for key in ("mean", "std", "min", "max")]
     assert spread == pytest.approx([7 / 12, np.std([0.25, 0.5, 1.0], ddof=1), 0.25, 1.0])
@@ -498,9 +787,8 @@ def test_an_architecture_is_named_by_what_differs_in_it(make_run, make_model):
     }
 
 
-def labels(models, make_run):
-    frame = tables.hyperparameters(tables.summary(make_run(models))).query("eps == 0.1")
-    return [label(row, frame) for row in rows(frame)]
+def labels_of(models, make_run):
+    return list(labels(tables.hyperparameters(tables.summary(make_run(models)))).values())
 
 
 def test_a_label_tells_the_adversarial_arguments_that_differ_and_eps(make_run, make_model):
@@ -510,13 +798,13 @@ def test_a_label_tells_the_adversarial_arguments_that_differ_and_eps(make_run, m
 
     one, two = model("a", norm="L2", eps=0.3, steps=10), model("b", norm="L2", eps=0.3, steps=20)
     plain = model("c")
-    assert labels([one, plain], make_run) == ["adversarial training, eps 0.3", "unconstrained"]
-    assert labels([one, two, plain], make_run)[:2] == [
+    assert labels_of([one, plain], make_run) == ["adversarial training, eps 0.3", "unconstrained"]
+    assert labels_of([one, two, plain], make_run)[:2] == [
         "adversarial training, eps 0.3, steps 10",
         "adversarial training, eps 0.3, steps 20",
     ]
     frame = tables.summary(make_run([one, plain]))
-    assert {"adversarial_norm", "adversarial_eps", "adversarial_steps"} <= set(frame)
+    assert {"adversarial.norm", "adversarial.eps", "adversarial.steps"} <= set(frame)
 
 
 def test_the_short_words_are_said_to_be_what_they_are(make_run, make_model):
@@ -525,7 +813,7 @@ def test_the_short_words_are_said_to_be_what_they_are(make_run, make_model):
     models += [make_model([1], [0.1], [0.2], name="c", loss="kr_multiclass", hyperparameters={})]
     frame = tables.hyperparameters(tables.summary(make_run(models)))
     assert notation(frame) == "HKR is hkr_multiclass, KR is kr_multiclass, α is alpha."
-    assert {label(row, frame, WORDS) for row in rows(frame)} == {"x, α=0.5", "HKR", "KR"}
+    assert set(labels(frame, short=True).values()) == {"x, α=0.5", "HKR", "KR"}
 
 
 def inside(outer, inner):

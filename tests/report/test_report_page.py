@@ -1,11 +1,12 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lipbench import report
 from lipbench.errors import LipbenchError
-from lipbench.report import content, style
+from lipbench.report import content, frames, style
 from lipbench.report.page import markdown, tex
 
 TEXT = ["summary.csv", "hyperparameters.csv", "report.md", "tables.tex"]
@@ -78,6 +79,56 @@ def test_a_second_suite_has_figures_of_its_own(make_run, make_model, suite, tmp_
     assert "![Pareto front](pareto-a-b-c.png)" in (tmp_path / "out" / "report.md").read_text()
 
 
+@pytest.mark.usefixtures("unsaved")
+def test_suites_whose_names_differ_in_signs_alone_have_files_of_their_own(make_run, make_model, suite, tmp_path):
+    names = ["first", "a b", "a-b", "A.B", "é", "2", "4"]
+    run = make_run(make_model([1, 0], [0.3, 0], [0.4, 0]), [suite(name, eps=[0.1]) for name in names])
+    written = [path.name for path in report.write(run, tmp_path / "out")]
+    assert len({name.lower() for name in written}) == len(written) == 5 + 3 * 2 * len(names)
+    labels = re.findall(r"\\label\{(.*?)\}", (tmp_path / "out" / "tables.tex").read_text())
+    assert len(set(labels)) == len(labels)
+
+
+@pytest.mark.usefixtures("unsaved")
+def test_numbers_in_csv_files_are_exact(make_run, make_model, suite, tmp_path):
+    grid = [8 / 255, 36 / 255, 0.1 + 0.2, 1 / 3]
+    values = {"hyperparameters": {"tau": 2 / 3}, "bound": 1 + 2**-52, "adversarial": {"eps": 8 / 255, "norm": "L2"}}
+    model = make_model([1, 1, 1], [0.1 / 3, 0.2, 0.0], [0.1, 0.7, 1 / 7], margin=[0.1 / 3, 0.2, 1e-17], **values)
+    run = make_run(model, [suite(eps=grid)])
+    report.write(run, tmp_path / "out")
+    summary = frames.summary(run)
+    for name, frame in (("summary", summary), ("hyperparameters", frames.hyperparameters(summary))):
+        read = pd.read_csv(tmp_path / "out" / f"{name}.csv")
+        assert list(read) == list(frame)
+        for eps in grid:
+            assert len(read[read["eps"] == eps]) == 1
+        for column in frame:
+            if frame[column].dtype == float:
+                assert read[column].astype(float).tolist() == pytest.approx(
+                    frame[column].tolist(), rel=0, abs=0, nan_ok=True
+                )
+        assert (read["loss.tau"] == 2 / 3).all()
+        assert (read["adversarial.eps"] == 8 / 255).all()
+
+
+@pytest.mark.usefixtures("unsaved")
+@pytest.mark.parametrize(("factor", "found"), [(1 + 2**-52, []), (1 + 1e-9, ["summary.csv (line 2)"])])
+def test_check_forgives_the_last_digits_of_another_machine_and_no_more(small, tmp_path, factor, found):
+    report.write(small, tmp_path / "out")
+    csv = tmp_path / "out" / "summary.csv"
+    exact = frames.summary(small)["robust_lo"].iloc[0]
+    before = csv.read_text()
+    csv.write_text(before.replace(repr(float(exact)), repr(float(exact * factor)), 1))
+    assert csv.read_text() != before
+    assert report.check(small, tmp_path / "out") == found
+
+
+@pytest.mark.usefixtures("unsaved")
+def test_a_violation_behind_the_sixth_digit_is_printed_whole(make_run, make_model, tmp_path):
+    report.write(make_run(make_model([1], [0.30000001], [0.3])), tmp_path / "out")
+    assert "| float | model | quick | 0 | 0.30000001 | 0.3 |" in (tmp_path / "out" / "report.md").read_text()
+
+
 DEGENERATE = {
     "one model": {},
     "no hyperparameters": {"hyperparameters": {}, "loss": "kr"},
@@ -126,8 +177,8 @@ def test_violations_stand_at_the_top(make_run, make_model, tmp_path):
     verdict = "Violations: 1 of grade float, 2 of grade real, 3 of grade nominal"
     assert plain.index(verdict) < plain.index("| float | model | quick | 0 | 0.3 | 0.25 |") < plain.index("## The run")
     assert "| real | model | quick | 0 | 0.3 | 0.25 |" in plain
-    assert "| real | model | quick | 20 | 0.1 | 0.09 |" in plain
-    assert "| nominal | model | quick | 10 | 0.35 | 0.3 |" in plain
+    assert "| real | model | quick | 2 | 0.1 | 0.09 |" in plain
+    assert "| nominal | model | quick | 1 | 0.35 | 0.3 |" in plain
     assert f'<p class="verdict bad">{verdict}' in page
 
 
