@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lipbench.backends.arguments import Argument
+from lipbench.backends.finite import finite
 from lipbench.backends.rows import Rows
 from lipbench.backends.state import preserved
 from lipbench.errors import LipbenchError, UnsupportedError, one_line, unknown_name
@@ -196,17 +197,18 @@ def search(
             eps = eps.to(x.device, torch.float64)[correct]
         try:
             if correct.any():
-                found = get(spec.backend).run(
-                    spec.name,
-                    network,
-                    x[correct],
-                    labels[correct],
-                    norm=norm,
-                    eps=None if eps is None else inner_eps(eps, norm, x[0].numel()),
-                    seed=seed,
-                    args={**attack.defaults, **spec.args},
-                    rows=seen,
-                )
+                with finite((network, network.surrogate) if attack.exact else (network,), str(spec)):
+                    found = get(spec.backend).run(
+                        spec.name,
+                        network,
+                        x[correct],
+                        labels[correct],
+                        norm=norm,
+                        eps=None if eps is None else inner_eps(eps, norm, x[0].numel()),
+                        seed=seed,
+                        args={**attack.defaults, **spec.args},
+                        rows=seen,
+                    )
                 candidates[correct] = _cleaned(spec, found, x[correct])
         except LipbenchError:
             raise
