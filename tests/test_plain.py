@@ -59,6 +59,13 @@ def test_attacks_only_lower_the_upper_bound():
     assert ledger.certified(0.2)[1]
 
 
+def test_a_distance_of_nan_is_refused():
+    ledger = Ledger.start([True, True], [0.1, 0.2])
+    with pytest.raises(LipbenchError, match="an adversarial distance is NaN, at sample 1"):
+        ledger.attacked(np.array([0, 1]), np.array([0.5, np.nan]))
+    assert ledger.adversarial_distance.tolist() == [np.inf, np.inf]
+
+
 def test_norms():
     assert Norm.parse("linf") is Norm.Linf
     assert Norm.Linf.radius_from_l2(1.0, 64) == pytest.approx(0.125, rel=1e-14)

@@ -1,5 +1,6 @@
 """What every attack may rely on: no entry of a gradient is NaN or infinite, and the logits that it saw were finite."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -13,16 +14,12 @@ from lipbench.network import Network
 LARGE = 1e15  # for an infinite entry: above all others, and its square is finite in float32
 
 
-class _Finite(torch.autograd.Function):
+def _pass(x: Tensor) -> Tensor:
     """The identity. In its gradient NaN, which tells no direction, becomes 0, and infinite entries LARGE ones."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return gradients[0].nan_to_num(0.0, LARGE, -LARGE)
+    x = x.view_as(x)  # the caller's own tensor keeps no hook
+    if x.requires_grad:
+        x.register_hook(lambda gradient: gradient.nan_to_num(0.0, LARGE, -LARGE))
+    return x
 
 
 @contextmanager
@@ -37,13 +34,15 @@ def finite(networks: Sequence[Network], attack: str) -> Iterator[None]:
     undefined = [torch.zeros((), dtype=torch.bool, device=network.device) for network in networks]
 
     def before(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (_Finite.apply(inputs[0]), *inputs[1:])
+        return (_pass(inputs[0]), *inputs[1:])
 
     def watch(place: int) -> Any:
         def after(module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
-            strange = ~out.detach().isfinite().flatten(1).all(dim=1)
-            if strange.device.type == "cpu" and not strange.any():  # on a GPU, asking would wait for it
+            out = out.detach()
+            # one pass over the logits settles it nearly always; on a GPU, asking would wait for it
+            if out.device.type == "cpu" and math.isfinite(out.sum().item()):
                 return
+            strange = ~out.isfinite().flatten(1).all(dim=1)
             x = inputs[0].detach()
             undefined[place] |= (strange & ((x >= 0) & (x <= 1)).flatten(1).all(dim=1)).any()
 
