@@ -52,7 +52,7 @@ ATTACK = (
 )
 INDICATORS = (
     "sample",  # int64, row of the test set
-    "zero_gradient",  # bool: the gradient of cross-entropy vanishes at the input, in float32
+    "zero_gradient",  # bool: the gradient of cross-entropy at the input, in float32, is zero, NaN or infinite
     "loss_stuck",  # bool: no step of a short gradient ascent inside the largest eps raised cross-entropy
 )
 

@@ -177,7 +177,8 @@ def search(
     its own, and any class can be reached; the evaluations are counted there. A misclassified sample is its own
     adversarial input, so the attack does not see it. Random state, trace function, modes and gradients are
     afterwards as before, also after an error. Raises LipbenchError for inputs that do not fit, UnsupportedError as
-    ``check`` does, and LipbenchError for whatever the library raises.
+    ``check`` does, and LipbenchError for whatever the library raises, and for logits that are not finite somewhere in
+    [0, 1] where the attack looked.
     """
     check(spec, network.num_classes, network.input_shape, norm)
     attack = describe(spec)
