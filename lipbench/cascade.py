@@ -318,7 +318,8 @@ class _Search:
         if not cascade.run.settings["prune"] or not stage.eps or self.unit.role == "alone":
             return None
         radii = cascade.pairwise_radii[self.grade] * norm.radius_from_l2(1.0, cascade.x[0].numel())
-        return torch.from_numpy((radii[pairs.samples] < pairs.reach[:, None]) | pairs.audit[:, None])
+        # only a radius above it excludes a class; NaN, which says nothing, does not
+        return torch.from_numpy(~(radii[pairs.samples] > pairs.reach[:, None]) | pairs.audit[:, None])
 
 
 def _joined(parts: list[Pairs]) -> Pairs:

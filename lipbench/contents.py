@@ -60,7 +60,7 @@ ATTACK = (
 )
 INDICATORS = (
     Column("sample", "int64"),  # row of the test set
-    Column("zero_gradient", "bool"),  # the gradient of cross-entropy vanishes at the input, in float32
+    Column("zero_gradient", "bool"),  # the gradient of cross-entropy at the input is zero, NaN or infinite
     Column("loss_stuck", "bool"),  # no step of a short gradient ascent inside the largest eps raised cross-entropy
 )
 COLUMNS = {"certify": CERTIFY, "attack": ATTACK, "alone": ATTACK, "indicators": INDICATORS}

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lipbench.errors import LipbenchError
+
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
@@ -34,7 +36,12 @@ class Ledger:
         return Ledger(self.correct, self.certified_radius, self.adversarial_distance.copy())
 
     def attacked(self, samples: Ints, distances: Floats) -> None:
-        """Lower the upper bound of ``samples`` (indices, which may repeat) to ``distances`` where those are smaller."""
+        """Lower the upper bound of ``samples`` (indices, which may repeat) to ``distances`` where those are smaller.
+
+        Raises LipbenchError for NaN, which is above no eps and at most none: the sample would stay robust for ever.
+        """
+        if np.isnan(distances).any():
+            raise LipbenchError(f"an adversarial distance is NaN, at sample {samples[np.isnan(distances)][0]}")
         np.minimum.at(self.adversarial_distance, samples, distances)
 
     def broken(self, eps: float) -> Bools:

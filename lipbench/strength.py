@@ -15,19 +15,20 @@ def indicators(network: Network, x: Tensor, labels: Tensor, *, norm: Norm, eps: 
     """Where gradients mislead: (zero_gradient (n,), loss_stuck (n,)), bool.
 
     x: float32 (n, c, h, w) in [0, 1], classified correctly; labels: int64 (n,); eps: in units of the input range.
-    ``zero_gradient``: the gradient of cross-entropy at x, in the float32 that attack libraries see, is zero in every
-    entry. ``loss_stuck``: none of STEPS steps of eps / 4 along the gradient, inside eps, raises the cross-entropy.
+    ``zero_gradient``: the gradient of cross-entropy at x, in the float32 that attack libraries see, gives no direction:
+    every entry is zero, or an entry is NaN or infinite. ``loss_stuck``: none of STEPS steps of eps / 4 along the finite
+    entries of the gradient, inside eps, raises the cross-entropy to a larger finite number.
     """
     zero, stuck = [], []
     for points, classes in zip(x.split(network.batch_size), labels.split(network.batch_size), strict=True):
         loss, gradient = _ascent(network, points, classes)
-        zero.append((gradient == 0).flatten(1).all(dim=1))
-        first, best, moved = loss, loss, points
+        zero.append(~_gives_direction(gradient))
+        first, raised, moved = loss, torch.zeros_like(loss, dtype=torch.bool), points
         for _ in range(STEPS):
             moved = _step(points, moved, gradient, norm, eps)
             loss, gradient = _ascent(network, moved, classes)
-            best = torch.maximum(best, loss)
-        stuck.append(best <= first)
+            raised |= (loss > first) & loss.isfinite()  # false for NaN
+        stuck.append(~raised)
     empty = torch.zeros(0, dtype=torch.bool)
     return torch.cat([empty, *(part.cpu() for part in zero)]).numpy(), torch.cat(
         [empty, *(part.cpu() for part in stuck)]
@@ -43,7 +44,14 @@ def _ascent(network: Network, points: Tensor, labels: Tensor) -> tuple[Tensor, T
     return loss.detach(), gradient
 
 
+def _gives_direction(gradient: Tensor) -> Tensor:
+    """Whether every entry is finite, and not all are zero: bool (n,)."""
+    entries = gradient.flatten(1)
+    return entries.isfinite().all(dim=1) & (entries != 0).any(dim=1)
+
+
 def _step(x: Tensor, moved: Tensor, gradient: Tensor, norm: Norm, eps: float) -> Tensor:
+    gradient = gradient.nan_to_num(0, 0, 0)
     if norm is Norm.Linf:
         ahead = moved + eps / 4 * gradient.sign()
         return torch.clamp(torch.min(torch.max(ahead, x - eps), x + eps), 0, 1)

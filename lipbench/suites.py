@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+import numpy as np
+from pydantic import BeforeValidator, Field, field_validator
 
 from lipbench import files, resources, schema
 from lipbench.errors import LipbenchError, unknown_name
@@ -13,6 +14,20 @@ from lipbench.schema import Name, Strict
 from lipbench.threat import Norm
 
 SMALLEST_EPS = 1e-6  # a float32 pixel near 1 moves in steps of 6e-8
+LARGEST_EPS = 1e6  # no image is so large that two of its kind lie further apart; squares of more overflow float32
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy as Python's own, which goes into files."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _number(value: Any) -> Any:
+    """A number as it is: pydantic also takes True for 1 and "3" for 3."""
+    value = _plain(value)
+    if isinstance(value, bool | str | bytes):
+        raise ValueError("input should be a number")
+    return value
 
 
 class AttackSpec(Strict):
@@ -20,7 +35,7 @@ class AttackSpec(Strict):
 
     backend: str
     name: str
-    args: dict[str, Any] = Field(default_factory=dict)
+    args: dict[str, Annotated[Any, BeforeValidator(_plain)]] = Field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.backend}/{self.name}"
@@ -32,8 +47,11 @@ class Suite(Strict):
     name: Name
     description: str = ""
     norm: Norm
-    eps: Annotated[tuple[float, ...], Field(min_length=1)]  # ascending, in units of the input range [0, 1]
-    samples: Annotated[int, Field(ge=1)] | None = None  # the first so many test samples, unless the user says otherwise
+    # ascending, in units of the input range [0, 1]
+    eps: Annotated[tuple[Annotated[float, BeforeValidator(_number)], ...], Field(min_length=1)]
+    samples: Annotated[int, BeforeValidator(_number), Field(ge=1)] | None = (
+        None  # the first so many test samples, unless the user says otherwise
+    )
     attacks: Annotated[tuple[AttackSpec, ...], Field(min_length=1, alias="attack")]
 
     @field_validator("norm", mode="before")
@@ -51,11 +69,13 @@ class Suite(Strict):
             raise ValueError(f"every eps must be a finite number above 0, got {list(value)}")
         if min(value) < SMALLEST_EPS:
             raise ValueError(f"every eps must be at least {SMALLEST_EPS:g}: float32 inputs are too coarse below")
+        if max(value) > LARGEST_EPS:
+            raise ValueError(f"every eps must be at most {LARGEST_EPS:g}, and is in units of the input range [0, 1]")
         return tuple(sorted(set(value)))
 
     def with_grid(self, eps: Sequence[float]) -> "Suite":
-        """The same suite on another grid of eps; raises LipbenchError if the grid is empty or not positive."""
-        return parse({**self.plain(), "eps": list(eps)}, f"the suite {self.name!r} with this eps grid")
+        """The same suite on another grid of eps; raises LipbenchError for a grid that is none, as ``parse`` does."""
+        return parse({**self.plain(), "eps": eps}, f"the suite {self.name!r} with this eps grid")
 
     def plain(self) -> dict[str, Any]:
         """The suite as plain data, in the keys of the file."""

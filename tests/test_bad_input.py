@@ -177,6 +177,16 @@ CASES = {  # name: (what the user does, given a working folder with a zoo of one
         "holds a run with other settings",
     ),
     "attack of no steps": (lambda w: suite(w, SUITE + "args = { steps = 0 }\n"), "steps"),
+    "attack of no run": (
+        lambda w: suite(w, SUITE.replace("bisection", "pgd") + "args = { targets = 0 }\n"),
+        "gradient/pgd needs targets or restarts above 0",
+    ),
+    "attack with NaN": (
+        lambda w: suite(
+            w, SUITE.replace("gradient", "art").replace("bisection", "pgd") + "args = { step_ratio = nan }\n"
+        ),
+        "argument 'step_ratio' of art/pgd must be a finite number, at least 1, at most 1000000, got nan",
+    ),
     "eps below float32": (lambda w: suite(w, SUITE.replace("[0.1]", "[1e-320]")), "eps"),
     "recipe with an empty list": (lambda w: recipe(w, RECIPE + "hyperparameters = { tau = [] }\n"), "hyperparameters"),
     "recipe with a huge seed": (lambda w: recipe(w, RECIPE.replace("[0]", "[4294967296]")), "seeds"),

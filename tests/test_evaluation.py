@@ -1,6 +1,8 @@
 """What is attacked and recorded: open samples only, judged by lipbench, the same whoever computes it."""
 
 import dataclasses
+import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -8,11 +10,14 @@ import pytest
 import safetensors.torch
 import torch
 from bundled import CNN, TAU4, TAU256, UNCONSTRAINED
-from running import SMALL, computed, decoded, leftovers, run, same, stamps, with_attacks
+from gradients import Spoilt
+from running import SMALL, TINY, computed, decoded, leftovers, run, same, stamps, with_attacks
+from torch import nn
 
-from lipbench import backends, cascade, evaluation, files, plans, records, suites, zoo
+from lipbench import backends, cascade, evaluation, files, plans, records, report, suites, zoo
 from lipbench.errors import LipbenchError
 from lipbench.ledger import Ledger
+from lipbench.lipschitz import rules
 from lipbench.network import Network
 from lipbench.processes import machine
 from lipbench.records import RunFolder
@@ -202,6 +207,23 @@ def test_classes_that_the_certificate_excludes_are_not_targeted(zoo_of, tmp_path
         ledger.attacked(found["sample"].to_numpy(), found["adversarial_distance"].to_numpy())
     assert excluded > 100
     assert audits > 10
+
+
+def test_a_radius_that_says_nothing_excludes_no_class():
+    """Above the row's eps a class is excluded; at it, below it, and at NaN it can be reached."""
+    radii = np.array([[np.inf, 0.3, 0.2, np.nan], [np.nan] * 4])
+    stage = SimpleNamespace(eps=(0.2,))
+    run = SimpleNamespace(settings={"prune": True})
+    search = cascade._Search(
+        SimpleNamespace(run=run, pairwise_radii={"float": radii}, x=torch.zeros(1, 1)),
+        plan=None,
+        unit=SimpleNamespace(stage=stage, role="attack"),
+        ledger=None,
+        grade="float",
+    )
+    rows = cascade.Pairs(np.array([0, 1, 0]), np.full(3, 0.2), np.full(3, 0.2), np.array([False, False, True]))
+    reachable = search._reachable(rows, Norm.L2)
+    assert reachable.tolist() == [[False, False, True, True], [True] * 4, [True] * 4]
 
 
 def test_a_targeted_attack_spends_nothing_on_excluded_classes(zoo_of, tmp_path, digits):
@@ -512,6 +534,28 @@ def test_a_check_of_strength_runs_beside_the_suite(zoo_of, tmp_path, digits):
             assert info["eps"] == 0.4
     for unit in plain.read().units():
         pd.testing.assert_frame_equal(plain.load(unit)[0], strong.load(unit)[0], check_exact=True)
+
+
+def test_a_gradient_of_nan_is_shown_in_the_report(zoo_of, tmp_path, digits, monkeypatch):
+    """Attacks that follow it find nothing; Square breaks what the same network without the layer loses, too."""
+    path, load = zoo_of(TAU4), zoo.load
+
+    def spoilt(folder):
+        model = load(folder)
+        return dataclasses.replace(model, module=nn.Sequential(Spoilt(math.nan), *model.module))
+
+    monkeypatch.setitem(rules._RULES, Spoilt, lambda layer, input_shape: 1.0)
+    monkeypatch.setattr(cascade.zoo, "load", spoilt)
+    short = AttackSpec(backend="autoattack", name="standard", args={"n_iter": 2, "targets": 1, "n_queries": 200})
+    monkeypatch.setattr(plans, "ALONE", short)
+    wide = TINY.with_grid([4.0])
+    folder = run(path, tmp_path / "run", digits, suite=wide, samples=20, strength=True)
+    report.write(folder, tmp_path / "report")
+    summary = pd.read_csv(tmp_path / "report" / "summary.csv")
+    assert (summary.zero_gradients == summary.clean).all()  # the others are misclassified
+    assert (summary.loss_stuck == summary.clean).all()
+    assert (summary.robust_alone < 0.2).all()
+    assert "have no gradient of cross-entropy to follow" in (tmp_path / "report" / "report.md").read_text()
 
 
 def test_records_have_the_columns_that_are_documented(zoo_of, tmp_path, digits):

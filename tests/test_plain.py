@@ -1,5 +1,7 @@
 """The modules that import neither torch nor an attack library."""
 
+import json
+import math
 import subprocess
 import sys
 from fractions import Fraction
@@ -57,6 +59,13 @@ def test_attacks_only_lower_the_upper_bound():
     assert ledger.certified(0.2)[1]
 
 
+def test_a_distance_of_nan_is_refused():
+    ledger = Ledger.start([True, True], [0.1, 0.2])
+    with pytest.raises(LipbenchError, match="an adversarial distance is NaN, at sample 1"):
+        ledger.attacked(np.array([0, 1]), np.array([0.5, np.nan]))
+    assert ledger.adversarial_distance.tolist() == [np.inf, np.inf]
+
+
 def test_norms():
     assert Norm.parse("linf") is Norm.Linf
     assert Norm.Linf.radius_from_l2(1.0, 64) == pytest.approx(0.125, rel=1e-14)
@@ -78,6 +87,40 @@ def test_bundled_suites_by_name_and_by_path(name):
 def test_a_grid_is_sorted_and_distinct():
     suite = suites.load("quick").with_grid([0.3, 0.1, 0.3])
     assert suite.eps == (0.1, 0.3)
+
+
+ONE = {"name": "one", "norm": "L2", "eps": [0.1], "attack": [{"backend": "gradient", "name": "pgd"}]}
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [[0], [-0.1], [math.nan], [0.1, math.inf], [1e-7], [1e300], [10**400], [True], ["0.1"], [None], [[0.1]], [1j], []],
+)
+def test_a_grid_that_is_none_is_refused(grid):
+    with pytest.raises(LipbenchError, match=r"^here is not a suite: eps") as caught:
+        suites.parse({**ONE, "eps": grid}, "here")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(LipbenchError, match=r"^the suite 'one' with this eps grid is not a suite: eps"):
+        suites.parse(ONE, "here").with_grid(grid)
+
+
+@pytest.mark.parametrize("grid", [0.1, "0.1", None, True])
+def test_a_grid_is_a_list(grid):
+    with pytest.raises(LipbenchError, match="eps: input should be a list, got"):
+        suites.parse(ONE, "here").with_grid(grid)
+
+
+def test_numbers_of_numpy_are_numbers():
+    suite = suites.parse({**ONE, "samples": np.int64(7)}, "here").with_grid(np.array([0.5, 0.25], dtype=np.float32))
+    assert (suite.eps, suite.samples) == ((0.25, 0.5), 7)
+    spec = suites.AttackSpec(backend="gradient", name="pgd", args={"steps": np.int64(3), "x": np.True_})
+    assert json.dumps(spec.args) == '{"steps": 3, "x": true}'
+
+
+@pytest.mark.parametrize("samples", [0, -495, True, False, "3", 2.5, math.nan, math.inf, [3]])
+def test_a_number_of_samples_that_is_none_is_refused(samples):
+    with pytest.raises(LipbenchError, match=r"^here is not a suite: samples: .*, got"):
+        suites.parse({**ONE, "samples": samples}, "here")
 
 
 def test_registry_names_import_nothing():

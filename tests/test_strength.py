@@ -1,9 +1,12 @@
 """Indicators of attack failure: what masks its gradients is flagged, what does not is not."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from bundled import CNN, TAU4, UNCONSTRAINED
+from gradients import Detached, Guarded, Root, Spoilt
 from torch import nn
 
 from lipbench import strength, zoo
@@ -185,6 +188,71 @@ def test_the_ascent_stays_inside_eps_and_goes_to_its_edge(norm, digits, body):
     assert (moved[1] > 0).all()
     edge = 0.7 if norm is Norm.L2 else 1 - 1e-4  # in L2 the input range takes something off
     assert (moved[-1] >= edge * EPS[norm]).all()
+
+
+class SpoiltWhere(nn.Module):
+    """Spoils the gradient of inputs with more ink than most, and of no others."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.spoilt = Spoilt(value)
+
+    def forward(self, x):
+        rows = inky(x)
+        return x.index_put((rows,), self.spoilt(x[rows]))
+
+
+NO_DIRECTION = {
+    "NaN": Spoilt(math.nan),
+    "infinite": Spoilt(math.inf),
+    "minus infinite": Spoilt(-math.inf),
+    "NaN in one pixel": Spoilt(math.nan, [3]),
+    "infinite in one pixel": Spoilt(math.inf, [3]),
+    "a root at 0": Root(),
+    "a branch that is not taken": Guarded(),
+    "zero": Detached(),
+}
+
+
+@pytest.mark.parametrize("norm", Norm)
+@pytest.mark.parametrize("name", NO_DIRECTION)
+def test_a_gradient_that_is_not_finite_gives_no_direction(name, norm, digits, body):
+    network, x, labels = ready(nn.Sequential(NO_DIRECTION[name], body), digits)
+    zero, stuck = strength.indicators(network, x, labels, norm=norm, eps=EPS[norm])
+    assert zero.all()
+    if name in ("NaN", "zero", "a root at 0"):  # not one entry is left to follow
+        assert stuck.all()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_one_sample_without_a_direction_is_no_sign_for_the_others(digits, body, value):
+    network, x, labels = ready(nn.Sequential(SpoiltWhere(value), body), digits)
+    zero, stuck = strength.indicators(network, x, labels, norm=Norm.L2, eps=1e-3)
+    assert np.array_equal(zero, inky(x).numpy())
+    assert not stuck[~inky(x)].any()
+
+
+class Broken(nn.Module):
+    """Two logits of the mean pixel; ``value`` for the second wherever an input was moved off one half."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+
+    def forward(self, x):
+        mean = x.flatten(1).mean(dim=1)
+        logits = torch.stack([2 + mean, 0 * mean], dim=1)
+        return torch.where((mean != 0.5)[:, None], logits + torch.tensor([0, self.value]), logits)
+
+
+@pytest.mark.parametrize("norm", Norm)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_is_stuck(value, norm):
+    network = Network(Broken(value), SHAPE).surrogate
+    x, labels = torch.full((3, *SHAPE), 0.5), torch.zeros(3, dtype=torch.int64)
+    zero, stuck = strength.indicators(network, x, labels, norm=norm, eps=0.1)
+    assert not zero.any()
+    assert stuck.all()
 
 
 def test_no_samples(digits, body):

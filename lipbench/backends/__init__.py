@@ -8,6 +8,7 @@ restores the global state that attack libraries leave changed, and brings the ca
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,20 +16,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lipbench.backends.arguments import Argument
+from lipbench.backends.finite import finite
 from lipbench.backends.rows import Rows
 from lipbench.backends.state import preserved
 from lipbench.errors import LipbenchError, UnsupportedError, one_line, unknown_name
 from lipbench.network import Network
 from lipbench.registry import BACKENDS
-from lipbench.suites import AttackSpec
+from lipbench.suites import LARGEST_EPS, AttackSpec
 from lipbench.threat import Norm
 
 # (arguments, number of classes, input shape (c, h, w), norm) -> why the attack cannot run there, or None
 Obstacle = Callable[[Mapping[str, Any], int, tuple[int, ...], Norm], str | None]
-
-
-# a search of none of these would count as one
-LENGTHS = ("steps", "rounds", "n_iter", "max_iter", "n_queries", "batch_size")
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,15 @@ class Attack:
     minimal_norm: bool = False  # True: searches the smallest perturbation, takes no eps, is run once for every eps
     min_classes: int = 2
     max_classes: int | None = None  # None: any number
-    defaults: Mapping[str, Any] = field(default_factory=dict)  # the arguments that it takes, and their defaults
+    arguments: Mapping[str, Argument] = field(default_factory=dict)
     per_sample_eps: bool = False  # True: eps may also be a tensor (n,), one radius for each sample
     exact: bool = False  # True: its candidates end on the boundary, so it needs the network's own arithmetic
     obstacle: Obstacle | None = None  # limits that the fields above cannot express
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The default of each argument."""
+        return {name: argument.default for name, argument in self.arguments.items()}
 
 
 class Backend(Protocol):
@@ -86,28 +90,22 @@ def get(name: str) -> Backend:
 def describe(spec: AttackSpec) -> Attack:
     """What the backend declares of the attack of ``spec``.
 
-    Raises LipbenchError for an unknown backend, attack or argument, and for an argument of the wrong type.
+    Raises LipbenchError for an unknown backend, attack or argument, and for an argument outside its limits.
     """
     attacks = get(spec.backend).attacks
     if spec.name not in attacks:
         raise unknown_name(f"attack of the backend {spec.backend!r}", spec.name, attacks)
     attack = attacks[spec.name]
     for key, value in spec.args.items():
-        if key not in attack.defaults:
-            raise unknown_name(f"argument of {spec}", key, attack.defaults)
-        default = attack.defaults[key]
-        expected = (int, float) if isinstance(default, float) else type(default)
-        if not isinstance(value, expected) or isinstance(value, bool) != isinstance(default, bool):
+        if key not in attack.arguments:
+            raise unknown_name(f"argument of {spec}", key, attack.arguments)
+        argument = attack.arguments[key]
+        if argument.choices and isinstance(value, str) and value not in argument.choices:
+            raise unknown_name(f"{key} of {spec}", value, argument.choices)
+        if not argument.accepts(value):
             raise LipbenchError(
-                f"argument {key!r} of {spec} must be of type {type(default).__name__} "
-                f"(default {default!r}), got {value!r}"
+                f"argument {key!r} of {spec} must be {argument.expected}, got {value!r} ({argument.meaning})"
             )
-        if isinstance(value, str):
-            continue
-        if value < 0:
-            raise LipbenchError(f"argument {key!r} of {spec} must not be negative, got {value!r}")
-        if not math.isfinite(value) or (value == 0 and key in LENGTHS):
-            raise LipbenchError(f"argument {key!r} of {spec} must be a finite number above 0, got {value!r}")
     return attack
 
 
@@ -179,7 +177,8 @@ def search(
     its own, and any class can be reached; the evaluations are counted there. A misclassified sample is its own
     adversarial input, so the attack does not see it. Random state, trace function, modes and gradients are
     afterwards as before, also after an error. Raises LipbenchError for inputs that do not fit, UnsupportedError as
-    ``check`` does, and LipbenchError for whatever the library raises.
+    ``check`` does, and LipbenchError for whatever the library raises, and for logits that are not finite somewhere in
+    [0, 1] where the attack looked.
     """
     check(spec, network.num_classes, network.input_shape, norm)
     attack = describe(spec)
@@ -199,17 +198,18 @@ def search(
             eps = eps.to(x.device, torch.float64)[correct]
         try:
             if correct.any():
-                found = get(spec.backend).run(
-                    spec.name,
-                    network,
-                    x[correct],
-                    labels[correct],
-                    norm=norm,
-                    eps=None if eps is None else inner_eps(eps, norm, x[0].numel()),
-                    seed=seed,
-                    args={**attack.defaults, **spec.args},
-                    rows=seen,
-                )
+                with finite((network, network.surrogate) if attack.exact else (network,), str(spec)):
+                    found = get(spec.backend).run(
+                        spec.name,
+                        network,
+                        x[correct],
+                        labels[correct],
+                        norm=norm,
+                        eps=None if eps is None else inner_eps(eps, norm, x[0].numel()),
+                        seed=seed,
+                        args={**attack.defaults, **spec.args},
+                        rows=seen,
+                    )
                 candidates[correct] = _cleaned(spec, found, x[correct])
         except LipbenchError:
             raise
@@ -256,8 +256,11 @@ def _check_eps(spec: AttackSpec, attack: Attack, eps: float | Tensor | None, n: 
             raise LipbenchError(f"{spec} takes one eps for all samples, got a tensor of shape {tuple(eps.shape)}")
         if eps.shape != (n,):
             raise LipbenchError(f"expected eps of shape ({n},), one for each sample, got {tuple(eps.shape)}")
-    if not bool(torch.all(torch.isfinite(torch.as_tensor(eps)) & (torch.as_tensor(eps) > 0))):
-        raise LipbenchError(f"eps must be finite and above 0, got {eps}")
+    elif isinstance(eps, bool) or not isinstance(eps, Real):
+        raise LipbenchError(f"eps must be a number, got {eps!r}")
+    radii = torch.as_tensor(eps, dtype=torch.float64)
+    if not bool(((radii > 0) & (radii <= LARGEST_EPS)).all()):  # false for NaN
+        raise LipbenchError(f"eps must be finite and above 0, and at most {LARGEST_EPS:g}, got {eps}")
 
 
 def _cleaned(spec: AttackSpec, found: Tensor, x: Tensor) -> Tensor:

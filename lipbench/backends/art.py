@@ -4,7 +4,7 @@ network.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from lipbench.backends import Attack
+from lipbench.backends.arguments import MOST_RESTARTS, MOST_STEPS, Argument
 from lipbench.backends.rows import Rows
-from lipbench.errors import unknown_name
-from lipbench.network import Network
+from lipbench.network import LARGEST_BATCH, Network
 from lipbench.threat import Norm
 
 BOTH = frozenset(Norm)
@@ -24,8 +24,6 @@ LOSSES = ("cross_entropy", "difference_logits_ratio")
 def _auto_pgd_obstacle(
     args: Mapping[str, Any], num_classes: int, input_shape: tuple[int, ...], norm: Norm
 ) -> str | None:
-    if args["loss_type"] not in LOSSES:
-        raise unknown_name("loss_type of art/auto_pgd", args["loss_type"], LOSSES)
     if args["loss_type"] == "difference_logits_ratio" and num_classes < 3:
         return f"with loss_type difference_logits_ratio needs at least 3 classes, the network has {num_classes}"
     return None
@@ -46,29 +44,47 @@ def _square_obstacle(args: Mapping[str, Any], num_classes: int, input_shape: tup
     return None
 
 
+BATCH_SIZE = Argument(250, "samples at once", at_least=1, at_most=LARGEST_BATCH)
+RESTARTS = Argument(1, "runs, each from another random point", at_least=1, at_most=MOST_RESTARTS)
+
 ATTACKS = (
     Attack(
         "fgm",
         "fast gradient method: one step of size eps on cross-entropy",
         BOTH,
-        defaults={"restarts": 0, "batch_size": 250},
+        arguments={
+            "restarts": replace(RESTARTS, default=0, meaning="steps from random points; 0: one from x", at_least=0),
+            "batch_size": BATCH_SIZE,
+        },
     ),
     Attack(
         "pgd",
-        "projected gradient descent on cross-entropy; the step is step_ratio * eps / max_iter",
+        "projected gradient descent on cross-entropy; the step is step_ratio * eps / max_iter, but at most eps",
         BOTH,
-        defaults={"max_iter": 50, "step_ratio": 2.5, "restarts": 1, "batch_size": 250},
+        arguments={
+            "max_iter": Argument(50, "steps of each run", at_least=1, at_most=MOST_STEPS),
+            "step_ratio": Argument(
+                2.5,
+                "length of all steps together over eps; with less than 1, none reaches eps from x",
+                at_least=1,
+                at_most=MOST_STEPS,
+            ),
+            "restarts": replace(RESTARTS, meaning="runs from random points; 0: one from x", at_least=0),
+            "batch_size": BATCH_SIZE,
+        },
     ),
     Attack(
         "auto_pgd",
         "AutoPGD; loss_type is cross_entropy or difference_logits_ratio, the first step step_ratio * eps",
         BOTH,
-        defaults={
-            "max_iter": 100,
-            "step_ratio": 2.0,
-            "restarts": 1,
-            "loss_type": "cross_entropy",
-            "batch_size": 250,
+        arguments={
+            "max_iter": Argument(100, "steps of each run", at_least=1, at_most=MOST_STEPS),
+            "step_ratio": Argument(
+                2.0, "first step over eps; 2 crosses the ball, and steps are only ever halved", at_least=0.1, at_most=2
+            ),
+            "restarts": RESTARTS,
+            "loss_type": Argument("cross_entropy", "what the steps raise", choices=LOSSES),
+            "batch_size": BATCH_SIZE,
         },
         obstacle=_auto_pgd_obstacle,
     ),
@@ -76,7 +92,12 @@ ATTACKS = (
         "square",
         "Square attack: random search, no gradients",
         BOTH,
-        defaults={"max_iter": 1000, "p_init": 0.8, "restarts": 1, "batch_size": 250},
+        arguments={
+            "max_iter": Argument(1000, "proposals of each run", at_least=1, at_most=MOST_STEPS),
+            "p_init": Argument(0.8, "share of the pixels that the first proposals change", above=0, below=1),
+            "restarts": RESTARTS,
+            "batch_size": BATCH_SIZE,
+        },
         obstacle=_square_obstacle,
     ),
     Attack(
@@ -84,17 +105,21 @@ ATTACKS = (
         "DeepFool for the smallest L2 perturbation",
         frozenset({Norm.L2}),
         minimal_norm=True,
-        # An overshoot of ART's 1e-6 misses 2 % of the samples, 1e-3 none.
-        defaults={"max_iter": 100, "epsilon": 1e-3, "nb_grads": 10, "batch_size": 250},
+        arguments={
+            "max_iter": Argument(100, "steps", at_least=1, at_most=MOST_STEPS),
+            # ART's 1e-6 misses 2 % of the samples, 1e-3 none; without any, the steps end on this side of the boundary.
+            "epsilon": Argument(
+                1e-3, "overshoot, as a share of the perturbation: it crosses the boundary", at_least=1e-6, at_most=1
+            ),
+            "batch_size": BATCH_SIZE,
+        },
     ),
 )
 
 
 @dataclass(frozen=True)
 class ArtBackend:
-    """Attacks of ART, with true labels. ``restarts`` counts random starts; 0 is one run from the input
-    itself.
-    """
+    """Attacks of ART, with true labels."""
 
     name: str
     attacks: Mapping[str, Attack]
@@ -143,7 +168,8 @@ def configured(attack: str, estimator: Any, *, norm: Norm, eps: float | None, ar
 
     common: dict[str, Any] = {"batch_size": args["batch_size"]}
     if attack == "deepfool":
-        own = {key: args[key] for key in ("max_iter", "epsilon", "nb_grads")}
+        # with fewer than all classes ART takes the logit of another one for the sample's own, and may not move at all
+        own = {"max_iter": args["max_iter"], "epsilon": args["epsilon"], "nb_grads": estimator.nb_classes}
         return evasion.DeepFool(estimator, verbose=False, **own, **common)
     assert eps is not None  # the guard gives eps to every other attack
     common |= {"norm": 2 if norm is Norm.L2 else math.inf, "eps": eps}
@@ -151,14 +177,14 @@ def configured(attack: str, estimator: Any, *, norm: Norm, eps: float | None, ar
         return evasion.FastGradientMethod(estimator, eps_step=eps, num_random_init=args["restarts"], **common)
     common |= {"max_iter": args["max_iter"], "verbose": False}
     if attack == "square":
-        return evasion.SquareAttack(estimator, p_init=args["p_init"], nb_restarts=max(1, args["restarts"]), **common)
+        return evasion.SquareAttack(estimator, p_init=args["p_init"], nb_restarts=args["restarts"], **common)
     if attack == "pgd":
-        step = args["step_ratio"] * eps / args["max_iter"]
+        step = min(args["step_ratio"] * eps / args["max_iter"], eps)  # in L_inf ART takes no longer one
         return evasion.ProjectedGradientDescent(estimator, eps_step=step, num_random_init=args["restarts"], **common)
     return evasion.AutoProjectedGradientDescent(
         estimator,
         eps_step=args["step_ratio"] * eps,
-        nb_random_init=max(1, args["restarts"]),
+        nb_random_init=args["restarts"],
         loss_type=args["loss_type"],
         **common,
     )

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lipbench.backends import Attack
+from lipbench.backends.arguments import MOST_RESTARTS, MOST_STEPS, Argument
 from lipbench.backends.rows import Rows
 from lipbench.network import Network
 from lipbench.threat import Norm
@@ -26,6 +27,13 @@ SETTLED = 0.005  # of the distance: where less lies between the two bounds, bise
 LINE_STEPS = 12  # halvings of the segment between x and the candidate
 TINY = 1e-300  # against 0 / 0 where a gradient vanishes
 TIE = 1e-12  # of the largest logit: nearer to the boundary, another batch size may round to the other class
+TARGETS = "so many wrong classes, those with the largest logits; where there are fewer, at all of them"
+
+
+def _no_run(args: Mapping[str, Any], num_classes: int, input_shape: tuple[int, ...], norm: Norm) -> str | None:
+    return None if args["targets"] or args["restarts"] else "needs targets or restarts above 0: without, it has no run"
+
+
 ATTACKS = (
     Attack(
         "bisection",
@@ -33,15 +41,24 @@ ATTACKS = (
         frozenset(Norm),
         minimal_norm=True,
         exact=True,
-        defaults={"rounds": 8, "steps": 20, "targets": 3},
+        arguments={
+            "rounds": Argument(8, "radii of the bisection; each round halves its interval", at_least=1, at_most=1000),
+            "steps": Argument(20, "gradient steps at each radius", at_least=1, at_most=MOST_STEPS),
+            "targets": Argument(3, f"Newton's method aims at {TARGETS}", at_least=1),
+        },
     ),
     Attack(
         "pgd",
         "PGD on the margin, from x against each target, then from random points; eps may differ by sample",
         frozenset(Norm),
-        defaults={"steps": 40, "targets": 3, "restarts": 0},
+        arguments={
+            "steps": Argument(40, "gradient steps of each run", at_least=1, at_most=MOST_STEPS),
+            "targets": Argument(3, f"a run from x towards each of {TARGETS}", at_least=0),
+            "restarts": Argument(0, "runs from random points", at_least=0, at_most=MOST_RESTARTS),
+        },
         per_sample_eps=True,
         exact=True,
+        obstacle=_no_run,
     ),
 )
 
@@ -120,7 +137,7 @@ class _Goal:
         """The ``count`` wrong classes with the largest logits at x, largest first: int64 (n,) each."""
         with torch.no_grad():
             logits = self.network.logits(self.x).scatter(1, self.labels[:, None], -math.inf)
-        return list(logits.argsort(dim=1, descending=True).T[: max(0, min(count, self.network.num_classes - 1))])
+        return list(logits.argsort(dim=1, descending=True).T[: min(count, self.network.num_classes - 1)])
 
     def evaluate(self, points: Tensor, targets: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """(adversarial: bool (n,), margin: (n,), its gradient) at the points; the margin is to ``targets`` if

@@ -123,8 +123,11 @@ class Fit:
         mean = total.item() / steps
         if not math.isfinite(mean):
             raise LipbenchError(f"training diverged: the loss is {mean} in epoch {done + 1}; lower learning_rate")
-        if not all(torch.isfinite(weights).all() for weights in self.model.parameters()):
-            raise LipbenchError(f"training diverged: weights are not finite in epoch {done + 1}; lower learning_rate")
+        running = [held for name, held in self.model.named_buffers() if name.rpartition(".")[2].startswith("running_")]
+        for what, tensors in (("weights", self.model.parameters()), ("running statistics", running)):
+            if not all(torch.isfinite(tensor).all() for tensor in tensors):
+                said = f"{what} are not finite in epoch {done + 1}"
+                raise LipbenchError(f"training diverged: {said}; lower learning_rate")
         return {"epoch": done + 1, "loss": mean, "train_accuracy": correct.item() / (steps * size)}
 
     def _step(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -245,6 +248,8 @@ def measure(module: nn.Module, held_out: Samples, history: History) -> Row:
     with torch.no_grad():
         logits = torch.cat([quick(part) for part in x.split(100)]).double()
     logits = class_logits(logits)
+    if not torch.isfinite(logits).all():  # the largest of NaN is a class, which may be the label
+        raise LipbenchError("the logits of held-out samples are not finite; lower learning_rate")
     radii = proof.radii(logits, labels)
     return {
         "accuracy": float((logits.argmax(1) == labels).double().mean()),

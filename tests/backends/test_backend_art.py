@@ -56,6 +56,23 @@ def test_deepfools_overshoot_finds_every_sample_and_is_not_wasted(case):
     assert np.median(distance) < 2
 
 
+def test_deepfool_finds_the_nearest_of_many_classes():
+    """A linear network, where the distance is known; each sample alone, so that few classes have large logits."""
+    torch.manual_seed(0)
+    network = Network(nn.Sequential(nn.Flatten(), nn.Linear(64, 30)), (1, 8, 8))
+    x = torch.full((10, 1, 8, 8), 0.5) + 0.1 * torch.rand(10, 1, 8, 8)
+    logits, weight = network.predict(x), network.module[1].weight.double()
+    labels = logits.argmax(1)
+    gaps = logits.gather(1, labels[:, None]) - logits
+    nearest = (gaps / (weight[labels][:, None] - weight).norm(dim=2)).scatter(1, labels[:, None], np.inf).amin(1)
+    for row in range(len(x)):
+        one, label = x[row : row + 1], labels[row : row + 1]
+        spec = AttackSpec(backend="art", name="deepfool")
+        found = backends.search(spec, network, one, label, norm=Norm.L2, eps=None, seed=0)
+        _, distance, _ = backends.judge(network, one, label, found, Norm.L2)
+        assert distance[0] == pytest.approx(nearest[row].item(), rel=2e-3)
+
+
 @pytest.mark.parametrize("restarts", [0, 3])
 def test_restarts_of_pgd(case, restarts):
     """Without a random start the seed is of no consequence."""

@@ -7,7 +7,7 @@ from torch import nn
 from lipbench import backends
 from lipbench.backends.autoattack import library
 from lipbench.backends.autoattack.canvas import PaddedSquare, canvas, tiles
-from lipbench.errors import UnsupportedError
+from lipbench.errors import LipbenchError
 from lipbench.network import Network
 from lipbench.suites import AttackSpec
 from lipbench.threat import Norm
@@ -176,5 +176,5 @@ def test_fab_tries_every_target(case):
 
 @pytest.mark.parametrize("name", ["standard", "apgd-t", "fab-t"])
 def test_a_search_without_targets_is_refused(case, name):
-    with pytest.raises(UnsupportedError, match="needs at least 1 target, got targets=0"):
+    with pytest.raises(LipbenchError, match=rf"'targets' of autoattack/{name} must be .* at least 1, got 0"):
         search(case(10, 2), name, Norm.L2, None if name == "fab-t" else 0.3, targets=0)

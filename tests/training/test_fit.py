@@ -1,10 +1,14 @@
+import math
+
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from lipbench.recipes import Training
-from lipbench.training.fit import Fit, PlainLoss, Samples, _precision, decay
+from lipbench.errors import LipbenchError
+from lipbench.lipschitz import rules
+from lipbench.recipes import History, Training
+from lipbench.training.fit import Fit, PlainLoss, Samples, _precision, decay, measure
 
 
 def test_schedules():
@@ -51,6 +55,34 @@ def test_the_average_follows_the_weights():
         mean = 0.5 * mean + 0.5 * point
     assert torch.allclose(fitted.averaged[1][1].weight, mean, atol=1e-6)
     assert not torch.allclose(fitted.averaged[1][1].weight, weight(fitted), atol=1e-3)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_running_statistics_that_are_not_finite_have_diverged(value):
+    """Training uses the statistics of the batch, so that neither the loss nor the weights tell."""
+    fitted = fit(learning_rate=1e-3)
+    fitted.model[1].append(nn.BatchNorm1d(2))
+    assert fitted.epoch()["epoch"] == 1
+    fitted.model[1][2].running_var[0] = value
+    with pytest.raises(LipbenchError, match="training diverged: running statistics are not finite in epoch"):
+        fitted.epoch()
+
+
+class Undefined(nn.Module):
+    """NaN where the first pixel is above one half."""
+
+    def forward(self, x):
+        return x + torch.where(x[:, :1] > 0.5, math.nan, 0.0)
+
+
+def test_the_accuracy_of_logits_that_are_not_finite_is_none(monkeypatch):
+    x, labels = torch.rand(20, 1, 2, 2), torch.zeros(20, dtype=torch.int64)
+    monkeypatch.setitem(rules._RULES, Undefined, lambda layer, input_shape: 1.0)
+    history = History(eps=(0.1,))
+    module = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    assert measure(module, Samples(x, labels), history)["accuracy"] <= 1
+    with pytest.raises(LipbenchError, match="logits of held-out samples are not finite"):
+        measure(nn.Sequential(nn.Flatten(), Undefined(), nn.Linear(4, 2)), Samples(x, labels), history)
 
 
 def test_bytes_and_floats_are_the_same_images():

@@ -12,20 +12,26 @@ import torch
 from torch import Tensor
 
 from lipbench.backends import Attack
+from lipbench.backends.arguments import MOST_STEPS, Argument
 from lipbench.backends.autoattack.apgd import apgd
 from lipbench.backends.autoattack.fab import fab
 from lipbench.backends.autoattack.library import ENSEMBLE, configured
 from lipbench.backends.autoattack.square import square
 from lipbench.backends.rows import Rows
-from lipbench.network import Network
+from lipbench.network import LARGEST_BATCH, Network
 from lipbench.threat import Norm
 
 BOTH = frozenset(Norm)
 
 
-def _no_target(args: Mapping[str, Any], num_classes: int, input_shape: tuple[int, ...], norm: Norm) -> str | None:
-    """A search towards no class would count as one."""
-    return None if args["targets"] > 0 else "needs at least 1 target, got targets=0"
+# The library keeps two losses and an outcome for every iteration of every row.
+N_ITER = Argument(100, "iterations of each run", at_least=1, at_most=10_000)
+TARGETS = Argument(
+    9,
+    "runs towards so many wrong classes, those with the largest logits; where there are fewer, all of them",
+    at_least=1,
+)
+N_QUERIES = Argument(5000, "proposals for each sample, each one forward pass", at_least=1, at_most=MOST_STEPS)
 
 
 ATTACKS = (
@@ -33,39 +39,44 @@ ATTACKS = (
         "standard",
         "AutoAttack standard, as the library runs it: APGD-CE, APGD-T, FAB-T, Square, each on what is left",
         BOTH,
-        defaults={"n_iter": 100, "targets": 9, "n_queries": 5000, "batch_size": 250},
-        obstacle=_no_target,
+        arguments={
+            "n_iter": N_ITER,
+            "targets": TARGETS,
+            "n_queries": N_QUERIES,
+            "batch_size": Argument(250, "samples at once", at_least=1, at_most=LARGEST_BATCH),
+        },
     ),
-    Attack("apgd-ce", "APGD on cross-entropy", BOTH, defaults={"n_iter": 100}, per_sample_eps=True),
+    Attack("apgd-ce", "APGD on cross-entropy", BOTH, arguments={"n_iter": N_ITER}, per_sample_eps=True),
     Attack(
         "apgd-dlr",
         "APGD on the difference of logits ratio",
         BOTH,
         min_classes=3,
-        defaults={"n_iter": 100},
+        arguments={"n_iter": N_ITER},
         per_sample_eps=True,
     ),
     Attack(
         "apgd-t",
         "APGD on the targeted difference of logits ratio",
         BOTH,
-        defaults={"n_iter": 100, "targets": 9},
+        arguments={"n_iter": N_ITER, "targets": TARGETS},
         per_sample_eps=True,
-        obstacle=_no_target,
     ),
     Attack(
         "fab-t",
         "targeted Fast Adaptive Boundary attack, the smallest perturbation over all targets, for every eps at once",
         BOTH,
         minimal_norm=True,
-        defaults={"n_iter": 100, "targets": 9},
-        obstacle=_no_target,
+        arguments={"n_iter": N_ITER, "targets": TARGETS},
     ),
     Attack(
         "square",
         "Square: random search without gradients; patience: never give up a sample before the last query",
         BOTH,
-        defaults={"n_queries": 5000, "patience": False},
+        arguments={
+            "n_queries": N_QUERIES,
+            "patience": Argument(False, "true: a sample is never given up before the last query"),
+        },
         per_sample_eps=True,
     ),
 )
