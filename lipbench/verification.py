@@ -15,7 +15,7 @@ from lipbench.cards import Card
 from lipbench.certificates import CLAIM_TOLERANCE, EXACT_GRADES, Certificate, certificate
 from lipbench.data import Dataset
 from lipbench.errors import LipbenchError
-from lipbench.falsification import RoundingSearch, Search
+from lipbench.falsification import Outputs, RoundingSearch, Search
 from lipbench.ledger import Bools, Floats
 from lipbench.linter import Finding
 from lipbench.network import Network
@@ -66,7 +66,8 @@ class Verification:
     model: str
     arithmetic: str
     bound: float  # computed Lipschitz constant: never below the true one
-    steepest: float  # proven: no Lipschitz constant is smaller
+    steepest: float  # slope of a pair of inputs, less what errors explain
+    steepest_proven: bool  # True: no Lipschitz constant is smaller; False: measured, without an error analysis
     claimed: float | None
     claim_confirmed: bool | None
     claim_witness: Path | None  # a pair of inputs that refutes the claimed constant
@@ -169,6 +170,7 @@ def examine(
         arithmetic=arithmetic,
         bound=proof.bound,
         steepest=pair.ratio,
+        steepest_proven=pair.proven,
         claimed=proof.claimed,
         claim_confirmed=proof.claim_confirmed,
         claim_witness=claim_witness,
@@ -254,9 +256,11 @@ class _Exact:
         proof = certificate(network.module, self.card.input_shape, self.claimed, network.dtype)
         index = torch.from_numpy(rows)
         x, z, classes = search.x.cpu()[index], search.best.cpu()[index], search.classes.cpu()[index]
-        room = 4 * (proof.output_error or 0.0)
+        margins = falsification.margins(network, z, classes)
+        # a margin is a difference of two logits, at the sample, where the radius comes from, and at the other point
+        room = 2 * Outputs.of(network, proof).explained((x, z), -margins)
         inside = search.distance[rows] < proof.radii(network.predict(x), classes, grade).numpy()
-        found[rows] = inside & (falsification.margins(network, z, classes) < -room).numpy()
+        found[rows] = inside & (margins < -room).numpy()
         return found
 
 

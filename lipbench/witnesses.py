@@ -19,7 +19,7 @@ from torch import Tensor
 from lipbench import files, zoo
 from lipbench.certificates import CLAIM_TOLERANCE, Certificate, certificate
 from lipbench.errors import LipbenchError, one_line
-from lipbench.falsification import copies_predicted, distances, proven_ratio, won
+from lipbench.falsification import copies_predicted, distances, pair_ratios, won
 from lipbench.network import Network
 from lipbench.records import GRADES
 from lipbench.rounding import ARITHMETIC
@@ -151,6 +151,6 @@ def _rounding(witness: Witness, tensors: dict[str, Any], network: Network, proof
 
 
 def _lipschitz(witness: Witness, tensors: dict[str, Any], network: Network, proof: Certificate) -> Tensor:
-    ratio = proven_ratio(network, proof, tensors["x"].to(network.device), tensors["z"].to(network.device))
+    ratio = pair_ratios(network, proof, tensors["x"].to(network.device), tensors["z"].to(network.device))
     claimed = torch.inf if proof.claimed is None else proof.claimed
     return ratio > claimed * (1 + CLAIM_TOLERANCE)

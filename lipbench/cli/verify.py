@@ -199,7 +199,8 @@ def _misclassified(verdict: "Verdict") -> str:
 
 
 def _constant(result: "Verification") -> str:
-    found = f"{result.steepest:.9g} found <= L <= {result.bound:.9g} computed"
+    how = "found" if result.steepest_proven else "measured, not proven,"
+    found = f"{result.steepest:.9g} {how} <= L <= {result.bound:.9g} computed"
     if result.claimed is None:
         return f"CONSTANT {result.model}: {found}; nothing claimed"
     if result.claim_witness is not None:
