@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from lipbench import files, zoo
+from lipbench import arguments, files, zoo
 from lipbench.certificates import CLAIM_TOLERANCE, Certificate, certificate
 from lipbench.errors import LipbenchError, one_line
 from lipbench.falsification import copies_predicted, distances, pair_ratios, won
@@ -73,6 +73,7 @@ def load(path: Path) -> tuple[Witness, dict[str, Tensor]]:
     witness = Witness(**content)
     if witness.kind not in TENSORS or witness.grade not in (*GRADES, "given") or witness.arithmetic not in ARITHMETIC:
         raise LipbenchError(f"{path.with_suffix('.json')} is not the line of a witness: unknown kind or grade")
+    arguments.threads(witness.threads, f"the threads of the witness {path.with_suffix('.json')}")
     try:
         tensors = safetensors.torch.load(path.with_suffix(".safetensors").read_bytes())
     except (OSError, safetensors.SafetensorError, ValueError) as error:
@@ -111,7 +112,7 @@ def replay(path: Path, folder: Path | None = None, *, device: torch.device) -> R
                 f"the model of this witness is not at {folder} any more: `lipbench verify MODEL --replay WITNESS` "
                 "takes it from elsewhere"
             )
-    torch.set_num_threads(max(1, witness.threads))  # the order of sums depends on it
+    torch.set_num_threads(witness.threads)  # the order of sums depends on it
     model = zoo.load(folder)
     if model.digest != witness.digest:
         raise LipbenchError(f"{folder} is not the model of this witness: its card or weights differ")
