@@ -196,6 +196,20 @@ def test_a_file_that_is_no_witness(tmp_path, capsys):
     assert "which model" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("threads", [10**9, 50_000, 0, -1])
+def test_a_witness_of_more_threads_than_the_machine_takes(threads, zoo_of, digits, tmp_path, capsys):
+    """OpenMP would end the process, with status 1 or a crash."""
+    folder = zoo_of(TAU4) / TAU4
+    edit(folder, claimed=0.5)
+    path = verify(folder, digits, tmp_path / "out", samples=3).claim_witness
+    line = json.loads(path.with_suffix(".json").read_text())
+    path.with_suffix(".json").write_text(json.dumps({**line, "threads": threads}))
+    assert cli.run(["verify", "--replay", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "the threads of the witness" in said
+
+
 # --- radii of somebody else ------------------------------------------------------------------------------------------
 
 
