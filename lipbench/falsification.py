@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lipbench import backends
-from lipbench.certificates import Certificate
+from lipbench.certificates import CLAIM_TOLERANCE, Certificate
 from lipbench.errors import LipbenchError
 from lipbench.ledger import Bools, Floats
 from lipbench.network import Network
@@ -231,6 +231,12 @@ def _better(best: Pair, ratio: Tensor, a: Tensor, b: Tensor) -> Pair:
         return best
     x, z = (points[place : place + 1].float().cpu() for points in (a, b))
     return replace(best, x=x, z=z, ratio=float(ratio[place]))
+
+
+def constants(proof: Certificate) -> dict[str, float]:
+    """What no pair of inputs may exceed, by the grade of the radii that follow from it."""
+    claimed = {} if proof.claimed is None else {"nominal": proof.claimed * (1 + CLAIM_TOLERANCE)}
+    return {"real": proof.bound, **claimed}
 
 
 def pair_ratios(network: Network, proof: Certificate, x: Tensor, z: Tensor) -> Tensor:

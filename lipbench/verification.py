@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from lipbench import arguments, cards, falsification, files, linter, witnesses, zoo
 from lipbench.cards import Card
-from lipbench.certificates import CLAIM_TOLERANCE, EXACT_GRADES, Certificate, certificate
+from lipbench.certificates import EXACT_GRADES, Certificate, certificate
 from lipbench.data import Dataset, Split
 from lipbench.errors import LipbenchError, one_line
 from lipbench.falsification import Outputs, RoundingSearch, Search
@@ -67,7 +67,8 @@ class Constant:
 
     steepest: float  # slope of a pair of inputs, less what errors explain
     steepest_proven: bool  # True: no Lipschitz constant is smaller; False: measured, without an error analysis
-    bound: float  # computed: never below the true one
+    bound: float  # computed: never below the true one, if the rules of the layers are right
+    bound_witness: Path | None  # a steeper pair of inputs: a rule is wrong, and so are all grades but nominal
     claimed: float | None
     claim_confirmed: bool | None
     claim_witness: Path | None  # a pair of inputs that refutes the claimed constant
@@ -85,6 +86,7 @@ class Verification:
     model: str
     arithmetic: str
     bound: float
+    bound_witness: Path | None
     steepest: float
     steepest_proven: bool
     claimed: float | None
@@ -97,12 +99,13 @@ class Verification:
 
     @property
     def holds(self) -> bool:
-        """True if no certificate of any grade was broken, the claim not refuted, and grade float not by rounding.
+        """True if no certificate of any grade was broken, no constant refuted, and grade float not by rounding.
 
         Grades real and nominal speak of exact arithmetic: rounding next to the boundary does not refute them.
         """
         rounded = any(verdict.broken for verdict in self.rounding if verdict.grade == "float")
-        return all(verdict.holds for verdict in self.verdicts) and self.claim_witness is None and not rounded
+        refuted = self.claim_witness is not None or self.bound_witness is not None
+        return all(verdict.holds for verdict in self.verdicts) and not refuted and not rounded
 
     @property
     def certified(self) -> bool:
@@ -152,7 +155,7 @@ class VerificationResult:
         """The files of inputs that contradict a certificate or a claim; see ``lipbench verify --replay``."""
         found: list[Path | None] = []
         for model in self.models:
-            found += [model.claim_witness, *(verdict.witness for verdict in model.verdicts)]
+            found += [model.bound_witness, model.claim_witness, *(verdict.witness for verdict in model.verdicts)]
             found += [verdict.witness for verdict in model.rounding]
         return tuple(path for path in found if path is not None)
 
@@ -346,18 +349,22 @@ def examine(
         bar.update()
         rounding = _rounding(network, proof, search, seed, about)
         bar.update()
-    claim_witness = None
-    if proof.claimed is not None and pair.ratio > proof.claimed * (1 + CLAIM_TOLERANCE):
-        claim_witness = about.save("lipschitz", "nominal", {"x": pair.x, "z": pair.z})
+    limits = falsification.constants(proof)
+    refuted = {
+        grade: about.save("lipschitz", grade, {"x": pair.x, "z": pair.z})
+        for grade, limit in limits.items()
+        if pair.ratio > limit
+    }
     return Verification(
         model=card.name,
         arithmetic=arithmetic,
         bound=proof.bound,
+        bound_witness=refuted.get("real"),
         steepest=pair.ratio,
         steepest_proven=pair.proven,
         claimed=proof.claimed,
         claim_confirmed=proof.claim_confirmed,
-        claim_witness=claim_witness,
+        claim_witness=refuted.get("nominal"),
         not_analysed=proof.not_analysed,
         findings=tuple(findings),
         verdicts=verdicts,

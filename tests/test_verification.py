@@ -504,3 +504,28 @@ def test_rounding_refutes_no_exact_claim_without_an_analysis(tmp_path, monkeypat
     assert [verdict.violations for verdict in found.verdicts] == [0, 0]
     monkeypatch.setattr(verification, "EXACT_GRADES", ())
     assert sum(verdict.violations for verdict in verification.examine(*arguments).verdicts) > 0
+
+
+def test_a_pair_above_the_computed_bound_is_a_failure(tmp_path, monkeypatch, capsys):
+    """A rule of a plugin that says 1 for a layer that doubles; the card claims nothing."""
+    import unanalysed
+
+    from lipbench.lipschitz import rules
+    from lipbench.lipschitz.rules import EXACT, Effect
+
+    monkeypatch.setitem(rules._RULES, unanalysed.Double, lambda layer, shape: Effect((1.0,), EXACT))
+    monkeypatch.setitem(ARCHITECTURES._builtin, "doubled", "unanalysed:doubled")
+    folder = store(tmp_path / "zoo" / "doubled", None, "doubled")
+    arguments = ["verify", str(folder), "-q", "--samples", "3", "-o", str(tmp_path / "v")]
+    assert cli.run(arguments) == 1
+    said = capsys.readouterr().out
+    assert "FAIL doubled: 1.999" in said
+    assert "the computed bound is false" in said
+    assert "CONSTANT" not in said
+    path = tmp_path / "v" / "doubled-lipschitz-real.json"
+    assert cli.run(["verify", "--replay", str(path)]) == 1
+    assert "1 of 1 lipschitz witnesses against the computed bound" in capsys.readouterr().out
+    found = examined(nn.Sequential(*unanalysed.doubled()), None, tmp_path / "w")
+    assert not found.holds
+    assert found.constant.bound_witness is not None
+    assert found.claim_witness is None

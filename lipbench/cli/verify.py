@@ -117,7 +117,9 @@ def _replay(path: Path, model: str | None, device: "torch.device", as_json: bool
         click.echo(json.dumps({**vars(seen), "rows": found.rows, "reproduced": found.reproduced}))
     else:
         word = "REPRODUCED" if found.reproduced else "NOT REPRODUCED"
-        what = "the claimed constant" if seen.kind == "lipschitz" else f"grade {seen.grade}"
+        what = f"grade {seen.grade}"
+        if seen.kind == "lipschitz":
+            what = "the claimed constant" if seen.grade == "nominal" else "the computed bound"
         click.echo(
             f"{word} {seen.model}: {found.reproduced} of {found.rows} {seen.kind} witnesses against {what} "
             f"({seen.arithmetic})"
@@ -162,6 +164,9 @@ def _misclassified(verdict: "Verdict") -> str:
 def _constant(result: "Verification") -> str:
     how = "found" if result.steepest_proven else "measured, not proven,"
     found = f"{result.steepest:.9g} {how} <= L <= {result.bound:.9g} computed"
+    if result.bound_witness is not None:
+        also = "" if result.claim_witness is None else f"; and the claim {result.claimed:g}, {result.claim_witness}"
+        return f"FAIL {result.model}: {found}: the computed bound is false, witness {result.bound_witness}{also}"
     if result.claimed is None:
         return f"CONSTANT {result.model}: {found}; nothing claimed"
     if result.claim_witness is not None:
