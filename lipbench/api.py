@@ -3,10 +3,8 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lipbench import cards, data, evaluation, executors, suites, verification
+from lipbench import arguments, cards, data, evaluation, executors, suites, verification
 from lipbench.certificates import certificate
+from lipbench.data import Dataset
 from lipbench.errors import LipbenchError
 from lipbench.lipschitz import lipschitz_bound
 from lipbench.network import Network, resolve_device
@@ -23,6 +22,7 @@ from lipbench.report import tables
 from lipbench.rounding import precisions, set_precisions
 from lipbench.suites import Suite
 from lipbench.threat import Norm
+from lipbench.verification import VerificationResult
 
 __all__ = ["certify", "evaluate", "lipschitz_bound", "verify"]
 
@@ -30,53 +30,92 @@ StrPath = str | os.PathLike[str]
 
 
 @contextlib.contextmanager
-def _computing_on(device: str) -> Iterator[torch.device]:
+def _computing_on(device: str, threads: int = 1) -> Iterator[torch.device]:
     """The device; torch's threads and precisions, which it sets for the whole process, are restored after."""
-    threads, held = torch.get_num_threads(), precisions()
+    before, held = torch.get_num_threads(), precisions()
     try:
-        yield resolve_device(device)
+        yield resolve_device(device, threads)
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
         set_precisions(held)
+
+
+def _zoo_and_data(zoo: StrPath, data_set: str | None, data_dir: StrPath | None) -> tuple[Path, Dataset]:
+    """The folder of a zoo or model, and the data set: the one on the cards by default."""
+    folder = cards.find_zoo(str(arguments.path("the zoo or model", zoo)))
+    spec = evaluation.data_of(folder) if data_set is None else arguments.text("data_set", data_set)
+    return folder, data.load(spec, None if data_dir is None else arguments.path("data_dir", data_dir))
 
 
 def evaluate(
     zoo: StrPath = "digits",
-    suite: str | Suite | Sequence[str | Suite] = "quick",
+    suite: StrPath | Suite | Sequence[StrPath | Suite] = "quick",
     *,
+    eps: Sequence[float] | None = None,
     data_set: str | None = None,
     data_dir: StrPath | None = None,
     out: StrPath | None = None,
+    title: str | None = None,
+    samples: int | None = None,
+    seeds: Sequence[int] = (0,),
+    audit: float = 0.01,
+    prune: bool = True,
+    strength: bool = False,
+    shard: int = 1000,
+    arithmetic: str = "float64",
     device: str = "auto",
+    threads: int = 1,
     executor: str = "local",
     jobs: int = 1,
+    address: str | None = None,
+    gpus_per_task: float | None = None,
     progress: bool = False,
-    **options: Any,
 ) -> pd.DataFrame:
     """Evaluate a zoo under one or more suites: one row per model, suite and eps (columns: ``lipbench.report.tables``).
 
-    zoo: a folder, or the name of a bundled zoo; suite: names, paths or Suite objects; data_set: as for ``--data``, the
-    one on the cards by default; out: the run folder, a temporary one by default; executor: "local" or "ray", with
-    ``jobs`` processes or tasks at once; options: ``samples``, ``seeds``, ``audit``, ``prune``, ``arithmetic``,
-    ``shard``, ``strength`` (see ``evaluation.Options``). Raises LipbenchError for wrong use.
+    zoo: a folder, or the name of a bundled zoo; suite: names, paths or Suite objects; eps: another grid of radii for
+    the suites; data_set: as for ``--data``, the one on the cards by default; out: the run folder, a temporary one by
+    default; samples, seeds, audit, prune, strength, shard, arithmetic: see ``evaluation.Options``; threads: of torch on
+    the CPU, in each process; executor: "local" or "ray", with ``jobs`` processes or tasks at once; address and
+    gpus_per_task: for ray. Raises LipbenchError for wrong use.
     """
-    folder = cards.find_zoo(str(zoo))
-    chosen = [suite] if isinstance(suite, str | Suite) else list(suite)
-    loaded = [item if isinstance(item, Suite) else suites.load(item) for item in chosen]
-    dataset = data.load(data_set or evaluation.data_of(folder), None if data_dir is None else Path(data_dir))
-    with tempfile.TemporaryDirectory() as temporary, _computing_on(device) as target:
+    options = evaluation.Options(
+        samples=samples,
+        seeds=seeds,  # type: ignore[arg-type]  # any sequence: it is made a tuple there
+        audit=audit,
+        prune=prune,
+        strength=strength,
+        shard=shard,
+        arithmetic=arithmetic,
+    )
+    workers = executors.build(executor, jobs=jobs, threads=threads, address=address, gpus=gpus_per_task)
+    chosen = _suites(suite, eps)
+    folder, dataset = _zoo_and_data(zoo, data_set, data_dir)
+    with tempfile.TemporaryDirectory() as temporary, _computing_on(device, threads) as target:
         run_folder = evaluation.evaluate(
             folder,
-            loaded,
+            chosen,
             dataset,
-            Path(temporary if out is None else out),
-            options=evaluation.Options(**options),
+            Path(temporary) if out is None else arguments.path("out", out),
+            options=options,
             device=target,
-            executor=executors.build(executor, jobs=jobs, threads=torch.get_num_threads()),
+            executor=workers,
             data_dir=None if data_dir is None else Path(data_dir).resolve(),
+            title=None if title is None else arguments.text("title", title),
             progress=progress,
         )
         return tables.summary(run_folder)
+
+
+def _suites(suite: StrPath | Suite | Sequence[StrPath | Suite], eps: Sequence[float] | None) -> list[Suite]:
+    chosen = [suite] if isinstance(suite, str | os.PathLike | Suite) or not isinstance(suite, Iterable) else list(suite)
+    loaded = [item if isinstance(item, Suite) else suites.load(str(arguments.path("a suite", item))) for item in chosen]
+    if eps is None:
+        return loaded
+    if isinstance(eps, str) or not isinstance(eps, Iterable):
+        raise LipbenchError(f"eps must be a list of numbers, such as [0.1, 0.2], got {eps!r}")
+    grid = [arguments.real_number("eps", value, 0) for value in eps]
+    return [item.with_grid(grid) for item in loaded]
 
 
 def certify(
@@ -134,28 +173,32 @@ def verify(
     data_dir: StrPath | None = None,
     out: StrPath = "lipbench-verify",
     samples: int | None = None,
+    radii: StrPath | NDArray[np.float64] | None = None,
     seed: int = 0,
-    device: str = "auto",
     arithmetic: str = "float64",
-) -> pd.DataFrame:
-    """Attack every sample inside its certified radius: one row per model and grade, as ``verification.Verdict``.
+    device: str = "auto",
+    threads: int = 1,
+    progress: bool = False,
+) -> VerificationResult:
+    """Lint a model or a zoo, attack every sample inside its certified radius, and attack the claimed constant.
 
-    The networks compute in ``arithmetic``, "float64" or "float32", for which their radii of grade float are certified.
+    The result is all that ``lipbench verify`` says, which prints it: ``passed`` is False where the command's exit
+    status is 1, and ``frame()`` has one row per model and grade. The networks compute in ``arithmetic``, "float64" or
+    "float32", for which their radii of grade float are certified. data_set, data_dir: as for ``evaluate``; out: the
+    folder for witnesses, made only if there is one; samples: the first so many test samples; radii: for one model,
+    certified L2 radii of your own to test as well, float64 (n,), 0 where misclassified, or a file as for ``--radii``;
+    threads: of torch on the CPU. Raises LipbenchError for wrong use, and if nothing was verified.
     """
-    folder = cards.find_zoo(str(model_or_zoo))
-    dataset = data.load(data_set or evaluation.data_of(folder), None if data_dir is None else Path(data_dir))
-    with _computing_on(device) as target:
-        results = [
-            verification.verify(
-                path,
-                dataset,
-                Path(out),
-                samples=samples,
-                seed=seed,
-                device=target,
-                arithmetic=arithmetic,
-                progress=False,
-            )
-            for path in cards.model_folders(folder)
-        ]
-    return pd.DataFrame([asdict(verdict) for result in results for verdict in result.verdicts])
+    folder, dataset = _zoo_and_data(model_or_zoo, data_set, data_dir)
+    with _computing_on(device, threads) as target:
+        return verification.verify_zoo(
+            folder,
+            dataset,
+            arguments.path("out", out),
+            samples=samples,
+            seed=seed,
+            device=target,
+            arithmetic=arithmetic,
+            radii=Path(radii) if isinstance(radii, str | os.PathLike) else radii,
+            progress=progress,
+        )

@@ -18,10 +18,10 @@ class UnsupportedError(LipbenchError):
     """A layer without a rule, or an attack asked for a case that it does not serve."""
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> LipbenchError:
+def unknown_name(kind: str, name: object, known: Iterable[str]) -> LipbenchError:
     """The error for a name that is not registered: names the closest known one and all the others."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return LipbenchError(f"unknown {kind} {name!r}: {hint}known are {', '.join(known) or 'none'}")
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from lipbench import backends, cards, data, zoo
+from lipbench import arguments, backends, cards, data, zoo
 from lipbench.cascade import Cascade, Subject, Superseded
 from lipbench.data import Dataset, Split
 from lipbench.errors import LipbenchError, unknown_name
@@ -42,18 +42,27 @@ class Options:
     strength: bool = False  # run AutoAttack standard alone beside the suites, on every sample at each eps
 
     def __post_init__(self) -> None:
-        for name in ("samples", "shard"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise LipbenchError(f"{name} must be at least 1, got {value}")
-        if not 0 <= self.audit <= 1:
-            raise LipbenchError(f"audit is a share in [0, 1], got {self.audit}")
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise LipbenchError(f"seeds must be one number or several different ones, got {list(self.seeds)}")
-        if any(not 0 <= seed < 2**32 for seed in self.seeds):
-            raise LipbenchError(f"a seed must be in 0 .. 2^32 - 1, got {list(self.seeds)}")
-        if self.arithmetic not in ARITHMETIC:
+        checked = {
+            "samples": None if self.samples is None else arguments.whole_number("samples", self.samples, 1),
+            "seeds": _seeds(self.seeds),
+            "audit": arguments.real_number("audit, a share of the samples,", self.audit, 0, 1),
+            "prune": arguments.truth("prune", self.prune),
+            "shard": arguments.whole_number("shard", self.shard, 1),
+            "strength": arguments.truth("strength", self.strength),
+        }
+        if self.arithmetic not in tuple(ARITHMETIC):
             raise unknown_name("arithmetic", self.arithmetic, ARITHMETIC)
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+
+def _seeds(values: Sequence[int]) -> tuple[int, ...]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise LipbenchError(f"seeds must be a list of whole numbers, such as [0, 1], got {values!r}")
+    seeds = tuple(arguments.seed("a seed", value) for value in values)
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise LipbenchError(f"seeds must be one number or several different ones, got {list(seeds)}")
+    return seeds
 
 
 def evaluate(
@@ -76,12 +85,14 @@ def evaluate(
     Several processes may work on one run folder at once, each with this function. Raises LipbenchError before any work
     if a model, a suite and the data do not fit together.
     """
+    if not suites:
+        raise LipbenchError("which suite? give at least one, such as quick")
     folders = cards.model_folders(zoo_folder)
     plans = tuple(plan(suite, options.seeds, strength=options.strength) for suite in suites)
     split = dataset.test.first(options.samples or _samples(suites))
     entries = tuple(_entry(folder, dataset, plans) for folder in folders)
-    distinct("model", [entry.name for entry in entries])
-    distinct("suite", [plan.suite.name for plan in plans])
+    arguments.distinct("model", [entry.name for entry in entries])
+    arguments.distinct("suite", [plan.suite.name for plan in plans])
     run_folder = RunFolder(out)
     settings = _settings(dataset, split, options, device)
     held = run_folder.open(Run(settings, entries, plans, _provenance(zoo_folder, title)))
@@ -219,13 +230,6 @@ def _samples(suites: Sequence[Suite]) -> int | None:
             "choose one with --samples"
         )
     return wanted.pop()
-
-
-def distinct(kind: str, names: list[str]) -> None:
-    """Raise LipbenchError if a name is there twice."""
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise LipbenchError(f"the {kind} name {twice[0]!r} is there twice; names must differ within a run")
 
 
 def _entry(folder: Path, dataset: Dataset, plans: Iterable[SuitePlan]) -> ModelEntry:

@@ -6,14 +6,15 @@ exact in float64 up to one rounding, and sums of n squares are good to (n + 4) u
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lipbench import backends
-from lipbench.certificates import Certificate
+from lipbench.certificates import CLAIM_TOLERANCE, Certificate
+from lipbench.errors import LipbenchError
 from lipbench.ledger import Bools, Floats
 from lipbench.network import Network
 from lipbench.records import GRADES
@@ -101,48 +102,66 @@ class Search:
         return (radius > 0) & (self.distance < radius)
 
 
-# --- pairs of inputs against the constant ----------------------------------------------------------------------------
+# --- what rounding explains ------------------------------------------------------------------------------------------
+
+COARSER = 2.0**-10  # of float32's error is allowed for float64: 2^19 times what the unit roundoffs let expect
+RESOLVED = 1 / 16  # of a difference: where float32 errs by more, its error says nothing about float64's
+LEAST = 2.0**-40  # of the outputs, should both types agree by chance: 2^13 roundings of float64
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two inputs whose logits lie ``ratio`` times further apart than they do: a proven lower bound of the constant."""
+class Outputs:
+    """A network's own outputs, (n, K), or (n, 1) for a single logit, and how much of a difference errors can explain.
 
-    x: Tensor  # float32 (1, c, h, w) in [0, 1]
-    z: Tensor
-    ratio: float
+    With an error analysis, all outputs together err by at most ``error`` (L2) everywhere in [0, 1]^d: that is proven.
 
-
-def steepest_pair(network: Network, proof: Certificate, x: Tensor, *, steps: int = 60, seed: int = 0) -> Pair:
-    """Gradient ascent on log |f(x) - f(z)| - log |x - z|, both moving, from samples and nearby points.
-
-    x: float32 (n, c, h, w) on the network's device. Logits of a single-logit head are counted as one number. The
-    rounding errors of both outputs are taken off the ratio.
+    Without one nothing is proven, and errors are measured: ``network`` is in float64, ``single`` is the same network in
+    float32, and float32's error is the difference of both, up to a share of 2^-29. To first order the errors of both
+    are one quantity times the unit roundoff (Higham 2002, section 3.1), 2^-24 and 2^-53, whatever the layers magnify or
+    cancel: 2^-10 of float32's error leaves room for a factor of 2^19. That fails where float32 has lost the difference
+    itself, as (h + 1e17) - 1e17 loses h. There the whole of float32's error is taken off, which leaves, by the triangle
+    inequality, only what both types agree on.
     """
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x.device)
-    a = x.double()
-    b = (a + 0.05 * noise / _norm(noise)[:, None, None, None]).clamp(0, 1)
-    best = Pair(x[:1].cpu(), x[:1].cpu(), 0.0)
-    for step in range(steps + 1):
-        a, b = a.float().double(), b.float().double()  # what is kept are float32 inputs
-        a.requires_grad_(), b.requires_grad_()
-        with torch.enable_grad():
-            outputs, gap = _outputs(network, a) - _outputs(network, b), _norm(a - b)
-            ratio = _norm(outputs) / gap.clamp_min(1e-30)
-            first, second = torch.autograd.grad(ratio.clamp_min(1e-30).log().sum(), (a, b))
-        best = _better(best, proof, a.detach(), b.detach(), _norm(outputs.detach()))
-        if step == steps:
-            break
-        both = torch.stack([first, second]).flatten(2).norm(dim=(0, 2)).clamp_min(1e-30)
-        size = (0.3 * gap.detach() * 0.97**step / both)[:, None, None, None]
-        a = (a.detach() + size * first).clamp(0, 1)
-        b = (b.detach() + size * second).clamp(0, 1)
-    return best
+
+    network: Network
+    error: float | None
+    single: Network | None
+
+    @classmethod
+    def of(cls, network: Network, proof: Certificate) -> "Outputs":
+        """The outputs of a network whose certificate is ``proof``; of its float64 copy if it has no error analysis."""
+        if proof.output_error is not None:
+            return cls(network, proof.output_error, None)
+        double = network if network.arithmetic == "float64" else _copy(network, "float64")
+        try:
+            single = network if network.arithmetic == "float32" else _copy(network, "float32")
+        except LipbenchError:  # its forward asks for float64
+            single = None
+        return cls(double, None, single)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The outputs for x: float (n, c, h, w)."""
+        return _outputs(self.network, x)
+
+    @torch.no_grad()
+    def explained(self, points: tuple[Tensor, ...], apart: Tensor) -> Tensor:
+        """How much of the differences ``apart``, float64 (n,), the errors at all points (n, c, h, w) can explain."""
+        if self.error is not None:
+            return torch.full_like(apart, len(points) * self.error)
+        if self.single is None:
+            return apart
+        fine = [self(point) for point in points]
+        coarse = [_outputs(self.single, point) for point in points]
+        size = torch.stack([_norm(one) for one in fine]).sum(dim=0).to(apart)
+        lost = torch.stack([_norm(one - other) for one, other in zip(fine, coarse, strict=True)]).sum(dim=0).to(apart)
+        return torch.where(lost < RESOLVED * apart, COARSER * lost, lost) + LEAST * size
+
+
+def _copy(network: Network, arithmetic: str) -> Network:
+    return Network(network.module, network.input_shape, network.device, arithmetic)
 
 
 def _outputs(network: Network, x: Tensor) -> Tensor:
-    """The network's own outputs: (n, K), or (n, 1) for a single logit."""
     logits = network.logits(x)
     return logits[:, 1:] - logits[:, :1] if network.single_logit else logits
 
@@ -151,25 +170,86 @@ def _norm(values: Tensor) -> Tensor:
     return values.flatten(1).norm(dim=1)
 
 
-def _better(best: Pair, proof: Certificate, a: Tensor, b: Tensor, apart: Tensor) -> Pair:
-    ratio = _proven(proof, apart, a.float(), b.float())
+# --- pairs of inputs against the constant ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two inputs whose outputs lie ``ratio`` times further apart than they do, after what errors explain."""
+
+    x: Tensor  # float32 (1, c, h, w) in [0, 1]
+    z: Tensor
+    ratio: float
+    proven: bool  # True: no Lipschitz constant is smaller; False: measured, see ``Outputs``
+
+
+def steepest_pair(network: Network, proof: Certificate, x: Tensor, *, steps: int = 60, seed: int = 0) -> Pair:
+    """Gradient ascent on log |f(x) - f(z)| - log |x - z|, both moving, from samples and nearby points.
+
+    x: float32 (n, c, h, w) on the network's device. Logits of a single-logit head are counted as one number. What
+    rounding explains is taken off the ratio. Where a pair's outputs tie, there is no slope to climb: it goes on from
+    two other points of [0, 1]^d.
+    """
+    outputs = Outputs.of(network, proof)
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x.device)
+    a = x.double()
+    b = (a + 0.05 * noise / _norm(noise)[:, None, None, None]).clamp(0, 1)
+    best = Pair(x[:1].cpu(), x[:1].cpu(), 0.0, outputs.error is not None)
+    for step in range(steps + 1):
+        a, b = a.float().double(), b.float().double()  # what is kept are float32 inputs
+        a.requires_grad_(), b.requires_grad_()
+        with torch.enable_grad():
+            difference, gap = outputs(a) - outputs(b), _norm(a - b)
+            ratio = _norm(difference) / gap.clamp_min(1e-30)
+            gradients = torch.autograd.grad(ratio.clamp_min(1e-300).log().sum(), (a, b))
+        a, b, apart, gap = a.detach(), b.detach(), _norm(difference.detach()), gap.detach()
+        best = _better(best, _ratios(outputs, apart, a, b), a, b)
+        if step == steps:
+            break
+        both = torch.stack(gradients).nan_to_num(0, 0, 0)  # of a square root at 0
+        length = both.flatten(2).norm(dim=(0, 2))
+        size = (0.3 * gap * 0.97**step / length.clamp_min(1e-30))[:, None, None, None]
+        tied = (apart == 0) | (length == 0)
+        a, b = a + size * both[0], b + size * both[1]
+        if tied.any():
+            a, b = (torch.where(tied[:, None, None, None], _anywhere(one, generator), one) for one in (a, b))
+        a, b = a.clamp(0, 1), b.clamp(0, 1)
+    return best
+
+
+def _anywhere(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Points like x, of any brightness and contrast; outside of [0, 1] where they are to be clipped."""
+    level, contrast = torch.rand(2, len(x), generator=generator, dtype=torch.float64)[:, :, None, None, None]
+    noise = torch.rand(x.shape, generator=generator, dtype=torch.float64) - 0.5
+    return (2 * level - 0.5 + 3 * contrast * noise).to(x.device)
+
+
+def _better(best: Pair, ratio: Tensor, a: Tensor, b: Tensor) -> Pair:
     place = int(ratio.argmax())
     if float(ratio[place]) <= best.ratio:
         return best
-    return Pair(a[place : place + 1].float().cpu(), b[place : place + 1].float().cpu(), float(ratio[place]))
+    x, z = (points[place : place + 1].float().cpu() for points in (a, b))
+    return replace(best, x=x, z=z, ratio=float(ratio[place]))
 
 
-def proven_ratio(network: Network, proof: Certificate, x: Tensor, z: Tensor) -> Tensor:
-    """A lower bound of |f(x) - f(z)| / |x - z|: float64 (n,), for float32 (n, c, h, w). 0 where none is proven."""
+def constants(proof: Certificate) -> dict[str, float]:
+    """What no pair of inputs may exceed, by the grade of the radii that follow from it."""
+    claimed = {} if proof.claimed is None else {"nominal": proof.claimed * (1 + CLAIM_TOLERANCE)}
+    return {"real": proof.bound, **claimed}
+
+
+def pair_ratios(network: Network, proof: Certificate, x: Tensor, z: Tensor) -> Tensor:
+    """|f(x) - f(z)| / |x - z| after what errors explain: float64 (n,), for float32 (n, c, h, w); 0 if that is all."""
+    outputs = Outputs.of(network, proof)
     with torch.no_grad():
-        return _proven(proof, _norm(_outputs(network, x) - _outputs(network, z)), x, z)
+        return _ratios(outputs, _norm(outputs(x) - outputs(z)), x, z)
 
 
-def _proven(proof: Certificate, apart: Tensor, x: Tensor, z: Tensor) -> Tensor:
-    if proof.output_error is None:  # nothing is proven about a quotient of computed numbers
-        return torch.zeros(len(x), dtype=torch.float64)
-    upper = torch.from_numpy(distances(x, z)[1])
-    ratio = (apart.cpu() * (1 - 2.0**-40) - 2 * proof.output_error) / upper.clamp_min(1e-30)
+def _ratios(outputs: Outputs, apart: Tensor, x: Tensor, z: Tensor) -> Tensor:
+    upper = torch.from_numpy(distances(x.float(), z.float())[1])
+    left = apart * (1 - 2.0**-40) - outputs.explained((x, z), apart)
+    ratio = left.cpu() / upper.clamp_min(1e-30)
     return torch.where(ratio.isfinite(), ratio, 0.0).clamp_min(0)
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from lipbench import arguments
 from lipbench.errors import LipbenchError, one_line, unknown_name
 from lipbench.lipschitz import agreement, frozen
 from lipbench.quick import quickened
@@ -58,7 +59,7 @@ class Network(nn.Module):
         arithmetic: str = "float64",
     ):
         super().__init__()
-        if arithmetic not in ARITHMETIC:
+        if arithmetic not in tuple(ARITHMETIC):
             raise unknown_name("arithmetic", arithmetic, ARITHMETIC)
         self.arithmetic, self.dtype = arithmetic, ARITHMETIC[arithmetic]
         self.module = frozen(module).to(device, self.dtype).requires_grad_(False)
@@ -170,8 +171,9 @@ def resolve_device(name: str, threads: int = 1) -> torch.device:
     ``threads``: of torch on the CPU. The order of sums, and with it the last bit, depends on it; and on small networks
     two threads that wait for each other are slower than one (up to 15 times on two busy cores).
 
-    Raises LipbenchError for ``cuda`` where there is none.
+    Raises LipbenchError for ``cuda`` where there is none, and for more threads than the machine takes.
     """
+    threads = arguments.threads(threads)
     if name not in ("auto", "cpu", "cuda"):
         raise LipbenchError(f"unknown device {name!r}: expected auto, cpu or cuda")
     set_precisions()

@@ -169,6 +169,10 @@ class Setting:
         changed = {**self.base.model_dump(), **self.spec.training, **self.loss_spec.training}
         return schema.parse(Training, changed, self.name, "[training]")
 
+    def check(self) -> None:
+        """Raise LipbenchError if what the architecture or the loss changes in [training] is wrong."""
+        _ = self.training
+
     @property
     def name(self) -> str:
         """The name of the model and of its folder, such as ``mlp-tau_cross_entropy-tau4-seed0``."""

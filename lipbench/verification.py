@@ -1,21 +1,23 @@
 """Verifying a claim: read the model, attack every sample inside its certified radius, refute the constant itself."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lipbench import falsification, linter, witnesses, zoo
+from lipbench import arguments, cards, falsification, files, linter, witnesses, zoo
 from lipbench.cards import Card
-from lipbench.certificates import CLAIM_TOLERANCE, EXACT_GRADES, Certificate, certificate
-from lipbench.data import Dataset
-from lipbench.errors import LipbenchError
-from lipbench.falsification import RoundingSearch, Search
+from lipbench.certificates import EXACT_GRADES, Certificate, certificate
+from lipbench.data import Dataset, Split
+from lipbench.errors import LipbenchError, one_line
+from lipbench.falsification import Outputs, RoundingSearch, Search
 from lipbench.ledger import Bools, Floats
 from lipbench.linter import Finding
 from lipbench.network import Network
@@ -60,16 +62,36 @@ class RoundingVerdict:
 
 
 @dataclass(frozen=True)
-class Verification:
-    """What was found about one model."""
+class Constant:
+    """What is known of the Lipschitz constant of one model."""
 
-    model: str
-    arithmetic: str
-    bound: float  # computed Lipschitz constant: never below the true one
-    steepest: float  # proven: no Lipschitz constant is smaller
+    steepest: float  # slope of a pair of inputs, less what errors explain
+    steepest_proven: bool  # True: no Lipschitz constant is smaller; False: measured, without an error analysis
+    bound: float  # computed: never below the true one, if the rules of the layers are right
+    bound_witness: Path | None  # a steeper pair of inputs: a rule is wrong, and so are all grades but nominal
     claimed: float | None
     claim_confirmed: bool | None
     claim_witness: Path | None  # a pair of inputs that refutes the claimed constant
+
+    @property
+    def refuted(self) -> bool:
+        """True if a pair of inputs contradicts the claim."""
+        return self.claim_witness is not None
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was found about one model. The fields of its constant are told by ``Constant``."""
+
+    model: str
+    arithmetic: str
+    bound: float
+    bound_witness: Path | None
+    steepest: float
+    steepest_proven: bool
+    claimed: float | None
+    claim_confirmed: bool | None
+    claim_witness: Path | None
     not_analysed: str | None  # why there is no grade float
     findings: tuple[Finding, ...]  # of the linter
     verdicts: tuple[Verdict, ...]
@@ -77,12 +99,127 @@ class Verification:
 
     @property
     def holds(self) -> bool:
-        """True if no certificate of any grade was broken, the claim not refuted, and grade float not by rounding.
+        """True if no certificate of any grade was broken, no constant refuted, and grade float not by rounding.
 
         Grades real and nominal speak of exact arithmetic: rounding next to the boundary does not refute them.
         """
         rounded = any(verdict.broken for verdict in self.rounding if verdict.grade == "float")
-        return all(verdict.holds for verdict in self.verdicts) and self.claim_witness is None and not rounded
+        refuted = self.claim_witness is not None or self.bound_witness is not None
+        return all(verdict.holds for verdict in self.verdicts) and not refuted and not rounded
+
+    @property
+    def certified(self) -> bool:
+        """True if a sample has a certified radius above 0: without one, nothing was attacked."""
+        return any(verdict.samples for verdict in self.verdicts)
+
+    @property
+    def constant(self) -> Constant:
+        """The Lipschitz constant: found, computed and claimed."""
+        return Constant(**{field.name: getattr(self, field.name) for field in fields(Constant)})
+
+
+@dataclass(frozen=True)
+class VerificationResult:
+    """What was found about one model or several: all that ``lipbench verify`` prints, and its exit status.
+
+    In a condition the result counts as ``passed``.
+    """
+
+    models: tuple[Verification, ...]
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    @property
+    def passed(self) -> bool:
+        """True if nothing was broken and no claim refuted: exit status 0 of the command; False: status 1."""
+        return all(model.holds for model in self.models)
+
+    @property
+    def lint(self) -> dict[str, tuple[Finding, ...]]:
+        """The linter's findings by model, for the models that have some. They alone break no certificate."""
+        return {model.model: model.findings for model in self.models if model.findings}
+
+    @property
+    def constant(self) -> dict[str, Constant]:
+        """The Lipschitz constants by model, with the claims that were refuted."""
+        return {model.model: model.constant for model in self.models}
+
+    @property
+    def violations(self) -> int:
+        """Certificates broken at samples, over all models and grades; what rounding breaks is in ``models``."""
+        return sum(verdict.violations for model in self.models for verdict in model.verdicts)
+
+    @property
+    def witnesses(self) -> tuple[Path, ...]:
+        """The files of inputs that contradict a certificate or a claim; see ``lipbench verify --replay``."""
+        found: list[Path | None] = []
+        for model in self.models:
+            found += [model.bound_witness, model.claim_witness, *(verdict.witness for verdict in model.verdicts)]
+            found += [verdict.witness for verdict in model.rounding]
+        return tuple(path for path in found if path is not None)
+
+    def frame(self) -> pd.DataFrame:
+        """One row per model and grade: the fields of ``Verdict``, and of ``RoundingVerdict`` as ``rounding_*``."""
+        rows = []
+        for model in self.models:
+            rounding = {verdict.grade: verdict for verdict in model.rounding}
+            for verdict in model.verdicts:
+                near = rounding.get(verdict.grade)
+                about = {} if near is None else {f"rounding_{name}": value for name, value in asdict(near).items()}
+                about.pop("rounding_grade", None)
+                rows.append({**asdict(verdict), "holds": verdict.holds, **about})
+        return pd.DataFrame(rows)
+
+
+def verify_zoo(
+    zoo_folder: Path,
+    dataset: Dataset,
+    out: Path,
+    *,
+    samples: int | None = None,
+    seed: int = 0,
+    device: torch.device,
+    arithmetic: str = "float64",
+    radii: Path | Floats | None = None,
+    progress: bool = True,
+    done: Callable[[Verification], object] = lambda model: None,
+) -> VerificationResult:
+    """Verify every model of a zoo, or the one model in ``zoo_folder``; see ``examine``.
+
+    samples: the first so many test samples, all for None; radii: for a zoo of one model, certified radii of your own,
+    float64 (n,), or a file that ``read_radii`` takes; done: called with what was found, model by model. Raises
+    LipbenchError before any work if the models, the data and the radii do not fit together, and at the end if nothing
+    was verified: no sample of any model has a certified radius, and no claim was refuted.
+    """
+    folders = cards.model_folders(zoo_folder)
+    found = [cards.read(folder) for folder in folders]
+    arguments.distinct("model", [card.name for card in found])
+    for card in found:
+        zoo.check_fits(card, dataset)
+    if radii is not None and len(folders) != 1:
+        raise LipbenchError(f"--radii is for one model, {zoo_folder} holds {len(folders)}; give one of them")
+    if isinstance(radii, Path):
+        radii = read_radii(radii, len(_tested(dataset, samples).labels))
+    models = []
+    for folder in folders:
+        model = verify(
+            folder,
+            dataset,
+            out,
+            samples=samples,
+            seed=seed,
+            device=device,
+            arithmetic=arithmetic,
+            radii=radii,
+            progress=progress,
+        )
+        done(model)
+        models.append(model)
+    result = VerificationResult(tuple(models))
+    if result.passed and not any(model.certified for model in models):
+        raise LipbenchError("nothing was verified: no sample is classified correctly with a certified radius above 0")
+    return result
 
 
 def verify(
@@ -99,11 +236,13 @@ def verify(
 ) -> Verification:
     """Verify the model in ``folder`` on a data set's test samples; see ``examine``.
 
-    samples: the first so many test samples, all for None. Raises LipbenchError if the model and the data do not fit.
+    samples: the first so many test samples, all for None. Raises LipbenchError if the model and the data do not fit, or
+    if ``out`` cannot be written to.
     """
+    split = _tested(dataset, samples)
+    _check_place(out)
     model = zoo.load(folder)
     zoo.check_fits(model.card, dataset)
-    split = dataset.test.first(samples)
     return examine(
         model.module,
         model.card,
@@ -118,6 +257,54 @@ def verify(
         radii=radii,
         progress=progress,
     )
+
+
+def _tested(dataset: Dataset, samples: int | None) -> Split:
+    """The first so many test samples, all for None."""
+    return dataset.test.first(None if samples is None else arguments.whole_number("samples", samples, 1))
+
+
+def _check_place(out: Path) -> None:
+    """Raise LipbenchError if no witness could be written to ``out``, before one is found."""
+    place = out.absolute()
+    try:
+        while not place.exists() and place != place.parent:
+            place = place.parent
+    except OSError as error:
+        raise files.cannot_write(out, error) from error
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        why = "is not writable" if place.is_dir() else "is not a folder"
+        raise LipbenchError(f"cannot write witnesses to {out}: {place} {why}; choose another folder with -o")
+
+
+def read_radii(path: Path, samples: int) -> Floats:
+    """Certified radii (samples,) by row of the test set, 0 where the file has none.
+
+    path: CSV or parquet, columns sample (row of the test set, from 0) and certified_radius. Raises LipbenchError for a
+    file that is no such table, or names a sample that is not there.
+    """
+    if not path.is_file():
+        raise LipbenchError(f"no radii at {path}: the file does not exist")
+    try:
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        rows, values = table["sample"], table["certified_radius"]
+    except (OSError, ValueError, KeyError) as error:
+        raise LipbenchError(
+            f"cannot read radii from {path}: expected CSV or parquet with the columns sample and certified_radius"
+        ) from error
+    if table.empty or rows.dtype.kind not in "iu" or values.dtype.kind not in "iuf":
+        raise LipbenchError(
+            f"{path}: expected at least one row, whole numbers for sample and numbers for certified_radius, got "
+            f"{len(table)} rows of {rows.dtype} and {values.dtype}"
+        )
+    if rows.duplicated().any() or rows.min() < 0 or rows.max() >= samples:
+        raise LipbenchError(
+            f"{path}: samples must be different numbers in 0..{samples - 1} (rows of the test set), got {rows.min()} "
+            f"to {rows.max()}{', some of them twice' if rows.duplicated().any() else ''}"
+        )
+    radii = np.zeros(samples)
+    radii[rows.to_numpy(dtype=np.int64)] = values.to_numpy(dtype=np.float64)
+    return radii
 
 
 def examine(
@@ -141,6 +328,7 @@ def examine(
     lipbench's own, for the label of each sample; out: the folder for witnesses, made only if there is one; folder and
     digest: of the model, for the witnesses' replay. Raises UnsupportedError for a network without a bound.
     """
+    seed = arguments.seed("seed", seed)
     network = Network(module, card.input_shape, device, arithmetic)
     claimed = None if card.claimed is None else card.claimed.constant
     proof = certificate(network.module, card.input_shape, claimed, network.dtype)
@@ -161,17 +349,22 @@ def examine(
         bar.update()
         rounding = _rounding(network, proof, search, seed, about)
         bar.update()
-    claim_witness = None
-    if proof.claimed is not None and pair.ratio > proof.claimed * (1 + CLAIM_TOLERANCE):
-        claim_witness = about.save("lipschitz", "nominal", {"x": pair.x, "z": pair.z})
+    limits = falsification.constants(proof)
+    refuted = {
+        grade: about.save("lipschitz", grade, {"x": pair.x, "z": pair.z})
+        for grade, limit in limits.items()
+        if pair.ratio > limit
+    }
     return Verification(
         model=card.name,
         arithmetic=arithmetic,
         bound=proof.bound,
+        bound_witness=refuted.get("real"),
         steepest=pair.ratio,
+        steepest_proven=pair.proven,
         claimed=proof.claimed,
         claim_confirmed=proof.claim_confirmed,
-        claim_witness=claim_witness,
+        claim_witness=refuted.get("nominal"),
         not_analysed=proof.not_analysed,
         findings=tuple(findings),
         verdicts=verdicts,
@@ -209,8 +402,12 @@ def _radii(network: Network, proof: Certificate, x: Tensor, labels: Tensor, give
     found = proof.radii_of(x, network.predict(x), labels)
     by_grade = {grade: radius.numpy() for grade, radius in found.items() if not radius.isnan().any()}
     if given is not None:
+        try:
+            given = np.asarray(given, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise LipbenchError(f"certified radii must be numbers: {one_line(error)}") from error
         if given.shape != (len(x),):
-            raise LipbenchError(f"expected {len(x)} radii, one for each sample, got {len(given)}")
+            raise LipbenchError(f"expected {len(x)} radii, one for each sample, got the shape {given.shape}")
         if not (np.isfinite(given) & (given >= 0)).all():
             raise LipbenchError("certified radii must be finite numbers of at least 0")
         by_grade[GIVEN] = given
@@ -254,9 +451,11 @@ class _Exact:
         proof = certificate(network.module, self.card.input_shape, self.claimed, network.dtype)
         index = torch.from_numpy(rows)
         x, z, classes = search.x.cpu()[index], search.best.cpu()[index], search.classes.cpu()[index]
-        room = 4 * (proof.output_error or 0.0)
+        margins = falsification.margins(network, z, classes)
+        # a margin is a difference of two logits, at the sample, where the radius comes from, and at the other point
+        room = 2 * Outputs.of(network, proof).explained((x, z), -margins)
         inside = search.distance[rows] < proof.radii(network.predict(x), classes, grade).numpy()
-        found[rows] = inside & (falsification.margins(network, z, classes) < -room).numpy()
+        found[rows] = inside & (margins < -room).numpy()
         return found
 
 

@@ -2,7 +2,8 @@
 
 * ``radius``: x and x_adversarial, of another class than ``label``, closer than ``certified_radius``;
 * ``rounding``: the same at points next to the boundary; x_adversarial in ``batch`` copies at once (0: channels last);
-* ``lipschitz``: x and z, whose logits lie more than the claimed constant times |x - z| apart.
+* ``lipschitz``: x and z, whose logits lie more than a constant times |x - z| apart: the claimed one (grade nominal), or
+  the computed one (grade real).
 """
 
 import json
@@ -16,10 +17,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from lipbench import files, zoo
-from lipbench.certificates import CLAIM_TOLERANCE, Certificate, certificate
+from lipbench import arguments, files, zoo
+from lipbench.certificates import Certificate, certificate
 from lipbench.errors import LipbenchError, one_line
-from lipbench.falsification import copies_predicted, distances, proven_ratio, won
+from lipbench.falsification import constants, copies_predicted, distances, pair_ratios, won
 from lipbench.network import Network
 from lipbench.records import GRADES
 from lipbench.rounding import ARITHMETIC
@@ -73,6 +74,7 @@ def load(path: Path) -> tuple[Witness, dict[str, Tensor]]:
     witness = Witness(**content)
     if witness.kind not in TENSORS or witness.grade not in (*GRADES, "given") or witness.arithmetic not in ARITHMETIC:
         raise LipbenchError(f"{path.with_suffix('.json')} is not the line of a witness: unknown kind or grade")
+    arguments.threads(witness.threads, f"the threads of the witness {path.with_suffix('.json')}")
     try:
         tensors = safetensors.torch.load(path.with_suffix(".safetensors").read_bytes())
     except (OSError, safetensors.SafetensorError, ValueError) as error:
@@ -111,7 +113,7 @@ def replay(path: Path, folder: Path | None = None, *, device: torch.device) -> R
                 f"the model of this witness is not at {folder} any more: `lipbench verify MODEL --replay WITNESS` "
                 "takes it from elsewhere"
             )
-    torch.set_num_threads(max(1, witness.threads))  # the order of sums depends on it
+    torch.set_num_threads(witness.threads)  # the order of sums depends on it
     model = zoo.load(folder)
     if model.digest != witness.digest:
         raise LipbenchError(f"{folder} is not the model of this witness: its card or weights differ")
@@ -151,6 +153,5 @@ def _rounding(witness: Witness, tensors: dict[str, Any], network: Network, proof
 
 
 def _lipschitz(witness: Witness, tensors: dict[str, Any], network: Network, proof: Certificate) -> Tensor:
-    ratio = proven_ratio(network, proof, tensors["x"].to(network.device), tensors["z"].to(network.device))
-    claimed = torch.inf if proof.claimed is None else proof.claimed
-    return ratio > claimed * (1 + CLAIM_TOLERANCE)
+    ratio = pair_ratios(network, proof, tensors["x"].to(network.device), tensors["z"].to(network.device))
+    return ratio > constants(proof).get(witness.grade, torch.inf)

@@ -132,9 +132,143 @@ def test_verify_exits_with_1_for_a_false_claim(zoo_of, tmp_path, capsys):
     assert "FAIL" in out
     assert f"REFUTED {TAU4}" in out
     assert (tmp_path / "v" / f"{TAU4}-radius-nominal.safetensors").is_file()
-    frame = lipbench.verify(folder, samples=30, out=tmp_path / "w", arithmetic="float32")
+    found = lipbench.verify(folder, samples=30, out=tmp_path / "w", arithmetic="float32")
+    frame = found.frame()
     violations = dict(zip(frame.grade, frame.violations, strict=True))
     assert violations["float"] == violations["real"] == 0 < violations["nominal"]
+    assert frame.holds.tolist() == [True, True, False]
+    assert found.violations == violations["nominal"]
+    assert not found.passed
+
+
+# --- verify: the function says what the command says -----------------------------------------------------------------
+
+
+def claiming(folder, constant):
+    from lipbench import cards
+
+    cards.write(folder, cards.read(folder).model_copy(update={"claimed": cards.Lipschitz(constant=constant)}))
+    return folder
+
+
+def both(folder, tmp_path, capsys, samples=5):
+    """What the function returns and what the command prints, the same witnesses written to two folders."""
+    found = lipbench.verify(folder, samples=samples, out=tmp_path / "function")
+    status = cli.run(["verify", str(folder), "-q", "--samples", str(samples), "-o", str(tmp_path / "command")])
+    return found, status, capsys.readouterr().out
+
+
+def test_verify_passes_a_right_model(zoo_of, tmp_path, capsys):
+    found, status, said = both(zoo_of(TAU4) / TAU4, tmp_path, capsys)
+    assert (found.passed, bool(found), status) == (True, True, 0)
+    assert found.violations == 0
+    assert found.witnesses == ()
+    assert not (tmp_path / "function").exists()
+    constant = found.constant[TAU4]
+    assert 0.9 < constant.steepest <= constant.bound < 1.00001
+    assert constant.steepest_proven
+    assert constant.claim_confirmed
+    assert not constant.refuted
+    assert list(found.frame().grade) == ["float", "real", "nominal"]
+    assert all(f"PASS {TAU4} {grade}" in said for grade in found.frame().grade)
+    assert (found.frame().rounding_broken == 0).all()
+
+
+def test_verify_says_that_a_constant_is_refuted(zoo_of, tmp_path, capsys, monkeypatch):
+    """Attacks on samples find nothing: the pair of inputs and the linter alone speak against the claim."""
+    from lipbench import falsification
+
+    monkeypatch.setattr(falsification.Search, "attack", lambda *args: None)
+    found, status, said = both(claiming(zoo_of(TAU4) / TAU4, 0.9), tmp_path, capsys)
+    assert found.violations == 0
+    assert found.frame().holds.all()
+    assert (found.passed, bool(found), status) == (False, False, 1)
+    assert found.constant[TAU4].refuted
+    assert found.constant[TAU4].claim_witness in found.witnesses
+    assert all(path.is_file() for path in found.witnesses)
+    assert f"REFUTED {TAU4}" in said
+    codes = {finding.code for finding in found.lint[TAU4]}
+    assert "L101" in codes
+    assert all(f"LINT {code} " in said for code in codes)
+
+
+def test_verify_says_that_rounding_breaks_grade_float(zoo_of, tmp_path, capsys, monkeypatch):
+    """An error analysis that finds too little: float32 next to the boundary contradicts it."""
+    from lipbench import certificates
+
+    monkeypatch.setattr(certificates.Certificate, "_float_radii", lambda self, logits, labels, errors: (
+        certificates.Certificate.pairwise_radii(self, logits, labels, "real")
+    ))  # fmt: skip
+    folder = zoo_of(TAU4) / TAU4
+    found = lipbench.verify(folder, samples=20, out=tmp_path / "function", arithmetic="float32")
+    (near,) = [one for one in found.models[0].rounding if one.grade == "float"]
+    assert near.broken > 0
+    assert found.frame().holds.all()
+    assert not found.passed
+    assert near.witness in found.witnesses
+    assert found.frame().set_index("grade").rounding_broken["float"] == near.broken
+    command = [
+        "verify",
+        str(folder),
+        "-q",
+        "--samples",
+        "20",
+        "-o",
+        str(tmp_path / "command"),
+        "--arithmetic",
+        "float32",
+    ]
+    assert cli.run(command) == 1
+    assert f"FAIL {TAU4}: certificates next to the boundary" in capsys.readouterr().out
+
+
+def test_verify_takes_radii_of_ones_own(zoo_of, digits, tmp_path):
+    folder = zoo_of(TAU4) / TAU4
+    radii = np.full(5, 5.0)  # half of the diameter of the images: no such radius holds
+    found = lipbench.verify(folder, samples=5, out=tmp_path / "v", radii=radii)
+    assert not found.passed
+    assert found.violations == 5
+    pd.DataFrame({"sample": range(5), "certified_radius": radii}).to_csv(tmp_path / "mine.csv", index=False)
+    again = lipbench.verify(folder, samples=5, out=tmp_path / "v", radii=tmp_path / "mine.csv")
+    pd.testing.assert_frame_equal(again.frame(), found.frame())
+
+
+def test_verify_refuses_what_the_command_refuses(zoo_of, tmp_path, capsys):
+    zoo = zoo_of(TAU4, CNN)
+    (tmp_path / "mine.csv").write_text("sample,certified_radius\n0,1\n")
+    twice = tmp_path / "twice"
+    for copy in ("a", "b"):
+        shutil.copytree(zoo / TAU4, twice / copy)
+    cases = {
+        "--radii is for one model": (zoo, {"radii": tmp_path / "mine.csv"}),
+        "no radii at": (zoo / TAU4, {"radii": tmp_path / "none.csv"}),
+        "at least 1": (zoo / TAU4, {"samples": -495}),
+        "is there twice": (twice, {}),
+    }
+    for said, (folder, options) in cases.items():
+        with pytest.raises(LipbenchError, match=said):
+            lipbench.verify(folder, **{"samples": 3, **options})
+        words = [word for name, value in {"samples": 3, **options}.items() for word in (f"--{name}", str(value))]
+        assert cli.run(["verify", str(folder), "-q", *words]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_verify_of_nothing_is_refused(zoo_of, tmp_path, capsys, monkeypatch):
+    """No sample of the class that is asked for: nothing is certified, and nothing passes."""
+    from lipbench import data as datasets
+
+    wrong = replace(datasets.load("digits"), spec="digits")
+    wrong = replace(wrong, test=datasets.Split(wrong.test.images[:5], (wrong.test.labels[:5] + 1) % 10))
+    monkeypatch.setattr(datasets, "load", lambda *args: wrong)
+    folder = zoo_of(TAU4) / TAU4
+    with pytest.raises(LipbenchError, match="nothing was verified"):
+        lipbench.verify(folder, out=tmp_path / "v")
+    assert cli.run(["verify", str(folder), "-q", "-o", str(tmp_path / "v")]) == 2
+    captured = capsys.readouterr()
+    assert "nothing was verified" in captured.err
+    assert "PASS" not in captured.out
+    claiming(folder, 0.5)
+    assert not lipbench.verify(folder, out=tmp_path / "v").passed  # the refuted claim is a result
 
 
 def test_certify_agrees_with_the_records(tau4, digits):

@@ -6,10 +6,14 @@ import pytest
 import safetensors.torch
 import torch
 from bundled import CNN, TAU4
+from torch import nn
+from unanalysed import GELU_SLOPE, affine_norm, batch_lip_norm, householder, smooth_network, store
 
 from lipbench import cards, cli, falsification, files, verification, witnesses, zoo
 from lipbench.cards import Lipschitz
+from lipbench.certificates import certificate
 from lipbench.network import Network
+from lipbench.registry import ARCHITECTURES
 
 
 def verify(folder, digits, out, device="cpu", samples=100):
@@ -192,6 +196,20 @@ def test_a_file_that_is_no_witness(tmp_path, capsys):
     assert "which model" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("threads", [10**9, 50_000, 0, -1])
+def test_a_witness_of_more_threads_than_the_machine_takes(threads, zoo_of, digits, tmp_path, capsys):
+    """OpenMP would end the process, with status 1 or a crash."""
+    folder = zoo_of(TAU4) / TAU4
+    edit(folder, claimed=0.5)
+    path = verify(folder, digits, tmp_path / "out", samples=3).claim_witness
+    line = json.loads(path.with_suffix(".json").read_text())
+    path.with_suffix(".json").write_text(json.dumps({**line, "threads": threads}))
+    assert cli.run(["verify", "--replay", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "the threads of the witness" in said
+
+
 # --- radii of somebody else ------------------------------------------------------------------------------------------
 
 
@@ -251,10 +269,6 @@ def test_json(zoo_of, digits, tmp_path, capsys):
 
 
 def test_the_steepest_pair_reaches_the_constant_of_a_linear_network():
-    from torch import nn
-
-    from lipbench.certificates import certificate
-
     torch.manual_seed(0)
     network = Network(nn.Sequential(nn.Flatten(), nn.Linear(64, 5)), (1, 8, 8))
     proof = certificate(network.module, (1, 8, 8))
@@ -336,3 +350,182 @@ def test_witnesses_that_do_not_fit_are_one_line(name, zoo_of, tmp_path, capsys):
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1
     assert "witness" in error
+
+
+# --- networks without an error analysis ------------------------------------------------------------------------------
+
+
+def examined(net, claimed: float | None, out, arithmetic: str = "float64") -> verification.Verification:
+    """What is found on test images, with the predictions for labels."""
+    import mutants
+
+    x = mutants.inputs()
+    logits = net(x)
+    card = mutants.card(claimed, classes=logits.shape[1])
+    return verification.examine(net, card, x, logits.argmax(dim=1), out, arithmetic=arithmetic)
+
+
+def test_the_steepest_pair_of_layers_without_an_analysis(tmp_path, arithmetic):
+    """The slope is measured, and no proof is claimed for it."""
+    for make, true in ((smooth_network, GELU_SLOPE), (householder, 1.0), (batch_lip_norm, None)):
+        net = make()
+        found = examined(net, None, tmp_path, arithmetic)
+        true = affine_norm(net) if true is None else true
+        assert found.not_analysed is not None
+        assert not found.steepest_proven
+        assert 0.99 * true < found.steepest <= true * (1 + 1e-6)
+        assert found.holds
+
+
+@pytest.fixture(params=["float64", "float32"])
+def arithmetic(request):
+    return request.param
+
+
+@pytest.mark.parametrize(
+    ("make", "claimed", "refuted"),
+    [
+        (smooth_network, GELU_SLOPE * 0.999, True),
+        (smooth_network, GELU_SLOPE, False),
+        (householder, 1 - 1e-5, True),
+        (householder, 1 - 1e-6, False),  # within the tolerance of claims
+    ],
+)
+def test_a_measured_slope_refutes_a_claim_that_it_exceeds(make, claimed, refuted, tmp_path):
+    found = examined(make(), claimed, tmp_path)
+    assert found.not_analysed is not None
+    assert (found.claim_witness is not None) is refuted
+    assert found.holds is not refuted
+
+
+def test_a_measured_slope_allows_for_what_float64_may_lose(tmp_path):
+    """A step of 16 that only rounding makes: 1e17 is added and taken off. In exact arithmetic the slope is 1.129."""
+
+    class Lost(nn.Module):
+        def forward(self, x):
+            return (x + 1e17) - 1e17
+
+    net = smooth_network()
+    net.insert(1, Lost())
+    found = examined(net, 1.2, tmp_path)
+    assert found.not_analysed is not None
+    assert found.claim_witness is None
+    assert found.holds
+
+
+def test_large_biases_do_not_hide_a_slope(tmp_path):
+    """Logits of 1e5: float32 errs by 4e-3 there, float64 by 1e-11."""
+    found = examined(smooth_network(offset=1e5), GELU_SLOPE * 0.99, tmp_path)
+    assert found.claim_witness is not None
+
+
+@pytest.mark.parametrize("analysed", [True, False])
+def test_the_search_leaves_regions_where_outputs_tie(analysed, tmp_path):
+    """Every test image lies where the network is constant; bright ones are where it is not."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 1), nn.ReLU(), *([] if analysed else [nn.GELU()]), nn.Linear(1, 2))
+    with torch.no_grad():
+        net[1].weight.fill_(1 / 8)
+        net[1].bias.fill_(-5.0)  # of at most 8; digits stay below 3.5
+        net[-1].weight.copy_(torch.tensor([[1.0], [-1.0]]) / 2**0.5)
+    network = Network(net, (1, 8, 8))
+    import mutants
+
+    x = mutants.inputs()
+    assert (network.predict(x) == network.predict(x)[:1]).all()
+    pair = falsification.steepest_pair(network, certificate(network.module, (1, 8, 8)), x)
+    true = 1.0 if analysed else GELU_SLOPE
+    assert pair.proven is analysed
+    assert 0.95 * true < pair.ratio <= true * (1 + 1e-6)
+
+
+def test_the_search_survives_gradients_that_are_not_finite():
+    """The square root of 0, at black pixels."""
+
+    class Root(nn.Module):
+        def forward(self, x):
+            return torch.relu(x).sqrt()
+
+    network = Network(nn.Sequential(nn.Flatten(), nn.Linear(64, 4), Root()), (1, 8, 8))
+    with torch.no_grad():
+        network.module[1].weight.abs_(), network.module[1].bias.zero_()
+    proof = certificate(Network(nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), (1, 8, 8)).module, (1, 8, 8))
+    pair = falsification.steepest_pair(network, proof, torch.zeros(4, 1, 8, 8))
+    assert pair.ratio > 1
+
+
+@pytest.fixture
+def smooth_zoo(tmp_path, monkeypatch):
+    """A function that stores a model with a GELU that claims a constant, and returns its folder."""
+    monkeypatch.setitem(ARCHITECTURES._builtin, "smooth", "unanalysed:smooth")
+    return lambda claimed: store(tmp_path / "smooth-zoo" / "smooth", claimed)
+
+
+def test_the_command_prints_a_measured_slope_as_unproven(smooth_zoo, tmp_path, capsys):
+    folder = smooth_zoo(1.2)
+    assert cli.run(["verify", str(folder), "-q", "--samples", "20", "-o", str(tmp_path / "v")]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("CONSTANT smooth"))
+    assert "1.128" in line
+    assert "measured, not proven" in line
+    assert " 0 found" not in line
+    assert cli.run(["verify", str(folder), "-q", "--samples", "20", "-o", str(tmp_path / "v"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["steepest"] == pytest.approx(GELU_SLOPE, rel=1e-3)
+    assert found["steepest_proven"] is False
+
+
+def test_a_pair_without_an_analysis_is_saved_and_replayed(smooth_zoo, tmp_path, capsys, arithmetic):
+    folder = smooth_zoo(1.0)
+    options = ["-q", "--samples", "20", "-o", str(tmp_path / "v"), "--arithmetic", arithmetic]
+    assert cli.run(["verify", str(folder), *options]) == 1
+    assert "REFUTED smooth" in capsys.readouterr().out
+    path = tmp_path / "v" / "smooth-lipschitz-nominal.json"
+    assert cli.run(["verify", "--replay", str(path)]) == 1
+    assert "REPRODUCED smooth: 1 of 1 lipschitz witnesses" in capsys.readouterr().out
+    witness, tensors = witnesses.load(path)
+    tensors["z"] = torch.zeros_like(tensors["x"])  # the slope from there is below 1
+    witnesses.save(path.with_suffix(".safetensors"), witness, tensors)
+    assert cli.run(["verify", "--replay", str(path)]) == 0
+    assert "NOT REPRODUCED" in capsys.readouterr().out
+
+
+def test_rounding_refutes_no_exact_claim_without_an_analysis(tmp_path, monkeypatch):
+    """Samples next to the boundary: float64 changes class inside real radii, by less than it may err."""
+    import mutants
+
+    class Far(nn.Module):
+        def forward(self, x):
+            return ((x + 5e-8) + 1e9) - 1e9 - 5e-8  # float64 has steps of 1.2e-7 there
+
+    net = smooth_network().insert(3, Far())
+    network = Network(net, (1, 8, 8))
+    x = mutants.at_the_boundary(network, mutants.inputs())
+    arguments = (net, mutants.card(2.0, classes=10), x, network.predict(x).argmax(dim=1), tmp_path)
+    found = verification.examine(*arguments)
+    assert [verdict.violations for verdict in found.verdicts] == [0, 0]
+    monkeypatch.setattr(verification, "EXACT_GRADES", ())
+    assert sum(verdict.violations for verdict in verification.examine(*arguments).verdicts) > 0
+
+
+def test_a_pair_above_the_computed_bound_is_a_failure(tmp_path, monkeypatch, capsys):
+    """A rule of a plugin that says 1 for a layer that doubles; the card claims nothing."""
+    import unanalysed
+
+    from lipbench.lipschitz import rules
+    from lipbench.lipschitz.rules import EXACT, Effect
+
+    monkeypatch.setitem(rules._RULES, unanalysed.Double, lambda layer, shape: Effect((1.0,), EXACT))
+    monkeypatch.setitem(ARCHITECTURES._builtin, "doubled", "unanalysed:doubled")
+    folder = store(tmp_path / "zoo" / "doubled", None, "doubled")
+    arguments = ["verify", str(folder), "-q", "--samples", "3", "-o", str(tmp_path / "v")]
+    assert cli.run(arguments) == 1
+    said = capsys.readouterr().out
+    assert "FAIL doubled: 1.999" in said
+    assert "the computed bound is false" in said
+    assert "CONSTANT" not in said
+    path = tmp_path / "v" / "doubled-lipschitz-real.json"
+    assert cli.run(["verify", "--replay", str(path)]) == 1
+    assert "1 of 1 lipschitz witnesses against the computed bound" in capsys.readouterr().out
+    found = examined(nn.Sequential(*unanalysed.doubled()), None, tmp_path / "w")
+    assert not found.holds
+    assert found.constant.bound_witness is not None
+    assert found.claim_witness is None

@@ -1,77 +1,32 @@
 """The command line: one file per subcommand, one handler for errors.
 
-Exit status: 0 done, 1 a certificate was broken, 2 wrong use, 3 a fault of lipbench, 130 interrupted.
+Exit status: 0 done, 1 a certificate was broken, 2 wrong use, 3 a fault of lipbench or of a library, 130 interrupted.
 """
 
-import os
 import sys
 import traceback
+from typing import NoReturn
 
-import click
-
-from lipbench import __version__
-from lipbench.cli import evaluate, listing, report, status, train, verify
-from lipbench.errors import (
-    EXIT_HOLDS,
-    EXIT_INTERRUPTED,
-    EXIT_UNEXPECTED,
-    EXIT_WRONG_USE,
-    LipbenchError,
-    one_line,
-)
+from lipbench.cli import exit_status
+from lipbench.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="lipbench")
-def cli() -> None:
-    """Provable against empirical adversarial robustness, sample by sample.
-
-    \b
-    lipbench evaluate                   the bundled zoo, quick suite: where is the report?
-    lipbench evaluate ZOO --suite standard -o RUN
-    lipbench verify MODEL               attack a model inside its certified radii
-    lipbench train recipe.toml -o ZOO   train a zoo over loss hyperparameters
-    """
-
-
-for command in (evaluate.command, status.command, verify.command, train.command, report.command, listing.command):
-    cli.add_command(command)
-
-
-def main() -> None:
-    """The console script."""
-    sys.exit(run(sys.argv[1:]))
+def main() -> NoReturn:
+    """The console script. It imports little before the exit status is guarded."""
+    exit_status.guard()
+    exit_status.let_readers_leave()
+    status = EXIT_UNEXPECTED
+    try:
+        status = run(sys.argv[1:])
+    except KeyboardInterrupt:  # before there is a handler
+        status = EXIT_INTERRUPTED
+    except BaseException:  # what is missing from the installation, or what no handler expects
+        traceback.print_exc()
+    exit_status.end(status)
 
 
 def run(arguments: list[str]) -> int:
-    """Run a command line and return its exit status; every error of a user is one line on stderr."""
-    try:
-        with cli.make_context("lipbench", arguments) as context:  # cli.main adds an empty line to an interrupt
-            return int(cli.invoke(context) or 0)
-    except click.exceptions.Exit as stop:  # --help, --version
-        return stop.exit_code
-    except LipbenchError as error:
-        return _fail(str(error), EXIT_WRONG_USE)
-    except click.exceptions.NoArgsIsHelpError as shown:
-        click.echo(shown.format_message())
-        return EXIT_HOLDS
-    except click.ClickException as error:
-        return _fail(error.format_message(), EXIT_WRONG_USE)
-    except (KeyboardInterrupt, click.Abort):
-        return _fail("interrupted; the same command goes on where this one was", EXIT_INTERRUPTED)
-    except BrokenPipeError:  # whoever reads what is printed has enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes when it ends
-        return EXIT_HOLDS
-    except OSError as error:  # a full disk, a lost file: not ours, and the message names it
-        return _fail(one_line(error), EXIT_WRONG_USE)
-    except Exception as error:
-        traceback.print_exc()
-        return _fail(
-            f"unexpected {type(error).__name__}: {one_line(error)}; please report the lines above",
-            EXIT_UNEXPECTED,
-        )
+    """Run a command line in this process and return its exit status; every error of a user is one line on stderr."""
+    from lipbench.cli import commands
 
-
-def _fail(message: str, status: int) -> int:
-    click.echo(f"lipbench: {' '.join(message.split())}", err=True)
-    return status
+    return commands.run(arguments)

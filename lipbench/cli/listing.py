@@ -22,7 +22,7 @@ def command(what: str, zoo: str) -> None:
     Example: lipbench list attacks
     """
     rows = list(_LISTS[what](zoo))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1 if rows else 0)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
         click.echo("  ".join([*cells, row[-1]]))

@@ -12,8 +12,7 @@ from lipbench.errors import EXIT_BROKEN, EXIT_HOLDS, LipbenchError
 if TYPE_CHECKING:
     import torch
 
-    from lipbench.ledger import Floats
-    from lipbench.verification import Verdict, Verification
+    from lipbench.verification import Verdict, Verification, VerificationResult
 
 
 @click.command("verify")
@@ -78,7 +77,6 @@ def command(
     from lipbench import cards, data, evaluation, verification
     from lipbench.network import resolve_device
 
-    evaluation.Options(samples=samples, seeds=(seed,), arithmetic=arithmetic)
     target = resolve_device(device, threads)
     if replay is not None:
         if radii is not None:
@@ -86,64 +84,27 @@ def command(
         return _replay(replay, model_or_zoo, target, as_json)
     if model_or_zoo is None:
         raise LipbenchError("which model? give a model, a zoo, or the name of a bundled zoo such as digits")
-    folder = cards.find_zoo(model_or_zoo)
-    dataset = data.load(data_spec or evaluation.data_of(folder), data_dir)
-    folders = cards.model_folders(folder)
-    evaluation.distinct("model", [cards.read(path).name for path in folders])
-    given = None
-    if radii is not None:
-        if len(folders) != 1:
-            raise LipbenchError(f"--radii is for one model, {folder} holds {len(folders)}; give one of them")
-        given = read_radii(radii, len(dataset.test.first(samples).labels))
-    results = []
-    for path in folders:
-        result = verification.verify(
-            path, dataset, out, samples=samples, seed=seed, device=target, arithmetic=arithmetic, radii=given,
-            progress=not quiet,
-        )  # fmt: skip
-        for line in [json.dumps(_plain(result))] if as_json else _lines(result):
+
+    def show(model: "Verification") -> None:
+        for line in [json.dumps(_plain(model))] if as_json else _lines(model):
             click.echo(line)
-        results.append(result)
-    verdicts = [verdict for result in results for verdict in result.verdicts]
+
+    folder = cards.find_zoo(model_or_zoo)
+    result = verification.verify_zoo(
+        folder,
+        data.load(data_spec or evaluation.data_of(folder), data_dir),
+        out,
+        samples=samples,
+        seed=seed,
+        device=target,
+        arithmetic=arithmetic,
+        radii=radii,
+        progress=not quiet,
+        done=show,
+    )
     if not as_json:
-        click.echo(_total(results, verdicts))
-    if not all(result.holds for result in results):
-        return EXIT_BROKEN
-    if not any(verdict.samples for verdict in verdicts):
-        raise LipbenchError("nothing was verified: no sample is classified correctly with a certified radius above 0")
-    return EXIT_HOLDS
-
-
-def read_radii(path: Path, samples: int) -> "Floats":
-    """Certified radii (samples,) by row of the test set, 0 where the file has none.
-
-    Raises LipbenchError for a file that is no such table, or names a sample that is not there.
-    """
-    import numpy as np
-    import pandas as pd
-
-    if not path.is_file():
-        raise LipbenchError(f"no radii at {path}: the file does not exist")
-    try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-        rows, values = table["sample"], table["certified_radius"]
-    except (OSError, ValueError, KeyError) as error:
-        raise LipbenchError(
-            f"cannot read radii from {path}: expected CSV or parquet with the columns sample and certified_radius"
-        ) from error
-    if table.empty or rows.dtype.kind not in "iu" or values.dtype.kind not in "iuf":
-        raise LipbenchError(
-            f"{path}: expected at least one row, whole numbers for sample and numbers for certified_radius, got "
-            f"{len(table)} rows of {rows.dtype} and {values.dtype}"
-        )
-    if rows.duplicated().any() or rows.min() < 0 or rows.max() >= samples:
-        raise LipbenchError(
-            f"{path}: samples must be different numbers in 0..{samples - 1} (rows of the test set), got {rows.min()} "
-            f"to {rows.max()}{', some of them twice' if rows.duplicated().any() else ''}"
-        )
-    radii = np.zeros(samples)
-    radii[rows.to_numpy(dtype=np.int64)] = values.to_numpy(dtype=np.float64)
-    return radii
+        click.echo(_total(result))
+    return EXIT_HOLDS if result.passed else EXIT_BROKEN
 
 
 def _replay(path: Path, model: str | None, device: "torch.device", as_json: bool) -> int:
@@ -156,7 +117,9 @@ def _replay(path: Path, model: str | None, device: "torch.device", as_json: bool
         click.echo(json.dumps({**vars(seen), "rows": found.rows, "reproduced": found.reproduced}))
     else:
         word = "REPRODUCED" if found.reproduced else "NOT REPRODUCED"
-        what = "the claimed constant" if seen.kind == "lipschitz" else f"grade {seen.grade}"
+        what = f"grade {seen.grade}"
+        if seen.kind == "lipschitz":
+            what = "the claimed constant" if seen.grade == "nominal" else "the computed bound"
         click.echo(
             f"{word} {seen.model}: {found.reproduced} of {found.rows} {seen.kind} witnesses against {what} "
             f"({seen.arithmetic})"
@@ -199,7 +162,11 @@ def _misclassified(verdict: "Verdict") -> str:
 
 
 def _constant(result: "Verification") -> str:
-    found = f"{result.steepest:.9g} found <= L <= {result.bound:.9g} computed"
+    how = "found" if result.steepest_proven else "measured, not proven,"
+    found = f"{result.steepest:.9g} {how} <= L <= {result.bound:.9g} computed"
+    if result.bound_witness is not None:
+        also = "" if result.claim_witness is None else f"; and the claim {result.claimed:g}, {result.claim_witness}"
+        return f"FAIL {result.model}: {found}: the computed bound is false, witness {result.bound_witness}{also}"
     if result.claimed is None:
         return f"CONSTANT {result.model}: {found}; nothing claimed"
     if result.claim_witness is not None:
@@ -212,28 +179,26 @@ def _constant(result: "Verification") -> str:
 def _up_to(result: "Verification") -> str:
     from lipbench.certificates import CLAIM_TOLERANCE
 
-    assert result.claimed is not None
-    return f" up to {CLAIM_TOLERANCE:g}" if result.bound > result.claimed else ""
+    return f" up to {CLAIM_TOLERANCE:g}" if result.bound > (result.claimed or 0) else ""
 
 
-def _total(results: "list[Verification]", verdicts: "list[Verdict]") -> str:
+def _total(result: "VerificationResult") -> str:
     from lipbench.records import GRADES
 
-    if not any(verdict.samples for verdict in verdicts):
-        return "NOTHING CERTIFIED"
-    broken = sum(verdict.violations for verdict in verdicts)
+    verdicts = [verdict for model in result.models for verdict in model.verdicts]
     closest = min((verdict.closest_approach for verdict in verdicts), default=float("inf"))
-    attacked = sum(max((verdict.attacked for verdict in result.verdicts), default=0) for result in results)
-    refuted = sum(result.claim_witness is not None for result in results)
-    flagged = sum(result.claim_confirmed is False for result in results) - refuted
+    attacked = sum(max((verdict.attacked for verdict in model.verdicts), default=0) for model in result.models)
+    refuted = sum(constant.refuted for constant in result.constant.values())
+    flagged = sum(constant.claim_confirmed is False for constant in result.constant.values()) - refuted
     text = (
-        f"{'PASS' if all(result.holds for result in results) else 'FAIL'}: {len(results)} "
-        f"model{'s' if len(results) > 1 else ''}, {attacked} attacks on samples, {broken} certificates broken; closest "
-        f"approach {closest:.4f} (adversarial distance / certified radius: below 1 the certificate is false)"
+        f"{'PASS' if result.passed else 'FAIL'}: {len(result.models)} "
+        f"model{'s' if len(result.models) > 1 else ''}, {attacked} attacks on samples, {result.violations} "
+        f"certificates broken; closest approach {closest:.4f} (adversarial distance / certified radius: below 1 the "
+        "certificate is false)"
     )
     text += f"; {refuted} claims refuted" if refuted else ""
     text += f"; {flagged} claims not confirmed by the weights (FLAG)" if flagged else ""
-    near = [(grade, [v for r in results for v in r.rounding if v.grade == grade]) for grade in GRADES]
+    near = [(grade, [v for model in result.models for v in model.rounding if v.grade == grade]) for grade in GRADES]
     rounded = [f"{grade} {sum(v.broken for v in vs)} of {sum(v.certified for v in vs)}" for grade, vs in near if vs]
     return text + (f"\nbroken by rounding next to the boundary: {', '.join(rounded)}" if rounded else "")
 

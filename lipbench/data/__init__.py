@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lipbench import arguments
 from lipbench.errors import LipbenchError
 from lipbench.registry import DATASETS
 
@@ -43,7 +44,9 @@ class Split:
             forget(self.images)
 
     def first(self, samples: int | None) -> "Split":
-        """The first ``samples`` rows; all of them for None."""
+        """The first ``samples`` rows; all of them for None, and where there are fewer."""
+        if samples is not None:
+            samples = arguments.whole_number("samples", samples, 0)
         return Split(self.images[:samples], self.labels[:samples])
 
     def part(self, start: int, stop: int) -> "Split":

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 
 import torch
 
+from lipbench import arguments
 from lipbench.errors import LipbenchError, unknown_name
 
 T = TypeVar("T")
@@ -33,12 +34,13 @@ def build(
     """The executor called ``name``.
 
     jobs: processes, or for ray the largest number of tasks at once (0: as many as the cluster takes); threads: of torch
-    in each; address: of a Ray cluster, None for one that is started here; gpus: of each task, for ray.
+    in each; address: of a Ray cluster, None for one that is started here; gpus: of each task, for ray. Raises
+    LipbenchError for more processes or threads than the machine takes.
     """
     if name not in NAMES:
         raise unknown_name("executor", name, NAMES)
-    if gpus is not None and not gpus >= 0:
-        raise LipbenchError(f"--gpus-per-task must be at least 0, got {gpus}")
+    if gpus is not None:
+        gpus = arguments.real_number("--gpus-per-task", gpus, 0)
     if name == "ray":
         from lipbench.executors.ray import RayExecutor
 
@@ -50,9 +52,15 @@ def build(
     return LocalExecutor(jobs, threads)
 
 
+def on_this_machine(jobs: int, threads: int, least: int = 1) -> None:
+    """Raise LipbenchError unless so many jobs of so many threads can be expected to start on this machine."""
+    jobs = arguments.whole_number("jobs", jobs, least)
+    arguments.threads(arguments.threads(threads) * max(1, jobs), "jobs times threads")
+
+
 def prepare(threads: int) -> None:
     """What every worker does first: threads and precisions are of the process."""
     from lipbench.rounding import set_precisions
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(arguments.threads(threads))  # of this machine, which may be another than the coordinator's
     set_precisions()

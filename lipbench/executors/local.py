@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from lipbench.errors import LipbenchError
-from lipbench.executors import prepare
+from lipbench.errors import EXIT_UNEXPECTED, LipbenchError
+from lipbench.executors import on_this_machine, prepare
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -26,6 +26,9 @@ class LocalExecutor:
 
     jobs: int
     threads: int
+
+    def __post_init__(self) -> None:
+        on_this_machine(self.jobs, self.threads)
 
     def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
         """See ``Executor``."""
@@ -78,4 +81,4 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)
+        os._exit(EXIT_UNEXPECTED)

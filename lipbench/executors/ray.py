@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from lipbench import arguments
 from lipbench.errors import LipbenchError, one_line
-from lipbench.executors import prepare
+from lipbench.executors import on_this_machine, prepare
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -23,6 +24,13 @@ class RayExecutor:
     threads: int
     address: str | None
     gpus: float | None
+
+    def __post_init__(self) -> None:
+        if self.address is None:
+            on_this_machine(self.jobs, self.threads, least=0)
+        else:  # of its machines, of which this one knows nothing
+            arguments.whole_number("jobs", self.jobs, 0)
+            arguments.whole_number("threads", self.threads, 1)
 
     def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
         """See ``Executor``."""

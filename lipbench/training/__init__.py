@@ -265,7 +265,7 @@ def _check(recipe: Recipe, settings: Sequence[Setting], dataset: Dataset) -> Non
     """Every mistake in the recipe shows before any work is done."""
     with torch.random.fork_rng(devices=[]):
         for setting in settings:
-            assert setting.training  # raises if what an architecture or a loss changes in it is wrong
+            setting.check()
             try:
                 losses.build(setting.loss.name, setting.loss.hyperparameters)
                 _build(setting, dataset)

@@ -1,0 +1,102 @@
+"""Checks of arguments that commands and Python functions share. Each returns the value, or raises LipbenchError."""
+
+import contextlib
+import math
+import numbers
+import operator
+import os
+import reprlib
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from lipbench.errors import LipbenchError
+
+SEEDS = 2**32  # NumPy's generators take no larger ones
+PER_CPU = 8  # threads and processes for each CPU: more are slower, and what starts threads may end the process
+
+
+def whole_number(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """A whole number of any integer type (NumPy's as well; no bool) in ``least`` .. ``most``, as int."""
+    limits = f"of at least {least}" if most is None else f"in {least} .. {most}"
+    wrong = LipbenchError(f"{name} must be a whole number {limits}, got {_shown(value)}")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise wrong from None
+    if isinstance(value, bool) or number < least or (most is not None and number > most):
+        raise wrong
+    return number
+
+
+def seed(name: str, value: Any) -> int:
+    """A seed of random numbers: a whole number below 2^32."""
+    return whole_number(name, value, 0, SEEDS - 1)
+
+
+def real_number(name: str, value: Any, least: float, most: float = math.inf) -> float:
+    """A finite number in ``least`` .. ``most``, no bool, as float."""
+    number = math.nan
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):
+            number = float(value)
+    if not (math.isfinite(number) and least <= number <= most):
+        limits = f"of at least {least:g}" if most == math.inf else f"in [{least:g}, {most:g}]"
+        raise LipbenchError(f"{name} must be a finite number {limits}, got {_shown(value)}")
+    return number
+
+
+def truth(name: str, value: Any) -> bool:
+    """True or False, and nothing that merely counts as one of them."""
+    if not isinstance(value, bool):
+        raise LipbenchError(f"{name} must be True or False, got {_shown(value)}")
+    return value
+
+
+def text(name: str, value: Any) -> str:
+    """A string."""
+    if not isinstance(value, str):
+        raise LipbenchError(f"{name} must be a string, got {_shown(value)}")
+    return value
+
+
+def path(name: str, value: Any) -> Path:
+    """A path, given as a string or as a path."""
+    try:
+        found = Path(value)
+    except TypeError:
+        raise LipbenchError(f"{name} must be a path, got {_shown(value)}") from None
+    if "\0" in str(found):
+        raise LipbenchError(f"{name} must be a path, without null characters, got {_shown(value)}")
+    return found
+
+
+def threads(value: Any, name: str = "threads") -> int:
+    """A number of threads that this machine can be expected to start.
+
+    OpenMP ends the whole process, with status 1 or a crash, where a thread cannot be started.
+    """
+    number = whole_number(name, value, 1)
+    cpus = os.cpu_count() or 1
+    if number > PER_CPU * cpus:
+        raise LipbenchError(
+            f"{name} must be at most {PER_CPU * cpus} on this machine, {PER_CPU} for each of its {cpus} CPUs, "
+            f"got {number}"
+        )
+    return number
+
+
+def distinct(kind: str, names: Iterable[str]) -> None:
+    """Raise LipbenchError if a name is there twice."""
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise LipbenchError(f"the {kind} name {twice[0]!r} is there twice; names must differ within a run")
+
+
+def _shown(value: Any) -> str:
+    """A value on one short line."""
+    try:
+        return " ".join(reprlib.repr(value).split())
+    except ValueError:  # Python writes no integer of more than 4300 digits
+        return f"a {type(value).__name__} too large to print"

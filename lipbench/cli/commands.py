@@ -1,0 +1,67 @@
+"""The subcommands, and the one handler for their errors."""
+
+import traceback
+
+import click
+
+from lipbench import __version__
+from lipbench.cli import evaluate, listing, report, status, train, verify
+from lipbench.errors import (
+    EXIT_HOLDS,
+    EXIT_INTERRUPTED,
+    EXIT_UNEXPECTED,
+    EXIT_WRONG_USE,
+    LipbenchError,
+    one_line,
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="lipbench")
+def cli() -> None:
+    """Provable against empirical adversarial robustness, sample by sample.
+
+    \b
+    lipbench evaluate                   the bundled zoo, quick suite: where is the report?
+    lipbench evaluate ZOO --suite standard -o RUN
+    lipbench verify MODEL               attack a model inside its certified radii
+    lipbench train recipe.toml -o ZOO   train a zoo over loss hyperparameters
+    """
+
+
+for command in (evaluate.command, status.command, verify.command, train.command, report.command, listing.command):
+    cli.add_command(command)
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command line and return its exit status; every error of a user is one line on stderr."""
+    try:
+        with cli.make_context("lipbench", arguments) as context:  # cli.main adds an empty line to an interrupt
+            return int(cli.invoke(context) or 0)
+    except click.exceptions.Exit as stop:  # --help, --version
+        return EXIT_HOLDS if stop.exit_code == 0 else _unexpected(stop)
+    except LipbenchError as error:
+        return _fail(str(error), EXIT_WRONG_USE)
+    except click.exceptions.NoArgsIsHelpError as shown:
+        click.echo(shown.format_message())
+        return EXIT_HOLDS
+    except click.ClickException as error:
+        return _fail(error.format_message(), EXIT_WRONG_USE)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted; the same command goes on where this one was", EXIT_INTERRUPTED)
+    except OSError as error:  # a full disk, a lost file: not ours, and the message names it
+        return _fail(one_line(error), EXIT_WRONG_USE)
+    except (Exception, SystemExit) as error:  # a library's sys.exit is no verdict of ours, whatever status it asks for
+        return _unexpected(error)
+
+
+def _unexpected(error: BaseException) -> int:
+    traceback.print_exc()
+    return _fail(
+        f"unexpected {type(error).__name__}: {one_line(error)}; please report the lines above", EXIT_UNEXPECTED
+    )
+
+
+def _fail(message: str, status: int) -> int:
+    click.echo(f"lipbench: {' '.join(message.split())}", err=True)
+    return status

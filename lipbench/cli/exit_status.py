@@ -1,0 +1,84 @@
+"""The exit status of the process: nobody but lipbench itself ends it with 0, or with 1, a broken certificate.
+
+Others do so as well. OpenMP's library calls ``exit(1)`` where it cannot start a thread, and so do other libraries where
+memory is short; Python ends with 1 for an exception that nobody caught, a missing dependency among them.
+
+C runs what was registered for the end of a process from the last to the first (C11, 7.22.4.4). What is registered here
+is ``_exit`` with a status: the last one registered decides, whatever status ``exit`` was called with. It is registered
+through ``__cxa_atexit`` (Itanium C++ ABI, section 3.3.5.3), which takes an argument, and where that does not exist, as
+on Windows, the status stays the one that ``exit`` was called with. It cannot be known who called ``_exit`` itself, or
+which signal came.
+"""
+
+import contextlib
+import ctypes
+import os
+import sys
+from typing import Any, NoReturn
+
+from lipbench.errors import EXIT_UNEXPECTED
+
+
+def guard() -> None:
+    """From now on the process ends with EXIT_UNEXPECTED, unless it is ended by ``end``."""
+    _decide(EXIT_UNEXPECTED)
+
+
+def end(status: int) -> NoReturn:
+    """End the process as Python does, exit functions and other threads included, with this status."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # lost, closed, or not there
+            stream.flush()
+    _decide(status)
+    sys.exit(status)
+
+
+def _decide(status: int) -> None:
+    """Have the C library end the process with this status, once Python has done all it does at its end."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        library = ctypes.CDLL(None)
+        library.fflush(None)  # _exit does not, and what others have printed so far is complete
+        library.__cxa_atexit(
+            ctypes.cast(library._exit, ctypes.c_void_p), ctypes.c_void_p(status), ctypes.c_void_p(None)
+        )
+
+
+def let_readers_leave() -> None:
+    """A reader of our output that has enough, as ``head`` does, ends the printing and not the work."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None:
+            setattr(sys, name, _Output(stream))
+
+
+class _Output:
+    """A stream that prints nowhere once its reader has left."""
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return int(self._stream.write(text))
+        except BrokenPipeError:
+            self._leave()
+            return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._leave()
+
+    def _leave(self) -> None:
+        """What is still in the buffer goes the same way."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
