@@ -303,13 +303,16 @@ class _Search:
         }
 
     def _reachable(self, pairs: Pairs, norm: Norm) -> Tensor | None:
-        """The classes that the certificate does not exclude within reach: bool (m, K); all of them in an audit."""
+        """The classes that the certificate does not exclude within reach: bool (m, K); all of them in an audit.
+
+        A class at exactly ``reach`` is not excluded: see ``ledger``.
+        """
         stage, cascade = self.unit.stage, self.cascade
         assert stage is not None
         if not cascade.run.settings["prune"] or not stage.eps or self.unit.role == "alone":
             return None
         radii = cascade.pairwise_radii[self.grade] * norm.radius_from_l2(1.0, cascade.x[0].numel())
-        return torch.from_numpy((radii[pairs.samples] < pairs.reach[:, None]) | pairs.audit[:, None])
+        return torch.from_numpy((radii[pairs.samples] <= pairs.reach[:, None]) | pairs.audit[:, None])
 
 
 def _joined(parts: list[Pairs]) -> Pairs:
