@@ -23,8 +23,7 @@ def ledger(radius: float, distance: float, correct: bool = True) -> Ledger:
 
 def said(bounds: Ledger, eps: float = EPS) -> tuple[bool, ...]:
     return tuple(
-        bool(found[0])
-        for found in (bounds.certified(eps), bounds.broken(eps), bounds.open(eps), bounds.violations())
+        bool(found[0]) for found in (bounds.certified(eps), bounds.broken(eps), bounds.open(eps), bounds.violations())
     )
 
 
@@ -67,7 +66,6 @@ def test_no_sample_is_certified_and_broken_unless_its_certificate_is_false():
         certified, broken = bounds.certified(eps), bounds.broken(eps)
         assert (bounds.violations() | ~(certified & broken)).all()
         assert (certified.astype(int) + bounds.open(eps) + (broken & ~certified) == 1).all()  # one of three
-
 
 
 def test_a_class_at_the_distance_of_eps_is_attacked():
