@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from lipbench.errors import LipbenchError, UnsupportedError
 from lipbench.lipschitz import Rounding, trace
 from lipbench.lipschitz.graph import Graph
+from lipbench.probabilities import refuse_squashed
 from lipbench.records import GRADES
 from lipbench.rounding import TINY, UP, NotAnalysed, StepErrors, analyse, gamma, norms_of, unit_roundoff
 
@@ -242,6 +243,7 @@ def certificate(
         raise LipbenchError(
             f"the Lipschitz bound of the network is {output.lipschitz}: its weights are too large for float64"
         )
+    refuse_squashed(graph)
     body, head = _head(graph)
     pairwise = torch.zeros_like(head.spread)
     if graph.steps[body].lipschitz > 0:  # a product of small numbers that are not 0 is not 0

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lipbench.errors import LipbenchError, unknown_name
 from lipbench.lipschitz import frozen
+from lipbench.probabilities import refuse_sums
 from lipbench.quick import quickened
 from lipbench.rounding import ARITHMETIC, set_precisions, summing_products
 
@@ -79,6 +80,8 @@ class Network(nn.Module):
             raise LipbenchError(
                 f"expected logits of shape (n, classes), the network gives {tuple(out.shape)} for n = 1"
             )
+        with torch.no_grad():
+            refuse_sums(self.module, self.input_shape, torch.zeros((), dtype=self.dtype, device=device))
         self.single_logit = out.shape[1] == 1
         self.num_classes = 2 if self.single_logit else int(out.shape[1])
         self.device = torch.device(device)
