@@ -2,7 +2,7 @@
 
 Two checks, neither of which depends on data. Of the graph: what follows the last layers with weights is run on numbers
 of every size and sign; if it gives none outside [0, 1], the outputs are probabilities, however the sigmoid is written,
-and also where the layers before it do not saturate it. Of the outputs, for inputs of every size: if they sum to 1, there
+and also where the layers before it do not saturate it. Of the outputs, for inputs of every size: if they sum to 1, it
 is a softmax, which has no rule and so no graph. Outputs that are the same for all inputs may be a head before training.
 """
 
