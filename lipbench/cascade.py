@@ -147,7 +147,7 @@ class Cascade:
     def _certify(self, unit: Unit) -> tuple[dict[str, Any], dict[str, Any]]:
         network, proof = self.subject.network, self.subject.proof
         labels = self.labels.cpu()
-        passes = 1 + (network.arithmetic == "float32" and proof.errors is not None)  # the analysis runs it once more
+        passes = 1 + (self.errors is not None)  # the analysis runs it once more
         columns = {
             "sample": np.arange(self.shard.start, self.shard.stop),
             "label": self.split.labels,

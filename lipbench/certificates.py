@@ -67,8 +67,9 @@ class Certificate:
     pairwise: float64 (K, K), L_ij for the logit differences f_i - f_j, zero on the diagonal;
     bound: float, of the whole network; claimed: float or None, the constant on the card;
     errors, output_error: of the body, and of all outputs together (L2), for every point of [0, 1]^d at once; None where
-    no analysis is known (``not_analysed``: why); assumed_errors: as ``errors``, for grades of exact arithmetic where no
-    analysis is known, see ``ASSUMED``; None where nothing can be said, as under autocast: then they certify nothing.
+    no analysis is known (``not_analysed``: why); exact_errors: for the grades of exact arithmetic, as ``errors``, or
+    where a layer has no analysis of ``assumed``, the graph with ``ASSUMED`` roundings in its place; None where nothing
+    can be said, as under autocast: then grade real certifies nothing.
     """
 
     pairwise: Tensor
@@ -81,7 +82,8 @@ class Certificate:
     errors: StepErrors | None = None
     output_error: float | None = None
     not_analysed: str | None = None
-    assumed_errors: StepErrors | None = None
+    exact_errors: StepErrors | None = None
+    assumed: Graph | None = field(default=None, repr=False)
 
     @property
     def single_logit(self) -> bool:
@@ -125,7 +127,7 @@ class Certificate:
         """
         same, held = self._identical(logits, classes)
         margins = torch.where(same, held, logits.gather(1, classes[:, None]) - logits)
-        known = errors or self.errors or self.assumed_errors
+        known = errors or self.exact_errors
         if known is None:
             return margins, torch.full_like(margins, torch.inf).masked_fill(same, 0.0)
         return margins, self.difference_errors(classes, known)[0].to(logits).masked_fill(same, 0.0)
@@ -162,7 +164,7 @@ class Certificate:
         if grade not in GRADES:
             raise LipbenchError(f"unknown grade {grade!r}: expected {', '.join(GRADES)}")
         if grade == "float":
-            return self._float_radii(logits, labels, self.errors if errors is None else errors)
+            return self._float_radii(logits, labels, errors)
         pairwise = self.pairwise if grade == "real" else self.nominal_pairwise
         if pairwise is None:
             return torch.full_like(logits, torch.nan)
@@ -181,9 +183,9 @@ class Certificate:
         return {grade: self.radii(logits, labels, grade, errors) for grade in grades}
 
     def _float_radii(self, logits: Tensor, labels: Tensor, errors: StepErrors | None) -> Tensor:
-        if errors is None:
+        if self.errors is None:
             return torch.full_like(logits, torch.nan)
-        constant, slope = self.difference_errors(labels, errors)
+        constant, slope = self.difference_errors(labels, errors or self.errors)
         margins = (logits.gather(1, labels[:, None]) - logits) * ROUND_DOWN
         # once for the sample's own logits, once for those of the point that it is moved to
         left = margins - 2 * constant.to(logits) * ROUND_UP
@@ -207,12 +209,14 @@ class Certificate:
     def sample_errors(self, x: Tensor, batch_size: int = 1000, *, sharp: bool = True) -> StepErrors | None:
         """The rounding errors around each sample, tighter than those of the whole range; None where unknown.
 
-        x: float32 (n, c, h, w), on the network's device; sharp: see ``rounding.analyse``.
+        x: float32 (n, c, h, w), on the network's device; sharp: see ``rounding.analyse``. Without an error analysis
+        those of ``assumed``, which grade float does not take.
         """
-        if self.errors is None:
+        graph = self.graph if self.errors is not None else self.assumed
+        if graph is None:
             return None
         parts = [
-            analyse(self.graph, part.to(self.dtype), (self.body,), self.diameter, sharp=sharp)[0]
+            analyse(graph, part.to(self.dtype), (self.body,), self.diameter, sharp=sharp)[0]
             for part in x.split(batch_size)
         ]
         constant = torch.cat([part.constant.cpu() for part in parts])
@@ -243,7 +247,6 @@ def certificate(
         raise LipbenchError(
             f"the Lipschitz bound of the network is {output.lipschitz}: its weights are too large for float64"
         )
-    refuse_squashed(graph)
     body, head = _head(graph)
     pairwise = torch.zeros_like(head.spread)
     if graph.steps[body].lipschitz > 0:  # a product of small numbers that are not 0 is not 0
@@ -255,16 +258,18 @@ def certificate(
     for kind in (dtype, *(tensor.dtype for tensor in held)):
         if kind not in (torch.float32, torch.float64):
             raise UnsupportedError(f"the network's weights are {kind}: certificates are for float32 and float64")
-    errors, output_error, reason, assumed = None, None, None, None
+    refuse_squashed(graph, torch.zeros((), dtype=dtype, device=device))
+    proof = Certificate(pairwise, output.lipschitz, claimed, head, graph, body, dtype)
     try:
         errors, output_error = _range_errors(graph, body, dtype, device)
+        return replace(proof, errors=errors, output_error=output_error, exact_errors=errors)
     except NotAnalysed as error:
-        reason = str(error)
-        with contextlib.suppress(NotAnalysed):
-            assumed, _ = _range_errors(_assumed(graph, dtype, device), body, dtype, device)
-    return Certificate(
-        pairwise, output.lipschitz, claimed, head, graph, body, dtype, errors, output_error, reason, assumed
-    )
+        proof = replace(proof, not_analysed=str(error))
+    with contextlib.suppress(NotAnalysed):
+        assumed = _assumed(graph, dtype, device)
+        errors, _ = _range_errors(assumed, body, dtype, device)
+        return replace(proof, exact_errors=errors, assumed=assumed)
+    return proof
 
 
 def _head(graph: Graph) -> tuple[int, Head]:

@@ -17,7 +17,8 @@ from lipbench.lipschitz.graph import Graph, Step
 from lipbench.lipschitz.selections import is_selecting, is_selecting_layer
 
 PROBES = 8
-SMALLEST, LARGEST = -3, 12  # powers of 10
+SMALLEST = -3  # power of 10
+LARGEST_INPUT, LARGEST = 12, 30  # what a whole network and its last functions do not overflow at, in float32
 TOLERANCE = 1e-4  # of sums in float32
 WEIGHTED = {  # functions; of layers, those that hold tensors
     "linear", "bilinear", "matmul", "mm", "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d", "batch_norm",
@@ -31,7 +32,7 @@ def refuse_sums(run: Callable[[Tensor], Tensor], shape: tuple[int, ...], like: T
     run: from inputs (n, *shape) to outputs (n, K); like: a tensor of the type and on the device of its inputs.
     """
     try:
-        outputs = run(_numbers(shape, like))
+        outputs = run(_numbers(shape, like, LARGEST_INPUT))
     except Exception:  # what a user's forward says of inputs that are no images
         return
     if outputs.shape[1] < 2:
@@ -42,17 +43,17 @@ def refuse_sums(run: Callable[[Tensor], Tensor], shape: tuple[int, ...], like: T
 
 
 @torch.no_grad()
-def refuse_squashed(graph: Graph) -> None:
-    """Raise UnsupportedError if what follows the last layers with weights gives numbers in [0, 1] only."""
+def refuse_squashed(graph: Graph, like: Tensor) -> None:
+    """Raise UnsupportedError if what follows the last layers with weights gives numbers in [0, 1] only.
+
+    like: a tensor of the type and on the device of the network's inputs.
+    """
     nodes = {graph.nodes[node.name]: node for node in graph.module.graph.nodes if node.name in graph.nodes}
     sources = _sources(graph, nodes)
-    last = len(graph.steps) - 1
-    if last in sources:  # the usual case
+    if len(graph.steps) - 1 in sources:  # the usual case
         return
-    first = next((tensor for tensor in graph.module.parameters() if tensor.is_floating_point()), torch.zeros(()))
-    like = first if first.dtype in (torch.float32, torch.float64) else first.float()
     try:
-        x = _numbers(graph.steps[0].shape, like)
+        x = _numbers(graph.steps[0].shape, like, LARGEST_INPUT)
         outputs = _Replacing(graph.module, {nodes[place].name for place in sources}).run(x)
     except Exception:  # what a user's forward says of such numbers
         return
@@ -102,23 +103,23 @@ class _Replacing(fx.Interpreter):
         """The value of a node, or the numbers instead."""
         value = super().run_node(n)
         if n.name in self.replaced and isinstance(value, Tensor):
-            return _numbers(tuple(value.shape[1:]), value, seed=1 + sorted(self.replaced).index(n.name))
+            return _numbers(tuple(value.shape[1:]), value, LARGEST, seed=1 + sorted(self.replaced).index(n.name))
         return value
 
 
-def _numbers(shape: tuple[int, ...], like: Tensor, seed: int = 0) -> Tensor:
+def _numbers(shape: tuple[int, ...], like: Tensor, largest: int, seed: int = 0) -> Tensor:
     """(PROBES, *shape): each row of another size, of both signs; the same each time."""
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randn(PROBES, *shape, dtype=torch.float64, generator=generator)
-    sizes = torch.logspace(SMALLEST, LARGEST, PROBES, dtype=torch.float64)
+    sizes = torch.logspace(SMALLEST, largest, PROBES, dtype=torch.float64)
     return (rows * sizes.view(-1, *[1] * len(shape))).to(like)
 
 
 def _within_0_and_1(outputs: Tensor) -> bool:
     """True for outputs (n, K) that lie there and are not the same for all."""
-    if len(outputs) < 2 or not bool(((outputs >= -TOLERANCE) & (outputs <= 1 + TOLERANCE)).all()):
+    if len(outputs) < 2 or not bool((outputs != outputs[0]).any()):
         return False
-    return bool((outputs != outputs[0]).any())
+    return outputs.min().item() >= 0 and outputs.max().item() <= 1 + TOLERANCE
 
 
 def _probabilities(how: str) -> UnsupportedError:

@@ -445,9 +445,11 @@ def not_analysed(module: nn.Module) -> str:
     proof = certificate(module.eval(), (1, 2, 2))
     logits, labels = torch.tensor([[1e30, 0.0]], dtype=torch.float64), torch.tensor([0])
     assert (proof.not_analysed is not None) == bool(proof.radii(logits, labels, "float").isnan())
-    assert proof.sample_errors(torch.rand(1, 1, 2, 2)) is None or proof.not_analysed is None
     reason = proof.not_analysed or ""
-    assert (proof.radii(logits, labels) > 0) == (not reason or "no error analysis" in reason)
+    exact = not reason or "no error analysis" in reason
+    errors = proof.sample_errors(torch.rand(1, 1, 2, 2, dtype=proof.dtype))
+    assert (errors is not None) == (proof.radii(logits, labels) > 0) == exact
+    assert bool(proof.radii(logits, labels, "float", errors).isnan()) == bool(reason)
     return reason
 
 

@@ -102,6 +102,7 @@ LOGITS = {
     "a head before training": lambda n: zero(dense(n)),
     "a constant in [0, 1]": lambda n: zero(dense(n), 0.5),
     "small logits": then(lambda y: 1e-6 * y + 0.5),
+    "tiny logits": then(lambda y: 1e-40 * y),
     "small logits by weights": lambda n: scaled(dense(n), 1e-9, 0.5),
     "a ReLU head": lambda n: dense(n, nn.ReLU()),
     "ReLU6": lambda n: dense(n, nn.ReLU6()),

@@ -149,6 +149,39 @@ def test_grade_real_pays_for_the_rounding_of_the_sample_and_grade_float_for_more
         assert floating <= real
 
 
+def test_a_layer_without_an_error_analysis_costs_little_in_float32(digits):
+    """The roundings that are taken for granted are those around each sample, as they are where they are proven."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 10))
+    single, double = (lipbench.certify(module, digits.test.x[:100], arithmetic=a) for a in ("float32", "float64"))
+    assert single.certified_radius_float.isna().all()
+    lost = 1 - single.certified_radius_real / double.certified_radius_real
+    assert (lost[double.certified_radius_real > 0.01] > 0).all()
+    assert lost[double.certified_radius_real > 0.01].max() < 0.1
+    proof = certificate(Network(module, (1, 8, 8), arithmetic="float32").module, (1, 8, 8))
+    assert proof.errors is None
+    assert proof.not_analysed == "no error analysis is known for GELU"
+
+
+def test_a_shift_that_swallows_the_margin_is_no_margin_without_an_error_analysis_either():
+    """1e15 is added and taken off again behind a GELU: in float64, that leaves eighths."""
+
+    class Shifted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = head([[1.0, 0.0, 0.0, 0.0], [0.9, 0.0, 0.0, 0.0]], [0.0, 0.0])
+
+        def forward(self, x):
+            return (nn.functional.gelu(self.head(x.flatten(1))) + 1e15) - 1e15
+
+    module = Shifted()
+    x = torch.full((1, *SHAPE), 0.8, dtype=torch.float64)
+    logits = module(x).detach()
+    assert logits[0, 0] - logits[0, 1] == 0.125  # and is 0.09
+    proof = certificate(module, SHAPE, claimed=1.0)
+    assert all(proof.radii(logits, torch.tensor([0]), grade) == 0 for grade in EXACT)
+
+
 def test_a_single_logit_within_its_rounding_is_a_tie():
     for bias in (1e-17, 0.0):
         _, proof = network(head([ROW], [bias]))
