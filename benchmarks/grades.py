@@ -45,7 +45,7 @@ def main() -> None:
                 radii[names[2]] = proof.radii(logits, labels, "float", proof.sample_errors(x, sharp=False))
         for name, radius in radii.items():
             for place, eps in enumerate(grid):
-                certified[name][place] += int((radius >= eps).sum())
+                certified[name][place] += int((radius > eps).sum())
             if name != "real":
                 known = radii["real"] > 0
                 lost[name] += (1 - radius[known] / radii["real"][known]).tolist()

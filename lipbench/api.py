@@ -20,6 +20,7 @@ from lipbench.lipschitz import lipschitz_bound
 from lipbench.network import Network, resolve_device
 from lipbench.report import tables
 from lipbench.rounding import precisions, set_precisions
+from lipbench.samples import class_labels, images
 from lipbench.suites import Suite
 from lipbench.threat import Norm
 from lipbench.verification import VerificationResult
@@ -135,25 +136,20 @@ def certify(
     arithmetic; ``certified_radius_nominal``, which holds if the claim is true, NaN without one. Radii are in ``norm``,
     in units of the input, and 0 where misclassified or tied.
 
-    x: float32 (n, c, h, w) in [0, 1]; labels: int (n,), the predictions by default (then no sample is misclassified);
-    claimed: the claimed L2 Lipschitz constant. ``frame.attrs`` holds ``lipschitz_bound``, ``claim_confirmed`` (None
-    without a claim) and ``not_analysed`` (why there is no grade float; None if there is). Raises UnsupportedError for a
-    layer without a Lipschitz rule, LipbenchError for inputs of another shape or range.
+    x: floats (n, c, h, w) in [0, 1], which are rounded to float32: the radii are of the rounded inputs; labels: whole
+    numbers (n,), the predictions by default (then no sample is misclassified); claimed: the claimed L2 Lipschitz
+    constant. ``frame.attrs`` holds ``lipschitz_bound``, ``claim_confirmed`` (None without a claim) and ``not_analysed``
+    (why there is no grade float; None if there is). Raises UnsupportedError for a layer without a Lipschitz rule,
+    LipbenchError for inputs or labels of another shape, type or range, and for a network that ``Network`` refuses.
     """
-    inputs = torch.as_tensor(x, dtype=torch.float32)
-    if inputs.ndim != 4 or len(inputs) == 0:
-        raise LipbenchError(f"x must be of shape (n, c, h, w) with n > 0, got {tuple(inputs.shape)}")
-    if not torch.isfinite(inputs).all() or inputs.min() < 0 or inputs.max() > 1:
-        raise LipbenchError(f"x must lie in [0, 1], got {inputs.min():g} to {inputs.max():g}")
+    inputs = images(x)
     c, h, w = inputs.shape[1:]
     with _computing_on(device) as target:
         network = Network(module, (c, h, w), target, arithmetic)
         proof = certificate(network.module, (c, h, w), claimed, network.dtype)
         logits = network.predict(inputs)
         prediction = logits.argmax(dim=1)
-        classes = prediction if labels is None else torch.as_tensor(labels, dtype=torch.int64).cpu()
-        if classes.shape != prediction.shape or classes.min() < 0 or classes.max() >= network.num_classes:
-            raise LipbenchError(f"labels must be {len(inputs)} numbers in 0..{network.num_classes - 1}")
+        classes = prediction if labels is None else class_labels(labels, len(inputs), network.num_classes)
         radii = proof.radii_of(inputs.to(target), logits, classes)
     scale = Norm.parse(norm).radius_from_l2(1.0, c * h * w)
     columns = {f"certified_radius_{grade}": radius.numpy() * scale for grade, radius in radii.items()}

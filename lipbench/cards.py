@@ -54,6 +54,8 @@ class Lipschitz(Strict):
 
     constant: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     norm: Literal["L2"] = "L2"  # the only one that certificates here start from
+    # what the layers were to give; only where the bound of the trained weights, which is claimed then, is above it
+    by_construction: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
 
 class Card(Strict):

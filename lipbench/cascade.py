@@ -153,7 +153,7 @@ class Cascade:
         labels = self.labels.cpu()
         # nothing lies further away: the radius of a constant network is infinite, and says no more
         farthest = math.sqrt(math.prod(network.input_shape))
-        passes = 1 + (network.arithmetic == "float32" and proof.errors is not None)  # the analysis runs it once more
+        passes = 1 + (self.errors is not None)  # the analysis runs it once more
         columns = {
             "sample": np.arange(self.shard.start, self.shard.stop),
             "label": self.split.labels,
@@ -312,7 +312,10 @@ class _Search:
         }
 
     def _reachable(self, pairs: Pairs, norm: Norm) -> Tensor | None:
-        """The classes that the certificate does not exclude within reach: bool (m, K); all of them in an audit."""
+        """The classes that the certificate does not exclude within reach: bool (m, K); all of them in an audit.
+
+        A class at exactly ``reach`` is not excluded: see ``ledger``.
+        """
         stage, cascade = self.unit.stage, self.cascade
         assert stage is not None
         if not cascade.run.settings["prune"] or not stage.eps or self.unit.role == "alone":

@@ -1,6 +1,12 @@
 """The ledger of bounds: for each sample, certified_radius <= distance to the decision boundary <= adversarial_distance.
 
 Certificates raise the lower bound, attacks lower the upper one; nothing else writes either.
+
+What a radius promises: no input closer than ``certified_radius`` has another class, or a tie. An input at exactly that
+distance may have one, since the margin that the Lipschitz bound leaves there is 0. An attack at eps may go as far as
+eps. So a sample is certified at eps where its radius is above eps, broken where its adversarial distance is at most
+eps, and a certificate is false where the adversarial distance is below the radius: no sample is both certified and
+broken unless its certificate is false.
 """
 
 from dataclasses import dataclass
@@ -21,7 +27,7 @@ class Ledger:
     """Two bounds per sample for one model and one norm. All arrays have shape (n,)."""
 
     correct: Bools  # predicted class equals the label
-    certified_radius: Floats  # >= 0, grade real; 0 where misclassified or tied
+    certified_radius: Floats  # >= 0, of one grade; 0 where misclassified or tied
     adversarial_distance: Floats  # 0 where misclassified, inf where no adversarial input is known
 
     @classmethod
@@ -50,7 +56,7 @@ class Ledger:
 
     def certified(self, eps: float) -> Bools:
         """Correct, and no perturbation of norm <= eps can change the class."""
-        return self.correct & (self.certified_radius >= eps)
+        return self.correct & (self.certified_radius > eps)
 
     def open(self, eps: float) -> Bools:
         """Neither bound decides the sample at eps: the samples that an attack can still win."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lipbench import arguments
 from lipbench.errors import LipbenchError, one_line, unknown_name
 from lipbench.lipschitz import agreement, frozen
+from lipbench.probabilities import refuse_sums
 from lipbench.quick import quickened
 from lipbench.rounding import ARITHMETIC, set_precisions, summing_products
 
@@ -49,6 +50,9 @@ class Network(nn.Module):
     Attributes: ``module``: the copy that runs; ``input_shape``: (c, h, w); ``num_classes``; ``single_logit``;
     ``arithmetic``: "float32" or "float64"; ``evaluations``: forward and backward passes since construction, whoever
     caused them.
+
+    Raises LipbenchError where what runs would not be the network that is given: for weights of less than float32, and
+    for float64 weights that float32 would round.
     """
 
     def __init__(
@@ -62,7 +66,9 @@ class Network(nn.Module):
         if arithmetic not in tuple(ARITHMETIC):
             raise unknown_name("arithmetic", arithmetic, ARITHMETIC)
         self.arithmetic, self.dtype = arithmetic, ARITHMETIC[arithmetic]
-        self.module = frozen(module).to(device, self.dtype).requires_grad_(False)
+        copied = frozen(module)
+        _check_numbers(module, self.dtype)
+        self.module = copied.to(device, self.dtype).requires_grad_(False)
         self.input_shape = input_shape
         self.evaluations = Evaluations()
         with torch.no_grad():
@@ -79,6 +85,8 @@ class Network(nn.Module):
                 f"expected logits of shape (n, classes), the network gives {tuple(out.shape)} for n = 1"
             )
         agreement.check_copy(module, self.module, self.input_shape)
+        with torch.no_grad():
+            refuse_sums(self.module, self.input_shape, torch.zeros((), dtype=self.dtype, device=device))
         self.single_logit = out.shape[1] == 1
         self.num_classes = 2 if self.single_logit else int(out.shape[1])
         self.device = torch.device(device)
@@ -146,6 +154,24 @@ class Network(nn.Module):
                 "the network's logits are not finite: its weights or its preprocessing are out of range"
             )
         return logits
+
+
+def _check_numbers(module: nn.Module, dtype: torch.dtype) -> None:
+    """Raise LipbenchError unless a copy of the module in ``dtype`` is the same network."""
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        kind = str(tensor.dtype).removeprefix("torch.")
+        other = tensor.is_floating_point() and tensor.dtype not in ARITHMETIC.values()
+        if other or tensor.is_complex() or tensor.is_quantized:
+            raise LipbenchError(
+                f"the network's {name} is {kind}, expected float32 or float64: a copy in these is another network than "
+                "the one you run; pass module.float() if it is the one you mean"
+            )
+    for name, tensor in module.named_parameters():
+        if tensor.dtype is torch.float64 and dtype is torch.float32 and bool((tensor.float() != tensor).any()):
+            raise LipbenchError(
+                f"the network's {name} is float64, which float32 rounds to another network: choose the arithmetic "
+                "float64, or pass module.float() if the rounded network is the one you mean"
+            )
 
 
 def _put_channels_innermost(module: nn.Module, input_shape: tuple[int, ...]) -> None:

@@ -296,7 +296,8 @@ def test_certify_in_float32_is_of_the_float32_network(tau4, digits):
     assert far.sum() > 30
     lost = 1 - single.certified_radius_float / single.certified_radius_real
     assert lost[far].between(1e-5, 0.02).all()  # per-sample errors: those of the whole range cost twice as much
-    assert 0 < (single.certified_radius_real - double.certified_radius_real).abs().max() < 1e-5
+    less = double.certified_radius_real - single.certified_radius_real  # the errors of the sample's own float32 logits
+    assert less[far].between(1e-6, 1e-3).all()
     with pytest.raises(LipbenchError, match="did you mean 'float32'"):
         lipbench.certify(tau4, x, arithmetic="float23")
     with pytest.raises(LipbenchError, match="did you mean 'float64'"):

@@ -1,7 +1,9 @@
 import copy
 import math
 from dataclasses import replace
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 from bundled import TAU4
@@ -272,14 +274,18 @@ def test_grade_float_is_never_above_grade_real_and_follows_it(body, arithmetic):
     network = Network(random_network(body, 0), (2, 6, 6), arithmetic=arithmetic)
     proof = certificate(network.module, (2, 6, 6))
     x, logits, labels = centres_and_labels(network)
-    real = proof.radii(logits, labels)
     errors = {"range": None, "samples": proof.sample_errors(x), "fast": proof.sample_errors(x, sharp=False)}
-    floating = {name: proof.radii(logits, labels, "float", error) for name, error in errors.items()}
-    for radius in floating.values():
-        assert (radius < real).all()
-        assert (radius > (0.9 if arithmetic == "float32" else 1 - 1e-9) * real)[real > 0.05].all()
-    assert (floating["samples"] >= floating["fast"]).all()
-    assert floating["samples"].sum() > floating["range"].sum()
+    floating, real = (
+        {name: proof.radii(logits, labels, grade, error) for name, error in errors.items()}
+        for grade in ("float", "real")
+    )
+    for name, radius in floating.items():
+        assert (radius <= real[name]).all()
+        assert (radius < real[name])[real[name] > 0].all()
+        assert (radius > (0.9 if arithmetic == "float32" else 1 - 1e-9) * real[name])[real[name] > 0.05].all()
+    for by_errors in (floating, real):
+        assert (by_errors["samples"] >= by_errors["fast"]).all()
+        assert by_errors["samples"].sum() > by_errors["range"].sum()
     wrong = (labels + 1) % 5
     assert (proof.radii(logits, wrong, "float") == 0).all()
 
@@ -384,16 +390,19 @@ def test_errors_and_radii_of_one_pixel_by_hand(arithmetic, u):
     assert proof.radii(logits, label, "float", errors).item() < radius
 
 
-def test_rounding_breaks_grade_real_and_not_grade_float():
-    """A point inside the radius of grade real that the float32 network puts into another class."""
+def test_rounding_breaks_what_the_margin_and_the_bound_alone_promise():
+    """A point closer than margin / L that the float32 network puts into another class; in float64 it does not."""
     network = Network(far_from_zero(), (1, 1, 1), arithmetic="float32")
     proof = certificate(network.module, (1, 1, 1))
     x, moved = torch.tensor([0.5004]).view(1, 1, 1, 1), torch.tensor([0.5002]).view(1, 1, 1, 1)
     logits, label = network.predict(x), torch.tensor([1])
     assert network.predict(x).argmax(1) == label != network.predict(moved).argmax(1)
-    assert proof.radii(logits, label) > (x - moved).abs().item()
+    assert (logits[0, 1] - logits[0, 0]) / proof.pairwise[0, 1] > (x - moved).abs().item()
     for errors in (None, proof.sample_errors(x)):
-        assert proof.radii(logits, label, "float", errors) == 0
+        assert all(proof.radii(logits, label, grade, errors) == 0 for grade in ("float", "real"))
+    exact = Network(far_from_zero(), (1, 1, 1))
+    found = certificate(exact.module, (1, 1, 1)).radii_of(x, exact.predict(x), label)
+    assert [found[grade].item() for grade in ("float", "real")] == pytest.approx([0.0004, 0.0004], rel=1e-3)
 
 
 @pytest.mark.parametrize("arithmetic", ARITHMETIC)
@@ -432,13 +441,16 @@ def test_what_grade_float_costs_on_a_real_network(digits_zoo, digits, arithmetic
 
 
 def not_analysed(module: nn.Module) -> str:
-    """The reason, which is there exactly if the radii are not."""
+    """The reason, which is there exactly if the radii are not. Grade real is there where a layer is the reason."""
     proof = certificate(module.eval(), (1, 2, 2))
-    logits, labels = torch.tensor([[1.0, 0.0]], dtype=torch.float64), torch.tensor([0])
+    logits, labels = torch.tensor([[1e30, 0.0]], dtype=torch.float64), torch.tensor([0])
     assert (proof.not_analysed is not None) == bool(proof.radii(logits, labels, "float").isnan())
-    assert proof.sample_errors(torch.rand(1, 1, 2, 2)) is None or proof.not_analysed is None
-    assert proof.radii(logits, labels) > 0
-    return proof.not_analysed or ""
+    reason = proof.not_analysed or ""
+    exact = not reason or "no error analysis" in reason
+    errors = proof.sample_errors(torch.rand(1, 1, 2, 2, dtype=proof.dtype))
+    assert (errors is not None) == (proof.radii(logits, labels) > 0) == exact
+    assert bool(proof.radii(logits, labels, "float", errors).isnan()) == bool(reason)
+    return reason
 
 
 def test_a_layer_without_an_error_analysis_is_named():
@@ -574,3 +586,19 @@ def test_no_grade_float_where_subnormal_operands_are_flushed():
     finally:
         torch.set_flush_denormal(False)
     assert not_analysed(net) == ""
+
+
+# --- claims that are none --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("claimed", [0, 0.0, -1.0, math.nan, math.inf, -math.inf, "1", "one", True, [1.0], 1j])
+def test_a_claim_is_a_finite_number_above_0(claimed):
+    with pytest.raises(LipbenchError, match="finite number above 0, got"):
+        certificate(linear([[1.0, 0.0], [0.0, 1.0]]), (1, 1, 2), claimed=claimed)
+
+
+@pytest.mark.parametrize("claimed", [2, np.float32(2), np.int64(2), Fraction(2)])
+def test_a_claim_may_be_any_real_number(claimed):
+    proof = certificate(linear([[1.0, 0.0], [0.0, 1.0]]), (1, 1, 2), claimed=claimed)
+    assert (type(proof.claimed), proof.claimed) == (float, 2.0)
+    assert proof.claim_confirmed is True

@@ -7,8 +7,8 @@ from deel import torchlip
 from torch import nn
 
 import lipbench
+from lipbench import architectures, zoo
 from lipbench import network as network_module
-from lipbench import zoo
 from lipbench.certificates import certificate
 from lipbench.errors import LipbenchError, UnsupportedError
 from lipbench.network import LARGEST_BATCH, MEMORY, Network
@@ -265,3 +265,75 @@ def test_the_network_that_runs_is_the_one_that_was_given():
     with pytest.raises(UnsupportedError, match="frozen copy"):
         Network(Precise(), (1, 2, 2))
     Network(Precise().double(), (1, 2, 2))
+
+
+# --- numbers that a network may hold ---------------------------------------------------------------------------------
+
+
+def dense(dtype: torch.dtype = torch.float32) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)).eval().to(dtype)
+
+
+def with_one(change) -> nn.Sequential:
+    module = dense()
+    change(module)
+    return module
+
+
+def to_half(module, name: str, dtype=torch.float16) -> None:
+    setattr(module, name, nn.Parameter(getattr(module, name).detach().to(dtype), requires_grad=False))
+
+
+REFUSED = {
+    "bfloat16": (lambda: dense(torch.bfloat16), "1.weight is bfloat16.*float()"),
+    "float16": (lambda: dense(torch.float16), "1.weight is float16"),
+    "one bias of float16": (lambda: with_one(lambda m: to_half(m[3], "bias")), "3.bias is float16"),
+    "a buffer of bfloat16": (
+        lambda: with_one(lambda m: m[2].register_buffer("b", torch.ones(8).bfloat16())),
+        "2.b is bf",
+    ),
+    "complex": (lambda: with_one(lambda m: to_half(m[3], "bias", torch.complex64)), "3.bias is complex64"),
+    "quantised": (
+        lambda: with_one(
+            lambda m: m[1].register_buffer("q", torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8))
+        ),
+        "1.q is qint8",
+    ),
+}
+
+
+@pytest.mark.parametrize("arithmetic", ["float64", "float32"])
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_network_of_other_numbers_is_refused(kind, arithmetic):
+    """The copy that runs would be another network than the one that was given."""
+    build, said = REFUSED[kind]
+    module = build()
+    dtypes = [tensor.dtype for tensor in module.state_dict().values()]
+    with pytest.raises(LipbenchError, match=said) as caught:
+        Network(module, (1, 2, 2), arithmetic=arithmetic)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(LipbenchError, match=said):
+        lipbench.certify(module, torch.rand(2, 1, 2, 2), arithmetic=arithmetic)
+    assert [tensor.dtype for tensor in module.state_dict().values()] == dtypes
+
+
+@pytest.mark.parametrize("change", [lambda module: module, lambda module: with_one(lambda m: m[3].double())])
+def test_float64_weights_that_float32_rounds_are_refused_in_float32(change):
+    module = change(dense().double())
+    Network(module, (1, 2, 2), arithmetic="float32")  # they are float32 numbers
+    with torch.no_grad():
+        module[3].weight[0, 0] += 1e-12
+    if module[3].weight.dtype is torch.float64:
+        with pytest.raises(LipbenchError, match=r"3.weight is float64.*arithmetic float64.*float\(\)"):
+            Network(module, (1, 2, 2), arithmetic="float32")
+    assert Network(module, (1, 2, 2)).dtype is torch.float64
+    Network(module.float(), (1, 2, 2), arithmetic="float32")
+
+
+def test_integers_and_float64_statistics_are_no_reason():
+    """Batch norm counts its batches; a normalisation of ours keeps its means in float64."""
+    module = nn.Sequential(architectures.Normalize([0.1], [0.3]), *dense())
+    module[-1].register_buffer("classes", torch.arange(3))
+    for arithmetic in ("float32", "float64"):
+        assert Network(module, (1, 2, 2), arithmetic=arithmetic).num_classes == 3

@@ -56,7 +56,8 @@ def test_attacks_only_lower_the_upper_bound():
     ledger.attacked(np.array([1]), np.array([0.19]))
     assert ledger.violations().tolist() == [False, True, False]
     assert ledger.broken(0.19)[1]
-    assert ledger.certified(0.2)[1]
+    assert ledger.certified(0.19)[1]
+    assert not ledger.certified(0.2)[1]
 
 
 def test_a_distance_of_nan_is_refused():

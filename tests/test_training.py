@@ -628,3 +628,104 @@ def test_a_killed_worker_is_told_and_the_rerun_goes_on(pair, tmp_path, digits):
     assert {path.name for path in training.train(pair, out, digits, device=CPU, progress=False)} == left
     assert contents(out) == {*NAMES[:2], cards.RECIPE, training.CLAIMS}
     assert not list((out / training.CLAIMS).iterdir())
+
+
+# --- claims that the weights do not keep -----------------------------------------------------------------------------
+
+
+class Added(torch.nn.Module):
+    """x + g(x), without the half that a 1-Lipschitz block has."""
+
+    def __init__(self, branch):
+        super().__init__()
+        self.branch = branch
+
+    def forward(self, x):
+        return x + self.branch(x)
+
+
+def loud(layers, input_shape, num_classes):
+    """A plugin's architecture that forgets to take the set's layers for one of its own."""
+    first = torch.nn.Linear(64, 16)
+    torch.nn.init.constant_(first.weight, 1.0)
+    return [torch.nn.Flatten(), first, layers.activation(), layers.linear(16, num_classes)]
+
+
+def added(layers, input_shape, num_classes):
+    branch = torch.nn.Sequential(layers.linear(64, 64), layers.activation())
+    return [torch.nn.Flatten(), Added(branch), layers.linear(64, num_classes)]
+
+
+def reflected(layers, input_shape, num_classes):
+    conv = layers.conv(1, 4, 3, padding=1, padding_mode="reflect")
+    return [conv, layers.activation(), torch.nn.Flatten(), layers.linear(256, num_classes)]
+
+
+PLUGINS = {"loud": loud, "added": added, "reflected": reflected}
+
+
+@pytest.fixture
+def plugins(monkeypatch):
+    for name in PLUGINS:
+        monkeypatch.setitem(registry.ARCHITECTURES._builtin, name, f"{__name__}:{name}")
+
+
+@pytest.mark.parametrize("std", [None, 0.25])
+@pytest.mark.parametrize("name", PLUGINS)
+def test_a_card_claims_the_bound_where_the_layers_do_not_keep_theirs(
+    plugins, pair, tmp_path, digits, caplog, name, std
+):
+    text = PAIR.replace("seeds = [0, 1]", "seeds = [0]").replace(
+        'name = "mlp"\nargs = { widths = [16] }', f'name = "{name}"'
+    )
+    scale = 1.0 if std is None else 1 / std
+    if std is not None:
+        text = text.replace("[training]", f"[preprocessing]\nmean = [0.5]\nstd = [{std}]\n[training]")
+    pair.write_text(text)
+    (folder,) = training.train(pair, tmp_path / "zoo", digits, device=CPU, progress=False)
+    model, history = zoo.load(folder), pd.read_parquet(folder / training.HISTORY)
+    bound = certificate(model.module, (1, 8, 8)).bound
+    assert bound > 1.05 * scale
+    assert model.card.claimed.constant == pytest.approx(bound, rel=1e-6)
+    assert model.card.claimed.constant == history.iloc[-1]["bound"]
+    assert model.card.claimed.by_construction == scale
+    assert certificate(model.module, (1, 8, 8), model.card.claimed.constant).claim_confirmed
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("lipbench")]
+    assert len(said) == 1
+    assert folder.name in said[0]
+    assert f"1-Lipschitz by construction, which makes {scale:g}" in said[0]
+    assert f"claims the bound {bound:.6g}" in said[0]
+    caplog.clear()
+    assert training.train(pair, tmp_path / "zoo", digits, device=CPU, progress=False) == []  # its card is known again
+    assert not caplog.records
+
+
+def test_train_says_on_stderr_that_a_claim_does_not_hold(plugins, pair, tmp_path, capsys):
+    pair.write_text(PAIR.replace('name = "mlp"\nargs = { widths = [16] }', 'name = "loud"'))
+    command = f"train {pair} -o {tmp_path}/zoo -q"
+    script = f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r}); import test_training as t\n"
+    script += "t.registry.ARCHITECTURES._builtin['loud'] = 'test_training:loud'\n"
+    script += f"sys.exit(t.cli.run({command.split()!r}))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("2 models trained")
+    lines = [line for line in done.stderr.splitlines() if "claims the bound" in line]
+    assert len(lines) == 2
+
+
+def test_a_claim_that_holds_is_the_layers(pair, tmp_path, digits, caplog):
+    """Also within the roundings of weights that are orthogonal by construction; and its card has no new key."""
+    (folder, _) = training.train(pair, tmp_path / "zoo", digits, device=CPU, progress=False)
+    card = cards.read(folder)
+    assert card.claimed == cards.Lipschitz(constant=1.0)
+    assert "by_construction" not in (folder / cards.CARD).read_text()
+    assert 1 < pd.read_parquet(folder / training.HISTORY).iloc[-1]["bound"] < 1 + 3e-6
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("claimed", [0.5, 2.0])
+def test_a_claim_that_was_changed_by_hand_is_told(pair, tmp_path, digits, claimed):
+    (folder, _) = training.train(pair, tmp_path / "zoo", digits, device=CPU, progress=False)
+    cards.write(folder, cards.read(folder).model_copy(update={"claimed": cards.Lipschitz(constant=claimed)}))
+    with pytest.raises(LipbenchError, match="claimed"):
+        training.train(pair, tmp_path / "zoo", digits, device=CPU, progress=False)

@@ -38,7 +38,7 @@ DEFINITIONS = Table(
             "norm of the smallest adversarial perturbation found by any attack; inf if none",
         ),
         ("clean accuracy", "share classified correctly"),
-        ("certified accuracy", "share correct with certified_radius >= eps"),
+        ("certified accuracy", "share correct with certified_radius > eps"),
         ("robust accuracy", "share correct with adversarial_distance > eps, after the suite was run at eps"),
         ("gap", "robust accuracy - certified accuracy"),
         (

@@ -6,6 +6,7 @@ import functools
 import importlib.metadata
 import io
 import json
+import logging
 import shutil
 import threading
 import time
@@ -19,6 +20,7 @@ from tqdm import tqdm
 
 from lipbench import architectures, cards, data, files, losses, recipes, zoo
 from lipbench.cards import Card, Lipschitz
+from lipbench.certificates import CLAIM_TOLERANCE
 from lipbench.claims import Claims
 from lipbench.data import Dataset
 from lipbench.errors import LipbenchError, one_line
@@ -29,6 +31,7 @@ from lipbench.rounding import precisions, set_precisions
 from lipbench.training.adversarial import AdversarialLoss
 from lipbench.training.fit import Fit, PlainLoss, Row, Samples, measure
 
+LOG = logging.getLogger(__name__)
 VERSIONED = ("lipbench", "torch", "deel-torchlip")  # on every card
 CLAIMED_OVER_1 = {"torchlip": 0.0, "orthogonium": 1e-4}  # an AOC net of 8 layers ended at 1 + 8.7e-6
 CLAIMS = ".claims"  # in the zoo: who trains what; empty where nobody does
@@ -56,7 +59,8 @@ def train(
     Several processes may train one zoo at once, each with this function: no model is trained twice, and each returns
     once all of them are there. A model's folder gets its name when it is complete; a killed sweep goes on with the
     models it was at, each from its last whole epoch. Same recipe, seed and machine: the same weights, bit for bit, on
-    CPU, whoever trains them, and however often they were killed.
+    CPU, whoever trains them, and however often they were killed. Cards claim what the layers give by construction, or
+    the bound of the trained weights where that is larger; the latter is logged as a warning.
 
     Raises LipbenchError before any work for mistakes in the recipe, and if ``out`` holds a model of the same name
     trained in another way; at the end if models could not be trained, such as those that diverged: the others are
@@ -74,6 +78,9 @@ def train(
     outcomes = _run(sweep, missing, dataset, LocalExecutor(1, 1) if executor is None else executor, progress)
     _tidy(sweep, settings)
     mine = [outcomes[setting.name] for setting in missing if setting.name in outcomes]
+    for outcome in mine:
+        if outcome.remark is not None:
+            LOG.warning("%s: %s", outcome.name, outcome.remark)
     failures = [f"{outcome.name}: {outcome.failure}" for outcome in mine if outcome.failure is not None]
     if failures:
         raise LipbenchError(
@@ -111,6 +118,7 @@ class Outcome:
 
     name: str  # of the model
     failure: str | None = None  # why there is no model
+    remark: str | None = None  # what its user should know of it
 
 
 def _run(
@@ -245,8 +253,8 @@ def work(
         except torch.OutOfMemoryError as error:
             hint = "a smaller batch_size or fewer --jobs need less memory"
             return Outcome(setting.name, f"out of memory on {sweep.device}: {hint} ({one_line(error)})")
-        _store(sweep.out / setting.name, sweep.recipe, setting, dataset, trained)
-        return Outcome(setting.name)
+        claimed = _store(sweep.out / setting.name, sweep.recipe, setting, dataset, trained).claimed
+        return Outcome(setting.name, remark=_remark(claimed))
 
 
 def _claim_name(setting: Setting) -> str:
@@ -299,7 +307,7 @@ def _build(setting: Setting, dataset: Dataset) -> nn.Sequential:
     return architectures.build(spec.name, layers, dataset.input_shape, outputs, spec.args)
 
 
-def _card(recipe: Recipe, setting: Setting, dataset: Dataset, weights_sha256: str) -> Card:
+def _card(recipe: Recipe, setting: Setting, dataset: Dataset, weights_sha256: str, bound: float) -> Card:
     architecture, outputs = setting.architecture, losses.head(setting.loss_spec.name, dataset.num_classes)
     if outputs != dataset.num_classes:
         architecture = architecture.model_copy(update={"args": {**architecture.args, "outputs": outputs}})
@@ -313,7 +321,7 @@ def _card(recipe: Recipe, setting: Setting, dataset: Dataset, weights_sha256: st
         architecture=architecture,
         loss=setting.loss,
         preprocessing=recipe.preprocessing,
-        claimed=_claim(recipe, setting) if setting.loss_spec.constrained else None,
+        claimed=_claim(recipe, setting, bound) if setting.loss_spec.constrained else None,
         training={**setting.training.model_dump(exclude_none=True), "data_sha256": dataset.train.sha256},
         versions=_versions(architecture.layers),
     )
@@ -324,10 +332,23 @@ def _versions(layers: str) -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in names}
 
 
-def _claim(recipe: Recipe, setting: Setting) -> Lipschitz:
+def _claim(recipe: Recipe, setting: Setting, bound: float) -> Lipschitz:
+    """What the layers give by construction, or the bound of the weights where it is larger by more than roundings."""
     # the layers are 1-Lipschitz by construction, up to roundings; normalisation by std multiplies by 1 / min std
     scale = 1.0 if recipe.preprocessing is None else 1.0 / min(recipe.preprocessing.std)
-    return Lipschitz(constant=scale * (1 + CLAIMED_OVER_1[setting.spec.layers]))
+    given = scale * (1 + CLAIMED_OVER_1[setting.spec.layers])
+    if bound <= given * (1 + CLAIM_TOLERANCE):
+        return Lipschitz(constant=given)
+    return Lipschitz(constant=bound, by_construction=given)
+
+
+def _remark(claimed: Lipschitz | None) -> str | None:
+    if claimed is None or claimed.by_construction is None:
+        return None
+    return (
+        f"its layers should be 1-Lipschitz by construction, which makes {claimed.by_construction:g} for the network, "
+        f"and are not: the card claims the bound {claimed.constant:.6g} of the trained weights"
+    )
 
 
 def _is_trained(out: Path, recipe: Recipe, setting: Setting, dataset: Dataset) -> bool:
@@ -339,7 +360,8 @@ def _is_trained(out: Path, recipe: Recipe, setting: Setting, dataset: Dataset) -
         zoo.load(folder)  # weights that were truncated since are an error, not a finished model
     except LipbenchError as error:
         raise LipbenchError(f"{error}; or delete {folder}, and it is trained again") from error
-    there, wanted = _same(found), _same(_card(recipe, setting, dataset, found.weights_sha256))
+    bound = 0.0 if found.claimed is None else found.claimed.constant  # its weights decided it
+    there, wanted = _same(found), _same(_card(recipe, setting, dataset, found.weights_sha256, bound))
     if there != wanted:
         raise LipbenchError(
             f"{folder} holds a model that was trained in another way than the recipe says "
@@ -364,10 +386,12 @@ def _same(card: Card) -> Card:
     return card.model_copy(update={"versions": {}, "training": full})
 
 
-def _store(folder: Path, recipe: Recipe, setting: Setting, dataset: Dataset, trained: "Trained") -> None:
+def _store(folder: Path, recipe: Recipe, setting: Setting, dataset: Dataset, trained: "Trained") -> Card:
+    """Store a model under ``folder``, unless it is there; returns its card."""
     import pandas as pd
 
     data = zoo.serialize(trained.module)
+    card = _card(recipe, setting, dataset, files.sha256_bytes(data), trained.history[-1]["bound"])
     history = io.BytesIO()
     pd.DataFrame(trained.history).to_parquet(history, index=False)
     temporary = files.temporary_name(folder)
@@ -375,7 +399,7 @@ def _store(folder: Path, recipe: Recipe, setting: Setting, dataset: Dataset, tra
         files.make_folder(temporary)
         files.write_bytes(temporary / cards.WEIGHTS, data)
         files.write_bytes(temporary / HISTORY, history.getvalue())
-        cards.write(temporary, _card(recipe, setting, dataset, files.sha256_bytes(data)))
+        cards.write(temporary, card)
         try:
             temporary.rename(folder)
         except OSError:
@@ -385,6 +409,7 @@ def _store(folder: Path, recipe: Recipe, setting: Setting, dataset: Dataset, tra
         raise files.cannot_write(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    return card
 
 
 @contextlib.contextmanager

@@ -253,6 +253,6 @@ def measure(module: nn.Module, held_out: Samples, history: History) -> Row:
     radii = proof.radii(logits, labels)
     return {
         "accuracy": float((logits.argmax(1) == labels).double().mean()),
-        **{f"certified_accuracy_{eps:.4g}": float((radii >= eps).double().mean()) for eps in history.eps},
+        **{f"certified_accuracy_{eps:.4g}": float((radii > eps).double().mean()) for eps in history.eps},
         "bound": proof.bound,
     }
