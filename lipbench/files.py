@@ -64,17 +64,16 @@ def sweep(folder: Path) -> None:
     for leftover in filter(is_temporary, entries(folder)):
         with contextlib.suppress(OSError):
             place, pid = leftover.name.rsplit("-", 3)[1:3]
-            if place == machine():
-                abandoned = not exists(int(pid))
-            else:
-                abandoned = time.time() - leftover.stat().st_mtime > 3600
-            if abandoned:
+            silent = time.time() - leftover.stat().st_mtime > 3600
+            if silent if place != machine() else not exists(int(pid)):
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 
 def entries(folder: Path) -> list[Path]:
     """What a folder holds, by name; nothing where there is no folder."""
-    return sorted(folder.iterdir()) if folder.is_dir() else []
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return sorted(folder.iterdir())
+    return []
 
 
 def foreign(folder: Path, known: Callable[[Path], bool] = lambda path: False) -> Path | None:
@@ -187,7 +186,9 @@ def _written(folder: Path) -> dict[str, list[str]]:
     path = folder / WRITTEN
     if not os.path.lexists(path):
         return {}
-    content = read_json(path, "list of files") if is_own_file(path) else None
+    content = None
+    with contextlib.suppress(ValueError):
+        content = json.loads(read_bytes(path, "list of files")) if is_own_file(path) else None
     if not isinstance(content, dict) or not all(isinstance(digests, list) for digests in content.values()):
         raise LipbenchError(f"{path} is not lipbench's list of the files that it wrote; move it away or delete it")
     return content

@@ -61,8 +61,8 @@ def train(
     CPU, whoever trains them, and however often they were killed.
 
     Raises LipbenchError before any work for mistakes in the recipe, and if ``out`` holds something else than a zoo, one
-    of another recipe, or a model of the same name trained in another way; at the end if models could not be trained, such as those that diverged: the others are
-    there, and another call tries these again.
+    of another recipe, or a model of the same name trained in another way; at the end if models could not be trained,
+    such as those that diverged: the others are there, and another call tries these again.
     """
     written, content = recipes.read(recipe_path)
     recipe = written.model_copy(update={"data": dataset.spec})
@@ -399,7 +399,7 @@ def _is_trained(out: Path, recipe: Recipe, setting: Setting, dataset: Dataset) -
     if there != wanted:
         raise LipbenchError(
             f"{folder} holds a model that was trained in another way than the recipe says "
-            f"({_difference(there.plain(), wanted.plain())}); choose another folder with -o, or give its block a label"
+            f"({_difference(there.plain(), wanted.plain())}); choose another folder with -o"
         )
     return True
 
