@@ -130,7 +130,7 @@ class Claims:
 
     def tidy(self) -> None:
         """Remove what the dead left behind, of names that nobody works on."""
-        claims = {path.stem for path in self._files() if owner_of(path) is not None}
+        claims = {path.stem for path in self._files() if _is_whole(path)}
         for name in claims - self.running().keys():
             with self.holding(name):
                 pass
@@ -171,8 +171,8 @@ class Claims:
 def owner_of(path: Path) -> Owner | None:
     """Who made a claim; None while it is being written, and for a file that is no claim."""
     content = _content(path)
-    place, pid, started, token = (content.get(key) for key in ("machine", "pid", "started", "token"))
-    if isinstance(place, str) and type(pid) is int and isinstance(started, str) and isinstance(token, str):
+    place, pid, started = (content.get(key) for key in ("machine", "pid", "started"))
+    if isinstance(place, str) and type(pid) is int and isinstance(started, str):
         return Owner(place, pid, started) if 0 < pid < 2**31 else None
     return None
 
@@ -182,8 +182,12 @@ def is_claim(path: Path) -> bool:
     if _NAME.fullmatch(path.name) is None:
         return False
     with contextlib.suppress(OSError):
-        return owner_of(path) is not None or (files.is_own_file(path) and path.stat().st_size == 0)
+        return _is_whole(path) or (files.is_own_file(path) and path.stat().st_size == 0)
     return False
+
+
+def _is_whole(path: Path) -> bool:
+    return owner_of(path) is not None and isinstance(_content(path).get("token"), str)
 
 
 def _content(path: Path) -> dict[str, Any]:

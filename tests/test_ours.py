@@ -336,9 +336,11 @@ def test_a_claim_of_something_else_is_never_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(claims, "LEASE", 0.0)
     folder = tmp_path / "claims"
     contents = ["mine", "{}", json.dumps([LEASE]), json.dumps({**LEASE, "pid": "1"}), json.dumps({"pid": 1})]
+    contents.append(json.dumps({key: value for key, value in LEASE.items() if key != "token"}))
     for number, content in enumerate(contents):
         put(folder / f"notes.{number}", content)
     put(folder / "notes.02", json.dumps(LEASE))
+    put(folder / "empty.2023", "")  # of a name that nobody works on
     before = tree(folder)
     mine = claims.Claims(folder)
     mine.tidy()
