@@ -4,12 +4,14 @@ A claim on NAME is the file ``NAME.GENERATION``, created exclusively. Whoever ho
 claim whose owner is gone is superseded by the next generation, never removed from under anyone: the file of a process
 that lives is removed by that process only, that of a dead one by its successor when it is done. An owner on this
 machine is gone when its process is, one elsewhere when its file, which it touches every HEARTBEAT seconds, has not
-changed for LEASE seconds of our own clock (no two machines' clocks are compared).
+changed for LEASE seconds of our own clock (no two machines' clocks are compared). Whatever else has such a name is
+respected for as long, and never removed.
 """
 
 import contextlib
 import json
 import os
+import re
 import secrets
 import socket
 import threading
@@ -24,6 +26,7 @@ from lipbench.processes import Owner
 
 HEARTBEAT = 5.0
 LEASE = 60.0
+_NAME = re.compile(r"(.+)\.(0|[1-9][0-9]{0,17})", re.DOTALL)  # name and generation
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,12 @@ class Claim:
     def touch(self) -> None:
         """The heartbeat."""
         with contextlib.suppress(OSError):
-            os.utime(self.path)
+            os.utime(self.path, follow_symlinks=False)
 
     def release(self) -> None:
         """Remove what the claim superseded, then the claim itself: until then nobody else can hold the name."""
         if self._ours:
-            for path in (*self.superseded, self.path):
+            for path in (*filter(is_claim, self.superseded), self.path):
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
 
@@ -70,7 +73,7 @@ class Claims:
 
         Raises LipbenchError where the folder cannot be written.
         """
-        files.make_folder(self.folder)
+        files.make_own_folder(self.folder)
         generations = _generations(self.folder, name)
         if any(self.live(self._path(name, generation)) for generation in generations):
             return None
@@ -127,7 +130,8 @@ class Claims:
 
     def tidy(self) -> None:
         """Remove what the dead left behind, of names that nobody works on."""
-        for name in {path.stem for path in self._files()} - self.running().keys():
+        claims = {path.stem for path in self._files() if _is_whole(path)}
+        for name in claims - self.running().keys():
             with self.holding(name):
                 pass
 
@@ -143,7 +147,7 @@ class Claims:
     def live(self, path: Path) -> bool:
         """Whether the owner of a claim may still be at work."""
         try:
-            changed = path.stat().st_mtime_ns
+            changed = path.lstat().st_mtime_ns
         except OSError:
             return False
         owner = owner_of(path)
@@ -158,28 +162,41 @@ class Claims:
         return {path.stem: path for path in sorted(self._files()) if self.live(path)}
 
     def _files(self) -> list[Path]:
-        return [path for path in self.folder.glob("*.*") if path.suffix[1:].isdigit()]
+        return [path for path in files.entries(self.folder) if _NAME.fullmatch(path.name)]
 
     def _path(self, name: str, generation: int) -> Path:
         return self.folder / f"{name}.{generation}"
 
 
 def owner_of(path: Path) -> Owner | None:
-    """Who made a claim; None while it is being written."""
+    """Who made a claim; None while it is being written, and for a file that is no claim."""
     content = _content(path)
-    try:
-        return Owner(content["machine"], int(content["pid"]), content["started"])
-    except (ValueError, KeyError, TypeError):
-        return None
+    place, pid, started = (content.get(key) for key in ("machine", "pid", "started"))
+    if isinstance(place, str) and type(pid) is int and isinstance(started, str):
+        return Owner(place, pid, started) if 0 < pid < 2**31 else None
+    return None
+
+
+def is_claim(path: Path) -> bool:
+    """Whether a file is a claim, or one that is being written: name and content must both be those of a claim."""
+    if _NAME.fullmatch(path.name) is None:
+        return False
+    with contextlib.suppress(OSError):
+        return _is_whole(path) or (files.is_own_file(path) and path.stat().st_size == 0)
+    return False
+
+
+def _is_whole(path: Path) -> bool:
+    return owner_of(path) is not None and isinstance(_content(path).get("token"), str)
 
 
 def _content(path: Path) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError):
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text()) if files.is_own_file(path) else {}
         return content if isinstance(content, dict) else {}
     return {}
 
 
 def _generations(folder: Path, name: str) -> list[int]:
-    suffixes = [path.suffix[1:] for path in folder.glob(f"{name}.*")]
-    return [int(suffix) for suffix in suffixes if suffix.isdigit()]
+    found = [_NAME.fullmatch(path.name) for path in files.entries(folder)]
+    return [int(parts[2]) for parts in found if parts is not None and parts[1] == name]

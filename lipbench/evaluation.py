@@ -163,20 +163,19 @@ def _subject(folder: Path, digest: str, device: torch.device, arithmetic: str) -
 
 
 def _split(common: Common) -> Split:
-    dataset = common.dataset or data.load_once(common.data, common.data_dir)
-    split = dataset.test.first(common.run.settings["samples"])
-    if common.dataset is None and _digest(common.data, common.data_dir, len(split.labels)) != _hash(common.run):
+    samples = common.run.settings["samples"]
+    if common.dataset is not None:
+        return common.dataset.test.first(samples)
+    split = _loaded(common.data, common.data_dir, samples)
+    if split.sha256 != common.run.settings["data_sha256"]:
         raise LipbenchError(f"a worker found other data under {common.data!r} than the run is about")
     return split
 
 
-def _hash(run: Run) -> str:
-    return str(run.settings["data_sha256"])
-
-
 @functools.lru_cache(maxsize=1)
-def _digest(spec: str, data_dir: Path | None, samples: int) -> str:
-    return data.load_once(spec, data_dir).test.first(samples).sha256
+def _loaded(spec: str, data_dir: Path | None, samples: int) -> Split:
+    """The samples that a worker found; they stay in memory, and so does their digest: it is of these."""
+    return data.load_once(spec, data_dir).test.first(samples)
 
 
 def _tasks(run_folder: RunFolder, run: Run, common: Common) -> list[Task]:

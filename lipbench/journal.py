@@ -4,12 +4,16 @@ import contextlib
 import errno
 import json
 import os
+import stat
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lipbench import files
 from lipbench.processes import Owner
+
+# neither through a link, nor waiting for the reader of a pipe
+FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 @dataclass(frozen=True)
@@ -33,11 +37,13 @@ class Journal:
     def add(self, unit: str, kind: str, model: str, samples: int, seconds: float) -> None:
         """Append an entry to this process's file; raises LipbenchError where that cannot be written."""
         me = Owner.me()
-        path = files.make_folder(self.folder) / f"{me.machine}-{me.pid}-{me.started}.jsonl"
+        path = files.make_own_folder(self.folder) / f"{me.machine}-{me.pid}-{me.started}.jsonl"
         line = json.dumps(asdict(Entry(unit, kind, model, samples, round(seconds, 3), time.time()))) + "\n"
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            descriptor = os.open(path, FLAGS, 0o644)
             try:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise OSError(errno.EEXIST, "something that is no file has that name")
                 if os.write(descriptor, line.encode()) < len(line):  # what a nearly full disk does
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             finally:
@@ -48,8 +54,8 @@ class Journal:
     def entries(self) -> list[Entry]:
         """All entries of all processes, by time; a line that was cut off by a crash is left out."""
         found = []
-        for path in self.folder.glob("*.jsonl"):
-            for line in path.read_text().splitlines():
+        for path in filter(Path.is_file, self.folder.glob("*.jsonl")):
+            for line in path.read_text(errors="replace").splitlines():
                 with contextlib.suppress(ValueError, TypeError):
                     found.append(Entry(**json.loads(line)))
         return sorted(found, key=lambda entry: entry.at)

@@ -227,7 +227,13 @@ def find(name_or_path: str) -> Path:
 
 def load(path: Path) -> Recipe:
     """Read a recipe; raises LipbenchError for a missing or malformed file, a misspelt key, an unknown label."""
-    recipe = schema.parse(Recipe, files.read_toml(path, "recipe"), str(path), "recipe")
+    return read(path)[0]
+
+
+def read(path: Path) -> tuple[Recipe, bytes]:
+    """As ``load``, with the bytes that the recipe was read from: the file may be another one a moment later."""
+    data = files.read_bytes(path, "recipe")
+    recipe = schema.parse(Recipe, files.parse_toml(data, path, "recipe"), str(path), "recipe")
     for loss in recipe.losses:
         if loss.adversarial is not None and loss.name != "cross_entropy":
             raise LipbenchError(f"{path}: adversarial training takes the loss 'cross_entropy', got {loss.name!r}")
@@ -245,4 +251,4 @@ def load(path: Path) -> Recipe:
             f"{path}: the model {twice} is there twice; name each seed and hyperparameter once, and give blocks "
             "[[architecture]] or [[loss]] that differ in something else a label each"
         )
-    return recipe
+    return recipe, data

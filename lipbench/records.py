@@ -13,6 +13,7 @@ import io
 import json
 import logging
 import math
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lipbench import contents, files
-from lipbench.claims import Claims
+from lipbench.claims import Claims, is_claim
 from lipbench.contents import Known
 from lipbench.errors import LipbenchError, one_line
 from lipbench.journal import Journal
@@ -60,7 +61,10 @@ class RunFolder:
 
     def read(self) -> Run:
         """The run that the folder holds; raises LipbenchError if it holds none."""
-        content = files.read_json(self.path / RUN, "run")
+        path = self.path / RUN
+        if os.path.lexists(path) and not path.is_file():  # to read a pipe would take for ever
+            raise LipbenchError(f"{path} is not a run of lipbench: it is no file")
+        content = files.read_json(path, "run")
         try:
             if content["format"] != FORMAT:
                 raise LipbenchError(
@@ -77,16 +81,20 @@ class RunFolder:
         Several processes may do so at once. Raises LipbenchError if the folder holds another run, or something else, or
         cannot be written.
         """
-        ours = {self.records.name, self.witnesses.name, self.claims.folder.name, self.journal.folder.name, RUN}
-        if not (self.path / RUN).exists():
-            files.sweep(self.path)
-            foreign = {path.name for path in self.path.glob("*") if not path.name.startswith(files.TEMPORARY)} - ours
-            if foreign:
-                raise LipbenchError(f"{self.path} is not empty and not a run folder; choose another folder with -o")
+        if not self._held():
+            foreign = files.foreign(self.path, self._made)
+            if foreign is not None and not self._held():  # which another process may have changed meanwhile
+                raise LipbenchError(
+                    f"{self.path} is not empty and not a run folder: it holds {foreign.name}; choose another folder "
+                    "with -o"
+                )
+        for folder in self._folders:
+            files.refuse_link(folder)
         with self.claims.waiting("run"):
-            if (self.path / RUN).exists():
+            held = self._held()
+            if held:
                 run = self._joined(run)
-            if not (self.path / RUN).exists() or run != self.read():
+            if not held or run != self.read():
                 files.write_json(self.path / RUN, run.plain())
         self.tidy()
         return run
@@ -94,9 +102,25 @@ class RunFolder:
     def tidy(self) -> None:
         """Remove what killed processes have left."""
         self.claims.tidy()
-        for folder in (self.path, self.records, self.witnesses):
-            files.make_folder(folder)
+        for folder in (self.path, files.make_own_folder(self.records), files.make_own_folder(self.witnesses)):
             files.sweep(folder)
+
+    @property
+    def _folders(self) -> tuple[Path, ...]:
+        return self.records, self.witnesses, self.journal.folder, self.claims.folder
+
+    def _held(self) -> bool:
+        """Whether there is a run; raises LipbenchError for something else of its name."""
+        if not os.path.lexists(self.path / RUN):
+            return False
+        self.read()
+        return True
+
+    def _made(self, path: Path) -> bool:
+        """Whether it is what ``open`` makes before there is a run."""
+        known = is_claim if path.name == self.claims.folder.name else lambda _: False
+        names = {folder.name for folder in self._folders}
+        return path.name in names and files.is_own_folder(path) and files.foreign(path, known) is None
 
     def _joined(self, run: Run) -> Run:
         held = self.read()
@@ -112,8 +136,11 @@ class RunFolder:
 
     def has(self, unit: Unit) -> bool:
         """True if the unit's records are there, whole: a parquet file ends with its footer's length and a mark."""
+        path = self._path(unit)
         try:
-            with self._path(unit).open("rb") as file:
+            if not path.is_file():  # a pipe would never open
+                return False
+            with path.open("rb") as file:
                 size = file.seek(0, io.SEEK_END)
                 file.seek(max(0, size - 8))
                 tail = file.read()
@@ -135,6 +162,8 @@ class RunFolder:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        for folder in (self.records, self.witnesses):
+            files.refuse_link(folder)
         if witnesses is not None:
             files.write_bytes(self.witness_path(unit), witnesses)
             info = {**info, "witnesses_sha256": files.sha256_bytes(witnesses)}
@@ -207,10 +236,17 @@ class RunFolder:
     def discard(self, unit: Unit, damage: DamagedError) -> None:
         """Remove a damaged record, with a warning; the claim on its task must be held."""
         LOG.warning("%s", damage)
-        self._path(unit).unlink(missing_ok=True)
+        files.refuse_link(self.records)
+        files.remove(self._path(unit))
 
     def damage(self, unit: Unit) -> DamagedError | None:
-        """What is wrong with a unit's records, if they are there, or with its witnesses, if these are."""
+        """What is wrong with a unit's records, if they are there, or with its witnesses, if these are.
+
+        Raises LipbenchError for what is no file and in the place of one: it is not lipbench's to remove.
+        """
+        for place in (self._path(unit), self.witness_path(unit)):
+            if not place.is_file():
+                files.refuse_other(place)
         try:
             self._whole(unit, None)
         except DamagedError as error:

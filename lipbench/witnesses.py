@@ -6,7 +6,9 @@
   the computed one (grade real).
 """
 
+import itertools
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,10 +60,29 @@ class Replay:
 
 
 def save(path: Path, witness: Witness, tensors: Mapping[str, Tensor]) -> Path:
-    """Write ``path`` (.safetensors) and, beside it, its line (.json)."""
+    """Write ``path`` (.safetensors) and, beside it, its line (.json); returns where.
+
+    It replaces an earlier witness against the same model. Beside anything else of that name it gets a number.
+    """
+    stem = path.stem
+    for number in itertools.count(2):
+        if _is_free(path, witness.digest):
+            break
+        path = path.with_stem(f"{stem}-{number}")
     files.write_bytes(path, safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()}))
     files.write_text(path.with_suffix(".json"), json.dumps(asdict(witness)) + "\n")
     return path
+
+
+def _is_free(path: Path, digest: str) -> bool:
+    """Whether there is nothing, or a witness against the model with that digest."""
+    both = [path, path.with_suffix(".json")]
+    if not any(map(os.path.lexists, both)):
+        return True
+    try:
+        return all(map(files.is_own_file, both)) and load(path)[0].digest == digest
+    except LipbenchError:
+        return False
 
 
 def load(path: Path) -> tuple[Witness, dict[str, Tensor]]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +15,7 @@ from gradients import Spoilt
 from running import SMALL, TINY, computed, decoded, leftovers, run, same, stamps, with_attacks
 from torch import nn
 
-from lipbench import backends, cascade, evaluation, files, plans, records, report, suites, zoo
+from lipbench import backends, cascade, data, evaluation, files, plans, records, report, suites, zoo
 from lipbench.errors import LipbenchError
 from lipbench.ledger import Ledger
 from lipbench.lipschitz import rules
@@ -490,6 +491,78 @@ def test_a_folder_of_something_else_is_refused(zoo_of, tmp_path, digits):
     with pytest.raises(LipbenchError, match="not a run folder"):
         run(zoo_of(TAU4), tmp_path / "other", digits, samples=5)
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["thesis.tex"]
+
+
+@pytest.fixture
+def archive(tmp_path, digits):
+    """The test samples of digits in an archive that is mapped."""
+    path = tmp_path / "digits.npz"
+    np.savez(path, x_test=digits.test.images[:60, 0], y_test=digits.test.labels[:60])
+    assert digits.test.labels[:60].max() == 9
+    return path
+
+
+def brightened(path, row: int) -> None:
+    """Another plausible sample, at the same place: neither size nor time of the file tell."""
+    times = path.stat()
+    image = data.load(f"npz:{path}").test.images[row]
+    position = path.read_bytes().index(image.tobytes())
+    with path.open("r+b") as file:
+        file.seek(position)
+        file.write((1 - image).tobytes())
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+class Meddling:
+    """This process; and somebody who does something to the data after the first task."""
+
+    def __init__(self, act):
+        self.act = act
+
+    def run(self, function, tasks):
+        for number, task in enumerate(tasks):
+            yield function(task)
+            if number == 0:
+                self.act()
+
+
+@pytest.mark.parametrize("here", [True, False], ids=["in this process", "by a worker"])
+@pytest.mark.parametrize(
+    "act", [lambda path: brightened(path, 45), lambda path: os.truncate(path, 9000)], ids=["bytes", "truncated"]
+)
+def test_samples_that_change_during_a_run_are_not_recorded(act, here, zoo_of, tmp_path, archive, monkeypatch):
+    models, spec = zoo_of(TAU4), f"npz:{archive}"
+    whole = run(models, tmp_path / "whole", data.load(spec), suite=TINY, shard=20)
+    dataset, original = data.load(spec), archive.read_bytes()
+    meddling = Meddling(lambda: act(archive))
+    if here:  # whose data the executor of this process takes
+        monkeypatch.setattr(evaluation, "LocalExecutor", lambda *args: meddling)
+    for _ in range(2):  # the second time the data is another from the start
+        with pytest.raises(LipbenchError, match=r"digits.npz was changed while it was in use"):
+            run(models, tmp_path / "run", dataset, suite=TINY, shard=20, executor=meddling)
+        folder = RunFolder(tmp_path / "run")
+        assert {unit.shard.start for unit in folder.read().units() if folder.has(unit)} == {0}
+    with pytest.raises(LipbenchError, match=r"other settings \(data_sha256|cannot read .* digits.npz|digits.npz: "):
+        run(models, tmp_path / "run", data.load(spec), suite=TINY, shard=20)
+    archive.write_bytes(original)
+    monkeypatch.undo()
+    assert same(run(models, tmp_path / "run", data.load(spec), suite=TINY, shard=20), whole)
+
+
+def test_workers_that_find_other_samples_record_nothing(zoo_of, tmp_path, archive):
+    """Also one that has found the right ones before: it may have to load them again."""
+    models, dataset = zoo_of(TAU4), data.load(f"npz:{archive}")
+    whole = run(models, tmp_path / "a", dataset, suite=TINY, shard=60, executor=Backwards())
+    data.load_once("digits")
+    replacement = tmp_path / "new.npz"
+    np.savez(replacement, x_test=1 - dataset.test.images[:, 0], y_test=dataset.test.labels)
+    replacement.replace(archive)
+    assert same(run(models, tmp_path / "b", dataset, suite=TINY, shard=60, executor=Backwards()), whole)
+    evaluation._loaded.cache_clear()
+    data.load_once.cache_clear()
+    with pytest.raises(LipbenchError, match=r"a worker found other data under 'npz:"):
+        run(models, tmp_path / "c", dataset, suite=TINY, shard=60, executor=Backwards())
+    assert not list(RunFolder(tmp_path / "c").records.iterdir())
 
 
 def test_a_second_zoo_joins_the_run(zoo_of, tmp_path, digits):

@@ -126,15 +126,72 @@ def test_sweep_removes_the_folders_of_the_dead(tmp_path, zombie):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["x", "run.json-1-ab", "--", "-a-b-c-"])
-def test_sweep_takes_a_name_that_is_not_ours_for_another_machine_s(name, tmp_path):
-    path = tmp_path / f"{files.TEMPORARY}{name}"
+GONE = 2**22 + 1  # above any pid_max of Linux
+
+
+@pytest.mark.parametrize("name", ["x", "run.json-1-ab", "--", "-a-b-c-", "x-0123abcd-1-ab.txt", "x-0123abcd-0-ab"])
+@pytest.mark.parametrize("prefix", [files.TEMPORARY, ".tmp-", "tmp-", f"x{files.TEMPORARY}"])
+def test_sweep_leaves_a_name_that_is_not_ours(prefix, name, tmp_path):
+    path = tmp_path / f"{prefix}{name}"
+    path.write_text("")
+    os.utime(path, (time.time() - 3700,) * 2)
+    files.sweep(tmp_path)
+    assert path.exists()
+
+
+@pytest.mark.parametrize("pid", ["²", "9" * 30, "07", "-1", "1.0", ""])
+def test_sweep_leaves_what_names_no_process(pid, tmp_path):
+    path = tmp_path / f"{files.TEMPORARY}x-{machine()}-{pid}-0123abcd"
     path.write_text("")
     files.sweep(tmp_path)
     assert path.exists()
-    os.utime(path, (time.time() - 3700,) * 2)
+
+
+def test_sweep_removes_neither_links_nor_pipes_nor_what_is_behind_them(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "precious").write_text("")
+    name = f"{files.TEMPORARY}x-{machine()}-{GONE}-0123abc"
+    for number, make in enumerate(
+        [
+            lambda path: path.symlink_to(tmp_path / "elsewhere"),
+            lambda path: path.symlink_to("nowhere"),
+            lambda path: os.mkfifo(path),
+        ]
+    ):
+        make(tmp_path / f"{name}{number}")
+    folder = tmp_path / f"{name}9"
+    folder.mkdir()
+    (folder / "link").symlink_to(tmp_path / "elsewhere")
     files.sweep(tmp_path)
-    assert not path.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*(f"{name}{k}" for k in range(3)), "elsewhere"]
+    assert (tmp_path / "elsewhere" / "precious").exists()
+
+
+def test_a_name_of_any_length_has_a_temporary_one(tmp_path):
+    path = tmp_path / ("ü" * 120)
+    files.write_bytes(path, b"whole")
+    assert files.is_temporary(files.temporary_name(path)) is False  # there is no such file
+    half = files.temporary_name(path)
+    half.write_bytes(b"half")
+    assert files.is_temporary(half)
+
+
+def test_write_new_writes_over_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "name"
+    assert files.write_new(path, b"one")
+    assert not files.write_new(path, b"two")
+    (tmp_path / "link").symlink_to("nowhere")
+    assert not files.write_new(tmp_path / "link", b"two")
+
+    def refused(*args):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)  # a file system without hard links
+    assert not files.write_new(path, b"two")
+    assert files.write_new(tmp_path / "other", b"three")
+    assert path.read_bytes() == b"one"
+    assert (tmp_path / "other").read_bytes() == b"three"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["link", "name", "other"]
 
 
 def test_temporary_names_are_of_this_process_and_never_the_same(tmp_path):

@@ -146,7 +146,8 @@ def command(
             f"how far they are, `lipbench report {out}` writes the report when they are done"
         )
         return
-    written = reports.write(run_folder, out / "report")
+    with run_folder.claims.waiting("report"):  # of several processes all are done at about the same time
+        written = reports.write(run_folder, out / "report")
     click.echo(tables.short(tables.summary(run_folder)))
     page = next(path for path in written if path.suffix == ".html")
     click.echo(

@@ -7,7 +7,6 @@ ones.
 """
 
 import hashlib
-import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipbench import arguments
+from lipbench.data.mapped import read
 from lipbench.errors import LipbenchError
 from lipbench.registry import DATASETS
 
@@ -29,19 +29,19 @@ class Split:
     """Images and labels."""
 
     # uint8 (n, c, h, w) in 0..255, or float32 (n, c, h, w) in [0, 1]; in any memory order, perhaps a read-only map of
-    # a file that is larger than the memory: ``x`` of a ``part`` is what to compute with
+    # a file that is larger than the memory: ``x`` of a ``part`` is what to compute with, see ``mapped``
     images: NDArray[Any]
     labels: NDArray[np.int64]  # (n,), 0 .. num_classes - 1
 
     @cached_property
     def x(self) -> NDArray[np.float32]:
         """float32 (n, c, h, w) in [0, 1], C-contiguous and writable, for torch; uint8 pixels are divided by 255."""
-        try:
-            if self.images.dtype == np.uint8:
-                return np.divide(self.images, np.float32(255), order="C")
-            return np.require(self.images, requirements=["C", "WRITEABLE"])  # copies only what is not
-        finally:
-            forget(self.images)
+        if self.images.dtype != np.uint8:
+            return np.require(read(self.images), requirements=["C", "WRITEABLE", "ALIGNED"])  # copies only what is not
+        x = np.empty(self.images.shape, np.float32)
+        for rows, pixels in zip(by_rows(x), by_rows(self.images), strict=True):
+            np.divide(pixels, np.float32(255), out=rows)
+        return x
 
     def first(self, samples: int | None) -> "Split":
         """The first ``samples`` rows; all of them for None, and where there are fewer."""
@@ -67,22 +67,15 @@ class Split:
 def by_rows(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
     """``array``, ROWS rows at a time: what is made of them, and what is held of a mapped file, is never larger."""
     for start in range(0, len(array), ROWS):
-        yield array[start : start + ROWS]
-        forget(array)
+        yield read(array[start : start + ROWS])
 
 
-def forget(array: NDArray[Any]) -> None:
-    """Give back the memory that holds what was read of a mapped file; whoever looks again reads it again.
-
-    Does nothing to an array that is no view of a read-only ``numpy.memmap``.
-    """
-    base: Any = array
-    while isinstance(base, np.ndarray):
-        # mode "r" only: what a copy-on-write map holds and its file does not would be lost
-        if isinstance(base, np.memmap) and base.mode == "r" and hasattr(mmap, "MADV_DONTNEED"):
-            base._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]  # NumPy names no public way to it
-            return
-        base = base.base
+def in_memory(array: NDArray[Any]) -> NDArray[Any]:
+    """A copy, C-contiguous and writable."""
+    copied = np.empty(array.shape, array.dtype)
+    for rows, given in zip(by_rows(copied), by_rows(array), strict=True):
+        rows[:] = given
+    return copied
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Data sets in a NumPy archive: ``npz:PATH``."""
 
 import math
+import os
 import struct
 import zipfile
 from pathlib import Path
@@ -12,12 +13,13 @@ from numpy.typing import NDArray
 
 from lipbench.data import Dataset, Split, integer_labels
 from lipbench.data.locate import path_argument
+from lipbench.data.mapped import BLOCK, Blocks, digest, keep
 from lipbench.errors import LipbenchError, one_line
 
 CHANNELS = (1, 3)
-CHUNK = 2**20  # bytes that are read at once to check a member's sum
 LOCAL_HEADER = "<26x2H"  # of a zip member: the lengths of its name and of its extra field, which follow
 TRAIN_KEYS, TEST_KEYS = ("x_train", "y_train"), ("x_test", "y_test")
+IMAGES = (TRAIN_KEYS[0], TEST_KEYS[0])
 Layout = Literal["NHW", "NHWC", "NCHW"]
 
 
@@ -28,9 +30,9 @@ def load(argument: str | None, data_dir: Path | None) -> Dataset:
     y: integers (n,) or (n, 1), counted from 0; the number of classes is the largest label plus 1.
     An archive with x_test and y_test alone gives an empty training split. ``data_dir`` is not used.
 
-    What ``numpy.savez`` wrote is mapped: it takes memory only where it is looked at, and must not change while it is in
-    use. What ``numpy.savez_compressed`` wrote is read into memory. Raises LipbenchError for a file that is missing,
-    damaged, no archive, or holds other arrays than these.
+    Images that ``numpy.savez`` wrote are mapped: they take memory only where they are looked at, and it is an error if
+    they have changed by then (see ``mapped``). What ``numpy.savez_compressed`` wrote is read into memory. Raises
+    LipbenchError for a file that is missing, damaged, no archive, or holds other arrays than these.
     """
     return read(path_argument("npz", argument))
 
@@ -109,7 +111,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 def _member(archive: Any, key: str, path: Path) -> NDArray[Any]:
     try:
-        mapped = _mapped(archive.zip, key)
+        mapped = _mapped(archive.zip, key, path) if key in IMAGES else None
         array = archive[key] if mapped is None else mapped
     except Exception as error:  # as above; object arrays arrive here too, as ValueError
         raise LipbenchError(f"cannot read {key} of the NumPy archive {path}: {one_line(error)}") from error
@@ -118,7 +120,7 @@ def _member(archive: Any, key: str, path: Path) -> NDArray[Any]:
     return array
 
 
-def _mapped(archive: zipfile.ZipFile, key: str) -> NDArray[Any] | None:
+def _mapped(archive: zipfile.ZipFile, key: str, path: Path) -> NDArray[Any] | None:
     """An array of the archive as a read-only map of its file, once its check sum is found right.
 
     None for all that cannot be mapped, or is damaged in another way: NumPy then reads it, or says what is wrong.
@@ -139,7 +141,8 @@ def _mapped(archive: zipfile.ZipFile, key: str) -> NDArray[Any] | None:
         if dtype.hasobject or fortran_order:
             return None
         # zipfile compares the sum at the end of what is read; a map would hand out damaged pixels
-        while stream.read(CHUNK):
+        digests = [digest(stream.read(min(BLOCK, size - place))) for place in range(0, size, BLOCK)]
+        while stream.read(BLOCK):
             pass
         if stream.tell() < begin + size:
             return None
@@ -148,6 +151,8 @@ def _mapped(archive: zipfile.ZipFile, key: str) -> NDArray[Any] | None:
     lengths = struct.unpack(LOCAL_HEADER, archive.fp.read(struct.calcsize(LOCAL_HEADER)))
     offset = member.header_offset + struct.calcsize(LOCAL_HEADER) + sum(lengths) + begin
     try:
-        return np.memmap(archive.fp, dtype=dtype, mode="r", offset=offset, shape=shape)
+        array = np.memmap(archive.fp, dtype=dtype, mode="r", offset=offset, shape=shape)
     except OSError:  # some network file systems map no files
         return None
+    keep(array, Blocks(path, os.dup(archive.fp.fileno()), offset, size, digests))
+    return array

@@ -17,7 +17,8 @@ __all__ = ["check", "write"]
 def write(run_folder: "RunFolder", out: Path) -> list[Path]:
     """Write the report of a finished run into ``out``; the same run gives the same bytes.
 
-    Raises LipbenchError if records are missing or damaged, or if ``out`` cannot be written.
+    Other files there stay as they are. Raises LipbenchError if records are missing or damaged, if ``out`` cannot be
+    written, or if it holds a file of a report's name that lipbench did not write, or that was changed since.
     """
     import lipbench.report.page as page  # imports matplotlib: not wanted by those who only need a table
 

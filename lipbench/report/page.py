@@ -92,6 +92,8 @@ def _drawn(report: Report) -> dict[str, Figure]:
 def write(run_folder: RunFolder, out: Path) -> list[Path]:
     """Write every file of the report into ``out`` and return their paths; see ``lipbench.report.write``."""
     report = content.build(run_folder)
+    if out.parent == run_folder.path:
+        files.refuse_link(out)
     files.make_folder(out)  # before the work of drawing, so that a folder of no use is known at once
     whole = {name: text.encode() for name, text in texts(report).items()}
     drawn = _drawn(report)
@@ -100,8 +102,7 @@ def write(run_folder: RunFolder, out: Path) -> list[Path]:
     whole["report.html"] = template.render(report=report, definitions=DEFINITIONS, figures=vector).encode()
     for name, figure in drawn.items():
         whole |= {f"{name}.{kind}": style.encode(figure, kind) for kind in PICTURES}
-    for name, data in whole.items():
-        files.write_bytes(out / name, data)
+    files.write_among_others(out, whole)
     return [out / name for name in whole]
 
 

@@ -7,6 +7,8 @@ import importlib.metadata
 import io
 import json
 import logging
+import os
+import re
 import shutil
 import threading
 import time
@@ -21,7 +23,7 @@ from tqdm import tqdm
 from lipbench import architectures, cards, data, files, losses, recipes, zoo
 from lipbench.cards import Card, Lipschitz
 from lipbench.certificates import CLAIM_TOLERANCE
-from lipbench.claims import Claims
+from lipbench.claims import Claims, is_claim
 from lipbench.data import Dataset
 from lipbench.errors import LipbenchError, one_line
 from lipbench.executors import Executor
@@ -62,17 +64,19 @@ def train(
     CPU, whoever trains them, and however often they were killed. Cards claim what the layers give by construction, or
     the bound of the trained weights where that is larger; the latter is logged as a warning.
 
-    Raises LipbenchError before any work for mistakes in the recipe, and if ``out`` holds a model of the same name
-    trained in another way; at the end if models could not be trained, such as those that diverged: the others are
-    there, and another call tries these again.
+    Raises LipbenchError before any work for mistakes in the recipe, and if ``out`` holds something else than a zoo, one
+    of another recipe, or a model of the same name trained in another way; at the end if models could not be trained,
+    such as those that diverged: the others are there, and another call tries these again.
     """
-    recipe = recipes.load(recipe_path).model_copy(update={"data": dataset.spec})
+    written, content = recipes.read(recipe_path)
+    recipe = written.model_copy(update={"data": dataset.spec})
     settings = recipe.settings()
     _check(recipe, settings, dataset)
-    files.make_folder(out)
-    files.sweep(out)
+    _refuse_foreign(out)
     missing = [setting for setting in settings if not _is_trained(out, recipe, setting, dataset)]
-    _keep_recipe(recipe_path, out)
+    files.make_folder(out)
+    _keep_recipe(written, content, out)
+    files.sweep(out)
     place = None if data_dir is None else data_dir.resolve()
     sweep = Sweep(recipe, out.resolve(), dataset.spec, place, dataset.train.sha256, str(device))
     outcomes = _run(sweep, missing, dataset, LocalExecutor(1, 1) if executor is None else executor, progress)
@@ -168,13 +172,15 @@ def _run(
 
 def _tidy(sweep: Sweep, settings: Sequence[Setting]) -> None:
     """Remove what is left of models that are there."""
-    files.sweep(sweep.out / UNFINISHED)
-    for setting in settings:
-        if (sweep.out / setting.name).exists():  # also what is left of recipes that were changed
-            for path in (sweep.out / UNFINISHED).glob(f"{_claim_name(setting)}-*"):
-                path.unlink(missing_ok=True)
+    folder = sweep.out / UNFINISHED
+    files.refuse_link(folder)
+    files.sweep(folder)
+    done = {_claim_name(setting) for setting in settings if (sweep.out / setting.name).exists()}
+    for path in filter(_is_checkpoint, files.entries(folder)):
+        if path.name.partition("-")[0] in done:  # also what is left of recipes that were changed
+            path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
-        (sweep.out / UNFINISHED).rmdir()  # unless others, or another recipe, have something in it
+        folder.rmdir()  # unless others have something in it
 
 
 @contextlib.contextmanager
@@ -212,6 +218,12 @@ def _checkpoint(sweep: Sweep, setting: Setting) -> Path:
     return sweep.out / UNFINISHED / f"{_claim_name(setting)}-{files.sha256_json(about)[:16]}.pt"
 
 
+def _is_checkpoint(path: Path) -> bool:
+    """Whether it is a file that ``_checkpoint`` names, or the one beside it."""
+    name = re.fullmatch(r"[0-9a-f]{16}-[0-9a-f]{16}\.(pt|json)", path.name)
+    return name is not None and files.is_own_file(path)
+
+
 def _epochs_done(checkpoint: Path) -> int:
     """Of a model that is half trained."""
     try:
@@ -236,6 +248,7 @@ def work(
     with claims.holding(_claim_name(setting)) as claim:
         if claim is None or (sweep.out / setting.name).exists():
             return None
+        files.refuse_link(sweep.out / UNFINISHED)
         begin(task.label)
         dataset = _dataset(sweep) if dataset is None else dataset
         checkpoint = _checkpoint(sweep, setting)
@@ -293,10 +306,53 @@ def _check_samples(dataset: Dataset) -> None:
         raise LipbenchError(f"the data set {dataset.spec!r} has no training samples: x_train and y_train are needed")
 
 
-def _keep_recipe(recipe_path: Path, out: Path) -> None:
-    content, kept = recipe_path.read_bytes(), out / cards.RECIPE
-    if not kept.exists() or kept.read_bytes() != content:
-        files.write_bytes(kept, content)
+def _refuse_foreign(out: Path) -> None:
+    """Raise LipbenchError for what is no zoo: a folder with a recipe, or with nothing but models and what leads there.
+
+    A killed process may have left anything of the latter.
+    """
+    if not _recipe_of(out):
+        foreign = files.foreign(out, _made)
+        if foreign is not None and not _recipe_of(out):  # another process may have been first
+            raise LipbenchError(
+                f"{out} is not empty and not a zoo: it holds {foreign.name} and no {cards.RECIPE}; choose another "
+                "folder with -o"
+            )
+    for name in (CLAIMS, UNFINISHED):
+        files.refuse_link(out / name)
+
+
+def _recipe_of(out: Path) -> Recipe | None:
+    """The recipe that a zoo was made by, if it is there; raises LipbenchError for something else of its name."""
+    path = out / cards.RECIPE
+    if not os.path.lexists(path):
+        return None
+    try:
+        if not path.is_file():  # to read a pipe would take for ever
+            raise LipbenchError("it is no file")
+        return recipes.load(path)
+    except LipbenchError as error:
+        raise LipbenchError(
+            f"{out} holds a {cards.RECIPE} that is no recipe of lipbench ({error}); choose another folder with -o"
+        ) from error
+
+
+def _made(path: Path) -> bool:
+    """Whether it is a model, or what ``train`` makes on the way to one."""
+    known = {CLAIMS: is_claim, UNFINISHED: _is_checkpoint}.get(path.name)
+    if known is None:
+        return (path / cards.CARD).is_file()
+    return files.is_own_folder(path) and files.foreign(path, known) is None
+
+
+def _keep_recipe(recipe: Recipe, content: bytes, out: Path) -> None:
+    """Have the recipe in its zoo. Raises LipbenchError if there is another one: it tells how the models were made."""
+    if not files.write_new(out / cards.RECIPE, content) and _recipe_of(out) != recipe:
+        raise LipbenchError(
+            f"{out / cards.RECIPE} is another recipe than this one, and is not overwritten; choose another folder with "
+            f"-o (`lipbench evaluate` takes one zoo after the other into a run), or, if all models of {out} are to be "
+            "of this recipe, move the other one out of it"
+        )
 
 
 def _build(setting: Setting, dataset: Dataset) -> nn.Sequential:
@@ -353,7 +409,7 @@ def _remark(claimed: Lipschitz | None) -> str | None:
 
 def _is_trained(out: Path, recipe: Recipe, setting: Setting, dataset: Dataset) -> bool:
     folder = out / setting.name
-    if not folder.exists():
+    if not os.path.lexists(folder):
         return False
     try:
         found = cards.read(folder)
@@ -365,7 +421,7 @@ def _is_trained(out: Path, recipe: Recipe, setting: Setting, dataset: Dataset) -
     if there != wanted:
         raise LipbenchError(
             f"{folder} holds a model that was trained in another way than the recipe says "
-            f"({_difference(there.plain(), wanted.plain())}); choose another folder with -o, or give its block a label"
+            f"({_difference(there.plain(), wanted.plain())}); choose another folder with -o"
         )
     return True
 
@@ -396,7 +452,7 @@ def _store(folder: Path, recipe: Recipe, setting: Setting, dataset: Dataset, tra
     pd.DataFrame(trained.history).to_parquet(history, index=False)
     temporary = files.temporary_name(folder)
     try:
-        files.make_folder(temporary)
+        temporary.mkdir(parents=True)
         files.write_bytes(temporary / cards.WEIGHTS, data)
         files.write_bytes(temporary / HISTORY, history.getvalue())
         cards.write(temporary, card)

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import get_ema_avg_fn
 
 from lipbench import files
 from lipbench.certificates import certificate
-from lipbench.data import Split
+from lipbench.data import Split, in_memory
 from lipbench.errors import LipbenchError
 from lipbench.lipschitz.cache import not_kept
 from lipbench.network import class_logits
@@ -48,7 +48,7 @@ class Samples:
     @classmethod
     def of(cls, split: Split, device: torch.device) -> "Samples":
         """All of it; images stay uint8 where they are."""
-        images, labels = (torch.from_numpy(array.copy()) for array in (split.images, split.labels))
+        images, labels = (torch.from_numpy(in_memory(array)) for array in (split.images, split.labels))
         return cls(images.to(device), labels.to(device))
 
     def x(self, rows: Any) -> Tensor:

@@ -1,4 +1,5 @@
 import hashlib
+import os
 import subprocess
 import sys
 import zipfile
@@ -6,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from lipbench import data
 from lipbench.data import load, npz
 from lipbench.errors import LipbenchError
+from lipbench.training.fit import Samples
 
 GREY = np.arange(6 * 4 * 5, dtype=np.uint8).reshape(6, 4, 5)
 COLOUR = np.arange(6 * 3 * 4 * 5, dtype=np.uint16).reshape(6, 3, 4, 5).astype(np.uint8)
@@ -315,3 +318,98 @@ def test_memory_does_not_grow_with_the_data_set(archive, tmp_path, shape, dtype,
         peaks.append(peak(archive(x_train=images, y_train=np.arange(count) % 2, **split)))
     (tmp_path / "toy.npz").unlink()
     assert peaks[0] < peaks[1] + 60
+
+
+@pytest.fixture
+def large(tmp_path):
+    """An archive whose images take several blocks each, and what it holds."""
+    images = np.random.default_rng(0).integers(0, 256, (900, 3, 16, 16), dtype=np.uint8)
+    path = tmp_path / "large.npz"
+    np.savez(path, x_train=images, y_train=np.arange(900) % 3, x_test=images[::-1], y_test=np.arange(900) % 3)
+    return path, images
+
+
+def overwrite(path, position: int, data: bytes) -> None:
+    """Change bytes where they are: neither size, inode nor time of the file tell."""
+    times = path.stat()
+    with path.open("r+b") as file:
+        file.seek(position)
+        file.write(data)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    now = path.stat()
+    assert (now.st_size, now.st_ino, now.st_mtime_ns) == (times.st_size, times.st_ino, times.st_mtime_ns)
+
+
+@pytest.mark.parametrize("hashed", [False, True], ids=["", "hashed before"])
+def test_an_archive_that_changes_while_it_is_in_use_is_refused(large, hashed):
+    path, images = large
+    dataset = load(f"npz:{path}")
+    if hashed:
+        assert len(dataset.train.sha256 + dataset.test.sha256) == 128
+    row = path.read_bytes().index(images[500].tobytes())
+    overwrite(path, row + 17, bytes([images[500].ravel()[17] ^ 1]))
+    assert (dataset.train.part(0, 300).x == images[:300] / np.float32(255)).all()  # far from what was changed
+    for look in (
+        lambda: dataset.train.part(500, 501).x,
+        lambda: dataset.train.x,
+        lambda: dataset.train.first(600).sha256,
+        lambda: Samples.of(dataset.train, torch.device("cpu")),
+    ):
+        with pytest.raises(LipbenchError, match=r"large.npz was changed while it was in use: it does not hold"):
+            look()
+    overwrite(path, row, images[500].tobytes())
+    assert (dataset.train.x == images / np.float32(255)).all()
+
+
+SHORTENED = """
+import os, sys
+from lipbench import data
+from lipbench.errors import LipbenchError
+
+dataset = data.load(f"npz:{sys.argv[1]}")
+os.truncate(sys.argv[1], int(sys.argv[2]))
+try:
+    dataset.test.x
+except LipbenchError as error:
+    print(error)
+"""
+
+
+def test_an_archive_that_is_truncated_while_it_is_in_use_ends_no_process(large):
+    """Whoever looks at a page of a map that its file does not reach any more gets SIGBUS."""
+    path, _ = large
+    output = subprocess.run(
+        [sys.executable, "-c", SHORTENED, path, "1000"], check=False, capture_output=True, text=True
+    )
+    assert output.returncode == 0, output
+    assert "large.npz was changed while it was in use: it is shorter" in output.stdout
+
+
+def test_an_archive_that_is_replaced_is_in_use_as_it_was(large):
+    """The name is that of another file then."""
+    path, images = large
+    dataset = load(f"npz:{path}")
+    np.savez(path.with_name("new.npz"), x_test=images[:5], y_test=np.arange(5) % 3)
+    path.with_name("new.npz").replace(path)
+    assert (dataset.train.x == images / np.float32(255)).all()
+    assert len(load(f"npz:{path}").test.labels) == 5
+
+
+def test_a_map_of_a_plugin_is_looked_after_too(tmp_path, monkeypatch):
+    images = np.random.default_rng(1).random((500, 1, 16, 16), dtype=np.float32)
+    path, labels = tmp_path / "images.npy", np.arange(500) % 2
+    np.save(path, images)
+
+    def loader(argument, data_dir):
+        split = data.Split(np.load(path, mmap_mode="r")[::-1], labels)
+        return data.Dataset("mine", split.first(0), split, 2)
+
+    monkeypatch.setattr(data.DATASETS, "get", lambda name: loader)
+    dataset = load("mine")
+    assert (dataset.test.x == images[::-1]).all()
+    assert dataset.test.part(3, 4).x.flags.aligned
+    position = path.stat().st_size - 8
+    overwrite(path, position, np.float32(0.5).tobytes())
+    with pytest.raises(LipbenchError, match=r"images.npy was changed"):
+        dataset.test.part(0, 1).x  # noqa: B018
+    assert (dataset.test.part(200, 201).x == images[299]).all()

@@ -1,12 +1,15 @@
+import functools
+import itertools
+import os
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from lipbench import report
+from lipbench import files, report
 from lipbench.errors import LipbenchError
-from lipbench.report import content, frames, style
+from lipbench.report import content, frames, page, style
 from lipbench.report.page import markdown, tex
 
 TEXT = ["summary.csv", "hyperparameters.csv", "report.md", "tables.tex"]
@@ -52,6 +55,132 @@ def test_the_page_needs_nothing_from_outside(small, tmp_path):
 def test_check_accepts_what_was_written(small, tmp_path):
     report.write(small, tmp_path / "out")
     assert report.check(small, tmp_path / "out") == []
+
+
+@pytest.fixture
+def undrawn(unsaved, monkeypatch):
+    """Figures are not drawn either, and what a run holds is counted once."""
+    monkeypatch.setattr(page, "_drawn", lambda report: dict.fromkeys(("sandwich", "pareto", "gap")))
+    monkeypatch.setattr(content, "build", functools.cache(content.build))
+
+
+def contents(folder) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.fixture
+def longer(make_run, sweep):
+    """Another run: its report has the same files with other contents."""
+    return make_run(sweep(seeds=2, n=40)[::3])
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_report_is_written_again_over_the_last_one(small, longer, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.tex").write_text("mine")
+    report.write(small, out)
+    first = contents(out)
+    stamps = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    report.write(small, out)
+    assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == stamps  # nothing was to be done
+    report.write(longer, out)
+    assert contents(out).keys() == first.keys()
+    assert contents(out)["report.md"] != first["report.md"]
+    assert contents(out)["thesis.tex"] == b"mine"
+    assert report.check(longer, out) == []
+    report.write(small, out)
+    assert contents(out) == first
+    report.write(small, tmp_path / "fresh")
+    assert contents(tmp_path / "fresh") == {name: data for name, data in first.items() if name != "thesis.tex"}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("written", [False, True], ids=["nothing written yet", "over a report"])
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        *((name, lambda path: path.write_text("edited by hand")) for name in ["summary.csv", "report.md", "gap.png"]),
+        ("summary.csv", lambda path: path.mkdir()),
+        ("tables.tex", lambda path: os.mkfifo(path)),
+        ("report.md", lambda path: path.symlink_to(path.parent.parent / "elsewhere.md")),
+        ("report.md", lambda path: path.symlink_to("nowhere")),
+        (files.WRITTEN, lambda path: path.write_text("{")),
+        (files.WRITTEN, lambda path: path.write_text("[]")),
+        (files.WRITTEN, lambda path: path.mkdir()),
+        (files.WRITTEN, lambda path: os.mkfifo(path)),
+    ],
+)
+def test_a_file_that_is_not_of_a_report_is_not_overwritten(small, longer, tmp_path, written, name, make):
+    out = tmp_path / "out"
+    (tmp_path / "elsewhere.md").write_text("mine")
+    if written:
+        report.write(small, out)
+        (out / name).unlink()
+    out.mkdir(exist_ok=True)
+    make(out / name)
+    before = contents(out)
+    with pytest.raises(LipbenchError, match=rf"{re.escape(name)} is not .*; move it away or delete it") as caught:
+        report.write(longer, out)
+    assert "\n" not in str(caught.value)
+    assert contents(out) == before
+    assert (tmp_path / "elsewhere.md").read_text() == "mine"
+    (out / name).rmdir() if (out / name).is_dir() and name != "report.md" else (out / name).unlink()
+    if name == files.WRITTEN and written:  # then nobody knows of the others either
+        with pytest.raises(LipbenchError, match=r"summary.csv is not what lipbench wrote there"):
+            report.write(longer, out)
+    else:
+        report.write(longer, out)
+        assert report.check(longer, out) == []
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_file_with_the_right_content_is_taken_for_ours(small, tmp_path):
+    """A report that was copied without the list of its files can be written once more."""
+    report.write(small, tmp_path / "out")
+    (tmp_path / "out" / files.WRITTEN).unlink()
+    first = contents(tmp_path / "out")
+    report.write(small, tmp_path / "out")
+    assert contents(tmp_path / "out").items() > first.items()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_report_that_was_killed_half_way_is_written_again(small, longer, tmp_path, monkeypatch):
+    """At each of its writes, over another report; and then by a run that gives a third one, or the first again."""
+    original, out = files.write_bytes, tmp_path / "out"
+    for moment in itertools.count():
+        report.write(small, out)
+        left = [moment]
+
+        def killed(path, data, left=left):
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            original(path, data)
+
+        monkeypatch.setattr(files, "write_bytes", killed)
+        try:
+            report.write(longer, out)
+            break
+        except KeyboardInterrupt:
+            pass
+        finally:
+            monkeypatch.setattr(files, "write_bytes", original)
+        report.write(small if moment % 2 else longer, out)
+        assert report.check(small if moment % 2 else longer, out) == []
+    assert moment > len(TEXT)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_link_called_report_in_a_run_is_not_followed(small, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (small.path / "report").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(LipbenchError, match=r"report: it is a symbolic link"):
+        report.write(small, small.path / "report")
+    assert not list((tmp_path / "elsewhere").iterdir())
+    report.write(small, tmp_path / "elsewhere")  # this one the user named
+    assert report.check(small, tmp_path / "elsewhere") == []
 
 
 @pytest.mark.usefixtures("unsaved")
