@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lipbench import arguments
-from lipbench.errors import LipbenchError, one_line, unknown_name
+from lipbench.errors import LipbenchError, UnsupportedError, one_line, unknown_name
 from lipbench.lipschitz import agreement, frozen
 from lipbench.probabilities import refuse_sums
 from lipbench.quick import quickened
@@ -154,6 +154,23 @@ class Network(nn.Module):
                 "the network's logits are not finite: its weights or its preprocessing are out of range"
             )
         return logits
+
+    @torch.no_grad()
+    def check_batch(self, x: Tensor, logits: Tensor) -> None:
+        """Raise UnsupportedError if samples alone get other logits than ``predict`` gave them in this run's batches.
+
+        x: float32 (n, c, h, w); logits: float64 (n, classes), of ``predict(x)``. Looks at the first, the middle and the
+        last sample; these passes are not counted.
+        """
+        rows = sorted({0, len(x) // 2, len(x) - 1})
+        with summing_products(self.dtype, self.device) if self.sums_products else contextlib.nullcontext():
+            alone = [class_logits(self.module(x[row, None].to(self.device, self.dtype, copy=True))) for row in rows]
+        given, found = logits[rows].to(self.dtype), torch.cat(alone).cpu()
+        if agreement.differ(found, given, logits.to(self.dtype), share=agreement.share_of_sums(self.dtype)):
+            raise UnsupportedError(
+                f"the outputs for a sample depend on the others of a batch, or on their number: in a batch of {len(x)} "
+                "they are others than alone"
+            )
 
 
 def _check_numbers(module: nn.Module, dtype: torch.dtype) -> None:

@@ -21,7 +21,7 @@ from lipbench.cards import Card
 from lipbench.certificates import certificate
 from lipbench.errors import UnsupportedError
 from lipbench.linter import CHECKS, Finding, lint
-from lipbench.linter.table import check
+from lipbench.linter.table import check, relative
 
 SHAPE = (3, 6, 6)
 SIZE = math.prod(SHAPE)
@@ -678,3 +678,17 @@ def test_checks_without_their_material_are_left_out():
     assert findings(far_bias()) == []
     assert findings(chain(), x=X[:1]) == []
     assert findings(chain(), x=X[:0]) == []
+
+
+@pytest.mark.parametrize(("a", "b"), [(math.nan, 1.0), (1.0, math.nan), (math.nan, math.nan), (math.inf, math.inf)])
+def test_numbers_that_are_not_finite_are_never_close(a, b):
+    assert relative(torch.tensor([a, 0.0]), torch.tensor([b, 0.0])) == math.inf
+
+
+def test_outputs_of_nan_in_train_mode_are_an_error():
+    class Spoilt(nn.Module):
+        def forward(self, x):
+            return x.flatten(1)[:, :10] * (math.nan if self.training else 1.0)
+
+    found = {one.code: one for one in linter.lint(Spoilt().train(), card(1.0), None)}
+    assert found["L401"].severity == "error"

@@ -1,5 +1,6 @@
 import copy
 
+import mutants
 import pytest
 import torch
 from bundled import CNN, TAU4, UNCONSTRAINED
@@ -7,7 +8,7 @@ from deel import torchlip
 from torch import nn
 
 import lipbench
-from lipbench import architectures, zoo
+from lipbench import architectures, verification, zoo
 from lipbench import network as network_module
 from lipbench.certificates import certificate
 from lipbench.errors import LipbenchError, UnsupportedError
@@ -265,6 +266,33 @@ def test_the_network_that_runs_is_the_one_that_was_given():
     with pytest.raises(UnsupportedError, match="frozen copy"):
         Network(Precise(), (1, 2, 2))
     Network(Precise().double(), (1, 2, 2))
+
+
+class Crowded(nn.Module):
+    """Another function of a sample in batches of many, which no trace sees."""
+
+    def __init__(self, many):
+        super().__init__()
+        self.many, self.dense = many, nn.Linear(4, 3)
+
+    def forward(self, x):
+        try:
+            factor = 1 + (len(x) >= self.many)
+        except RuntimeError:  # a trace has no length
+            factor = 1
+        return factor * self.dense(x.flatten(1)) + torch.tensor([0.0, 0, -1e9])
+
+
+def test_the_batches_of_a_run_are_checked_too(tmp_path):
+    x = torch.rand(40, 1, 2, 2)
+    with pytest.raises(UnsupportedError, match="in a batch of 40"):
+        lipbench.certify(Crowded(40), x)
+    assert len(lipbench.certify(Crowded(41), x)) == 40
+    with pytest.raises(UnsupportedError, match=r"depend on the others|other outputs"):
+        lipbench.certify(Crowded(3), x[:2])
+    card = mutants.card(None, classes=3).model_copy(update={"input_shape": (1, 2, 2)})
+    with pytest.raises(UnsupportedError, match="in a batch of 40"):
+        verification.examine(Crowded(40), card, x, torch.zeros(40, dtype=torch.int64), tmp_path)
 
 
 # --- numbers that a network may hold ---------------------------------------------------------------------------------

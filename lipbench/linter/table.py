@@ -147,9 +147,10 @@ class Subject:
 
 
 def relative(a: Tensor, b: Tensor) -> float:
-    """|a - b| / |b|, in float64; NaN where either holds one."""
+    """|a - b| / |b|, in float64; inf where either holds a number that is not finite: those are never close."""
     a, b = a.double(), b.double()
-    return ((a - b).norm() / b.norm().clamp_min(1e-300)).item()
+    distance = ((a - b).norm() / b.norm().clamp_min(1e-300)).item()
+    return distance if math.isfinite(distance) else math.inf
 
 
 def count(number: int, noun: str) -> str:

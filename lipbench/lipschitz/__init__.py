@@ -33,6 +33,8 @@ def lipschitz_bound(module: nn.Module, input_shape: Sequence[int]) -> float:
     """
     try:
         shape = tuple(operator.index(size) for size in input_shape)
+        if any(isinstance(size, bool) for size in input_shape):
+            raise TypeError("a size is a whole number")
     except TypeError as error:
         raise LipbenchError(f"expected the shape of one input, such as (1, 28, 28), got {input_shape!r}") from error
     return trace(module, shape).output.lipschitz

@@ -67,7 +67,10 @@ DEFINITIONS = Table(
             "broken at an eps, but only by the attack of the suite that follows no gradient, as where gradients are "
             "masked; 0 is good; of all eps the one with the most, n/a for a suite without Square",
         ),
-        ("no gradient", "correct, and the gradient of cross-entropy there is zero, in float32; 0 is good"),
+        (
+            "no gradient",
+            "correct, and the gradient of cross-entropy there is zero, NaN or infinite, in float32; 0 is good",
+        ),
         (
             "loss stuck",
             "correct, and no step of a short ascent along the gradient, inside the largest eps, raises cross-entropy; "

@@ -532,7 +532,7 @@ def test_what_cannot_be_copied_is_refused():
             lipschitz_bound(network, (4,))
 
 
-@pytest.mark.parametrize("shape", [4, None, "four", (0,), (-1,), (4.0,), (4, 0)], ids=str)
+@pytest.mark.parametrize("shape", [4, None, "four", (0,), (-1,), (4.0,), (4, 0), (True, 4)], ids=str)
 def test_shapes_that_are_none_are_refused(shape):
     with pytest.raises(LipbenchError, match="the shape of one input"):
         lipschitz_bound(nn.Linear(4, 4), shape)
