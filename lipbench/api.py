@@ -148,7 +148,7 @@ def certify(
         network = Network(module, (c, h, w), target, arithmetic)
         proof = certificate(network.module, (c, h, w), claimed, network.dtype)
         logits = network.predict(inputs)
-        network.check_batch(inputs, logits)
+        network.check_batch(proof.graph, inputs, logits)
         prediction = logits.argmax(dim=1)
         classes = prediction if labels is None else class_labels(labels, len(inputs), network.num_classes)
         radii = proof.radii_of(inputs.to(target), logits, classes)

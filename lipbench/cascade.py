@@ -151,7 +151,7 @@ class Cascade:
     def _certify(self, unit: Unit) -> tuple[dict[str, Any], dict[str, Any]]:
         network, proof = self.subject.network, self.subject.proof
         labels = self.labels.cpu()
-        network.check_batch(self.x, self.logits)
+        network.check_batch(proof.graph, self.x, self.logits)
         # nothing lies further away: the radius of a constant network is infinite, and says no more
         farthest = math.sqrt(math.prod(network.input_shape))
         passes = 1 + (self.errors is not None)  # the analysis runs it once more

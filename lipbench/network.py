@@ -12,12 +12,15 @@ from torch import Tensor, nn
 from lipbench import arguments
 from lipbench.errors import LipbenchError, UnsupportedError, one_line, unknown_name
 from lipbench.lipschitz import agreement, frozen
+from lipbench.lipschitz.agreement import REORDERED
+from lipbench.lipschitz.graph import Graph
 from lipbench.probabilities import refuse_sums
 from lipbench.quick import quickened
 from lipbench.rounding import ARITHMETIC, set_precisions, summing_products
 
 MEMORY = {"cpu": 2**26, "cuda": 2**33}  # bytes for what a batch keeps for its gradients
 LARGEST_BATCH = 16384
+CHECKED = 64  # samples of a run for which the network is compared with its graph
 
 
 @dataclass
@@ -73,12 +76,14 @@ class Network(nn.Module):
         self.evaluations = Evaluations()
         with torch.no_grad():
             try:
-                out = agreement.checked(self.module(torch.zeros(1, *self.input_shape, dtype=self.dtype, device=device)))
+                zeros = torch.zeros(1, *self.input_shape, dtype=self.dtype, device=device)
+                out = agreement.checked(self.module(zeros), finite=False)
             except LipbenchError:
                 raise
             except Exception as error:  # whatever the network's own code raises
+                hint = '; if its forward casts, choose arithmetic="float32"' if "dtype" in str(error) else ""
                 raise LipbenchError(
-                    f"the network does not accept inputs of shape {self.input_shape}: {one_line(error)}"
+                    f"the network does not accept inputs of shape {self.input_shape}: {one_line(error)}{hint}"
                 ) from error
         if out.ndim != 2:
             raise LipbenchError(
@@ -122,7 +127,7 @@ class Network(nn.Module):
         faster forms of its slow layers, and on a CPU, where that is faster, with channels innermost. Its evaluations
         are counted here. What it finds is judged by ``self``.
         """
-        fast = Network(quickened(copy.deepcopy(self.module)), self.input_shape, self.device, "float32")
+        fast = Network(quickened(copy.deepcopy(self.module).float()), self.input_shape, self.device, "float32")
         if self.device.type == "cpu":
             _put_channels_innermost(fast.module, self.input_shape)
         fast.evaluations, fast.sums_products = self.evaluations, False
@@ -156,20 +161,31 @@ class Network(nn.Module):
         return logits
 
     @torch.no_grad()
-    def check_batch(self, x: Tensor, logits: Tensor) -> None:
-        """Raise UnsupportedError if samples alone get other logits than ``predict`` gave them in this run's batches.
+    def check_batch(self, graph: Graph, x: Tensor, logits: Tensor) -> None:
+        """Raise UnsupportedError if the network computed something else for samples of this run, in its batches, than
+        its graph, or than it computes for a sample alone.
 
-        x: float32 (n, c, h, w); logits: float64 (n, classes), of ``predict(x)``. Looks at the first, the middle and the
-        last sample; these passes are not counted.
+        graph: of the module; x: float32 (n, c, h, w); logits: float64 (n, classes), of ``predict(x)``. The graph sees
+        up to CHECKED samples; the first, the middle and the last one are run alone. These passes are not counted.
         """
-        rows = sorted({0, len(x) // 2, len(x) - 1})
+        some = torch.linspace(0, len(x) - 1, min(len(x), CHECKED)).long().unique()
+        points = x[some.to(x.device)].to(self.device, self.dtype)
+        rows = sorted({0, len(some) // 2, len(some) - 1})
         with summing_products(self.dtype, self.device) if self.sums_products else contextlib.nullcontext():
-            alone = [class_logits(self.module(x[row, None].to(self.device, self.dtype, copy=True))) for row in rows]
-        given, found = logits[rows].to(self.dtype), torch.cat(alone).cpu()
-        if agreement.differ(found, given, logits.to(self.dtype), share=agreement.share_of_sums(self.dtype)):
+            traced = class_logits(graph.run(points, lambda place, inputs, value: None)).cpu()
+            alone = torch.cat([self.module(points[row, None].clone()) for row in rows])
+            room = agreement.unsteadiness(self.module, points[rows], alone).cpu()
+        given = logits[some].to(self.dtype)
+        among, close = logits.to(self.dtype), {"share": agreement.share_of_sums(self.dtype), "roundings": REORDERED}
+        if agreement.differ(class_logits(alone).cpu(), given[rows], among, room=room, **close):
             raise UnsupportedError(
                 f"the outputs for a sample depend on the others of a batch, or on their number: in a batch of {len(x)} "
                 "they are others than alone"
+            )
+        if agreement.differ(traced, given, among, room=room, **close):
+            raise UnsupportedError(
+                "the traced graph gives other outputs than the network for samples of this run: its forward depends on "
+                "the data, or on state"
             )
 
 

@@ -27,7 +27,7 @@ CLAMPS = {"clamp", "clamp_", "clip", "hardtanh", "Hardtanh", "clamp_min", "clamp
 
 
 def refuse_sums(run: Callable[[Tensor], Tensor], shape: tuple[int, ...], like: Tensor) -> None:
-    """Raise UnsupportedError if the outputs of a network are in [0, 1] and sum to 1.
+    """Raise UnsupportedError if the outputs of a network lie in [0, 1] and sum to 1, or a single one saturates there.
 
     run: from inputs (n, *shape) to outputs (n, K); like: a tensor of the type and on the device of its inputs.
     """
@@ -35,10 +35,12 @@ def refuse_sums(run: Callable[[Tensor], Tensor], shape: tuple[int, ...], like: T
         outputs = run(_numbers(shape, like, LARGEST_INPUT))
     except Exception:  # what a user's forward says of inputs that are no images
         return
-    if outputs.shape[1] < 2:
-        return
     outputs = outputs[outputs.isfinite().all(dim=1)].double()
-    if _within_0_and_1(outputs) and bool(((outputs.sum(dim=1) - 1).abs() <= TOLERANCE).all()):
+    if not _within_0_and_1(outputs):
+        return
+    if outputs.shape[1] == 1 and outputs.min() <= TOLERANCE and outputs.max() >= 1 - TOLERANCE:  # it saturates
+        raise _probabilities("lie in [0, 1]")
+    if outputs.shape[1] > 1 and bool(((outputs.sum(dim=1) - 1).abs() <= TOLERANCE).all()):
         raise _probabilities("sum to 1")
 
 

@@ -206,7 +206,7 @@ def analyse(graph: Graph, x: Tensor, places: tuple[int, ...], reach: float, *, s
 
 def norms_of(value: Tensor) -> Tensor:
     """L2 norms (n,) of (n, ...), summed in float64, rounded up."""
-    flat = value.flatten(1)
+    flat = value.reshape(len(value), -1)
     size = torch.linalg.vector_norm(flat, dim=1, dtype=torch.float64)
     lost = 2e-154 * math.sqrt(flat.shape[1])  # squares of smaller numbers vanish
     return size * (1 + 2 * (flat.shape[1] + 10) * 2.0**-53) + lost

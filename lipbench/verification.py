@@ -400,7 +400,7 @@ class _About:
 def _radii(network: Network, proof: Certificate, x: Tensor, labels: Tensor, given: Floats | None) -> dict[str, Floats]:
     """Certified radii (n,) by grade; grades that the model does not have are left out."""
     logits = network.predict(x)
-    network.check_batch(x, logits)
+    network.check_batch(proof.graph, x, logits)
     found = proof.radii_of(x, logits, labels)
     by_grade = {grade: radius.numpy() for grade, radius in found.items() if not radius.isnan().any()}
     if given is not None:

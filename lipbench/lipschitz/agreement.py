@@ -1,35 +1,45 @@
 """Whether two forms of a network compute the same, entry by entry: the module as given, its copies, and its graph.
 
-The same operations on the same numbers give the same results up to a few roundings, whatever the largest output is;
-other orders of summation, and other precisions, are given more room, in units of how much an output varies.
+The same operations on the same numbers give the same results up to a few roundings, whatever the largest output is.
+Other orders of summation, and other precisions, are given more room: in units of how much an output varies, and of how
+much it moves when the inputs are moved by a few roundings.
 """
 
 import contextlib
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lipbench.errors import LipbenchError, UnsupportedError, one_line
 
-SAMPLES = 3  # that are looked at: a batch that gets mixed or lost is seen
+BATCHES = (1, 2, 3)  # sizes of a batch that are looked at, besides that of all probes
 ROUNDINGS = 16  # of one entry: between runs of the same operations
+REORDERED = 4096  # of one entry: between orders of summation, and between precisions
 COMPUTED_ANEW = 1e-3  # share of an output's range, where weights are computed anew, perhaps in another precision
+CONSTANTS = (0.0, 1.0, 0.9, 0.1)  # of images that are probes
 
 
 def probes(module: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
-    """A sample in [0, 1], one around 0 and a large one: (3, *input_shape), in the widest dtype of its weights."""
+    """A sample in [0, 1], one around 0, a large one, a dark one, then constant ones: (8, *input_shape), in the widest
+    dtype of the network's weights.
+    """
     held: list[Tensor] = [one for one in module.parameters() if one.is_floating_point()]
     held = held or [one for one in module.buffers() if one.is_floating_point()]
     held.sort(key=lambda one: torch.finfo(one.dtype).eps)
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(SAMPLES, *input_shape, dtype=torch.float64, generator=generator, device="cpu")
-    x[0], x[2] = torch.rand(input_shape, dtype=torch.float64, generator=generator, device="cpu"), 10 * x[2]
+    x = torch.randn(4 + len(CONSTANTS), *input_shape, dtype=torch.float64, generator=generator, device="cpu")
+    uniform = torch.rand(2, *input_shape, dtype=torch.float64, generator=generator, device="cpu")
+    x[0], x[2], x[3] = uniform[0], 10 * x[2], uniform[1] ** 8
+    for row, constant in zip(x[4:], CONSTANTS, strict=True):
+        row[...] = constant
     return x.to(held[0].device, held[0].dtype) if held else x
 
 
-def outputs(module: nn.Module, x: Tensor, *, with_gradients: bool = False) -> Tensor:
+def outputs(module: Callable[[Tensor], Tensor], x: Tensor, *, with_gradients: bool = False) -> Tensor:
     """The outputs of a network for x, which it may overwrite. Raises LipbenchError unless it is one finite tensor."""
     with torch.set_grad_enabled(with_gradients):
         given = x.clone().requires_grad_(with_gradients).clone()  # no leaf: those cannot be overwritten
@@ -37,30 +47,44 @@ def outputs(module: nn.Module, x: Tensor, *, with_gradients: bool = False) -> Te
     return checked(out).detach()
 
 
-def checked(out: Any) -> Tensor:
-    """The output of a network. Raises LipbenchError unless it is one tensor of finite real numbers."""
+def checked(out: Any, *, finite: bool = True) -> Tensor:
+    """The output of a network. Raises LipbenchError unless it is one tensor of real numbers, finite ones if asked."""
     if not isinstance(out, Tensor):
         what = f"{type(out).__name__} of {len(out)}" if isinstance(out, tuple | list | dict) else type(out).__name__
         raise LipbenchError(
             f"expected one tensor of logits from the network, got {what}: wrap the network in a module that returns "
             "the logits alone"
         )
-    if not out.is_floating_point() or not out.isfinite().all():
+    if not out.is_floating_point() or (finite and not out.isfinite().all()):
         raise LipbenchError("expected one tensor of finite numbers from the network")
     return out
 
 
+def is_coarser(dtype: torch.dtype, own: torch.dtype) -> bool:
+    """True if a number of the type ``own`` may be rounded, or overflow, in the other type."""
+    return torch.finfo(dtype).eps > torch.finfo(own).eps or torch.finfo(dtype).max < torch.finfo(own).max
+
+
+# --- how close two outputs are ---------------------------------------------------------------------------------------
+
+
 def differ(
-    value: Tensor, expected: Tensor, among: Tensor | None = None, *, share: float = 0.0, roundings: float = ROUNDINGS
+    value: Tensor,
+    expected: Tensor,
+    among: Tensor | None = None,
+    *,
+    share: float = 0.0,
+    roundings: float = ROUNDINGS,
+    room: Tensor | float = 0.0,
 ) -> bool:
-    """True if an entry of the outputs (n, ...) differs by more than so many roundings of its largest size, and this
-    share of how much it varies, over the samples of ``among`` (m, ...): by default ``expected``.
+    """True if an entry of the outputs (n, ...) differs by more than so many roundings of its largest size, this share
+    of how much it varies, over the samples of ``among`` (m, ...), by default ``expected``, and ``room`` (...).
     """
     if value.shape != expected.shape:
         return True
     unit = max(torch.finfo(one.dtype).eps / 2 for one in (value, expected))
     a, b, c = value.double(), expected.double(), (expected if among is None else among).double()
-    allowed = roundings * unit * c.abs().amax(dim=0) + share * (c.amax(dim=0) - c.amin(dim=0))
+    allowed = roundings * unit * c.abs().amax(dim=0) + share * (c.amax(dim=0) - c.amin(dim=0)) + room
     return not bool(((a - b).abs() <= allowed).all())
 
 
@@ -69,23 +93,91 @@ def share_of_sums(dtype: torch.dtype) -> float:
     return (torch.finfo(dtype).eps / 2) ** 0.6
 
 
+def unsteadiness(module: nn.Module, x: Tensor, expected: Tensor) -> Tensor:
+    """How far each output (...) moves, at most, when inputs and weights shrink by a few roundings of the type of x:
+    rounding errors may move it as far, where sums cancel or a deep network enlarges them.
+
+    expected: the outputs for x.
+    """
+    generator = torch.Generator().manual_seed(1)
+
+    def moved(values: Tensor) -> Tensor:
+        noise = torch.randn(values.shape, generator=generator, dtype=torch.float64).to(values.device)
+        return values.detach() * (1 - 8 * torch.finfo(x.dtype).eps * noise.abs()).to(values.dtype)
+
+    held = (*module.named_parameters(), *module.named_buffers())
+    weights = {name: moved(one) for name, one in held if one.is_floating_point() and one.layout == torch.strided}
+    found = outputs(lambda points: torch.func.functional_call(module, weights, (points,)), moved(x))
+    return 8 * (found.double() - expected.double()).abs().amax(dim=0)
+
+
+# --- the forms of a network ------------------------------------------------------------------------------------------
+
+
+def check_same(traced: nn.Module, module: nn.Module, x: Tensor) -> Tensor:
+    """The outputs of a network for x. Raises UnsupportedError unless its graph computes the same, for each number of
+    samples, whether gradients are wanted or not.
+    """
+    expected = outputs(module, x)
+    if is_coarser(expected.dtype, x.dtype):
+        raise UnsupportedError(
+            f"the network computes in {expected.dtype}, though its weights are {x.dtype}: take autocast and casts out "
+            "of its forward"
+        )
+    room = unsteadiness(module, x, expected)
+    for number in (*BATCHES, len(x)):
+        value = outputs(traced, x[:number])
+        for wanted in (False, True):
+            found = outputs(module, x[:number], with_gradients=wanted)
+            if found.dtype != value.dtype or differ(value, found, expected):
+                how = "with gradients" if wanted else "without gradients"
+                raise UnsupportedError(
+                    f"the traced graph gives other outputs than the network ({number} samples, {how}, {x.dtype}): its "
+                    "forward depends on state, on settings of torch, or on the data, or changes tensors in place"
+                )
+        if found.shape != expected[:number].shape:
+            raise UnsupportedError(
+                f"the outputs have shape {tuple(found.shape)} for {number} of {len(x)} samples with outputs of shape "
+                f"{tuple(expected.shape)}: name the dimension of squeeze(), which may drop a batch of one"
+            )
+        share = share_of_sums(x.dtype)
+        if differ(found, expected[:number], expected, share=share, roundings=REORDERED, room=room):
+            raise UnsupportedError("the outputs for a sample depend on the others of a batch, or on their number")
+    return expected
+
+
+def check_precision(module: nn.Module, x: Tensor, exact: Tensor) -> None:
+    """Raise UnsupportedError unless a network gives what its graph gives in float64, ``exact``, up to its rounding."""
+    expected = outputs(module, x)
+    room = unsteadiness(module, x, expected)
+    if differ(exact.to(expected.device), expected, share=COMPUTED_ANEW, roundings=REORDERED, room=room):
+        raise UnsupportedError("the forward gives other outputs in float64: it depends on the precision of numbers")
+
+
 def check_copy(given: nn.Module, copy: nn.Module, input_shape: tuple[int, ...]) -> None:
     """Raise UnsupportedError unless a module and a frozen copy of it, which may have another dtype, compute the same.
 
     given: is run in eval mode, and left as it was.
     """
     x = probes(given, input_shape)
+    x = x[((x >= 0) & (x <= 1)).flatten(1).all(dim=1)]  # a network may take images alone
     try:
         with as_it_was(given):
-            expected = outputs(given, x)
+            expected = checked(given(x.clone()), finite=False)
+            finite = expected.isfinite().flatten(1).all(dim=1)  # a network may be undefined at some points
+            room = unsteadiness(given, x[finite], expected[finite]) if finite.any() else 0.0
         held = probes(copy, input_shape)
-        value = outputs(copy, x.to(held.device, held.dtype)).to(x.device)
+        with torch.no_grad():
+            value = checked(copy(x.to(held.device, held.dtype, copy=True)), finite=False).to(x.device)
     except LipbenchError:
         raise
     except Exception as error:  # whatever the network's own code raises
         raise LipbenchError(f"the network does not accept inputs of shape {input_shape}: {one_line(error)}") from error
     share = share_of_sums(x.dtype) if _hold_the_same(given, copy) else COMPUTED_ANEW
-    if differ(value, expected, share=share, roundings=256):
+    same = torch.equal(value.isfinite().flatten(1).all(dim=1), finite)
+    if not same or (
+        finite.any() and differ(value[finite], expected[finite], share=share, roundings=REORDERED, room=room)
+    ):
         raise UnsupportedError(
             "the network's frozen copy gives other outputs than the network: it copies itself in its own way, or its "
             "forward depends on state or on the precision of its numbers"
@@ -94,37 +186,61 @@ def check_copy(given: nn.Module, copy: nn.Module, input_shape: tuple[int, ...]) 
 
 def _hold_the_same(given: nn.Module, copy: nn.Module) -> bool:
     """True if each weight of a copy is that of the module, none computed anew."""
-    own, copied = given.state_dict(), copy.state_dict()
-    return own.keys() == copied.keys() and all(torch.equal(own[name].to(copied[name]), copied[name]) for name in own)
+    own, copied = (
+        {name: one for part in (m.named_parameters, m.named_buffers) for name, one in part()} for m in (given, copy)
+    )
+    return own.keys() == copied.keys() and all(_equal(own[name].to(copied[name]), copied[name]) for name in own)
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    return a.layout == b.layout == torch.strided and torch.equal(a, b)
 
 
 @contextlib.contextmanager
 def as_it_was(module: nn.Module) -> Iterator[None]:
-    """Inside, a module is in eval mode; afterwards its attributes, tensors and torch's random numbers are as before.
+    """Inside, a module is in eval mode; afterwards its attributes, tensors and the random numbers are as before.
 
     orthogonium moves parameters of its power iterations in eval mode, torchlip attributes and buffers.
     """
     parts = list(module.modules())
-    attributes = [dict(vars(part)) for part in parts]
-    tensors = [(held, name, one, one.detach().clone()) for part in parts for held, name, one in _tensors(part)]
-    device = next((held.device for held in module.parameters()), torch.device("cpu"))
-    with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
+    attributes = [(vars(part), dict(vars(part))) for part in parts]
+    containers = [(one, type(one)(one)) for _, held in attributes for one in held.values() if type(one) in _CONTAINERS]
+    tensors = [(one, one.detach().clone()) for _, held in attributes for one in _tensors(held)]
+    slots = [(table, dict(table)) for part in parts for table in (part._parameters, part._buffers)]
+    with keeping_random_numbers(next((one.device for one in module.parameters()), None)), torch.no_grad():
         try:
             for part in parts:
                 part.training = False
             yield
         finally:
-            for part, before in zip(parts, attributes, strict=True):
-                vars(part).clear()
-                vars(part).update(before)
-            for held, name, one, values in tensors:
-                held[name] = one
-                if not torch.equal(one, values):
+            for now, before in (*attributes, *slots):
+                now.clear()
+                now.update(before)
+            for one, before in containers:
+                one.clear()
+                one.extend(before) if isinstance(one, list) else one.update(before)
+            for one, values in tensors:
+                if not _equal(one, values):
                     one.copy_(values)
 
 
-def _tensors(part: nn.Module) -> Iterator[tuple[dict[str, Any], str, Tensor]]:
-    for held in (part._parameters, part._buffers):
-        for name, one in list(held.items()):
-            if one is not None:
-                yield held, name, one
+_CONTAINERS = (list, dict, set)
+
+
+def _tensors(held: dict[str, Any]) -> Iterator[Tensor]:
+    """The tensors that a module holds: weights, buffers, plain attributes."""
+    for one in (*held["_parameters"].values(), *held["_buffers"].values(), *held.values()):
+        if isinstance(one, Tensor) and one.layout == torch.strided:
+            yield one
+
+
+@contextlib.contextmanager
+def keeping_random_numbers(device: torch.device | None = None) -> Iterator[None]:
+    """What is run inside leaves the random numbers of torch, NumPy and Python as they were."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  a forward may draw from it
+    with torch.random.fork_rng([device] if device is not None and device.type == "cuda" else []):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002

@@ -30,18 +30,22 @@ class BatchMarks:
     def __init__(self) -> None:
         self._visible: set[fx.Node] = set()  # they hold it as ``BatchSize`` alone
         self._derived: set[fx.Node] = set()
+        self._laid_out: set[fx.Node] = set()  # constants that are the same for each sample, one row a sample
 
-    def marked(self, node: fx.Node, arguments: tuple[Any, ...], value: Any, dependent: bool) -> Any:
+    def marked(
+        self, node: fx.Node, arguments: tuple[Any, ...], keywords: dict[str, Any], value: Any, *, dependent: bool
+    ) -> Any:
         """The value of a node, with the number of samples as ``BatchSize``; remembers what holds it.
 
-        dependent: whether the node takes a tensor that depends on the network's input; arguments: its values.
+        dependent: whether the node takes a tensor that depends on the network's input; arguments, keywords: their
+        values.
         """
         if dependent and about_shape(node):
             if node.target in _COUNTS:
                 self._derived.add(node)
             elif isinstance(value, torch.Size):
                 value = torch.Size((BatchSize(value[0]), *value[1:])) if value else value
-            elif node.target == "size" and _dimension(node) % arguments[0].ndim == 0:
+            elif node.target == "size" and _dimension(arguments, keywords) % arguments[0].ndim == 0:
                 value = BatchSize(value)
             if _holds(value):
                 self._visible.add(node)
@@ -51,11 +55,19 @@ class BatchMarks:
         inputs = node.all_input_nodes
         if any(one in self._derived for one in inputs):
             self._derived.add(node)
+        elif any(one in self._laid_out for one in inputs):
+            (self._laid_out if node.target in _VIEWS and _rows_are_equal(value) else self._derived).add(node)
         elif any(one in self._visible for one in inputs):
             if arguments and isinstance(arguments[0], tuple) and node.target in (operator.getitem, operator.add):
                 if _holds(value):
                     self._visible.add(node)
-            elif not _is_the_same_for_each(node, arguments, value):
+            elif (
+                node.target in ("expand", "repeat")
+                and _are_sizes(_given(arguments, keywords))
+                and _rows_are_equal(value)
+            ):
+                self._laid_out.add(node)  # such as ``token.expand(x.size(0), -1, -1)``
+            else:
                 self._derived.add(node)
         return value
 
@@ -66,8 +78,7 @@ class BatchMarks:
             raise UnsupportedError(_MESSAGE + f"{name} takes a number that is computed from the size of the batch")
         if not any(one in self._visible for one in inputs):
             return
-        given = [*arguments[1:], *(value for key, value in keywords.items() if key != "input")]
-        if node.target not in _VIEWS or not _are_sizes(given):
+        if node.target not in _VIEWS or not _are_sizes(_given(arguments, keywords)):
             raise UnsupportedError(_MESSAGE + f"{name} takes the size of the batch, which only dimension 0 may have")
 
 
@@ -78,9 +89,13 @@ def about_shape(node: fx.Node) -> bool:
     return node.target is getattr and node.args[1] in _ABOUT_SHAPE
 
 
-def _dimension(node: fx.Node) -> int:
-    dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
-    return dim if isinstance(dim, int) else 0
+def _dimension(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> int:
+    return int(arguments[1] if len(arguments) > 1 else keywords.get("dim", 0))
+
+
+def _given(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> list[Any]:
+    """What a method or function gets besides its tensor."""
+    return [*arguments[1:], *(value for key, value in keywords.items() if key != "input")]
 
 
 def _are_sizes(given: Sequence[Any]) -> bool:
@@ -89,10 +104,8 @@ def _are_sizes(given: Sequence[Any]) -> bool:
     return bool(sizes) and isinstance(sizes[0], BatchSize) and not _holds(tuple(sizes[1:]))
 
 
-def _is_the_same_for_each(node: fx.Node, arguments: tuple[Any, ...], value: Any) -> bool:
-    """A constant that is laid out once for each sample, such as ``token.expand(x.size(0), -1, -1)``."""
-    laid_out = node.target in ("expand", "repeat") and not node.kwargs and _are_sizes(arguments[1:])
-    return laid_out and isinstance(value, Tensor) and torch.equal(value, value[:1].expand_as(value))
+def _rows_are_equal(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.ndim > 0 and torch.equal(value, value[:1].expand_as(value))
 
 
 def _holds(value: Any) -> bool:

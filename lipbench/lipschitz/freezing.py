@@ -9,7 +9,6 @@ from torch.nn.utils import parametrize
 from lipbench.errors import LipbenchError, UnsupportedError, one_line
 from lipbench.lipschitz.rules import refuse_hooks
 
-_TENSORS = (Tensor, nn.Parameter, nn.UninitializedParameter, nn.UninitializedBuffer)
 _PLAIN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
 
 
@@ -49,7 +48,9 @@ def _check_kind(module: nn.Module) -> None:
             raise UnsupportedError("the network is compiled (torch.compile): give the module as it was before")
         held = (*part._parameters.items(), *part._buffers.items())
         for name, tensor in held:
-            if tensor is not None and type(tensor) not in _TENSORS:
+            if isinstance(tensor, nn.UninitializedParameter | nn.UninitializedBuffer):
+                raise UnsupportedError(f"{type(part).__name__}.{name} is not initialised: run the network once")
+            if tensor is not None and type(tensor) not in (Tensor, nn.Parameter):
                 raise UnsupportedError(
                     f"{type(part).__name__}.{name} is a {type(tensor).__name__}, which may compute in its own way: "
                     "expected plain tensors and parameters"

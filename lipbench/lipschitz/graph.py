@@ -77,10 +77,10 @@ def trace(module: nn.Module, input_shape: Shape) -> Graph:
     """
     if not all(size > 0 for size in input_shape):
         raise LipbenchError(f"expected the shape of one input, such as (1, 28, 28), got {input_shape}")
-    in_own_precision = (torch.autocast(kind, enabled=False) for kind in ("cpu", "cuda"))
     with torch.inference_mode(False), torch.no_grad(), contextlib.ExitStack() as stack:
-        for context in in_own_precision:
-            stack.enter_context(context)
+        for kind in ("cpu", "cuda"):
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        stack.enter_context(agreement.keeping_random_numbers())
         return _trace(module, input_shape)
 
 
@@ -94,14 +94,15 @@ def _trace(module: nn.Module, input_shape: Shape) -> Graph:
         double = copy.deepcopy(module).double()
         in_float64 = traced(double)
         graph = Graph(traced(module), [Step("input", Effect((1.0,), EXACT), (), tuple(input_shape), 1.0)])
-        exact = _Builder(graph, in_float64).run(x.to(torch.float64, copy=True))
-        agreement.outputs(module, x)
-        before = state.snapshot(module)
         if str(in_float64.graph) != str(graph.module.graph):
             raise UnsupportedError("the forward depends on the precision of its numbers")
-        _check_graph(graph, module, x, exact)
-        if (in_double := _runs(double, x.double())) is not None:  # a cast inside may leave it without a form in float64
-            _check_same(in_float64, double, x.double(), in_double, "in float64")
+        _Builder(graph, in_float64).run(x[:BATCH].to(torch.float64, copy=True))
+        agreement.outputs(module, x)  # the same input before both snapshots
+        before = state.snapshot(module)
+        _check_steps(graph, x)
+        agreement.check_same(graph.module, module, x)
+        if _runs(double, x.double()):  # a cast inside may leave it without a form in float64
+            agreement.check_precision(module, x, agreement.check_same(in_float64, double, x.double()))
         agreement.outputs(module, x)
         state.check(before, state.snapshot(module))
     except LipbenchError:
@@ -113,48 +114,51 @@ def _trace(module: nn.Module, input_shape: Shape) -> Graph:
     return graph
 
 
-def _check_graph(graph: Graph, module: nn.Module, x: Tensor, exact: Tensor) -> None:
-    """Raise UnsupportedError unless graph and network compute the same, and the graph in float64 up to rounding."""
+def _check_steps(graph: Graph, x: Tensor) -> None:
+    """Raise UnsupportedError for a step that rounds to fewer bits, or whose values at the samples x lie further apart
+    than its constant allows: then something else is computed than its rule says.
+    """
 
-    def keeps_bits(place: int, inputs: list[Tensor], value: Any) -> None:
+    def check(place: int, inputs: list[Tensor], value: Any) -> None:
+        step = graph.steps[place]
         for one in value if isinstance(value, tuple | list) else [value]:
-            if isinstance(one, Tensor) and one.is_floating_point() and _is_coarser(one.dtype, x.dtype):
+            if isinstance(one, Tensor) and one.is_floating_point() and agreement.is_coarser(one.dtype, x.dtype):
                 raise UnsupportedError(
-                    f"no Lipschitz rule for {graph.steps[place].name}: a cast from {x.dtype} to {one.dtype} rounds "
-                    "numbers, and a rounded function has no Lipschitz constant; leave the cast out"
+                    f"no Lipschitz rule for {step.name}: a cast from {x.dtype} to {one.dtype} rounds numbers, and a "
+                    "rounded function has no Lipschitz constant; leave the cast out"
                 )
-
-    graph.run(x, keeps_bits)
-    expected = agreement.outputs(module, x)
-    _check_same(graph.module, module, x, expected, "")
-    if agreement.differ(exact, expected, share=agreement.COMPUTED_ANEW, roundings=256):
-        raise UnsupportedError("the forward gives other outputs in float64: it depends on the precision of numbers")
-
-
-def _check_same(traced_form: nn.Module, module: nn.Module, x: Tensor, expected: Tensor, where: str) -> None:
-    """For each number of samples, whether gradients are wanted or not; ``expected``: the outputs of all of them."""
-    for number in range(1, len(x) + 1):
-        value = agreement.outputs(traced_form, x[:number])
-        plain, with_gradients = (agreement.outputs(module, x[:number], with_gradients=one) for one in (False, True))
-        if agreement.differ(value, plain, expected) or agreement.differ(value, with_gradients, expected):
+        if not isinstance(value, Tensor) or not all(isinstance(one, Tensor) for one in inputs):
+            return
+        apart = torch.stack([c * _apart(one) for c, one in zip(step.effect.lipschitz, inputs, strict=True)])
+        allowed = apart.norm(dim=0) if step.effect.stacked else apart.sum(dim=0)
+        room = 1e-4 * (_sizes(value) + sum(map(_sizes, inputs), torch.zeros(())))
+        if bool((_apart(value) > allowed * (1 + 1e-4) + room.to(allowed)).any()):
             raise UnsupportedError(
-                f"the traced graph gives other outputs than the network{where and ' '}{where}: its forward depends on "
-                "state, on whether gradients are wanted, or changes tensors in place"
+                f"{step.name} moves further than the constant {step.effect.lipschitz} of its rule allows: its rule, or "
+                "what is called, was replaced"
             )
-        if agreement.differ(plain, expected[:number], expected, share=agreement.share_of_sums(x.dtype)):
-            raise UnsupportedError("the outputs for a sample depend on the others of a batch, or on their number")
+
+    graph.run(x, check)
 
 
-def _runs(module: nn.Module, x: Tensor) -> Tensor | None:
+def _apart(value: Tensor) -> Tensor:
+    """The distance of each sample from the next one: float64 (n - 1,)."""
+    rows = value.double().reshape(len(value), -1)
+    return (rows[1:] - rows[:-1]).norm(dim=1)
+
+
+def _sizes(value: Tensor) -> Tensor:
+    """The larger norm of each sample and the next one: float64 (n - 1,)."""
+    sizes = value.double().reshape(len(value), -1).norm(dim=1)
+    return torch.maximum(sizes[1:], sizes[:-1])
+
+
+def _runs(module: nn.Module, x: Tensor) -> bool:
     try:
-        return agreement.outputs(module, x)
+        agreement.outputs(module, x)
     except Exception:  # dtypes that do not meet
-        return None
-
-
-def _is_coarser(dtype: torch.dtype, own: torch.dtype) -> bool:
-    """True if a number of the type ``own`` may be rounded, or overflow, in the other type."""
-    return torch.finfo(dtype).eps > torch.finfo(own).eps or torch.finfo(dtype).max < torch.finfo(own).max
+        return False
+    return True
 
 
 def _check_output(graph: Graph) -> None:
@@ -203,7 +207,7 @@ class _Builder(fx.Interpreter):
         """The value of a node; one that depends on the network's input becomes a step."""
         dependent = _occurrences(n, self.flow)
         arguments = self.fetch_args_kwargs_from_env(n) if n.op.startswith("call") else ((), {})
-        value = self.batch.marked(n, arguments[0], super().run_node(n), bool(dependent))
+        value = self.batch.marked(n, *arguments, super().run_node(n), dependent=bool(dependent))
         if isinstance(value, Tensor) and value.is_floating_point():  # x.float() and torch.ones(3) give others
             value = value.double()
         if n.op == "placeholder":
@@ -294,7 +298,8 @@ def _is_computed(n: fx.Node, value: Any) -> bool:
     """True for a constant that the forward computes: each run may round it in another way."""
     if n.op == "get_attr":
         return str(n.target).startswith("_tensor_constant")
-    numbers = isinstance(value, float) or (isinstance(value, Tensor) and value.is_floating_point())
+    values = value if isinstance(value, tuple | list) else [value]
+    numbers = any(isinstance(one, float) or (isinstance(one, Tensor) and one.is_floating_point()) for one in values)
     return n.op.startswith("call") and numbers and not is_selecting(n) and n.target not in ("to", "float", "detach")
 
 

@@ -84,7 +84,7 @@ def affine_rounding(
 
 def norms(values: Tensor) -> Tensor:
     """L2 norms (n,) of float64 (n, ...), rounded up."""
-    flat = values.flatten(1)
+    flat = values.reshape(len(values), -1)
     lost = 2e-154 * math.sqrt(flat.shape[1])  # squares of smaller numbers vanish
     return flat.norm(dim=1) * (1 + 2 * (flat.shape[1] + 10) * 2.0**-53) + lost
 

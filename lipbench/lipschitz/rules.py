@@ -131,7 +131,13 @@ def repeats(value: Any, out: Shape) -> float:
 
 
 _RULES: dict[Any, Rule] = {}
-_FORWARDS: dict[type, Any] = {}  # of the layers that have rules
+# through which torch calls a module; what is replaced here runs instead of the forward
+_CALLS = ("__call__", "_wrapped_call_impl", "_call_impl", "_slow_forward", "forward", "_conv_forward")
+_CALLED: dict[type, tuple[Any, ...]] = {}  # of the layers that have rules, when these were made
+
+
+def _calls_of(kind: type) -> tuple[Any, ...]:
+    return tuple(getattr(kind, name, None) for name in _CALLS)
 
 
 def rule(*targets: Any) -> Callable[[R], R]:
@@ -141,7 +147,7 @@ def rule(*targets: Any) -> Callable[[R], R]:
         for target in targets:
             _RULES[target] = function
             if isinstance(target, type):
-                _FORWARDS[target] = getattr(target, "forward", None)
+                _CALLED[target] = _calls_of(target)
         return function
 
     return register
@@ -204,9 +210,6 @@ def no_rule(target: Any) -> UnsupportedError:
     )
 
 
-# through which torch calls a module; what is replaced here runs instead of the forward
-_CALLS = ("__call__", "_wrapped_call_impl", "_call_impl", "_slow_forward", "forward", "_conv_forward")
-_TORCHS_OWN = {name: getattr(nn.Module, name) for name in _CALLS[:4]}
 _GLOBAL_HOOKS = ("_global_forward_hooks", "_global_forward_pre_hooks")
 
 
@@ -229,8 +232,7 @@ def refuse_hooks(module: nn.Module) -> None:
 def refuse_replaced_types(layer: nn.Module) -> None:
     """Raise UnsupportedError for a layer whose type is called, or computes, otherwise than when its rule was made."""
     kind = type(layer)
-    called = any(getattr(kind, name, None) is not own for name, own in _TORCHS_OWN.items())
-    if called or _FORWARDS.get(kind, kind.forward) is not kind.forward:
+    if kind in _CALLED and _CALLED[kind] != _calls_of(kind):
         raise UnsupportedError(
             f"the forward of the type {kind.__name__} was replaced after its rule was made, so that it may compute "
             "something else: restore it"

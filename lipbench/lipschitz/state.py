@@ -1,13 +1,14 @@
-"""What a forward may read or change beside its input: tensors, Python's own data, random numbers, torch's settings.
+"""What a forward may read or change beside its input: tensors, Python's own data, random numbers.
 
-A network is a function of its input only if nothing of that moves while it runs. What is seen: attributes of opened
-modules, nested; variables of the modules and functions that their code names; the generators of random numbers. Not
-seen: files, clocks, and what C code keeps.
+A network is a function of its input only if nothing of that moves while it runs. What is seen: attributes of modules,
+nested; variables of the classes, modules and functions that their code names; the generators of random numbers. Not
+seen: files, clocks, attributes set on a library, results that ``lru_cache`` keeps, and what C code keeps.
 """
 
 import collections
+import contextvars
 import functools
-import operator
+import itertools
 import random
 import types
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from lipbench.errors import UnsupportedError
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 _DEEPEST = 8  # of nested data
 _MOST = 100_000  # objects that are looked at
+_MODULES_OWN = {"_parameters", "_buffers", "_modules"}
 
 
 def snapshot(module: nn.Module) -> list[Any]:
@@ -55,14 +57,16 @@ def check(before: list[Any], after: list[Any]) -> None:
         )
 
 
-_MODULES_OWN = {"_parameters", "_buffers", "_modules"}
-
-
 def _generators() -> Any:
-    legacy: Any = np.random.get_state(legacy=False)  # noqa: NPY002  whether a forward draws from it
+    numpy = _legacy(np.random.get_state(legacy=False))  # noqa: NPY002  whether a forward draws from it
     on_gpu = [_bytes(torch.cuda.get_rng_state())] if torch.cuda.is_initialized() else []
-    held = {name: value for name, value in legacy["state"].items() if name != "key"}
-    return _bytes(torch.get_rng_state()), random.getstate(), legacy["state"]["key"].tobytes(), held, on_gpu
+    return _bytes(torch.get_rng_state()), random.getstate(), numpy, on_gpu
+
+
+def _legacy(state: Any) -> Any:
+    """The state of a generator of NumPy's older kind."""
+    held = state["state"]
+    return held["key"].tobytes(), held.get("pos"), state["has_gauss"]
 
 
 def _tensor(held: Tensor) -> Any:
@@ -86,11 +90,16 @@ class _Reader:
         self.classes: dict[type, dict[str, Any]] = {}
 
     def data(self, held: Any, depth: int = 0) -> Any:
-        """Plain data and tensors by what they hold, other objects by their attributes, functions by their code."""
+        """Plain data and tensors by what they hold, functions by their code, other objects by their state.
+
+        Raises UnsupportedError for data that are too many or too deep to be compared.
+        """
         if isinstance(held, _PLAIN):
             return type(held), repr(held)
-        if id(held) in self._seen or depth > _DEEPEST or len(self._seen) > _MOST:
+        if id(held) in self._seen:
             return type(held)
+        if depth > _DEEPEST or len(self._seen) > _MOST:
+            raise UnsupportedError("the network holds more data than can be watched for changes while it runs")
         self._seen[id(held)] = held
         function = _function(held)
         if function is not None:
@@ -99,50 +108,57 @@ class _Reader:
         for kinds, read in _READ:
             if isinstance(held, kinds):
                 return type(held), read(held)
+        return type(held), self._parts(held, depth + 1)
+
+    def _parts(self, held: Any, depth: int) -> Any:
         if isinstance(held, dict):
-            return [(self.data(key, depth + 1), self.data(value, depth + 1)) for key, value in list(held.items())]
+            return [(self.data(key, depth), self.data(value, depth)) for key, value in list(held.items())]
         if isinstance(held, list | tuple | collections.deque):
-            return type(held), [self.data(item, depth + 1) for item in held]
+            return [self.data(item, depth) for item in held]
         if isinstance(held, type):
             self.add_type(held)
             return held
         if isinstance(held, types.GeneratorType):
-            return held.gi_frame and (held.gi_frame.f_lasti, self.data(dict(held.gi_frame.f_locals), depth + 1))
-        if isinstance(held, Iterator):
-            return type(held), _place(held)
-        if isinstance(held, types.ModuleType | nn.Module) or _is_librarys(type(held)):
-            return type(held)
+            return held.gi_frame and (held.gi_frame.f_lasti, self.data(dict(held.gi_frame.f_locals), depth))
+        if isinstance(held, contextvars.ContextVar):
+            return self.data(held.get(None), depth)
+        if isinstance(held, nn.Module):  # one that is no part of the network
+            return self.data({**vars(held), **held._parameters, **held._buffers, **held._modules}, depth)
+        python_own = type(held).__module__ == "builtins"  # ranges, and iterators
+        if isinstance(held, types.ModuleType) or (_belongs_to_library(type(held)) and not python_own):
+            return None
         self.add_type(type(held))
-        return type(held), self.data(getattr(held, "__dict__", None), depth + 1)
+        try:
+            return self.data(held.__reduce_ex__(4)[1:], depth)  # also of slots, and where an iterator stands
+        except UnsupportedError:
+            raise
+        except Exception:  # what cannot be copied, such as a lock
+            return self.data(getattr(held, "__dict__", None), depth)
 
     def add_type(self, kind: type) -> None:
         """The methods of a user's class, and the data that it holds itself."""
         for base in kind.__mro__:
-            if not _is_librarys(base):
+            if not _belongs_to_library(base):
                 for function in filter(None, map(_function, vars(base).values())):
                     self._add(function)
                 plain = {name: held for name, held in vars(base).items() if not name.startswith("__")}
-                self.classes[base] = {k: v for k, v in plain.items() if _function(v) is None}
+                self.classes[base] = {name: held for name, held in plain.items() if _function(held) is None}
 
     def _add(self, function: types.FunctionType) -> None:
-        if not _is_librarys(function):
+        if not _belongs_to_library(function):
             self.functions.setdefault(id(function), function)
 
 
 _READ: tuple[tuple[Any, Any], ...] = (
     (Tensor, _tensor),
     (np.ndarray, lambda held: (held.shape, repr(held) if held.dtype.kind == "O" else hash(held.tobytes()))),
-    ((np.generic, types.BuiltinFunctionType), repr),
+    ((np.generic, types.BuiltinFunctionType, itertools.count), repr),
     (random.Random, lambda held: held.getstate()),
     (np.random.Generator, lambda held: repr(held.bit_generator.state)),
+    (np.random.RandomState, lambda held: _legacy(held.get_state(legacy=False))),
     (torch.Generator, lambda held: _bytes(held.get_state())),
     ((set, frozenset), lambda held: sorted(map(repr, held))),
 )
-
-
-def _place(iterator: Iterator[Any]) -> str:
-    """Where an iterator of Python's own stands."""
-    return f"{operator.length_hint(iterator, -1)} {iterator!r}"
 
 
 # --- code ------------------------------------------------------------------------------------------------------------
@@ -167,9 +183,9 @@ def _variables(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
     held = {name: cell.cell_contents for name, cell in cells if not _is_empty(cell)}
     held |= {name: function.__globals__[name] for name in names & function.__globals__.keys()}
     for name, value in sorted(held.items()):
-        if isinstance(value, types.ModuleType) and not _is_librarys(value):
+        if isinstance(value, types.ModuleType) and not _belongs_to_library(value):
             yield from ((inner, vars(value)[inner]) for inner in sorted(names & vars(value).keys()))
-        elif not _is_librarys(value):
+        elif not _belongs_to_library(value):
             yield name, value
             if isinstance(value, type):
                 yield from ((inner, vars(value)[inner]) for inner in sorted(names & vars(value).keys()))
@@ -193,9 +209,14 @@ def _is_empty(cell: types.CellType) -> bool:
         return True
 
 
-_LIBRARIES = ("builtins", "torch", "numpy", "lipbench", "deel", "orthogonium")
+_LIBRARIES = {"builtins", "torch", "numpy", "lipbench", "deel", "orthogonium"}
 
 
-def _is_librarys(held: Any) -> bool:
-    name = held.__name__ if isinstance(held, types.ModuleType) else getattr(held, "__module__", None)
+def _belongs_to_library(held: Any) -> bool:
+    """True for a module, class or function of a library that is trusted; functions by where their code is from."""
+    function = _function(held)
+    if function is not None:
+        name: Any = function.__globals__.get("__name__")
+    else:
+        name = held.__name__ if isinstance(held, types.ModuleType) else getattr(held, "__module__", None)
     return isinstance(name, str) and name.split(".")[0] in _LIBRARIES

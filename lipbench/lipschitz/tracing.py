@@ -88,7 +88,7 @@ def in_place(node: fx.Node, root: nn.Module) -> bool:
     if node.op == "call_function":
         name = getattr(node.target, "__name__", "")
         in_place_operators = {operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.setitem}
-        return node.target in in_place_operators or name.endswith("_") or node.kwargs.get("inplace", False) is True
+        return node.target in in_place_operators or name.endswith("_") or bool(node.kwargs.get("inplace", False))
     return False
 
 

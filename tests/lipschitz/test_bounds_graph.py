@@ -473,7 +473,7 @@ REFUSED = [  # forward or network, shape, what the message names
     (nn.Sequential(replaced("_conv_forward")), (1, 3, 3), "hook"),
     (nn.Sequential(hooked_inside()), (4,), "hook"),
     (nn.utils.spectral_norm(nn.Linear(4, 4)), (4,), "hook"),
-    (nn.LazyLinear(3), (4,), "hook"),
+    (nn.LazyLinear(3), (4,), "not initialised"),
     # what has no rule
     (nn.Sequential(nn.Softmax(1)), (4,), "Softmax"),
     (nn.MultiheadAttention(4, 1), (4,), "."),

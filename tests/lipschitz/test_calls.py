@@ -1,8 +1,11 @@
 """Every form of a call gets the bound of what it computes; what is no function of one sample is refused."""
 
+import contextvars
+import functools
 import inspect
 import itertools
 import random
+from dataclasses import dataclass
 
 import measured
 import numpy as np
@@ -14,7 +17,8 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from lipbench.errors import LipbenchError, UnsupportedError
-from lipbench.lipschitz import Effect, Rounding, calls, lipschitz_bound, rule, rules, trace
+from lipbench.lipschitz import Effect, Rounding, agreement, calls, lipschitz_bound, rule, rules, trace
+from lipbench.network import Network
 from lipbench.rounding import analyse
 
 C = torch.tensor
@@ -259,6 +263,11 @@ BATCHES = [
     lambda m, x: torch.cat([x, m.rows.expand(x.shape[0], 4)], 1),
     lambda m, x: m.opened(x, x, share=x.shape[0]),
     lambda m, x: x * torch.tensor(1.0).expand(x.shape[0]).sum(),
+    lambda m, x: x * (1 + m.one.expand(x.shape[0], 4).shape[0] // 1000),
+    lambda m, x: x * (1 + m.one.expand(x.shape[0], 4).sum() // 1000),
+    lambda m, x: x * m.one.repeat(x.shape[0], 1).size(0),
+    lambda m, x: torch.cat([x, m.one.expand(x.shape[0], 4).cumsum(0) // 1000], 1),
+    lambda m, x: x + m.one.expand(x.shape[0], 4).flatten()[-1] * x.shape[0],
 ]
 
 
@@ -266,7 +275,7 @@ BATCHES = [
 def test_the_number_of_samples_reaches_no_rule(function):
     network = Forward(
         function, h=nn.Linear(4, 3), fc=nn.Linear(3, 3), mask=C([0, 0, -1e9]), opened=Opened(),
-        rows=nn.Parameter(torch.randn(3, 4)),
+        rows=nn.Parameter(torch.randn(3, 4)), one=nn.Parameter(torch.ones(1, 4)),
     )  # fmt: skip
     with pytest.raises(UnsupportedError, match=r"size of the batch|cannot be traced|on their number|batch dimension"):
         lipschitz_bound(network, (4,))
@@ -283,6 +292,9 @@ def test_the_number_of_samples_reaches_no_rule(function):
         lambda m, x: x.view(x.shape[0], x.shape[1:].numel()),
         lambda m, x: torch.cat([x, m.token.expand(x.shape[0], -1)], 1),
         lambda m, x: torch.cat([x, m.token.repeat(x.shape[0], 2)], 1),
+        lambda m, x: torch.cat([x, m.token.expand(size=(x.shape[0], 4))], 1),
+        lambda m, x: torch.cat([m.token.expand(x.shape[0], -1).reshape(x.shape[0], 4), x], 1),
+        lambda m, x: x * (x.size(x.dim() - 1) / 4),
         lambda m, x: x * (x.shape[1] / x.size(-1)) * (x.dim() - 1),
     ],
 )
@@ -406,7 +418,59 @@ def through_others(m, x):
     return globally(m, x)
 
 
+class Slotted:
+    __slots__ = ("number",)
+
+    def __init__(self):
+        self.number = 0
+
+    def count(self):
+        self.number += 1
+        return self.number
+
+
+@dataclass(slots=True)
+class Record:
+    number: int = 0
+
+
+def recorded(m, x):
+    RECORD.number += 1
+    return x * (10 if RECORD.number > 10_000 else 1)
+
+
+@functools.wraps(F.relu)
+def wrapped(x):
+    TOTAL["calls"] += 1
+    return x * (10 if TOTAL["calls"] > 10_000 else 1)
+
+
+class Hidden(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.number = 0
+
+    def forward(self, x):
+        self.number += 1
+        return x * (10 if self.number > 10_000 else 1)
+
+
 HELPER, GENERATED, LISTED = Helper(), generated(), iter(range(10**6))
+SLOTTED, RECORD, OUTSIDE = Slotted(), Record(), [Hidden()]
+ZIPPED, CYCLED = zip(range(10**6), range(10**6), strict=True), itertools.cycle(range(10**5))
+ENUMERATED, LEGACY, BYTES = enumerate(range(10**6)), np.random.RandomState(0), bytearray(4)
+CONTEXT = contextvars.ContextVar("calls", default=0)
+
+
+def in_context(m, x):
+    CONTEXT.set(CONTEXT.get() + 1)
+    return x * (10 if CONTEXT.get() > 10_000 else 1)
+
+
+def in_bytes(m, x):
+    BYTES[0] = (BYTES[0] + 1) % 256
+    return x
+
 
 STATES = [
     OfTheClass(one_more),
@@ -421,6 +485,16 @@ STATES = [
     Forward(through_others),
     Forward(lambda m, x: setattr(m.relu, "calls", getattr(m.relu, "calls", 0) + 1) or m.relu(x), relu=nn.ReLU()),
     Forward(in_a_module),
+    Forward(lambda m, x: x * (10 if SLOTTED.count() > 10_000 else 1)),
+    Forward(recorded),
+    Forward(lambda m, x: wrapped(x)),
+    Forward(lambda m, x: OUTSIDE[0].forward(x)),
+    Forward(lambda m, x: x * (10 if next(ZIPPED)[0] > 10_000 else 1)),
+    Forward(lambda m, x: x * (10 if next(CYCLED) > 10_000 else 1)),
+    Forward(lambda m, x: x * (10 if next(ENUMERATED)[0] > 10_000 else 1)),
+    Forward(lambda m, x: x * (10 if LEGACY.random() < 1e-9 else 1)),
+    Forward(in_context),
+    Forward(in_bytes),
     enclosed(),
     counter(),
     Forward(lambda m, x: by_default(x)),
@@ -505,6 +579,104 @@ def test_a_forward_that_changes_its_weights_does_not_change_those_that_were_give
     assert torch.equal(network.weight, torch.ones(4))
 
 
+class Autocast(nn.Module):
+    """Rounds to bfloat16, which no trace sees; with or without a cast back."""
+
+    def __init__(self, back):
+        super().__init__()
+        self.dense, self.back = nn.Linear(4, 4), back
+
+    def forward(self, x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            out = self.dense(x)
+        return out.float() if self.back else out
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_autocast_in_a_forward_is_refused(back):
+    with pytest.raises(UnsupportedError, match=r"other outputs|autocast"):
+        lipschitz_bound(Autocast(back), (4,))
+
+
+def deep(layers, activation, gain):
+    torch.manual_seed(0)
+    chain = [nn.Linear(16, 16) for _ in range(layers)]
+    for layer in chain:
+        nn.init.xavier_normal_(layer.weight, gain)
+    return nn.Sequential(*(part for layer in chain for part in (layer, activation())), nn.Linear(16, 3))
+
+
+DEEP = [  # outputs that hardly vary, that cancel, or that enlarge rounding
+    deep(10, nn.Sigmoid, 1.0),
+    deep(30, nn.Sigmoid, 1.0),
+    deep(30, nn.ReLU, 0.5),
+    deep(30, nn.Tanh, 2.0),
+    Forward(lambda m, x: 1e-6 * m.a(x) + m.a(torch.ones_like(m.one)), a=nn.Linear(16, 3), one=torch.ones(1, 16)),
+    Forward(lambda m, x: m.a((x + 1000.0) - 1000.0), a=nn.Linear(16, 3)),
+]
+
+
+@pytest.mark.parametrize("network", DEEP)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_roundings_of_deep_networks_are_no_reason_to_refuse(network, dtype):
+    assert lipschitz_bound(network.to(dtype), (16,)) > 0
+    Network(nn.Sequential(nn.Flatten(), network.float()), (1, 4, 4))
+
+
+def test_modules_with_more_state_than_tensors_are_copied_and_compared():
+    class Stateful(nn.Linear):
+        def get_extra_state(self):
+            return {"calls": 3}
+
+        def set_extra_state(self, state):
+            pass
+
+    assert lipschitz_bound(nn.Sequential(Stateful(4, 4)), (4,)) > 0
+
+
+def test_the_callers_random_numbers_and_containers_stay_as_they_were():
+    class Appending(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dense, self.log, self.count, self.table = nn.Linear(4, 4), [], torch.zeros(1), {}
+
+        def forward(self, x):
+            self.log.append(1)
+            self.count.add_(1)
+            self.table[len(self.log)] = random.random() + np.random.random()  # noqa: NPY002
+            return self.dense(x) + torch.rand(1)
+
+    network = Appending()
+    states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()  # noqa: NPY002
+    with pytest.raises(LipbenchError):
+        lipschitz_bound(network, (4,))
+    with agreement.as_it_was(network):
+        network(torch.rand(2, 4))
+    assert (network.log, float(network.count), network.table) == ([], 0.0, {})
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == states[:2]  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), states[2])
+
+
+def test_constants_that_come_out_of_a_tuple_are_computed_too():
+    for function in (
+        lambda m, x: F.linear(x, torch.linalg.qr(m.w)[0]),
+        lambda m, x: x / torch.std_mean(m.w)[0],
+        lambda m, x: F.linear(x, m.w * 2),
+    ):
+        assert trace(Forward(function, w=nn.Parameter(torch.randn(4, 4))), (4,)).computed is not None
+
+
+def test_in_place_is_seen_however_it_is_said():
+    for inplace in (True, 1, "yes"):
+
+        def forward(m, x, inplace=inplace):
+            y = 1 * x
+            return F.leaky_relu(y, -7.0, inplace=inplace) + y
+
+        with pytest.raises(LipbenchError):
+            lipschitz_bound(Forward(forward), (4,))
+
+
 # --- calls that something else answers --------------------------------------------------------------------------------
 
 
@@ -543,6 +715,31 @@ def test_types_whose_forward_was_replaced_are_refused(monkeypatch):
             patch.setattr(kind, name, lambda self, x: 10 * x, raising=False)
             with pytest.raises(UnsupportedError, match="was replaced after"):
                 lipschitz_bound(network, (4,))
+
+
+def test_a_step_that_moves_further_than_its_rule_allows_is_refused(monkeypatch):
+    """A wrong rule of a user, or a function of torch that was replaced: both forms compute it, so they agree."""
+    rule(weighed)(lambda first, second, share=3.0: Effect((share, 0.01)))
+    try:
+        with pytest.raises(UnsupportedError, match="moves further"):
+            lipschitz_bound(Forward(lambda m, x: weighed(x, 5 * x)), (4,))
+    finally:
+        rules._RULES.pop(weighed)
+    monkeypatch.setattr(Tensor, "relu", lambda self: 10 * self)
+    with pytest.raises(UnsupportedError, match="moves further"):
+        lipschitz_bound(Forward(lambda m, x: x.relu()), (4,))
+
+
+def test_a_layer_with_a_call_of_its_own_may_have_a_rule():
+    class Calling(nn.Module):
+        def __call__(self, x):
+            return super().__call__(x)
+
+        def forward(self, x):
+            return affine(x)
+
+    rule(Calling)(lambda layer, input_shape: 1.0)
+    assert lipschitz_bound(nn.Sequential(Calling()), (4,)) == pytest.approx(1)
 
 
 class Tenfold(Tensor):
