@@ -268,6 +268,8 @@ class RunFolder:
         import pyarrow.parquet as pq
 
         path = self._path(unit)
+        if not path.is_file():  # a pipe would never open
+            files.refuse_other(path)
         again = f"`lipbench evaluate -o {self.path}`, with its other options as they were,"
         try:
             table = pq.read_table(io.BytesIO(path.read_bytes()), page_checksum_verification=True)

@@ -197,7 +197,7 @@ def test_verify_says_that_rounding_breaks_grade_float(zoo_of, tmp_path, capsys, 
     from lipbench import certificates
 
     monkeypatch.setattr(certificates.Certificate, "_float_radii", lambda self, logits, labels, errors: (
-        certificates.Certificate.pairwise_radii(self, logits, labels, "real")
+        certificates.Certificate.pairwise_radii(self, logits, labels, "nominal")
     ))  # fmt: skip
     folder = zoo_of(TAU4) / TAU4
     found = lipbench.verify(folder, samples=20, out=tmp_path / "function", arithmetic="float32")

@@ -251,6 +251,20 @@ def test_what_is_no_module_is_one_clear_line(make):
         Network(make(), (1, 2, 2))
 
 
+class Noisy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.dense = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.dense(x.flatten(1)) + 0.01 * torch.randn(3)
+
+
+def test_noise_is_named():
+    with pytest.raises(UnsupportedError, match="two runs of the network on the same inputs differ"):
+        Network(Noisy(), (1, 2, 2))
+
+
 class Precise(nn.Module):
     """Another function in float64, in which it is certified, than in float32, in which it was given."""
 
@@ -315,6 +329,22 @@ def test_a_network_is_compared_with_its_graph_on_the_samples_of_a_run():
     x[3] = 0.65
     with pytest.raises(UnsupportedError, match="for samples of this run"):
         lipbench.certify(Branching(), x)
+
+
+@pytest.mark.parametrize("arithmetic", ["float32", "float64"])
+def test_samples_that_are_alike_are_no_reason_to_refuse(arithmetic, digits_zoo, digits):
+    """Their logits hardly vary, and so do those of a constant network: roundings do not become smaller for that."""
+    constant = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+    constant[1].weight.data.zero_()
+    x = torch.tensor(digits.test.x)
+    generator = torch.Generator().manual_seed(0)
+    for module in (zoo.load(digits_zoo / TAU4).module, constant):
+        network = Network(module, (1, 8, 8), arithmetic=arithmetic)
+        graph = certificate(network.module, (1, 8, 8), dtype=network.dtype).graph
+        few = [x[:1].repeat(8, 1, 1, 1), *(x[torch.randint(0, 500, (2,), generator=generator)] for _ in range(20))]
+        noise = [size * torch.randn(64, 1, 8, 8, generator=generator) for size in (1e-3, 1e-4, 1e-5, 1e-6)]
+        for points in (*few, *((x[:1] + one).clamp(0, 1) for one in noise)):
+            network.check_batch(graph, points, network.predict(points))
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,8 @@ def differ(
     """
     if value.shape != expected.shape:
         return True
+    if len(expected) == 0:
+        return False
     unit = max(torch.finfo(one.dtype).eps / 2 for one in (value, expected))
     a, b, c = value.double(), expected.double(), (expected if among is None else among).double()
     allowed = roundings * unit * c.abs().amax(dim=0) + share * (c.amax(dim=0) - c.amin(dim=0)) + room
@@ -163,7 +165,7 @@ def check_copy(given: nn.Module, copy: nn.Module, input_shape: tuple[int, ...]) 
     x = x[((x >= 0) & (x <= 1)).flatten(1).all(dim=1)]  # a network may take images alone
     try:
         with as_it_was(given):
-            expected = checked(given(x.clone()), finite=False)
+            expected, again = (checked(given(x.clone()), finite=False) for _ in range(2))
             finite = expected.isfinite().flatten(1).all(dim=1)  # a network may be undefined at some points
             room = unsteadiness(given, x[finite], expected[finite]) if finite.any() else 0.0
         held = probes(copy, input_shape)
@@ -173,11 +175,14 @@ def check_copy(given: nn.Module, copy: nn.Module, input_shape: tuple[int, ...]) 
         raise
     except Exception as error:  # whatever the network's own code raises
         raise LipbenchError(f"the network does not accept inputs of shape {input_shape}: {one_line(error)}") from error
+    if differ(again[finite], expected[finite], share=COMPUTED_ANEW, roundings=REORDERED, room=room):
+        raise UnsupportedError(
+            "two runs of the network on the same inputs differ: its forward draws random numbers or keeps state; take "
+            "that out of it"
+        )
     share = share_of_sums(x.dtype) if _hold_the_same(given, copy) else COMPUTED_ANEW
     same = torch.equal(value.isfinite().flatten(1).all(dim=1), finite)
-    if not same or (
-        finite.any() and differ(value[finite], expected[finite], share=share, roundings=REORDERED, room=room)
-    ):
+    if not same or differ(value[finite], expected[finite], share=share, roundings=REORDERED, room=room):
         raise UnsupportedError(
             "the network's frozen copy gives other outputs than the network: it copies itself in its own way, or its "
             "forward depends on state or on the precision of its numbers"

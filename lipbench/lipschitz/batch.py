@@ -79,7 +79,9 @@ class BatchMarks:
         if not any(one in self._visible for one in inputs):
             return
         if node.target not in _VIEWS or not _are_sizes(_given(arguments, keywords)):
-            raise UnsupportedError(_MESSAGE + f"{name} takes the size of the batch, which only dimension 0 may have")
+            raise UnsupportedError(
+                _MESSAGE + f"{name} takes the size of the batch, which may only be dimension 0 of a view or reshape"
+            )
 
 
 def about_shape(node: fx.Node) -> bool:
