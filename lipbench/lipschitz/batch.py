@@ -79,9 +79,8 @@ class BatchMarks:
         if not any(one in self._visible for one in inputs):
             return
         if node.target not in _VIEWS or not _are_sizes(_given(arguments, keywords)):
-            raise UnsupportedError(
-                _MESSAGE + f"{name} takes the size of the batch, which may only be dimension 0 of a view or reshape"
-            )
+            where = "which may only be dimension 0 of a view or reshape"
+            raise UnsupportedError(_MESSAGE + f"{name} takes the size of the batch, {where}")
 
 
 def about_shape(node: fx.Node) -> bool:
