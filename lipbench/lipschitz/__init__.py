@@ -2,6 +2,9 @@
 
 graph.py          a network as steps, and the bound of the whole
 freezing.py       its weights as plain tensors        tracing.py    its torch.fx graph
+agreement.py      whether network, copies and graph compute the same
+state.py          what moves while a network runs     batch.py      what depends on the number of samples
+calls.py          calls, bound to the signatures of functions and rules
 rules.py          the table of rules, and what a rule gives
 linear.py  activations.py  pools.py  normalization.py  functions.py      the rules
 selections.py     steps that only move numbers: they are run on the numbers' places

@@ -175,9 +175,7 @@ def check_copy(given: nn.Module, copy: nn.Module, input_shape: tuple[int, ...]) 
         raise
     except Exception as error:  # whatever the network's own code raises
         raise LipbenchError(f"the network does not accept inputs of shape {input_shape}: {one_line(error)}") from error
-    if differ(
-        again[finite], expected[finite], share=COMPUTED_ANEW, roundings=REORDERED
-    ):  # noise would make room itself
+    if differ(again[finite], expected[finite], share=COMPUTED_ANEW, roundings=REORDERED):
         raise UnsupportedError(
             "two runs of the network on the same inputs differ: its forward draws random numbers or keeps state; take "
             "that out of it"
