@@ -398,16 +398,25 @@ class _About:
 
 
 def _radii(network: Network, proof: Certificate, x: Tensor, labels: Tensor, given: Floats | None) -> dict[str, Floats]:
-    """Certified radii (n,) by grade; grades that the model does not have are left out."""
+    """Certified radii (n,) by grade; grades that the model does not have, and so are NaN throughout, are left out."""
     logits = network.predict(x)
     network.check_batch(proof.graph, x, logits)
     found = proof.radii_of(x, logits, labels)
-    by_grade = {grade: radius.numpy() for grade, radius in found.items() if not radius.isnan().any()}
+    by_grade = {grade: radius.numpy() for grade, radius in found.items() if not radius.isnan().all()}
+    for grade, radius in by_grade.items():
+        if np.isnan(radius).any():
+            raise LipbenchError(
+                f"{np.isnan(radius).sum()} of {len(radius)} certified radii of grade {grade} are NaN: the network's "
+                "outputs there are no numbers that a certificate can be computed from"
+            )
     if given is not None:
         try:
-            given = np.asarray(given, dtype=np.float64)
+            given = np.asarray(given)
         except (TypeError, ValueError) as error:
             raise LipbenchError(f"certified radii must be numbers: {one_line(error)}") from error
+        if given.dtype.kind not in "iuf":
+            raise LipbenchError(f"certified radii must be real numbers, got an array of {given.dtype}")
+        given = given.astype(np.float64)
         if given.shape != (len(x),):
             raise LipbenchError(f"expected {len(x)} radii, one for each sample, got the shape {given.shape}")
         if not (np.isfinite(given) & (given >= 0)).all():

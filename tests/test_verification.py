@@ -11,7 +11,8 @@ from unanalysed import GELU_SLOPE, affine_norm, batch_lip_norm, householder, smo
 
 from lipbench import cards, cli, falsification, files, verification, witnesses, zoo
 from lipbench.cards import Lipschitz
-from lipbench.certificates import certificate
+from lipbench.certificates import Certificate, certificate
+from lipbench.errors import LipbenchError
 from lipbench.network import Network
 from lipbench.registry import ARCHITECTURES
 
@@ -249,6 +250,32 @@ def test_radii_that_are_none(content, said, zoo_of, tmp_path, capsys):
     folder = zoo_of(TAU4) / TAU4
     assert cli.run(["verify", str(folder), "-q", "--samples", "20", "--radii", str(tmp_path / "mine.csv")]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("radii", [["1"] * 5, [1 + 2j] * 5, [True] * 5, [None] * 5, np.full(5, 1, dtype="M8[s]"), "ab"])
+def test_radii_are_numbers(radii, zoo_of, digits, tmp_path):
+    folder, cpu = zoo_of(TAU4) / TAU4, torch.device("cpu")
+    with pytest.raises(LipbenchError, match="certified radii must be"):
+        verification.verify(folder, digits, tmp_path / "v", samples=5, device=cpu, radii=radii, progress=False)
+
+
+@pytest.mark.parametrize("share", ["some", "all"])
+def test_a_grade_is_left_out_only_where_it_has_no_radius_at_all(share, zoo_of, digits, tmp_path, monkeypatch):
+    original = Certificate.radii
+
+    def radii(self, logits, labels, grade, errors=None):
+        found = original(self, logits, labels, grade, errors)
+        if grade == "real":
+            found[0 if share == "some" else slice(None)] = torch.nan
+        return found
+
+    monkeypatch.setattr(Certificate, "radii", radii)
+    if share == "all":
+        found = verify(zoo_of(TAU4) / TAU4, digits, tmp_path / "v", samples=3)
+        assert [verdict.grade for verdict in found.verdicts] == ["float", "nominal"]
+        return
+    with pytest.raises(LipbenchError, match="1 of 3 certified radii of grade real are NaN"):
+        verify(zoo_of(TAU4) / TAU4, digits, tmp_path / "v", samples=3)
 
 
 # --- for machines ----------------------------------------------------------------------------------------------------
