@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from lipbench import arguments, cards, data, evaluation, executors, suites, verification
 from lipbench.certificates import certificate
 from lipbench.data import Dataset
-from lipbench.errors import LipbenchError
 from lipbench.lipschitz import lipschitz_bound
 from lipbench.network import Network, resolve_device
 from lipbench.report import tables
@@ -111,12 +110,7 @@ def evaluate(
 def _suites(suite: StrPath | Suite | Sequence[StrPath | Suite], eps: Sequence[float] | None) -> list[Suite]:
     chosen = [suite] if isinstance(suite, str | os.PathLike | Suite) or not isinstance(suite, Iterable) else list(suite)
     loaded = [item if isinstance(item, Suite) else suites.load(str(arguments.path("a suite", item))) for item in chosen]
-    if eps is None:
-        return loaded
-    if isinstance(eps, str) or not isinstance(eps, Iterable):
-        raise LipbenchError(f"eps must be a list of numbers, such as [0.1, 0.2], got {eps!r}")
-    grid = [arguments.real_number("eps", value, 0) for value in eps]
-    return [item.with_grid(grid) for item in loaded]
+    return loaded if eps is None else [item.with_grid(eps) for item in loaded]
 
 
 def certify(

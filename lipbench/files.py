@@ -258,7 +258,8 @@ def read_bytes(path: Path, what: str) -> bytes:
 def _parse(data: bytes, path: Path, what: str, parse: Callable[[bytes], Any]) -> Any:
     try:
         return parse(data)
-    except ValueError as error:  # TOMLDecodeError, JSONDecodeError and UnicodeDecodeError are ValueErrors
+    # TOMLDecodeError, JSONDecodeError and UnicodeDecodeError are ValueErrors; brackets may be nested too deeply
+    except (ValueError, RecursionError) as error:
         raise LipbenchError(f"cannot read the {what} {path}: {one_line(error)}") from error
 
 

@@ -1,14 +1,14 @@
 """Attack suites: TOML files that name a norm, a grid of eps and a list of attacks."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BeforeValidator, Field, field_validator
 
-from lipbench import files, resources, schema
+from lipbench import arguments, files, resources, schema
 from lipbench.errors import LipbenchError, unknown_name
 from lipbench.schema import Name, Strict
 from lipbench.threat import Norm
@@ -66,7 +66,7 @@ class Suite(Strict):
     @classmethod
     def _grid(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if any(not math.isfinite(eps) or eps <= 0 for eps in value):
-            raise ValueError(f"every eps must be a finite number above 0, got {list(value)}")
+            raise ValueError("every eps must be a finite number above 0")
         if min(value) < SMALLEST_EPS:
             raise ValueError(f"every eps must be at least {SMALLEST_EPS:g}: float32 inputs are too coarse below")
         if max(value) > LARGEST_EPS:
@@ -74,8 +74,12 @@ class Suite(Strict):
         return tuple(sorted(set(value)))
 
     def with_grid(self, eps: Sequence[float]) -> "Suite":
-        """The same suite on another grid of eps; raises LipbenchError for a grid that is none, as ``parse`` does."""
-        return parse({**self.plain(), "eps": eps}, f"the suite {self.name!r} with this eps grid")
+        """The same suite on another grid of eps; raises LipbenchError for a grid that is none."""
+        values = list(eps) if isinstance(eps, Iterable) and not isinstance(eps, str) else []
+        if not values:
+            raise LipbenchError(f"eps must be a list of numbers, such as [0.1, 0.2], got {eps!r}")
+        grid = [arguments.real_number("eps", value, SMALLEST_EPS, LARGEST_EPS) for value in values]
+        return parse({**self.plain(), "eps": grid}, f"the suite {self.name!r}")
 
     def plain(self) -> dict[str, Any]:
         """The suite as plain data, in the keys of the file."""

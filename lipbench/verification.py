@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,12 @@ from lipbench.ledger import Bools, Floats
 from lipbench.linter import Finding
 from lipbench.network import Network
 from lipbench.records import GRADES
-from lipbench.witnesses import Witness
+from lipbench.witnesses import NotWritten, Witness
 
 GIVEN = "given"  # the grade of radii that came in a file
 PAIRS = 64  # samples from which the constant is attacked
 CPU = torch.device("cpu")
+LONGEST_NAME = 180  # bytes of a model's name in a file's: file systems take 255 in all
 ROUNDING_SAMPLES = 100  # samples from which the boundary is approached
 
 
@@ -42,7 +43,7 @@ class Verdict:
     violations: int  # samples with an adversarial input inside their radius
     misclassified: int  # those of them that are adversarial themselves
     closest_approach: float  # smallest adversarial_distance / certified_radius; below 1 the certificate is false
-    witness: Path | None  # adversarial inputs of the violations
+    witness: Path | NotWritten | None  # adversarial inputs of the violations
 
     @property
     def holds(self) -> bool:
@@ -58,7 +59,7 @@ class RoundingVerdict:
     points: int
     certified: int  # points with a certified radius above 0
     broken: int
-    witness: Path | None
+    witness: Path | NotWritten | None
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,12 @@ class Constant:
     steepest: float  # slope of a pair of inputs, less what errors explain
     steepest_proven: bool  # True: no Lipschitz constant is smaller; False: measured, without an error analysis
     bound: float  # computed: never below the true one, if the rules of the layers are right
-    bound_witness: Path | None  # a steeper pair of inputs: a rule is wrong, and so are all grades but nominal
+    bound_witness: (
+        Path | NotWritten | None
+    )  # a steeper pair of inputs: a rule is wrong, and so are all grades but nominal
     claimed: float | None
     claim_confirmed: bool | None
-    claim_witness: Path | None  # a pair of inputs that refutes the claimed constant
+    claim_witness: Path | NotWritten | None  # a pair of inputs that refutes the claimed constant
 
     @property
     def refuted(self) -> bool:
@@ -86,12 +89,12 @@ class Verification:
     model: str
     arithmetic: str
     bound: float
-    bound_witness: Path | None
+    bound_witness: Path | NotWritten | None
     steepest: float
     steepest_proven: bool
     claimed: float | None
     claim_confirmed: bool | None
-    claim_witness: Path | None
+    claim_witness: Path | NotWritten | None
     not_analysed: str | None  # why there is no grade float
     findings: tuple[Finding, ...]  # of the linter
     verdicts: tuple[Verdict, ...]
@@ -115,7 +118,7 @@ class Verification:
     @property
     def constant(self) -> Constant:
         """The Lipschitz constant: found, computed and claimed."""
-        return Constant(**{field.name: getattr(self, field.name) for field in fields(Constant)})
+        return Constant(**{item.name: getattr(self, item.name) for item in fields(Constant)})
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,7 @@ class VerificationResult:
     """
 
     models: tuple[Verification, ...]
+    failures: Mapping[str, str] = field(default_factory=dict)  # why, by model, for those that could not be verified
 
     def __bool__(self) -> bool:
         return self.passed
@@ -133,7 +137,7 @@ class VerificationResult:
     @property
     def passed(self) -> bool:
         """True if nothing was broken and no claim refuted: exit status 0 of the command; False: status 1."""
-        return all(model.holds for model in self.models)
+        return not self.failures and all(model.holds for model in self.models)
 
     @property
     def lint(self) -> dict[str, tuple[Finding, ...]]:
@@ -153,11 +157,11 @@ class VerificationResult:
     @property
     def witnesses(self) -> tuple[Path, ...]:
         """The files of inputs that contradict a certificate or a claim; see ``lipbench verify --replay``."""
-        found: list[Path | None] = []
+        found: list[Path | NotWritten | None] = []
         for model in self.models:
             found += [model.bound_witness, model.claim_witness, *(verdict.witness for verdict in model.verdicts)]
             found += [verdict.witness for verdict in model.rounding]
-        return tuple(path for path in found if path is not None)
+        return tuple(path for path in found if isinstance(path, Path))
 
     def frame(self) -> pd.DataFrame:
         """One row per model and grade: the fields of ``Verdict``, and of ``RoundingVerdict`` as ``rounding_*``."""
@@ -190,8 +194,10 @@ def verify_zoo(
     samples: the first so many test samples, all for None; radii: for a zoo of one model, certified radii of your own,
     float64 (n,), or a file that ``read_radii`` takes; done: called with what was found, model by model. Raises
     LipbenchError before any work if the models, the data and the radii do not fit together, and at the end if nothing
-    was verified: no sample of any model has a certified radius, and no claim was refuted.
+    was verified: no sample of any model has a certified radius, and no claim was refuted. A model that fails does not
+    stop the others: its error is raised at the end, unless something was broken, which counts for more.
     """
+    _check_place(out)
     folders = cards.model_folders(zoo_folder)
     found = [cards.read(folder) for folder in folders]
     arguments.distinct("model", [card.name for card in found])
@@ -202,24 +208,43 @@ def verify_zoo(
     if isinstance(radii, Path):
         radii = read_radii(radii, len(_tested(dataset, samples).labels))
     models = []
-    for folder in folders:
-        model = verify(
-            folder,
-            dataset,
-            out,
-            samples=samples,
-            seed=seed,
-            device=device,
-            arithmetic=arithmetic,
-            radii=radii,
-            progress=progress,
-        )
+    failures: dict[str, Exception] = {}
+    for folder, card in zip(folders, found, strict=True):
+        try:
+            model = verify(
+                folder,
+                dataset,
+                out,
+                samples=samples,
+                seed=seed,
+                device=device,
+                arithmetic=arithmetic,
+                radii=radii,
+                progress=progress,
+            )
+        except Exception as error:
+            failures[card.name] = error
+            continue
         done(model)
         models.append(model)
-    result = VerificationResult(tuple(models))
+    result = VerificationResult(tuple(models), {name: one_line(error) for name, error in failures.items()})
+    if failures and all(model.holds for model in models):
+        raise _failure(failures, len(folders))
     if result.passed and not any(model.certified for model in models):
         raise LipbenchError("nothing was verified: no sample is classified correctly with a certified radius above 0")
     return result
+
+
+def _failure(failures: Mapping[str, Exception], models: int) -> Exception:
+    """The one error for models that could not be verified: the first that nobody expects, or what all of them say."""
+    for error in failures.values():
+        if not isinstance(error, LipbenchError | OSError):
+            return error
+    said = {one_line(error) for error in failures.values()}
+    if len(failures) == models and len(said) == 1:
+        return next(iter(failures.values()))
+    why = "; ".join(f"{name}: {one_line(error)}" for name, error in failures.items())
+    return LipbenchError(f"{len(failures)} of {models} models could not be verified: {why}")
 
 
 def verify(
@@ -267,11 +292,14 @@ def _tested(dataset: Dataset, samples: int | None) -> Split:
 def _check_place(out: Path) -> None:
     """Raise LipbenchError if no witness could be written to ``out``, before one is found."""
     place = out.absolute()
-    try:
-        while not place.exists() and place != place.parent:
+    while True:
+        try:
+            place.lstat()  # of a link itself, which may lead nowhere
+            break
+        except (FileNotFoundError, NotADirectoryError):
             place = place.parent
-    except OSError as error:
-        raise files.cannot_write(out, error) from error
+        except OSError as error:
+            raise files.cannot_write(out, error) from error
     if not place.is_dir() or not os.access(place, os.W_OK):
         why = "is not writable" if place.is_dir() else "is not a folder"
         raise LipbenchError(f"cannot write witnesses to {out}: {place} {why}; choose another folder with -o")
@@ -333,7 +361,7 @@ def examine(
     claimed = None if card.claimed is None else card.claimed.constant
     proof = certificate(network.module, card.input_shape, claimed, network.dtype)
     findings = linter.lint(module, card, proof, x=x, labels=labels)
-    about = _About(card.name, folder, digest, arithmetic, device, out)
+    about = _About(card.name, folder, digest, arithmetic, out)
     x = x.to(device)
     by_grade = _radii(network, proof, x, labels, radii)
     steps = len(falsification.MINIMAL_NORM) + len(by_grade) + 2
@@ -380,10 +408,10 @@ class _About:
     folder: Path
     digest: str
     arithmetic: str
-    device: torch.device
     out: Path
 
-    def save(self, kind: str, grade: str, tensors: Mapping[str, Tensor]) -> Path:
+    def save(self, kind: str, grade: str, tensors: Mapping[str, Tensor]) -> Path | NotWritten:
+        """Write a witness; returns where, or why not: what was found does not depend on the disk."""
         witness = Witness(
             kind=kind,
             model=self.name,
@@ -391,23 +419,37 @@ class _About:
             digest=self.digest,
             grade=grade,
             arithmetic=self.arithmetic,
-            device=self.device.type,
             threads=torch.get_num_threads(),
         )
-        return witnesses.save(self.out / f"{self.name}-{kind}-{grade}.safetensors", witness, tensors)
+        name = self.name
+        if len(name.encode()) > LONGEST_NAME:
+            name = f"{name.encode()[:LONGEST_NAME].decode(errors='ignore')}-{self.digest[:8]}"
+        try:
+            return witnesses.save(self.out / f"{name}-{kind}-{grade}.safetensors", witness, tensors)
+        except (LipbenchError, OSError, ValueError) as error:
+            return NotWritten(one_line(error))
 
 
 def _radii(network: Network, proof: Certificate, x: Tensor, labels: Tensor, given: Floats | None) -> dict[str, Floats]:
-    """Certified radii (n,) by grade; grades that the model does not have are left out."""
+    """Certified radii (n,) by grade; grades that the model does not have, and so are NaN throughout, are left out."""
     logits = network.predict(x)
     network.check_batch(proof.graph, x, logits)
     found = proof.radii_of(x, logits, labels)
-    by_grade = {grade: radius.numpy() for grade, radius in found.items() if not radius.isnan().any()}
+    by_grade = {grade: radius.numpy() for grade, radius in found.items() if not radius.isnan().all()}
+    for grade, radius in by_grade.items():
+        if np.isnan(radius).any():
+            raise LipbenchError(
+                f"{np.isnan(radius).sum()} of {len(radius)} certified radii of grade {grade} are NaN: the network's "
+                "outputs there are no numbers that a certificate can be computed from"
+            )
     if given is not None:
         try:
-            given = np.asarray(given, dtype=np.float64)
+            given = np.asarray(given)
         except (TypeError, ValueError) as error:
             raise LipbenchError(f"certified radii must be numbers: {one_line(error)}") from error
+        if given.dtype.kind not in "iuf":
+            raise LipbenchError(f"certified radii must be real numbers, got an array of {given.dtype}")
+        given = given.astype(np.float64)
         if given.shape != (len(x),):
             raise LipbenchError(f"expected {len(x)} radii, one for each sample, got the shape {given.shape}")
         if not (np.isfinite(given) & (given >= 0)).all():

@@ -9,6 +9,7 @@
 import itertools
 import json
 import os
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,7 +34,11 @@ TENSORS = {
     "lipschitz": ("x", "z"),
 }
 TYPES = {"label": torch.int64, "batch": torch.int64, "certified_radius": torch.float64}  # of shape (n,); others float32
+GRADES_OF = {"radius": (*GRADES, "given"), "rounding": GRADES, "lipschitz": ("real", "nominal")}
 LARGEST_BATCH = 4096
+LONGEST = 4096  # characters of a text: no path that a system takes is longer
+LONGEST_NAME = 1000
+SHOWN = 300  # characters of a path in a message
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,17 @@ class Witness:
     digest: str
     grade: str  # "float", "real", "nominal", or "given" for radii that came in a file
     arithmetic: str
-    device: str
     threads: int
+
+
+@dataclass(frozen=True)
+class NotWritten:
+    """In the place of a witness's path: the disk did not take it. What was found stands all the same."""
+
+    not_written: str  # why
+
+    def __str__(self) -> str:
+        return f"not written: {self.not_written}"
 
 
 @dataclass(frozen=True)
@@ -88,12 +102,17 @@ def _is_free(path: Path, digest: str) -> bool:
 def load(path: Path) -> tuple[Witness, dict[str, Tensor]]:
     """A witness by either of its two files; raises LipbenchError if one is missing or is none."""
     content = files.read_json(path.with_suffix(".json"), "witness (its line of JSON)")
-    strings = ("kind", "model", "folder", "digest", "grade", "arithmetic", "device")
+    strings = ("kind", "model", "folder", "digest", "grade", "arithmetic")
     fits = isinstance(content, dict) and set(content) == {*strings, "threads"}
     if not (fits and all(isinstance(content[name], str) for name in strings) and type(content["threads"]) is int):
         raise LipbenchError(f"{path.with_suffix('.json')} is not the line of a witness; give a file that verify wrote")
     witness = Witness(**content)
-    if witness.kind not in TENSORS or witness.grade not in (*GRADES, "given") or witness.arithmetic not in ARITHMETIC:
+    if not (_is_text(witness.model, LONGEST_NAME) and _is_text(witness.folder, LONGEST)):
+        raise LipbenchError(
+            f"{path.with_suffix('.json')} is not the line of a witness: the model's name or folder is too long, or "
+            "holds control characters"
+        )
+    if witness.grade not in GRADES_OF.get(witness.kind, ()) or witness.arithmetic not in ARITHMETIC:
         raise LipbenchError(f"{path.with_suffix('.json')} is not the line of a witness: unknown kind or grade")
     arguments.threads(witness.threads, f"the threads of the witness {path.with_suffix('.json')}")
     try:
@@ -101,7 +120,17 @@ def load(path: Path) -> tuple[Witness, dict[str, Tensor]]:
     except (OSError, safetensors.SafetensorError, ValueError) as error:
         raise LipbenchError(f"cannot read the witness {path.with_suffix('.safetensors')}: {one_line(error)}") from error
     _check(path, {name: tensors.get(name) for name in TENSORS[witness.kind]})
+    radii = tensors["certified_radius"] if "certified_radius" in TENSORS[witness.kind] else torch.ones(1)
+    # those of a claimed constant near 0 are infinite, and computed anew
+    if not bool((radii > 0).all()) or (witness.grade == "given" and not bool(radii.isfinite().all())):
+        raise LipbenchError(f"the witness {path} holds certified radii that are not finite numbers above 0")
     return witness, tensors
+
+
+def _is_text(text: str, longest: int) -> bool:
+    """Whether it is safe to print: not too long, no control characters, on one line."""
+    categories = map(unicodedata.category, text)
+    return len(text) <= longest and not any(kind[0] == "C" or kind in ("Zl", "Zp") for kind in categories)
 
 
 def _check(path: Path, tensors: Mapping[str, Tensor | None]) -> None:
@@ -129,10 +158,10 @@ def replay(path: Path, folder: Path | None = None, *, device: torch.device) -> R
     witness, tensors = load(path)
     if folder is None:
         folder = Path(witness.folder)
-        if not folder.is_dir():
+        if not os.path.isdir(folder):  # Path.is_dir raises for a name that is too long
             raise LipbenchError(
-                f"the model of this witness is not at {folder} any more: `lipbench verify MODEL --replay WITNESS` "
-                "takes it from elsewhere"
+                f"the model of this witness is not at {_short(folder)} any more: `lipbench verify MODEL --replay "
+                "WITNESS` takes it from elsewhere"
             )
     torch.set_num_threads(witness.threads)  # the order of sums depends on it
     model = zoo.load(folder)
@@ -151,6 +180,11 @@ def replay(path: Path, folder: Path | None = None, *, device: torch.device) -> R
         witness, tensors, network, proof
     )
     return Replay(witness, len(held), int(held.sum()))
+
+
+def _short(folder: Path) -> str:
+    text = str(folder)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def _radius(witness: Witness, tensors: dict[str, Any], network: Network, proof: Certificate) -> Tensor:

@@ -57,6 +57,10 @@ RAISED = {
     "a BaseException": "class Stop(BaseException): pass\nraise Stop",
     "GeneratorExit": "raise GeneratorExit",
     "click's Exit": "import click\nraise click.exceptions.Exit(1)",
+    "click's Exit with 0": "import click\nraise click.exceptions.Exit(0)",
+    "click's help": "import click\nraise click.exceptions.NoArgsIsHelpError(click.get_current_context())",
+    "click's wrong use": "import click\nraise click.UsageError('no')",
+    "click's Abort": "import click\nraise click.Abort",
     "an exception of a library": "raise ZeroDivisionError",
 }
 
@@ -169,6 +173,9 @@ def test_a_broken_certificate_has_status_1_whoever_reads(half, tmp_path):
     assert shell(f"{words}; echo $?").splitlines()[-1] == "1"
     assert shell(f"{words} | true; echo ${{PIPESTATUS[0]}}") == "1\n"
     assert shell(f"{words} >&-; echo $?") == "1\n"
+    loud = words.replace(" -q ", " ")
+    assert shell(f"{loud} 2>&-; echo $?").splitlines()[-1] == "1"
+    assert shell(f"{loud} >&- 2>&-; echo $?") == "1\n"
 
 
 def test_an_output_that_is_full_is_no_pass():

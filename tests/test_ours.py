@@ -382,7 +382,7 @@ def test_only_files_are_replaced(tmp_path):
 def test_a_witness_takes_the_place_of_one_of_the_same_model_only(tmp_path):
     def save(digest: str, value: float):
         x = torch.full((1, 1, 2, 2), value)
-        line = witnesses.Witness("lipschitz", "m", "zoo/m", digest, "nominal", "float64", "cpu", 1)
+        line = witnesses.Witness("lipschitz", "m", "zoo/m", digest, "nominal", "float64", 1)
         return witnesses.save(tmp_path / "m-lipschitz-nominal.safetensors", line, {"x": x, "z": 1 - x})
 
     put(tmp_path / "m-lipschitz-nominal.json", '{"mine": true}')

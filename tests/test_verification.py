@@ -11,7 +11,8 @@ from unanalysed import GELU_SLOPE, affine_norm, batch_lip_norm, householder, smo
 
 from lipbench import cards, cli, falsification, files, verification, witnesses, zoo
 from lipbench.cards import Lipschitz
-from lipbench.certificates import certificate
+from lipbench.certificates import Certificate, certificate
+from lipbench.errors import LipbenchError
 from lipbench.network import Network
 from lipbench.registry import ARCHITECTURES
 
@@ -210,6 +211,118 @@ def test_a_witness_of_more_threads_than_the_machine_takes(threads, zoo_of, digit
     assert "the threads of the witness" in said
 
 
+def write_witness(folder, path, line=(), **tensors):
+    """A witness of the model in ``folder`` with radii of somebody else, and what it says instead."""
+    tensors = {
+        "x": torch.zeros(1, 1, 8, 8),
+        "x_adversarial": torch.zeros(1, 1, 8, 8),
+        "z": torch.ones(1, 1, 8, 8),
+        "batch": torch.ones(1, dtype=torch.int64),
+        "label": torch.tensor([0]),
+        "certified_radius": torch.ones(1, dtype=torch.float64),
+        **tensors,
+    }
+    said = {"kind": "radius", "model": TAU4, "folder": str(folder), "digest": zoo.load(folder).digest}
+    said |= {"grade": "given", "arithmetic": "float64", "threads": 1, **dict(line)}
+    path.write_bytes(safetensors.torch.save(tensors))
+    path.with_suffix(".json").write_text(json.dumps(said))
+
+
+MALFORMED = {
+    **{f"radius {value}": ({}, value) for value in (float("nan"), float("inf"), -1.0, 0.0)},
+    **{f"lipschitz {grade}": ({"kind": "lipschitz", "grade": grade}, 1.0) for grade in ("given", "float")},
+    "rounding given": ({"kind": "rounding"}, 1.0),
+    "long folder": ({"folder": "a" * 5000}, 1.0),
+    "long part of a folder": ({"folder": "a" * 400}, 1.0),
+    "control characters": ({"model": "\x1b[2Jm"}, 1.0),
+    "another line": ({"folder": "a\u2028b"}, 1.0),
+    "an escape in the folder": ({"folder": "a\x9bb"}, 1.0),
+    "long name": ({"model": "m" * 5000}, 1.0),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_a_malformed_witness_is_refused(name, zoo_of, tmp_path, capsys):
+    line, radius = MALFORMED[name]
+    path, folder = tmp_path / "w.safetensors", zoo_of(TAU4) / TAU4
+    write_witness(folder, path)
+    assert cli.run(["verify", "--replay", str(path)]) in (0, 1)
+    capsys.readouterr()
+    write_witness(folder, path, line, certified_radius=torch.tensor([radius], dtype=torch.float64))
+    assert cli.run(["verify", "--replay", str(path)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 1
+    assert len(captured.err) < 1000
+    assert "witness" in captured.err
+    assert "Errno" not in captured.err
+
+
+def test_a_witness_of_many_brackets(tmp_path, capsys):
+    (tmp_path / "w.json").write_text("[" * 100_000)
+    assert cli.run(["verify", "--replay", str(tmp_path / "w.json")]) == 2
+    assert "cannot read the witness" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["dangling", "dangling/below", "file", "file/below", "a" * 300])
+def test_a_place_that_takes_no_witness_is_refused_before_any_attack(place, zoo_of, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(falsification.Search, "attack", None)
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("")
+    assert cli.run(["verify", str(zoo_of(TAU4) / TAU4), "-q", "--samples", "3", "-o", str(tmp_path / place)]) == 2
+    assert "cannot write" in capsys.readouterr().err
+
+
+def test_a_verdict_stands_without_its_witness(zoo_of, digits, tmp_path, capsys, monkeypatch):
+    folder = zoo_of(TAU4) / TAU4
+    edit(folder, claimed=0.5)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(verification, "_check_place", lambda out: None)  # it was a folder a while ago
+    words = ["verify", str(folder), "-q", "--samples", "3", "-o", str(tmp_path / "file")]
+    assert cli.run(words) == 1
+    said = capsys.readouterr().out
+    assert "REFUTED" in said
+    assert said.count("witness not written: cannot write") >= 2
+    assert cli.run([*words, "--json"]) == 1
+    assert "cannot write" in json.loads(capsys.readouterr().out)["claim_witness"]["not_written"]
+    found = verify(folder, digits, tmp_path / "file", samples=3)
+    assert not found.holds
+    assert found.constant.refuted
+    assert verification.VerificationResult((found,)).witnesses == ()
+
+
+def test_the_witness_of_a_model_with_a_long_name(zoo_of, digits, tmp_path):
+    folder = zoo_of(TAU4) / TAU4
+    edit(folder, claimed=0.5)
+    cards.write(folder, cards.read(folder).model_copy(update={"name": "ä" * 240}))
+    path = verify(folder, digits, tmp_path / "out", samples=3).claim_witness
+    assert zoo.load(folder).digest[:8] in path.name
+    assert witnesses.load(path)[0].model == "ä" * 240
+    assert witnesses.replay(path, device=torch.device("cpu")).reproduced == 1
+
+
+@pytest.mark.parametrize("broken", [True, False])
+def test_a_model_that_cannot_be_read_hides_no_other(broken, zoo_of, digits, tmp_path, capsys):
+    both = zoo_of(TAU4, CNN)
+    (both / CNN / cards.WEIGHTS).write_bytes(b"corrupt")  # the first of them by name
+    if broken:
+        edit(both / TAU4, claimed=0.5)
+    assert cli.run(["verify", str(both), "-q", "--samples", "3", "-o", str(tmp_path / "v")]) == (1 if broken else 2)
+    captured = capsys.readouterr()
+    assert ("REFUTED " if broken else "CONSTANT ") + TAU4 in captured.out
+    assert CNN in captured.err
+    assert captured.err.count("\n") == 1
+    options = {"samples": 3, "device": torch.device("cpu"), "progress": False}
+    if not broken:
+        with pytest.raises(LipbenchError, match=f"1 of 2 models could not be verified: {CNN}: "):
+            verification.verify_zoo(both, digits, tmp_path / "v", **options)
+        return
+    found = verification.verify_zoo(both, digits, tmp_path / "v", **options)
+    assert not found.passed
+    assert list(found.failures) == [CNN]
+    assert [model.model for model in found.models] == [TAU4]
+
+
 # --- radii of somebody else ------------------------------------------------------------------------------------------
 
 
@@ -249,6 +362,32 @@ def test_radii_that_are_none(content, said, zoo_of, tmp_path, capsys):
     folder = zoo_of(TAU4) / TAU4
     assert cli.run(["verify", str(folder), "-q", "--samples", "20", "--radii", str(tmp_path / "mine.csv")]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("radii", [["1"] * 5, [1 + 2j] * 5, [True] * 5, [None] * 5, np.full(5, 1, dtype="M8[s]"), "ab"])
+def test_radii_are_numbers(radii, zoo_of, digits, tmp_path):
+    folder, cpu = zoo_of(TAU4) / TAU4, torch.device("cpu")
+    with pytest.raises(LipbenchError, match="certified radii must be"):
+        verification.verify(folder, digits, tmp_path / "v", samples=5, device=cpu, radii=radii, progress=False)
+
+
+@pytest.mark.parametrize("share", ["some", "all"])
+def test_a_grade_is_left_out_only_where_it_has_no_radius_at_all(share, zoo_of, digits, tmp_path, monkeypatch):
+    original = Certificate.radii
+
+    def radii(self, logits, labels, grade, errors=None):
+        found = original(self, logits, labels, grade, errors)
+        if grade == "real":
+            found[0 if share == "some" else slice(None)] = torch.nan
+        return found
+
+    monkeypatch.setattr(Certificate, "radii", radii)
+    if share == "all":
+        found = verify(zoo_of(TAU4) / TAU4, digits, tmp_path / "v", samples=3)
+        assert [verdict.grade for verdict in found.verdicts] == ["float", "nominal"]
+        return
+    with pytest.raises(LipbenchError, match="1 of 3 certified radii of grade real are NaN"):
+        verify(zoo_of(TAU4) / TAU4, digits, tmp_path / "v", samples=3)
 
 
 # --- for machines ----------------------------------------------------------------------------------------------------
@@ -343,7 +482,7 @@ def test_witnesses_that_do_not_fit_are_one_line(name, zoo_of, tmp_path, capsys):
         "certified_radius": torch.ones(1, dtype=torch.float64),
     }
     tensors[name.split(" ")[0]] = BAD_WITNESS[name]
-    line = witnesses.Witness("radius", TAU4, str(folder), digest, "real", "float64", "cpu", 1)
+    line = witnesses.Witness("radius", TAU4, str(folder), digest, "real", "float64", 1)
     path = witnesses.save(tmp_path / "w.safetensors", line, tensors)
     assert cli.run(["verify", "--replay", str(path)]) == 2
     error = capsys.readouterr().err

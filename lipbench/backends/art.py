@@ -31,9 +31,11 @@ def _auto_pgd_obstacle(
 
 def _square_obstacle(args: Mapping[str, Any], num_classes: int, input_shape: tuple[int, ...], norm: Norm) -> str | None:
     """The first tile must leave room to move: NumPy's randint(0, h - tile) raises otherwise (art's
-    square_attack.py).
+    square_attack.py). A share of less than a pixel is raised to the smallest tile in silence, and finds nothing.
     """
     _, height, width = input_shape
+    if args["p_init"] * height * width < 1:
+        return f"changes less than one pixel of {height} x {width} with p_init {args['p_init']:g}"
     tile = max(round(math.sqrt(args["p_init"] * height * width)), 3 if norm is Norm.L2 else 1)
     start = 0
     if norm is Norm.L2:
@@ -94,7 +96,9 @@ ATTACKS = (
         BOTH,
         arguments={
             "max_iter": Argument(1000, "proposals of each run", at_least=1, at_most=MOST_STEPS),
-            "p_init": Argument(0.8, "share of the pixels that the first proposals change", above=0, below=1),
+            "p_init": Argument(
+                0.8, "share of the pixels that the first proposals change, at least one", at_least=1e-3, below=1
+            ),
             "restarts": RESTARTS,
             "batch_size": BATCH_SIZE,
         },

@@ -1,6 +1,9 @@
 """The subcommands, and the one handler for their errors."""
 
+import functools
 import traceback
+from collections.abc import Callable
+from typing import Any
 
 import click
 
@@ -29,7 +32,22 @@ def cli() -> None:
     """
 
 
+def _without_click(work: Callable[..., Any]) -> Callable[..., Any]:
+    """The work of a command: click's exceptions are about the command line, and mean nothing once it is read."""
+
+    @functools.wraps(work)
+    def guarded(*args: Any, **options: Any) -> Any:
+        try:
+            return work(*args, **options)
+        except (click.exceptions.Exit, click.ClickException, click.Abort) as error:
+            raise RuntimeError(f"click's {type(error).__name__} came out of a command's work") from error
+
+    return guarded
+
+
 for command in (evaluate.command, status.command, verify.command, train.command, report.command, listing.command):
+    if command.callback is not None:
+        command.callback = _without_click(command.callback)
     cli.add_command(command)
 
 

@@ -1,5 +1,6 @@
 """``lipbench evaluate``."""
 
+import contextlib
 from pathlib import Path
 
 import click
@@ -156,7 +157,9 @@ def command(
 
 
 def _numbers(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",") if part.strip()]
-    except ValueError as error:
-        raise LipbenchError(f"--eps takes numbers with commas between them, such as 0.1,0.2; got {text!r}") from error
+    found: list[float] = []
+    with contextlib.suppress(ValueError):
+        found = [float(part) for part in text.split(",") if part.strip()]
+    if not found:
+        raise LipbenchError(f"--eps takes numbers with commas between them, such as 0.1,0.2; got {text!r}")
+    return found

@@ -44,11 +44,12 @@ def _decide(status: int) -> None:
 
 
 def let_readers_leave() -> None:
-    """A reader of our output that has enough, as ``head`` does, ends the printing and not the work."""
+    """A reader of our output that has enough, as ``head`` does, ends the printing and not the work.
+
+    So does one that was never there: Python has None for a stream that is closed, which libraries write to.
+    """
     for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is not None:
-            setattr(sys, name, _Output(stream))
+        setattr(sys, name, _Output(getattr(sys, name) or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")))
 
 
 class _Output:

@@ -102,6 +102,8 @@ def command(
         progress=not quiet,
         done=show,
     )
+    for name, why in result.failures.items():
+        click.echo(f"ERROR {name}: {why}", err=True)
     if not as_json:
         click.echo(_total(result))
     return EXIT_HOLDS if result.passed else EXIT_BROKEN

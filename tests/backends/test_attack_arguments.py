@@ -32,7 +32,7 @@ LIMITS = {  # by hand: the smallest and the largest value that an argument may h
     ("art/auto_pgd", "restarts"): (1, 10_000),
     ("art/auto_pgd", "batch_size"): BATCH,
     ("art/square", "max_iter"): STEPS,
-    ("art/square", "p_init"): (5e-324, math.nextafter(1, 0)),
+    ("art/square", "p_init"): (1e-3, math.nextafter(1, 0)),
     ("art/square", "restarts"): (1, 10_000),
     ("art/square", "batch_size"): BATCH,
     ("art/deepfool", "max_iter"): STEPS,
@@ -200,6 +200,8 @@ def test_the_smallest_values_together_are_still_a_search(case, name, norm):
     args = {key: LIMITS[name, key][0] for key in attack.arguments if (name, key) in LIMITS}
     if name == "gradient/pgd":
         args["targets"] = 1  # or restarts: with neither it is refused
+    if name == "art/square":
+        args["p_init"] = 1 / 64  # less than a pixel is refused
     looked, broken = evaluated_elsewhere(case(10, 12, scale=10.0), spec(name, **args), norm)
     assert all(looked)
     if name not in WEAK:
@@ -221,14 +223,23 @@ def test_every_limit_that_can_be_run_is_a_search(case, name, key, norm):
         args = {**quick, key: value}
         if (name, args.get("targets")) == ("gradient/pgd", 0):
             args["restarts"] = 1  # without either it has no run, and is refused
-        if name == "art/square" and key == "p_init" and value > 0.5:
-            with pytest.raises(UnsupportedError, match="cannot place its first tile"):
+        if name == "art/square" and key == "p_init":  # 0.064 pixels of 8 x 8, and all of them
+            said = "cannot place its first tile" if value > 0.5 else "changes less than one pixel"
+            with pytest.raises(UnsupportedError, match=said):
                 search(digits, spec(name, **args), norm)
             continue
         found, adversarial = search(digits, spec(name, **args), norm)
         assert (found != digits.x).flatten(1).any(dim=1).float().mean() >= 0.5
         if name not in WEAK:
             assert adversarial.mean() >= 0.7, args
+
+
+@pytest.mark.parametrize("norm", list(Norm))
+def test_the_first_proposals_of_square_change_a_pixel(norm):
+    backends.check(spec("art/square", p_init=1 / 64), 10, (1, 8, 8), norm)
+    backends.check(spec("art/square", p_init=0.0013), 10, (1, 28, 28), norm)
+    with pytest.raises(UnsupportedError, match=r"changes less than one pixel of 8 x 8 with p_init 0\.0156"):
+        backends.check(spec("art/square", p_init=0.0156), 10, (1, 8, 8), norm)
 
 
 @pytest.mark.parametrize("norm", list(Norm))
