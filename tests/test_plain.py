@@ -15,7 +15,7 @@ import lipbench
 from lipbench import cards, cli, files, resources, suites
 from lipbench.errors import LipbenchError
 from lipbench.ledger import Ledger
-from lipbench.plans import ModelEntry, Run, SuitePlan
+from lipbench.plans import ModelEntry, Run, SuitePlan, digest_of
 from lipbench.records import RunFolder
 from lipbench.registry import LOSSES, Registry
 from lipbench.threat import Norm, ThreatModel
@@ -195,7 +195,7 @@ def test_help_imports_neither_torch_nor_art():
 
 def test_status_imports_neither_torch_nor_art(tmp_path):
     """It is asked for often, and beside processes that compute."""
-    entry = ModelEntry("a", {}, "digest")
+    entry = ModelEntry("a", {"name": "a"}, digest_of({"name": "a"}))
     suite = suites.load("quick")
     plan = SuitePlan(suite, (), suite.attacks, (suite.eps,), (0,))
     RunFolder(tmp_path).open(Run({"samples": 3, "shard": 2}, (entry,), (plan,)))
