@@ -198,9 +198,9 @@ def owner_of(path: Path) -> Owner | None:
 def _holder(path: Path) -> str:
     """Who holds a claim, as its file says."""
     owner, host = owner_of(path), _content(path).get("hostname")
-    return (
-        "nobody known" if owner is None else f"{host if isinstance(host, str) else owner.machine}, process {owner.pid}"
-    )
+    if owner is None:
+        return "nobody known"
+    return f"{host if isinstance(host, str) else owner.machine}, process {owner.pid}"
 
 
 def is_claim(path: Path) -> bool:

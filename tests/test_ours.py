@@ -298,7 +298,7 @@ def test_a_zoo_has_one_recipe(place, capfd):
     before = tree(out)
     capfd.readouterr()
     assert train(place, out, "other.toml") == 2
-    refused(capfd, r"recipe\.toml is another recipe .* another folder with -o")
+    refused(capfd, r"was made from another recipe \(.* there, .* here\): train into another folder with -o")
     assert tree(out) == before
     (place / "same.toml").write_text(f"# said in other words\n{SWEEP}")
     assert train(place, out, "same.toml") == 0
