@@ -178,7 +178,7 @@ def refuse_changed(folder: Path, names: Iterable[str], hint: str, contents: Mapp
                 f"wrote, {WRITTEN}, beside it: {hint}"
             )
         raise LipbenchError(
-            f"{folder / name} was changed since lipbench wrote it, or lipbench did not write it; {hint}"
+            f"{folder / name} was changed since lipbench wrote it, or lipbench did not write it: {hint}"
         )
 
 
@@ -244,9 +244,10 @@ def write_json(path: Path, value: Any) -> None:
 
 def cannot_write(path: Path, error: OSError) -> LipbenchError:
     """The error for a full disk, a read-only folder, and their like."""
-    file = next((place for place in (path, *path.parents) if place.exists() and not place.is_dir()), None)
-    if error.errno in (errno.EEXIST, errno.ENOTDIR) and file is not None:
-        return LipbenchError(f"cannot write {path}: {file} is a file: name a folder")
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        file = next((place for place in (path, *path.parents) if place.is_file()), None)
+        if file is not None:
+            return LipbenchError(f"cannot write {path}: {file} is a file: name a folder")
     todo = {
         errno.ENAMETOOLONG: "choose a shorter name",
         errno.EACCES: "choose a folder that you may write to",
