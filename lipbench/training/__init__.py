@@ -356,8 +356,10 @@ def _keep_recipe(recipe: Recipe, content: bytes, out: Path) -> None:
 
 def _recipes_differ(out: Path, recipe: Recipe) -> str:
     there = _recipe_of(out)
-    plain = (one.model_dump(mode="json", by_alias=True) for one in (there, recipe) if one is not None)
-    return _difference(*plain, now="here") if there is not None else "which is gone by now"
+    if there is None:
+        return "which is gone by now"
+    old, new = (one.model_dump(mode="json", by_alias=True) for one in (there, recipe))
+    return _difference(old, new, now="here")
 
 
 def _build(setting: Setting, dataset: Dataset) -> nn.Sequential:
