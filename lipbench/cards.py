@@ -124,6 +124,8 @@ def find_zoo(name_or_path: str) -> Path:
     path = Path(name_or_path)
     if name_or_path in resources.ZOOS and not path.is_dir():
         return resources.folder(name_or_path)
+    if path.is_file():
+        raise LipbenchError(f"no zoo or model at {path}: it is a file; give the folder that holds it")
     if not path.exists() and len(path.parts) == 1:
         raise LipbenchError(
             f"no zoo or model at {path}: the folder does not exist, and the bundled zoos are "

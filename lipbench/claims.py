@@ -4,12 +4,13 @@ A claim on NAME is the file ``NAME.GENERATION``, created exclusively. Whoever ho
 claim whose owner is gone is superseded by the next generation, never removed from under anyone: the file of a process
 that lives is removed by that process only, that of a dead one by its successor when it is done. An owner on this
 machine is gone when its process is, one elsewhere when its file, which it touches every HEARTBEAT seconds, has not
-changed for LEASE seconds of our own clock (no two machines' clocks are compared). Whatever else has such a name is
-respected for as long, and never removed.
+changed for LEASE seconds of our own clock (no two machines' clocks are compared). Another regular file of such a name
+is respected for as long, and never removed; what is no regular file is no claim.
 """
 
 import contextlib
 import json
+import logging
 import os
 import re
 import secrets
@@ -22,11 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from lipbench import files
+from lipbench.errors import LipbenchError
 from lipbench.processes import Owner
 
+LOG = logging.getLogger(__name__)
 HEARTBEAT = 5.0
 LEASE = 60.0
-_NAME = re.compile(r"(.+)\.(0|[1-9][0-9]{0,17})", re.DOTALL)  # name and generation
+PATIENCE = 5.0  # seconds that a wait takes without a word
+_NAME = re.compile(r"(.+)\.(0|[1-9][0-9]{0,8})", re.DOTALL)  # name and generation
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,12 @@ class Claim:
     def _ours(self) -> bool:
         return _content(self.path).get("token") == self.token
 
+    def _is_left_over(self, path: Path) -> bool:
+        """Whether it is a claim; an empty file only where whoever began to write it had this number to take."""
+        generation = int(path.name.rpartition(".")[2])
+        next_one = generation == 0 or path.with_name(f"{self.name}.{generation - 1}") in self.superseded
+        return _is_whole(path) or (next_one and is_claim(path))
+
     def touch(self) -> None:
         """The heartbeat."""
         with contextlib.suppress(OSError):
@@ -56,7 +66,7 @@ class Claim:
     def release(self) -> None:
         """Remove what the claim superseded, then the claim itself: until then nobody else can hold the name."""
         if self._ours:
-            for path in (*filter(is_claim, self.superseded), self.path):
+            for path in (*filter(self._is_left_over, self.superseded), self.path):
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
 
@@ -78,6 +88,10 @@ class Claims:
         if any(self.live(self._path(name, generation)) for generation in generations):
             return None
         generation = max(generations, default=-1) + 1
+        while os.path.lexists(path := self._path(name, generation)) and not files.is_own_file(path):
+            generation += 1  # a folder or a link of that name is not ours
+        if _NAME.fullmatch(path.name) is None:
+            raise LipbenchError(f"no claim can follow {self._path(name, max(generations))}: move it away")
         claim = Claim(self._path(name, generation), name, generation, secrets.token_hex(8))
         about = {"token": claim.token, "since": time.time(), "hostname": socket.gethostname()}
         try:
@@ -120,12 +134,16 @@ class Claims:
 
     @contextlib.contextmanager
     def waiting(self, name: str, pause: float = 0.05) -> Iterator[Claim]:
-        """As ``holding``, once whoever holds it is done."""
+        """As ``holding``, once whoever holds it is done; a wait that is not short is logged."""
+        begin, told = time.monotonic(), False
         while True:
             with self.holding(name) as claim:
                 if claim is not None:
                     yield claim
                     return
+            if not told and time.monotonic() - begin > PATIENCE and name in (held := self.running()):
+                LOG.warning("waiting for %s held by %s", held[name], _holder(held[name]))
+                told = True
             time.sleep(pause)
 
     def tidy(self) -> None:
@@ -162,7 +180,7 @@ class Claims:
         return {path.stem: path for path in sorted(self._files()) if self.live(path)}
 
     def _files(self) -> list[Path]:
-        return [path for path in files.entries(self.folder) if _NAME.fullmatch(path.name)]
+        return [path for path in files.entries(self.folder) if _NAME.fullmatch(path.name) and files.is_own_file(path)]
 
     def _path(self, name: str, generation: int) -> Path:
         return self.folder / f"{name}.{generation}"
@@ -175,6 +193,14 @@ def owner_of(path: Path) -> Owner | None:
     if isinstance(place, str) and type(pid) is int and isinstance(started, str):
         return Owner(place, pid, started) if 0 < pid < 2**31 else None
     return None
+
+
+def _holder(path: Path) -> str:
+    """Who holds a claim, as its file says."""
+    owner, host = owner_of(path), _content(path).get("hostname")
+    if owner is None:
+        return "nobody known"
+    return f"{host if isinstance(host, str) else owner.machine}, process {owner.pid}"
 
 
 def is_claim(path: Path) -> bool:
@@ -198,5 +224,5 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def _generations(folder: Path, name: str) -> list[int]:
-    found = [_NAME.fullmatch(path.name) for path in files.entries(folder)]
+    found = [_NAME.fullmatch(path.name) for path in files.entries(folder) if files.is_own_file(path)]
     return [int(parts[2]) for parts in found if parts is not None and parts[1] == name]

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import pyarrow
 
 GRADES = ("float", "real", "nominal")  # from what holds for the network as it runs to what nothing is checked of
-SLACK = 1 + 1e-9  # of the input range's diameter: norms are rounded
-CONFIRMED = 1 + 1e-5  # no certificate confirms a claim that its bound exceeds by more
+SLACK = 1 + 1e-9  # of distances: norms and quotients are rounded
+CONFIRMED = 1 + 3e-6  # certificates.CLAIM_TOLERANCE, which imports torch
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,12 @@ def _check_certify(unit: Unit, found: Mapping[str, NDArray[Any]], info: Mapping[
     if (np.maximum(found["label"], found["prediction"]) >= classes).any():
         raise ValueError(f"labels or predictions beyond {classes - 1}, the last class")
     _check_certificate(unit, info)
-    correct = found["label"] == found["prediction"]
+    correct, margin = found["label"] == found["prediction"], found["signed_margin"]
+    if (margin[correct] < 0).any() or (margin[~correct] > 0).any():
+        raise ValueError("signed_margin is below 0 where correct, or above 0 where misclassified")
+    if info["lipschitz_bound"] == 0 and (np.isfinite(margin) & (margin != 0)).any():
+        raise ValueError("signed_margin is finite for a Lipschitz bound of 0")
+    diameter = math.sqrt(info["dimension"])
     without = {"float": info["not_analysed"] is not None, "real": False, "nominal": info["claimed"] is None}
     for grade in GRADES:
         radius = found[f"certified_radius_{grade}"]
@@ -132,8 +137,19 @@ def _check_certify(unit: Unit, found: Mapping[str, NDArray[Any]], info: Mapping[
             raise ValueError(f"certified_radius_{grade} is NaN where it has a value, or the other way round")
         if (radius[~correct] > 0).any():
             raise ValueError(f"certified_radius_{grade} is above 0 where misclassified")
-    if (found["certified_radius_float"] > _diameter(Norm.L2, info["dimension"])).any():
-        raise ValueError("certified_radius_float is beyond the diameter of the input range")
+        if _above(radius, diameter):
+            raise ValueError(f"certified_radius_{grade} is beyond the diameter of the input range")
+    if _above(found["certified_radius_real"], np.clip(margin, 0, diameter)):  # less by the rounding errors
+        raise ValueError("certified_radius_real is above signed_margin")
+    if _above(found["certified_radius_float"], found["certified_radius_real"]):
+        raise ValueError("certified_radius_float is above certified_radius_real, which it implies")
+    if info["forward"] < unit.shard.size:
+        raise ValueError(f"forward is {info['forward']}, below the number of samples")
+
+
+def _above(radius: Floats, limit: Floats | float) -> bool:
+    """Whether a radius exceeds its limit by more than roundings; NaN does not."""
+    return bool((radius > limit * SLACK + np.finfo(float).tiny).any())
 
 
 def _check_certificate(unit: Unit, info: Mapping[str, Any]) -> None:
@@ -150,7 +166,7 @@ def _check_certificate(unit: Unit, info: Mapping[str, Any]) -> None:
     _check_counts(info, ("dimension", "forward"))
     if confirmed is not None and not isinstance(confirmed, bool):
         raise ValueError(f"claim_confirmed is {confirmed!r}")
-    if (claimed is None) != (confirmed is None) or (confirmed and bound > claimed * CONFIRMED):
+    if confirmed != (None if claimed is None else bound <= claimed * CONFIRMED):
         raise ValueError(f"claim_confirmed is {confirmed}, for a claim of {claimed} and a bound of {bound}")
 
 
@@ -175,6 +191,8 @@ def _check_attack(unit: Unit, found: Mapping[str, NDArray[Any]], info: Mapping[s
     _agree(info, "attacked", len(eps))
     for name, column in (("audited", "audit"), ("forward", "forward"), ("backward", "backward")):
         _agree(info, name, int(found[column].sum()))
+    if info["forward"] < len(eps):
+        raise ValueError(f"forward is {info['forward']}, below the number of attacked rows")
 
 
 def _check_rows(unit: Unit, found: Mapping[str, NDArray[Any]], labels: Ints, ledger: Ledger, *, everyone: bool) -> None:

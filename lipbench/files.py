@@ -5,6 +5,7 @@ and links inside a folder are not followed. Whether a folder is lipbench's own i
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ import secrets
 import shutil
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from lipbench.processes import exists, machine
 
 TEMPORARY = ".lipbench-tmp-"  # every half-written file or folder carries this mark; see ``temporary_name``
 WRITTEN = ".lipbench.json"  # in a folder that holds others' files, too: the digests of what lipbench wrote there
+WRITTEN_FORMAT = "lipbench report 1"
 _TEMPORARY_NAME = re.compile(rf"{re.escape(TEMPORARY)}.+-[0-9a-f]{{8}}-[1-9][0-9]{{0,8}}-[0-9a-f]+", re.DOTALL)
 
 
@@ -74,6 +76,11 @@ def entries(folder: Path) -> list[Path]:
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         return sorted(folder.iterdir())
     return []
+
+
+def is_harmless(path: Path) -> bool:
+    """Whether it is what people keep beside anything, such as .git or README.md; lipbench never touches it."""
+    return path.name.startswith("README") or (path.name.startswith(".") and not path.name.startswith(TEMPORARY))
 
 
 def foreign(folder: Path, known: Callable[[Path], bool] = lambda path: False) -> Path | None:
@@ -155,43 +162,64 @@ def write_new(path: Path, data: bytes) -> bool:
         return True
 
 
-def write_among_others(folder: Path, contents: Mapping[str, bytes]) -> None:
+def refuse_changed(folder: Path, names: Iterable[str], hint: str, contents: Mapping[str, str] | None = None) -> None:
+    """Raise LipbenchError for files, by name, that are there and not as lipbench wrote them; ``hint``: what to do.
+
+    contents: digests of what is about to be written; what is there already in this form is no loss.
+    """
+    before = _written(folder)
+    for name in names:
+        digest = _digest(folder / name)
+        if digest in (None, (contents or {}).get(name), *(before or {}).get(name, ())):
+            continue
+        if before is None:
+            raise LipbenchError(
+                f"{folder / name} is not what lipbench wrote there as far as is known: there is no list of what it "
+                f"wrote, {WRITTEN}, beside it: {hint}"
+            )
+        raise LipbenchError(
+            f"{folder / name} was changed since lipbench wrote it, or lipbench did not write it: {hint}"
+        )
+
+
+def write_among_others(folder: Path, contents: Mapping[str, bytes], hint: str) -> None:
     """Write files, by name, into a folder that may hold others' files, too: all of them, or none.
 
     A file that is there is replaced only if lipbench wrote it and nobody has changed it since: ``WRITTEN`` holds the
     digests of what was written, and of what is about to be, so that a process may be killed at any moment. Raises
-    LipbenchError for a file that is not so.
+    LipbenchError for a file that is not so, with a ``hint`` of what to do.
     """
-    before = _written(folder)
+    before = _written(folder) or {}
     digests = {name: sha256_bytes(data) for name, data in contents.items()}
+    refuse_changed(folder, contents, hint, digests)
     there = {name: _digest(folder / name) for name in contents}
-    for name, digest in there.items():
-        if digest not in (None, digests[name], *before.get(name, ())):
-            raise LipbenchError(
-                f"{folder / name} is not what lipbench wrote there: it is not overwritten; move it away or delete it, "
-                "or have the files written to another folder with -o"
-            )
     after = {**before, **{name: [digest] for name, digest in digests.items()}}
     changed = [name for name in contents if there[name] != digests[name]]
     if changed:
-        write_json(folder / WRITTEN, {**after, **{name: [*before.get(name, ()), digests[name]] for name in digests}})
+        both = {name: [*before.get(name, ()), digests[name]] for name in digests}
+        _write_list(folder, {**after, **both})
     for name in changed:
         write_bytes(folder / name, contents[name])
     if changed or after != before:
-        write_json(folder / WRITTEN, after)
+        _write_list(folder, after)
 
 
-def _written(folder: Path) -> dict[str, list[str]]:
-    """The digests of what lipbench wrote into a folder, by name."""
+def _write_list(folder: Path, digests: Mapping[str, list[str]]) -> None:
+    write_json(folder / WRITTEN, {"format": WRITTEN_FORMAT, "files": digests})
+
+
+def _written(folder: Path) -> dict[str, list[str]] | None:
+    """The digests of what lipbench wrote into a folder, by name; None where there is no list of it."""
     path = folder / WRITTEN
     if not os.path.lexists(path):
-        return {}
+        return None
     content = None
     with contextlib.suppress(ValueError):
         content = json.loads(read_bytes(path, "list of files")) if is_own_file(path) else None
-    if not isinstance(content, dict) or not all(isinstance(digests, list) for digests in content.values()):
+    found = content.get("files") if isinstance(content, dict) and content.get("format") == WRITTEN_FORMAT else None
+    if not isinstance(found, dict) or not all(isinstance(digests, list) for digests in found.values()):
         raise LipbenchError(f"{path} is not lipbench's list of the files that it wrote; move it away or delete it")
-    return content
+    return found
 
 
 def _digest(path: Path) -> str | None:
@@ -216,7 +244,21 @@ def write_json(path: Path, value: Any) -> None:
 
 def cannot_write(path: Path, error: OSError) -> LipbenchError:
     """The error for a full disk, a read-only folder, and their like."""
-    return LipbenchError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder")
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        file = next((place for place in (path, *path.parents) if place.is_file()), None)
+        if file is not None:
+            return LipbenchError(f"cannot write {path}: {file} is a file: name a folder")
+    todo = {
+        errno.ENAMETOOLONG: "choose a shorter name",
+        errno.EACCES: "choose a folder that you may write to",
+        errno.EPERM: "choose a folder that you may write to",
+        errno.EROFS: "choose a folder on another file system",
+        errno.ENOSPC: "free some space or choose another folder",
+        errno.EDQUOT: "free some space or choose another folder",
+    }
+    return LipbenchError(
+        f"cannot write {path}: {error.strerror or error}; {todo.get(error.errno or 0, 'choose another folder')}"
+    )
 
 
 def make_folder(path: Path) -> Path:

@@ -13,7 +13,7 @@ units of the first stay as they are.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -148,6 +148,18 @@ class ModelEntry:
     name: str
     card: dict[str, Any]
     digest: str
+
+    def check(self) -> None:
+        """Raise ValueError if the card is not the one that the digest is of, or that of another model."""
+        if self.card.get("name") != self.name:
+            raise ValueError(f"the card of the model {self.name!r} names {self.card.get('name')!r}")
+        if digest_of(self.card) != self.digest:
+            raise ValueError(f"the card of the model {self.name!r} is not the one that its digest was made of")
+
+
+def digest_of(card: Mapping[str, Any]) -> str:
+    """The digest of a card, as plain data, and of the weights that it names."""
+    return files.sha256_json({"card": card, "weights": card.get("weights_sha256")})
 
 
 @dataclass(frozen=True)
@@ -296,6 +308,8 @@ class Run:
         models = tuple(ModelEntry(m["name"], dict(m["card"]), m["digest"]) for m in content["models"])
         if not models or not suites:
             raise ValueError("it names no model or no suite")
+        for model in models:
+            model.check()
         _once("model", [model.name for model in models])
         _once("suite", [plan.suite.name for plan in suites])
         settings = dict(content["settings"])

@@ -82,7 +82,7 @@ class RunFolder:
         cannot be written.
         """
         if not self._held():
-            foreign = files.foreign(self.path, self._made)
+            foreign = files.foreign(self.path, lambda path: files.is_harmless(path) or self._made(path))
             if foreign is not None and not self._held():  # which another process may have changed meanwhile
                 raise LipbenchError(
                     f"{self.path} is not empty and not a run folder: it holds {foreign.name}; choose another folder "

@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from lipbench import architectures, cards, files
+from lipbench import architectures, cards, files, plans
 from lipbench.cards import Card
 from lipbench.data import Dataset
 from lipbench.errors import LipbenchError, one_line
@@ -55,8 +55,7 @@ def load(folder: Path) -> Model:
                 f"{path.parent}: preprocessing needs one mean and std per channel of {card.input_shape}"
             )
         chain = nn.Sequential(architectures.Normalize(card.preprocessing.mean, card.preprocessing.std), *chain)
-    digest = files.sha256_json({"card": card.plain(), "weights": card.weights_sha256})
-    return Model(card, chain.eval().requires_grad_(False), digest)
+    return Model(card, chain.eval().requires_grad_(False), plans.digest_of(card.plain()))
 
 
 def check_fits(card: Card, dataset: Dataset) -> None:

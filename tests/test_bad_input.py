@@ -10,7 +10,7 @@ import torch
 from bundled import TAU4
 
 from lipbench import cards, cli, files, suites
-from lipbench.plans import ModelEntry, Run, SuitePlan
+from lipbench.plans import ModelEntry, Run, SuitePlan, digest_of
 
 SUITE = 'name = "s"\nnorm = "L2"\neps = [0.1]\n[[attack]]\nbackend = "gradient"\nname = "bisection"\n'
 RECIPE = (
@@ -62,7 +62,7 @@ def npz(w, **change):
 
 def held_run(w, **change) -> bool:
     """A run folder without records, whose run.json was edited."""
-    run = Run({"samples": 3, "shard": 2}, (ModelEntry("a", {}, "digest"),), (PLAN,))
+    run = Run({"samples": 3, "shard": 2}, (ModelEntry("a", {"name": "a"}, digest_of({"name": "a"})),), (PLAN,))
     files.make_folder(w / "run")
     files.write_json(w / "run" / "run.json", {**run.plain(), **change})
     return True

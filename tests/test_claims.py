@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -232,6 +233,52 @@ def test_running_leaves_out_the_dead_and_tidy_removes_them(folder, owner):
 def test_tidy_of_a_folder_that_is_not_there(tmp_path):
     Claims(tmp_path / "claims").tidy()
     assert not (tmp_path / "claims").exists()
+
+
+def test_what_is_no_regular_file_is_no_claim(folder):
+    (folder / "task.0").mkdir()
+    (folder / "task.1").symlink_to("nowhere")
+    os.mkfifo(folder / "task.5")
+    claim = Claims(folder).take("task")
+    assert claim.path.name == "task.2"
+    assert claim.held
+    claim.release()
+    assert Claims(folder).running() == {}
+    assert names(folder) == ["task.0", "task.1", "task.5"]
+
+
+def test_an_empty_file_that_no_claim_can_have_become_stays(folder, monkeypatch):
+    monkeypatch.setattr(claims, "LEASE", 0.0)
+    put(folder, "", 7)
+    claim = Claims(folder).take("task")
+    assert claim.path.name == "task.8"
+    claim.release()
+    assert names(folder) == ["task.7"]
+    (folder / "task.7").unlink()
+    put(folder, DEAD, 0)
+    put(folder, "", 1)  # whoever took it next was killed while it wrote
+    Claims(folder).take("task").release()
+    assert names(folder) == []
+
+
+def test_numbers_that_no_claim_comes_to(folder, monkeypatch):
+    put(folder, "{}", 999_999_999_999_999_999)
+    claim = Claims(folder).take("task")
+    assert claim.path.name == "task.0"
+    claim.release()
+    put(folder, "{}", 999_999_999)
+    monkeypatch.setattr(claims, "LEASE", 0.0)
+    with pytest.raises(LipbenchError, match=r"no claim can follow .*task.999999999: move it away"):
+        Claims(folder).take("task")
+
+
+def test_a_long_wait_is_told(folder, owner, monkeypatch, caplog):
+    monkeypatch.setattr(claims, "PATIENCE", 0.1)
+    threading.Timer(0.5, owner.kill).start()
+    with Claims(folder).waiting("task", pause=0.01):
+        pass
+    told = f"waiting for {folder / 'task.0'} held by {socket.gethostname()}, process {owner.pid}"
+    assert [record.getMessage() for record in caplog.records] == [told]
 
 
 def test_a_full_disk_leaves_no_claim_of_nobody(tmp_path, monkeypatch):

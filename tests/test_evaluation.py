@@ -15,7 +15,7 @@ from gradients import Spoilt
 from running import SMALL, TINY, computed, decoded, leftovers, run, same, stamps, with_attacks
 from torch import nn
 
-from lipbench import backends, cascade, data, evaluation, files, plans, records, report, suites, zoo
+from lipbench import backends, cascade, cli, data, evaluation, files, plans, records, report, suites, zoo
 from lipbench.errors import LipbenchError
 from lipbench.ledger import Ledger
 from lipbench.lipschitz import rules
@@ -650,3 +650,22 @@ def test_an_attack_that_sees_nothing_has_empty_records(zoo_of, tmp_path, digits)
         assert len(found) == info["attacked"] == info["forward"] == info["backward"] == 0
         assert tuple(found) == records.ATTACK
         assert not folder.witness_path(unit).exists()
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["a list", "no list"])
+def test_a_report_that_was_edited_is_refused_before_any_work(known, digits_zoo, tmp_path, capsys):
+    out = tmp_path / "run"
+    (out / "report").mkdir(parents=True)
+    (out / "report" / "report.md").write_text("my notes")
+    if known:
+        files.write_json(
+            out / "report" / files.WRITTEN, {"format": files.WRITTEN_FORMAT, "files": {"report.md": ["x"]}}
+        )
+    assert cli.run(["evaluate", str(digits_zoo / TAU4), "-o", str(out), "--samples", "20", "--quiet"]) == 2
+    shown = capsys.readouterr()
+    assert ("was changed since lipbench wrote it" if known else "there is no list of what it wrote") in shown.err
+    way = f": move it away and run `lipbench report {out}`, or write the report elsewhere with `lipbench report {out} "
+    assert f"{out / 'report' / 'report.md'} " in shown.err
+    assert way in shown.err
+    assert not (out / "records").exists()
+    assert (out / "report" / "report.md").read_text() == "my notes"

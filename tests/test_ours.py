@@ -83,8 +83,6 @@ def refused(capfd, named: str) -> None:
 # What may lie in a folder beside, or instead of, what lipbench makes there; the last word is where the line points to.
 FOREIGN = {
     "a file": lambda out, aside: put(out / "thesis.tex"),
-    "a hidden file": lambda out, aside: put(out / ".notes"),
-    "a temporary file of another program": lambda out, aside: put(out / ".tmp-draft"),
     "a name that begins like a temporary one": lambda out, aside: put(out / f"{files.TEMPORARY}draft"),
     "a link called like a temporary file": lambda out, aside: (out / abandoned("x")).symlink_to(aside),
     "a folder": lambda out, aside: put(out / "chapters" / "one.tex"),
@@ -298,7 +296,7 @@ def test_a_zoo_has_one_recipe(place, capfd):
     before = tree(out)
     capfd.readouterr()
     assert train(place, out, "other.toml") == 2
-    refused(capfd, r"recipe\.toml is another recipe .* another folder with -o")
+    refused(capfd, r"was made from another recipe \(.* there, .* here\): train into another folder with -o")
     assert tree(out) == before
     (place / "same.toml").write_text(f"# said in other words\n{SWEEP}")
     assert train(place, out, "same.toml") == 0

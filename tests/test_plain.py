@@ -15,7 +15,7 @@ import lipbench
 from lipbench import cards, cli, files, resources, suites
 from lipbench.errors import LipbenchError
 from lipbench.ledger import Ledger
-from lipbench.plans import ModelEntry, Run, SuitePlan
+from lipbench.plans import ModelEntry, Run, SuitePlan, digest_of
 from lipbench.records import RunFolder
 from lipbench.registry import LOSSES, Registry
 from lipbench.threat import Norm, ThreatModel
@@ -198,7 +198,7 @@ def test_help_imports_neither_torch_nor_art():
 
 def test_status_imports_neither_torch_nor_art(tmp_path):
     """It is asked for often, and beside processes that compute."""
-    entry = ModelEntry("a", {}, "digest")
+    entry = ModelEntry("a", {"name": "a"}, digest_of({"name": "a"}))
     suite = suites.load("quick")
     plan = SuitePlan(suite, (), suite.attacks, (suite.eps,), (0,))
     RunFolder(tmp_path).open(Run({"samples": 3, "shard": 2}, (entry,), (plan,)))
@@ -250,3 +250,32 @@ def test_an_unexpected_fault_has_status_3_and_a_traceback(monkeypatch, capsys):
     err = capsys.readouterr().err
     assert "Traceback" in err
     assert "unexpected ZeroDivisionError" in err
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("file", "file is a file: name a folder"),
+        ("file/run", "file is a file: name a folder"),
+        ("x" * 300, "File name too long; choose a shorter name"),
+    ],
+)
+def test_a_folder_that_cannot_be_made_says_what_is_so(path, reason, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LipbenchError, match=f"^cannot write .*{reason}$"):
+        files.make_folder(tmp_path / path)
+
+
+def test_a_file_is_no_zoo(tmp_path):
+    (tmp_path / "recipe.toml").write_text("")
+    with pytest.raises(LipbenchError, match="it is a file; give the folder that holds it"):
+        cards.find_zoo(str(tmp_path / "recipe.toml"))
+
+
+def test_what_people_keep_beside_anything_is_harmless(tmp_path):
+    for name in (".gitignore", "README", "README.md"):
+        (tmp_path / name).write_text("")
+    (tmp_path / ".git").mkdir()
+    assert files.foreign(tmp_path, files.is_harmless) is None
+    (tmp_path / "notes.txt").write_text("")
+    assert files.foreign(tmp_path, files.is_harmless) == tmp_path / "notes.txt"

@@ -11,14 +11,14 @@ from running import SMALL, run, same, stamps, with_attacks
 
 from lipbench import backends, cards, evaluation, files, suites
 from lipbench.errors import LipbenchError
-from lipbench.plans import FORMAT, ModelEntry, Run, Shard, Stage, SuitePlan
+from lipbench.plans import FORMAT, ModelEntry, Run, Shard, Stage, SuitePlan, digest_of
 from lipbench.records import RunFolder
 from lipbench.suites import AttackSpec
 from lipbench.threat import Norm
 
 FGM, APGD, BISECTION = "art/fgm", "autoattack/apgd-ce", "gradient/bisection"
 SETTINGS = {"data": "digits", "data_sha256": "d", "samples": 50, "shard": 20, "prune": True, "versions": {"torch": "2"}}
-MODEL = ModelEntry("m", {"name": "m"}, "digest")
+MODEL = ModelEntry("m", {"name": "m"}, digest_of({"name": "m"}))
 
 
 def planned(suite=SMALL, seeds=(0,), **change) -> Run:
@@ -82,7 +82,7 @@ def test_names_are_those_of_every_machine_and_version():
     """A change here makes every record that was ever written another one: then FORMAT must change, too."""
     plan = evaluation.plan(SMALL, strength=True)
     assert FORMAT == 3
-    assert names(Run(SETTINGS, (MODEL,), (plan,)))[:7] == NAMES
+    assert names(Run(SETTINGS, (dataclasses.replace(MODEL, digest="digest"),), (plan,)))[:7] == NAMES
 
 
 NAMES = [
@@ -101,7 +101,7 @@ DETERMINING = {  # what changes -> the units that then have another name: none, 
     "a version": (lambda run: dataclasses.replace(run, settings={**SETTINGS, "versions": {"torch": "3"}}), "all"),
     "the data": (lambda run: dataclasses.replace(run, settings={**SETTINGS, "data_sha256": "e"}), "all"),
     "the model": (lambda run: dataclasses.replace(run, models=(dataclasses.replace(MODEL, digest="e"),)), "all"),
-    "the model's name": (lambda run: dataclasses.replace(run, models=(ModelEntry("other", {}, "digest"),)), "none"),
+    "the model's name": (lambda run: dataclasses.replace(run, models=(ModelEntry("other", {}, MODEL.digest),)), "none"),
     "the provenance": (lambda run: dataclasses.replace(run, provenance={"zoo": "x"}), "none"),
     "the order of settings": (
         lambda run: dataclasses.replace(run, settings=dict(reversed(run.settings.items()))),
@@ -265,7 +265,7 @@ def test_a_new_title_replaces_the_old_one_and_nothing_else_of_the_provenance():
 
 def test_run_json_round_trip(digits_zoo):
     card = cards.read(digits_zoo / TAU4)
-    entry = ModelEntry(card.name, card.plain(), "digest")
+    entry = ModelEntry(card.name, card.plain(), digest_of(card.plain()))
     run = grown({"seeds": (0, 4294967295), "eps": [0.1, 1 / 3]}).merged(grown({"attacks": 2, "strength": True}))
     run = dataclasses.replace(run, models=(entry,), provenance={"zoo": "digits", "hardware": {"gpu": None}})
     stored = files.json.loads(files.json.dumps(run.plain()))
@@ -298,6 +298,12 @@ DAMAGE = {
     },
     "a model twice": lambda content: content["models"].append(content["models"][0]),
     "a model of the same name": lambda content: content["models"].append({**content["models"][0], "digest": "other"}),
+    **{
+        f"a card with another {key}": lambda content, key=key: content["models"][0]["card"].update({key: "other"})
+        for key in ("name", "weights_sha256", "loss")
+    },
+    "another name than the card's": lambda content: content["models"][0].update(name="other"),
+    "the card of another model": lambda content: content["models"][0].update(card={"name": "other"}),
     "a card that is none": lambda content: content["models"][0].update(card=3),
     "a suite twice": lambda content: content["suites"].append(content["suites"][0]),
     **{

@@ -8,11 +8,11 @@ from running import SMALL
 
 from lipbench import cli, evaluation, progress, suites
 from lipbench.journal import Entry
-from lipbench.plans import ModelEntry, Run
+from lipbench.plans import ModelEntry, Run, digest_of
 from lipbench.records import RunFolder
 
 SETTINGS = {"samples": 50, "shard": 20}
-MODELS = (ModelEntry("a", {"name": "a"}, "a"), ModelEntry("b", {"name": "b"}, "b"))
+MODELS = tuple(ModelEntry(name, {"name": name}, digest_of({"name": name})) for name in "ab")
 KINDS = ["certify", "gradient/bisection", "art/fgm", "autoattack/apgd-ce"]  # of SMALL, in the order of work
 
 

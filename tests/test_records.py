@@ -13,7 +13,7 @@ import safetensors.torch
 from bundled import TAU4, UNCONSTRAINED
 from running import TINY, computed, leftovers, run, same, stamps, write_suite
 
-from lipbench import cards, claims, cli, files, records
+from lipbench import cards, certificates, claims, cli, contents, files, records
 from lipbench.records import DamagedError, MissingError, RunFolder
 from lipbench.report import evidence
 
@@ -202,7 +202,40 @@ CONTRADICTIONS = {  # where, what is changed, and why it is refused
         for name in RADII
         for what, value in (("infinite", np.inf), ("negative", -0.1), ("no", np.nan))
     },
-    "a radius beyond the input range": (CERTIFY, lambda f, i: (at(f, 0, certified_radius_float=8.1), i), "diameter"),
+    **{
+        f"a radius beyond the input range, {name}": (
+            CERTIFY,
+            lambda f, i, name=name: (at(f, 0, signed_margin=1e301, **{name: 1e300}), i),
+            f"{name} is beyond the diameter",
+        )
+        for name in RADII
+    },
+    "a radius above the margin": (
+        CERTIFY,
+        lambda f, i: (at(f, 0, certified_radius_real=f["signed_margin"][0] * (1 + 1e-6)), i),
+        "certified_radius_real is above signed_margin",
+    ),
+    "a float radius above the real one": (
+        CERTIFY,
+        lambda f, i: (at(f, 0, certified_radius_float=f["certified_radius_real"][0] * (1 + 1e-6)), i),
+        "certified_radius_float is above certified_radius_real",
+    ),
+    "a real radius below the float one": (
+        CERTIFY,
+        lambda f, i: (at(f, 0, certified_radius_real=f["certified_radius_float"][0] / 2), i),
+        "certified_radius_float is above certified_radius_real",
+    ),
+    "a negative margin where correct": (
+        CERTIFY,
+        lambda f, i: (at(f, 0, signed_margin=-0.1, **dict.fromkeys(RADII, 0.0)), i),
+        "signed_margin is below 0 where correct",
+    ),
+    "a margin where misclassified": (
+        CERTIFY,
+        lambda f, i: (at(f, wrong(f), signed_margin=0.1), i),
+        "above 0 where misclassified",
+    ),
+    "margins of a constant network": (CERTIFY, with_info(lipschitz_bound=0.0), "finite for a Lipschitz bound of 0"),
     "a radius where misclassified": (
         CERTIFY,
         lambda f, i: (at(f, wrong(f), certified_radius_real=0.1), i),
@@ -231,6 +264,14 @@ CONTRADICTIONS = {  # where, what is changed, and why it is refused
     },
     "another claim than the card's": (CERTIFY, with_info(claimed=2.0), "claimed is 2.0, expected 1.0"),
     "a claim confirmed that is not": (CERTIFY, with_info(lipschitz_bound=1.1), "claim_confirmed is True"),
+    "a claim confirmed beyond the tolerance": (CERTIFY, with_info(lipschitz_bound=1 + 4e-6), "claim_confirmed is True"),
+    "a claim not confirmed that is": (CERTIFY, with_info(claim_confirmed=False), "claim_confirmed is False"),
+    "fewer passes than samples": (CERTIFY, with_info(forward=19), "forward is 19, below the number of samples"),
+    "fewer evaluations than rows": (
+        AT_EPS,
+        lambda f, i: counted(f.assign(forward=0), i),
+        "forward is 0, below the number of attacked rows",
+    ),
     "a claim confirmed by half": (CERTIFY, with_info(claim_confirmed=1), "claim_confirmed is 1"),
     "another arithmetic": (CERTIFY, with_info(arithmetic="float32"), "arithmetic is 'float32'"),
     "another dimension": (CERTIFY, with_info(dimension=63), "dimension is 63, expected 64"),
@@ -374,6 +415,10 @@ def test_what_was_refused_is_computed_again_as_it_was(unconstrained, tmp_path, d
     assert same(folder, unconstrained)
 
 
+def test_the_tolerance_of_claims_is_that_of_certificates():
+    assert contents.CONFIRMED == 1 + certificates.CLAIM_TOLERANCE
+
+
 def test_another_units_file_is_refused(copied, whole):
     """Under each unit's name lies the file of each other unit."""
     units = list(copied.read().units())
@@ -388,7 +433,7 @@ def test_a_false_certificate_is_a_finding_and_no_contradiction(copied):
     unit = next(copied.read().units())
     frame, info = copied.load(unit)
     correct = frame["label"] == frame["prediction"]
-    copied.write(unit, frame.assign(**dict.fromkeys(RADII, np.where(correct, 7.9, 0.0))), info)
+    copied.write(unit, frame.assign(**dict.fromkeys([*RADII, "signed_margin"], np.where(correct, 7.9, 0.0))), info)
     copied.mend(copied.read())
     assert copied.missing(copied.read()) == []
     assert evidence.load(copied)[0].ledger.violations().sum() == correct.sum()

@@ -110,6 +110,7 @@ def command(
     from lipbench import cards, data, evaluation, executors, suites
     from lipbench import report as reports
     from lipbench.network import resolve_device
+    from lipbench.records import RunFolder
     from lipbench.report import tables
 
     chosen = [suites.load(name) for name in suite_names]
@@ -128,6 +129,7 @@ def command(
     target = resolve_device(device, threads)
     folder = cards.find_zoo(zoo)
     dataset = data.load(data_spec or evaluation.data_of(folder), data_dir)
+    reports.refuse_changed(RunFolder(out), out / "report")  # before hours of work
     run_folder = evaluation.evaluate(
         folder,
         chosen,
@@ -147,9 +149,9 @@ def command(
             f"how far they are, `lipbench report {out}` writes the report when they are done"
         )
         return
+    click.echo(tables.short(tables.summary(run_folder)))
     with run_folder.claims.waiting("report"):  # of several processes all are done at about the same time
         written = reports.write(run_folder, out / "report")
-    click.echo(tables.short(tables.summary(run_folder)))
     page = next(path for path in written if path.suffix == ".html")
     click.echo(
         f"\nreport: {page}\ntables: {page.parent}{'/'}{{summary.csv, hyperparameters.csv, report.md, tables.tex}}"

@@ -28,6 +28,6 @@ def command(run: Path, out: Path | None, check: bool) -> None:
             raise LipbenchError(f"{target} is not what the records of {run} give: {', '.join(different)} differ")
         click.echo(f"{target} is what the records of {run} give")
         return
-    reports.write(run_folder, target)
     click.echo(tables.short(tables.summary(run_folder)))
+    reports.write(run_folder, target)
     click.echo(f"\nreport: {target / 'report.html'}")

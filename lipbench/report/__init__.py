@@ -8,10 +8,14 @@ tables.summary(RunFolder(path))      # the pandas frame behind all of it
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lipbench import files
+
 if TYPE_CHECKING:
     from lipbench.records import RunFolder
 
-__all__ = ["check", "write"]
+__all__ = ["FILES", "check", "refuse_changed", "write"]
+
+FILES = ("summary.csv", "hyperparameters.csv", "report.md", "tables.tex", "report.html")  # and figures
 
 
 def write(run_folder: "RunFolder", out: Path) -> list[Path]:
@@ -23,6 +27,21 @@ def write(run_folder: "RunFolder", out: Path) -> list[Path]:
     import lipbench.report.page as page  # imports matplotlib: not wanted by those who only need a table
 
     return page.write(run_folder, out)
+
+
+def refuse_changed(run_folder: "RunFolder", out: Path) -> None:
+    """Raise LipbenchError if ``out`` holds files of a report that lipbench did not write, or that were changed since.
+
+    ``write`` does so as well, but needs a finished run: who makes one asks before.
+    """
+    files.refuse_changed(out, FILES, hint(run_folder, out))
+
+
+def hint(run_folder: "RunFolder", out: Path) -> str:
+    """What to do about a file that is in the way of a report."""
+    run = run_folder.path
+    again = f"lipbench report {run}" + ("" if out == run / "report" else f" -o {out}")
+    return f"move it away and run `{again}`, or write the report elsewhere with `lipbench report {run} -o FOLDER`"
 
 
 def check(run_folder: "RunFolder", published: Path) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lipbench import records, schema
+from lipbench import files, records, schema
 from lipbench.cards import Card
 from lipbench.contents import Known
 from lipbench.ledger import Bools, Floats, Ints, Ledger
@@ -61,6 +61,7 @@ class Evidence:
     grade: str  # of the headline numbers: float, or real where no error analysis is known
     ledgers: dict[str, Ledger]  # by grade, those that the model has, in the suite's norm, after every attack
     mcr: float  # mean signed margin, in the suite's norm
+    answers: str | None  # digest of all predictions and signed margins; None where the latter tell nothing
     certificate: dict[str, Any]  # the certify unit's info, see ``evaluation``
     attacks: tuple[AttackRecords, ...]  # in the order of work, the opening one first
     minimal_norm: bool  # an attack on every sample minimises the norm: distances between the grid's eps mean something
@@ -129,11 +130,20 @@ def _read(
         grade=grade,
         ledgers=ledgers,
         mcr=norm.radius_from_l2(float(certify["signed_margin"].mean()), dimension),
+        answers=_answers(certify),
         certificate=info,
         attacks=tuple(attacks),
         minimal_norm=bool(plan.opening),
         strength=_strength(plan, checks, ledgers[grade].correct) if plan.strength else None,
     )
+
+
+def _answers(certify: pd.DataFrame) -> str | None:
+    """Equal for two models only if their weights are, but for how these are stored; None for a constant network."""
+    margin = certify["signed_margin"].to_numpy()
+    if not (np.isfinite(margin) & (margin != 0)).any():
+        return None
+    return files.sha256_bytes(certify["prediction"].to_numpy().tobytes() + margin.tobytes())
 
 
 def _attacks(plan: SuitePlan, units: Sequence[tuple[Unit, pd.DataFrame]]) -> list[AttackRecords]:

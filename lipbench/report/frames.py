@@ -161,11 +161,19 @@ def _settings(evidences: Sequence[Evidence]) -> dict[str, dict[str, Any]]:
 
 
 def _copies(evidences: Sequence[Evidence]) -> dict[str, str]:
-    """The first model of the run that has the same weights, for each that is not the first."""
-    first: dict[str, str] = {}
+    """The first model of the run that has the same weights, for each that is not the first.
+
+    The same file, or the same setting and the same answers: weights that are stored anew make another file.
+    """
+    first: dict[tuple[str, ...], str] = {}
+    originals: dict[str, str] = {}
     for item in evidences:
-        first.setdefault(item.card.weights_sha256, item.model)
-    originals = {item.model: first[item.card.weights_sha256] for item in evidences}
+        keys: list[tuple[str, ...]] = [(item.card.weights_sha256,)]
+        if item.answers is not None:
+            keys.append((_Setting.of(item.card).digest, item.answers))
+        originals.setdefault(item.model, next((first[key] for key in keys if key in first), item.model))
+        for key in keys:
+            first.setdefault(key, originals[item.model])
     return {model: original for model, original in originals.items() if original != model}
 
 

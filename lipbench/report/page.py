@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from lipbench import files
 from lipbench.records import RunFolder
-from lipbench.report import content, figures, frames, style
+from lipbench.report import content, figures, frames, hint, style
 from lipbench.report.content import DEFINITIONS, Report
 
 PICTURES = ("png", "pdf")
@@ -102,7 +102,7 @@ def write(run_folder: RunFolder, out: Path) -> list[Path]:
     whole["report.html"] = template.render(report=report, definitions=DEFINITIONS, figures=vector).encode()
     for name, figure in drawn.items():
         whole |= {f"{name}.{kind}": style.encode(figure, kind) for kind in PICTURES}
-    files.write_among_others(out, whole)
+    files.write_among_others(out, whole, hint(run_folder, out))
     return [out / name for name in whole]
 
 

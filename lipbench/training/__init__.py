@@ -341,7 +341,7 @@ def _made(path: Path) -> bool:
     """Whether it is a model, or what ``train`` makes on the way to one."""
     known = {CLAIMS: is_claim, UNFINISHED: _is_checkpoint}.get(path.name)
     if known is None:
-        return (path / cards.CARD).is_file()
+        return files.is_harmless(path) or (path / cards.CARD).is_file()
     return files.is_own_folder(path) and files.foreign(path, known) is None
 
 
@@ -349,10 +349,17 @@ def _keep_recipe(recipe: Recipe, content: bytes, out: Path) -> None:
     """Have the recipe in its zoo. Raises LipbenchError if there is another one: it tells how the models were made."""
     if not files.write_new(out / cards.RECIPE, content) and _recipe_of(out) != recipe:
         raise LipbenchError(
-            f"{out / cards.RECIPE} is another recipe than this one, and is not overwritten; choose another folder with "
-            f"-o (`lipbench evaluate` takes one zoo after the other into a run), or, if all models of {out} are to be "
-            "of this recipe, move the other one out of it"
+            f"{out} was made from another recipe ({_recipes_differ(out, recipe)}): train into another folder with -o, "
+            f"or, to extend {out}, move {out / cards.RECIPE} away and run this command again"
         )
+
+
+def _recipes_differ(out: Path, recipe: Recipe) -> str:
+    there = _recipe_of(out)
+    if there is None:
+        return "which is gone by now"
+    old, new = (one.model_dump(mode="json", by_alias=True) for one in (there, recipe))
+    return _difference(old, new, now="here")
 
 
 def _build(setting: Setting, dataset: Dataset) -> nn.Sequential:
@@ -426,13 +433,15 @@ def _is_trained(out: Path, recipe: Recipe, setting: Setting, dataset: Dataset) -
     return True
 
 
-def _difference(there: Mapping[str, object], wanted: Mapping[str, object], place: str = "") -> str:
-    """The first key in which two cards differ, and both values."""
+def _difference(
+    there: Mapping[str, object], wanted: Mapping[str, object], place: str = "", now: str = "in the recipe"
+) -> str:
+    """The first key in which two cards or recipes differ, and both values."""
     key = next(key for key in {**there, **wanted} if there.get(key) != wanted.get(key))
     old, new = there.get(key), wanted.get(key)
     if isinstance(old, Mapping) and isinstance(new, Mapping):
-        return _difference(old, new, f"{place}{key}.")
-    return f"{place}{key}: {'none' if old is None else old} there, {'none' if new is None else new} in the recipe"
+        return _difference(old, new, f"{place}{key}.", now)
+    return f"{place}{key}: {'none' if old is None else old} there, {'none' if new is None else new} {now}"
 
 
 def _same(card: Card) -> Card:
