@@ -155,13 +155,17 @@ class Cascade:
         # nothing lies further away: the radius of a constant network is infinite, and says no more
         farthest = math.sqrt(math.prod(network.input_shape))
         passes = 1 + (self.errors is not None)  # the analysis runs it once more
+        prediction = self.logits.argmax(dim=1)
+        # identical rows are decided by their biases, which a rounded prediction may contradict: nothing is certified then
+        right = (prediction == labels).numpy()
+        margin = proof.signed_margins(self.logits, labels).numpy()
         columns = {
             "sample": np.arange(self.shard.start, self.shard.stop),
             "label": self.split.labels,
-            "prediction": self.logits.argmax(dim=1).numpy(),
-            "signed_margin": proof.signed_margins(self.logits, labels).numpy(),
+            "prediction": prediction.numpy(),
+            "signed_margin": np.where(right, np.maximum(margin, 0), np.minimum(margin, 0)),
             **{
-                f"certified_radius_{grade}": np.minimum(radii.min(axis=1), farthest)
+                f"certified_radius_{grade}": np.minimum(radii.min(axis=1), np.where(right, farthest, 0.0))
                 for grade, radii in self.pairwise_radii.items()
             },
         }

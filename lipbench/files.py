@@ -174,8 +174,7 @@ def refuse_changed(folder: Path, names: Iterable[str], hint: str, contents: Mapp
             continue
         if before is None:
             raise LipbenchError(
-                f"{folder / name} is not what lipbench wrote there as far as is known: there is no list of what it "
-                f"wrote, {WRITTEN}, beside it: {hint}"
+                f"{folder / name} is there, and no {WRITTEN} beside it says that lipbench wrote it: {hint}"
             )
         raise LipbenchError(
             f"{folder / name} was changed since lipbench wrote it, or lipbench did not write it: {hint}"

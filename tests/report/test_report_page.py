@@ -123,7 +123,7 @@ def test_a_file_that_is_not_of_a_report_is_not_overwritten(small, longer, tmp_pa
     make(out / name)
     before = contents(out)
     with pytest.raises(
-        LipbenchError, match=rf"{re.escape(name)} (is not|was changed) .*; move it away (or|and)"
+        LipbenchError, match=rf"{re.escape(name)} (is there, and no|was changed) .*: move it away (or|and)"
     ) as caught:
         report.write(longer, out)
     assert "\n" not in str(caught.value)
