@@ -156,7 +156,7 @@ class Cascade:
         farthest = math.sqrt(math.prod(network.input_shape))
         passes = 1 + (self.errors is not None)  # the analysis runs it once more
         prediction = self.logits.argmax(dim=1)
-        # identical rows are decided by their biases, which a rounded prediction may contradict: nothing is certified then
+        # biases decide identical rows, and a rounded prediction may contradict them: then nothing is certified
         right = (prediction == labels).numpy()
         margin = proof.signed_margins(self.logits, labels).numpy()
         columns = {
