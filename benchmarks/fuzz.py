@@ -10,6 +10,7 @@ source. Exit status 1 if there is one, or if anything but lipbench's own error w
 
 import argparse
 import collections
+import multiprocessing
 import statistics
 import sys
 import time
@@ -50,7 +51,9 @@ def main() -> None:
     options = parser.parse_args()
     starts = range(options.first, options.first + options.cases, CHUNK)
     began = time.time()
-    with ProcessPoolExecutor(options.jobs) as pool:
+    # torch.fx keeps what it compiles: a process gets slower with each network
+    fresh = {"mp_context": multiprocessing.get_context("spawn"), "max_tasks_per_child": 8}
+    with ProcessPoolExecutor(options.jobs, **fresh) as pool:
         found = [one for part in tqdm(pool.map(some, starts), total=len(starts), unit=f"{CHUNK} cases") for one in part]
 
     crashes = [(seed, one) for seed, _, one in found if isinstance(one, str)]
