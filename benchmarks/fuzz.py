@@ -16,7 +16,6 @@ import sys
 import time
 import traceback
 import warnings
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
@@ -52,9 +51,9 @@ def main() -> None:
     starts = range(options.first, options.first + options.cases, CHUNK)
     began = time.time()
     # torch.fx keeps what it compiles: a process gets slower with each network
-    fresh = {"mp_context": multiprocessing.get_context("spawn"), "max_tasks_per_child": 8}
-    with ProcessPoolExecutor(options.jobs, **fresh) as pool:
-        found = [one for part in tqdm(pool.map(some, starts), total=len(starts), unit=f"{CHUNK} cases") for one in part]
+    with multiprocessing.get_context("spawn").Pool(options.jobs, maxtasksperchild=8) as pool:
+        parts = tqdm(pool.imap(some, starts), total=len(starts), unit=f"{CHUNK} cases")
+        found = [one for part in parts for one in part]
 
     crashes = [(seed, one) for seed, _, one in found if isinstance(one, str)]
     verdicts = [(seed, must, one) for seed, must, one in found if isinstance(one, Verdict)]
