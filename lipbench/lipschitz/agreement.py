@@ -162,11 +162,11 @@ def check_copy(given: nn.Module, copy: nn.Module, input_shape: tuple[int, ...]) 
     given: is run in eval mode, and left as it was.
     """
     x = probes(given, input_shape)
-    x = x[((x >= 0) & (x <= 1)).flatten(1).all(dim=1)]  # a network may take images alone
+    x = x[((x >= 0) & (x <= 1)).reshape(len(x), -1).all(dim=1)]  # a network may take images alone
     try:
         with as_it_was(given):
             expected, again = (checked(given(x.clone()), finite=False) for _ in range(2))
-            finite = expected.isfinite().flatten(1).all(dim=1)  # a network may be undefined at some points
+            finite = expected.isfinite().reshape(len(x), -1).all(dim=1)  # a network may be undefined at some points
             room = unsteadiness(given, x[finite], expected[finite]) if finite.any() else 0.0
         held = probes(copy, input_shape)
         with torch.no_grad():
@@ -181,7 +181,7 @@ def check_copy(given: nn.Module, copy: nn.Module, input_shape: tuple[int, ...]) 
             "that out of it"
         )
     share = share_of_sums(x.dtype) if _hold_the_same(given, copy) else COMPUTED_ANEW
-    same = torch.equal(value.isfinite().flatten(1).all(dim=1), finite)
+    same = torch.equal(value.isfinite().reshape(len(x), -1).all(dim=1), finite)
     if not same or differ(value[finite], expected[finite], share=share, roundings=REORDERED, room=room):
         raise UnsupportedError(
             "the network's frozen copy gives other outputs than the network: it copies itself in its own way, or its "

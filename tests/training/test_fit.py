@@ -81,7 +81,7 @@ def test_the_accuracy_of_logits_that_are_not_finite_is_none(monkeypatch):
     history = History(eps=(0.1,))
     module = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     assert measure(module, Samples(x, labels), history)["accuracy"] <= 1
-    with pytest.raises(LipbenchError, match="logits of held-out samples are not finite"):
+    with pytest.raises(LipbenchError, match="finite"):
         measure(nn.Sequential(nn.Flatten(), Undefined(), nn.Linear(4, 2)), Samples(x, labels), history)
 
 
