@@ -11,7 +11,7 @@ from bundled import CNN, TAU4
 from torch import nn
 
 import lipbench
-from lipbench import cli, data, rounding, zoo
+from lipbench import cli, data, plans, rounding, zoo
 from lipbench.errors import LipbenchError, UnsupportedError
 from lipbench.records import RunFolder
 from lipbench.resources import PACKAGE
@@ -111,7 +111,8 @@ def test_the_report_waits_for_models_that_others_evaluate(zoo_of, tmp_path, caps
     assert cli.run(command) == 0
     run_folder = RunFolder(out)
     run = run_folder.read()
-    run_folder.open(replace(run, models=(replace(run.models[0], name="theirs", digest="another"),)))
+    card = {**run.models[0].card, "name": "theirs"}
+    run_folder.open(replace(run, models=(plans.ModelEntry("theirs", card, plans.digest_of(card)),)))
     shutil.rmtree(out / "report")
     capsys.readouterr()
     assert cli.run(command) == 0

@@ -235,7 +235,7 @@ CASES = {  # name: (what the user does, given a working folder with a zoo of one
     "recipe that does not exist": (lambda w: f"train {w}/none.toml -o {w}/out", "none.toml"),
     "a file where a folder should be": (
         lambda w: (w / "f").write_text("") or f"evaluate {w}/zoo --out {w}/f",
-        "f/claims: Not a directory",
+        "f is a file: name a",
     ),
 }
 

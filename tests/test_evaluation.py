@@ -663,7 +663,9 @@ def test_a_report_that_was_edited_is_refused_before_any_work(known, digits_zoo, 
         )
     assert cli.run(["evaluate", str(digits_zoo / TAU4), "-o", str(out), "--samples", "20", "--quiet"]) == 2
     shown = capsys.readouterr()
-    assert ("was changed since lipbench wrote it" if known else "there is no list of what it wrote") in shown.err
+    assert (
+        "was changed since lipbench wrote it" if known else "no .lipbench.json beside it says that lipbench wrote it"
+    ) in shown.err
     way = f": move it away and run `lipbench report {out}`, or write the report elsewhere with `lipbench report {out} "
     assert f"{out / 'report' / 'report.md'} " in shown.err
     assert way in shown.err

@@ -130,7 +130,7 @@ def _check_steps(graph: Graph, x: Tensor) -> None:
         if not isinstance(value, Tensor) or not all(isinstance(one, Tensor) for one in inputs):
             return
         apart = torch.stack([c * _apart(one) for c, one in zip(step.effect.lipschitz, inputs, strict=True)])
-        allowed = apart.norm(dim=0) if step.effect.stacked else apart.sum(dim=0)
+        allowed = _norms(apart.T) if step.effect.stacked else apart.sum(dim=0)
         room = 1e-4 * (_sizes(value) + sum(map(_sizes, inputs), torch.zeros(())))
         if bool((_apart(value) > allowed * (1 + 1e-4) + room.to(allowed)).any()):
             raise UnsupportedError(
@@ -144,13 +144,19 @@ def _check_steps(graph: Graph, x: Tensor) -> None:
 def _apart(value: Tensor) -> Tensor:
     """The distance of each sample from the next one: float64 (n - 1,)."""
     rows = value.double().reshape(len(value), -1)
-    return (rows[1:] - rows[:-1]).norm(dim=1)
+    return _norms(rows[1:] - rows[:-1])
 
 
 def _sizes(value: Tensor) -> Tensor:
     """The larger norm of each sample and the next one: float64 (n - 1,)."""
-    sizes = value.double().reshape(len(value), -1).norm(dim=1)
+    sizes = _norms(value.double().reshape(len(value), -1))
     return torch.maximum(sizes[1:], sizes[:-1])
+
+
+def _norms(rows: Tensor) -> Tensor:
+    """Norms (n,) of float64 (n, ...) whose squares may vanish or overflow."""
+    largest = rows.abs().amax(dim=1).clamp_min(1e-300)
+    return (rows / largest[:, None]).norm(dim=1) * largest
 
 
 def _runs(module: nn.Module, x: Tensor) -> bool:
