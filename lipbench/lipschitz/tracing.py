@@ -101,6 +101,10 @@ def _refuse_aliases(graph: fx.Graph, root: nn.Module) -> None:
         if node.target is operator.setitem:
             raise UnsupportedError("no Lipschitz rule for assignment into a slice of a tensor: write it with torch.cat")
         for alias in _sharing(node, root):
+            if alias is not _overwritten(node) and alias in node.all_input_nodes:
+                raise UnsupportedError(
+                    f"{node.name} changes a tensor in place that it reads through a view: use the plain form"
+                )
             later = [user for user in alias.users if order[user] > order[node] and not about_shape(user)]
             if later:
                 raise UnsupportedError(
@@ -110,8 +114,7 @@ def _refuse_aliases(graph: fx.Graph, root: nn.Module) -> None:
 
 def _sharing(node: fx.Node, root: nn.Module) -> set[fx.Node]:
     """What may share the memory that an in-place operation overwrites: its input, views of it, what it views."""
-    overwritten = node.kwargs.get("input", node.args[0] if node.args else None)
-    seen, waiting = set(), [overwritten if isinstance(overwritten, fx.Node) else node.all_input_nodes[0]]
+    seen, waiting = set(), [_overwritten(node)]
     while waiting:
         current = waiting.pop()
         seen.add(current)
@@ -119,6 +122,12 @@ def _sharing(node: fx.Node, root: nn.Module) -> set[fx.Node]:
         after = [user for user in current.users if _may_view(user, root)]
         waiting += [other for other in (*before, *after) if other not in seen and other is not node]
     return seen
+
+
+def _overwritten(node: fx.Node) -> fx.Node:
+    """What an operation in place writes to: its first argument, wherever that stands."""
+    first = node.kwargs.get("input", node.args[0] if node.args else None)
+    return first if isinstance(first, fx.Node) else node.all_input_nodes[0]
 
 
 def _may_view(node: fx.Node, root: nn.Module) -> bool:

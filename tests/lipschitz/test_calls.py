@@ -842,6 +842,19 @@ def test_the_overwritten_tensor_is_found_among_keywords():
         lipschitz_bound(Forward(forward, most=nn.Parameter(C(9.0), requires_grad=False)), (4,))
 
 
+def test_a_view_of_the_overwritten_tensor_is_no_operand():
+    """It changes while it is read: x += x[:, :1] is not x + x[:, :1]."""
+
+    def forward(m, x):
+        y = 1 * x
+        y += y[:, :1]
+        return y
+
+    with pytest.raises(UnsupportedError, match="reads through a view"):
+        lipschitz_bound(Forward(forward), (4,))
+    assert lipschitz_bound(Forward(lambda m, x: (y := 1 * x).add_(y)), (4,)) == pytest.approx(2)
+
+
 def test_a_network_may_overwrite_its_input_though_not_that_of_its_caller():
     network = Forward(lambda m, x: x.mul_(3.0))
     x = torch.ones(2, 4)
