@@ -109,7 +109,11 @@ def unsteadiness(module: nn.Module, x: Tensor, expected: Tensor) -> Tensor:
 
     held = (*module.named_parameters(), *module.named_buffers())
     weights = {name: moved(one) for name, one in held if one.is_floating_point() and one.layout == torch.strided}
-    found = outputs(lambda points: torch.func.functional_call(module, weights, (points,)), moved(x))
+    points = moved(x)
+    if any(isinstance(part, nn.DataParallel) for part in module.modules()):  # takes no weights from elsewhere
+        found = outputs(module, points)
+    else:
+        found = outputs(lambda given: torch.func.functional_call(module, weights, (given,)), points)
     return 8 * (found.double() - expected.double()).abs().amax(dim=0)
 
 

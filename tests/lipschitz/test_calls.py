@@ -623,6 +623,11 @@ def test_roundings_of_deep_networks_are_no_reason_to_refuse(network, dtype):
     Network(nn.Sequential(nn.Flatten(), network.float()), (1, 4, 4))
 
 
+def test_data_parallel_networks_are_bounded():
+    layer = nn.Linear(4, 4)
+    assert lipschitz_bound(nn.DataParallel(layer), (4,)) == lipschitz_bound(layer, (4,))
+
+
 def test_modules_with_more_state_than_tensors_are_copied_and_compared():
     class Stateful(nn.Linear):
         def get_extra_state(self):
