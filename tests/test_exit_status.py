@@ -123,7 +123,7 @@ def test_what_python_does_at_its_end_is_done():
     """Exit functions, threads that are still at work, and what they print."""
     ran = command(
         "atexit.register(print, 'at exit')\n"
-        "threading.Thread(target=lambda: (time.sleep(0.5), print('thread'))).start()\n"
+        "threading.Thread(target=lambda: (time.sleep(0.5), sys.stdout.write('thread\\n'))).start()\n"
         "print('no newline', end='')"
     )
     assert ran.returncode == 0, ran.stderr
