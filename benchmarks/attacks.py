@@ -19,13 +19,15 @@ import numpy as np
 import torch
 from training import in_turns, ratio
 
-from lipbench import backends, data, zoo
-from lipbench.backends import AttackSpec
-from lipbench.backends.autoattack import projection
+from lipbench import data
+from lipbench.attacks import guard
+from lipbench.attacks.autoattack import projection
+from lipbench.attacks.guard import AttackSpec
+from lipbench.attacks.network import Network, resolve_device
+from lipbench.attacks.norm import Norm
 from lipbench.errors import LipbenchError
-from lipbench.network import Network, resolve_device
-from lipbench.quick import quickened
-from lipbench.threat import Norm
+from lipbench.models.fast_layers import quickened
+from lipbench.models.stored import load_model
 
 
 def passes(network: Network, x: torch.Tensor, rounds: int) -> None:
@@ -66,9 +68,9 @@ def fab(network: Network, x: torch.Tensor, labels: torch.Tensor) -> None:
         for functions in (theirs, ours):
             with mock.patch.multiple(projection, **functions):
                 start = time.process_time()
-                candidates = backends.search(spec, network.surrogate, x, labels, norm=norm, eps=None, seed=0)
+                candidates = guard.search(spec, network.surrogate, x, labels, norm=norm, eps=None, seed=0)
                 spent.append(time.process_time() - start)
-            distances.append(backends.judge(network, x, labels, candidates, norm)[1])
+            distances.append(guard.check_candidates(network, x, labels, candidates, norm)[1])
         both = np.isfinite(distances[0]) & np.isfinite(distances[1]) & (distances[0] > 0)
         ratios = distances[1][both] / distances[0][both]
         found = [int(np.isfinite(some).sum()) for some in distances]
@@ -90,7 +92,7 @@ def main() -> None:
         parser.exit(2, "--samples, --batch and --rounds must be at least 1\n")
     resolve_device("cpu")
     try:
-        model = zoo.load(args.model)
+        model = load_model(args.model)
         network = Network(model.module, model.card.input_shape)
         split = data.load(args.data or model.card.data).test
     except LipbenchError as error:

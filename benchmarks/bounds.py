@@ -22,8 +22,8 @@ from scipy.sparse.linalg import LinearOperator, svds
 from torch import nn
 from torch.nn import functional as F
 
-from lipbench.lipschitz import layer_effect, linear, trace
-from lipbench.lipschitz.graph import Graph, Step
+from lipbench.certification.lipschitz import layer_effect, linear, trace
+from lipbench.certification.lipschitz.graph import Graph, Step
 
 MODES = ["zeros", "zeros", "circular", "reflect", "replicate", "symmetric"]
 ROUNDING = 1e-13  # of the dense SVD itself

@@ -14,9 +14,9 @@ import time
 
 import torch
 
-from lipbench import architectures
-from lipbench.certificates import certificate
-from lipbench.network import Network, resolve_device
+from lipbench.attacks.network import Network, resolve_device
+from lipbench.certification.certificate import certificate
+from lipbench.models import architectures
 
 SHAPE = (3, 32, 32)
 

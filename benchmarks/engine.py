@@ -44,12 +44,20 @@ import pandas as pd
 import torch
 from pyautoattack import AutoAttack
 
-from lipbench import cards, data, evaluation, executors, files, records, suites, zoo
-from lipbench.network import resolve_device
-from lipbench.quick import quickened
-from lipbench.records import RunFolder
-from lipbench.suites import Suite
-from lipbench.threat import Norm
+from lipbench import data
+from lipbench._internal import files
+from lipbench.attacks import suites
+from lipbench.attacks.network import resolve_device
+from lipbench.attacks.norm import Norm
+from lipbench.attacks.suites import Suite
+from lipbench.evaluation.evaluate import Options, data_of, evaluate_zoo
+from lipbench.models import cards
+from lipbench.models.fast_layers import quickened
+from lipbench.models.stored import load_model, serialize
+from lipbench.models.zoo import find_zoo, model_folders
+from lipbench.runs import folder as records
+from lipbench.runs.folder import RunFolder
+from lipbench.work import executors
 
 OUT = Path("build/engine")
 BLOCK = 500  # samples that AutoAttack alone takes at a time, where it takes hours
@@ -96,7 +104,7 @@ def alone(folder: Path, norm: str, eps: float, x: torch.Tensor, y: torch.Tensor,
     """AutoAttack standard on samples x, y at one eps: which of them stay robust, and what it takes."""
     torch.set_num_threads(1)
     logging.getLogger("auto-attack").setLevel(logging.ERROR)
-    module = zoo.load(folder).module
+    module = load_model(folder).module
     network = Counting(quickened(module) if quick else module)
     attack = AutoAttack(network, norm=norm, eps=eps, seed=0, version="standard", device="cpu")
     with clock() as spent:
@@ -173,9 +181,9 @@ def cascade(folder: Path, suite: Suite, samples: int | None, out: Path) -> dict:
     shutil.rmtree(out, ignore_errors=True)
     device = resolve_device("cpu")
     dataset = data.load(cards.read(folder).data)
-    options = evaluation.Options(samples=samples)
+    options = Options(samples=samples)
     with clock() as spent:
-        evaluation.evaluate(folder, [suite], dataset, out, options=options, device=device, progress=False)
+        evaluate_zoo(folder, [suite], dataset, out, options=options, device=device, progress=False)
     return spent
 
 
@@ -222,7 +230,7 @@ def ratios(rows: list[dict], what: str) -> str:
 
 
 def digits(args: argparse.Namespace) -> None:
-    folders = [f for f in cards.model_folders(cards.find_zoo("digits")) if fnmatch.fnmatch(f.name, args.models)]
+    folders = [f for f in model_folders(find_zoo("digits")) if fnmatch.fnmatch(f.name, args.models)]
     jobs = [(folder, name) for name in ("standard", "standard-linf") for folder in folders]
     context = multiprocessing.get_context("spawn")
     rows = []
@@ -262,11 +270,11 @@ def digits(args: argparse.Namespace) -> None:
 def nets(args: argparse.Namespace) -> None:
     device = resolve_device("cpu")
     suite = suites.load("standard").with_grid(CIFAR_EPS)
-    folders = [f for f in cards.model_folders(cards.find_zoo(args.zoo)) if fnmatch.fnmatch(f.name, args.models)]
+    folders = [f for f in model_folders(find_zoo(args.zoo)) if fnmatch.fnmatch(f.name, args.models)]
     out = OUT / "runs" / f"nets-{args.samples}"
-    options = evaluation.Options(samples=args.samples)
-    dataset = data.load(evaluation.data_of(cards.find_zoo(args.zoo)))
-    run_folder = evaluation.evaluate(Path(args.zoo), [suite], dataset, out, options=options, device=device)
+    options = Options(samples=args.samples)
+    dataset = data.load(data_of(find_zoo(args.zoo)))
+    run_folder = evaluate_zoo(Path(args.zoo), [suite], dataset, out, options=options, device=device)
     for folder in folders:
         rows = []
         ours = read(run_folder, folder.name, suite.name)
@@ -376,7 +384,7 @@ def equal(a: RunFolder, b: RunFolder) -> bool:
 
 def copied(names: str, out: Path) -> Path:
     shutil.rmtree(out, ignore_errors=True)
-    for folder in cards.model_folders(cards.find_zoo("digits")):
+    for folder in model_folders(find_zoo("digits")):
         if fnmatch.fnmatch(folder.name, names):
             shutil.copytree(folder, out / folder.name)
     return out
@@ -393,9 +401,9 @@ def workers(args: argparse.Namespace) -> None:
             out = place / f"{name}-{jobs}"
             shutil.rmtree(out, ignore_errors=True)
             device, executor = resolve_device("cpu"), executors.build(name, jobs=jobs)
-            options = evaluation.Options(shard=250)
+            options = Options(shard=250)
             with clock() as spent:
-                evaluation.evaluate(
+                evaluate_zoo(
                     zoo_folder, [suite], dataset, out, options=options, device=device, executor=executor, progress=False
                 )
             seconds[name, jobs] = spent["wall"]
@@ -476,7 +484,7 @@ def _is_worker(pid: int) -> bool:
 
 
 def _wait_gone(pid: int) -> None:
-    from lipbench.processes import exists
+    from lipbench._internal.processes import exists
 
     for _ in range(300):
         if not exists(pid):
@@ -515,15 +523,15 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 
 def memory(args: argparse.Namespace) -> None:
     """Peak memory of an evaluation of a linear model, on synthetic images of CIFAR's shape."""
-    from lipbench import architectures
-    from lipbench.cards import Architecture, Card, Loss
+    from lipbench.models import architectures
+    from lipbench.models.cards import Architecture, Card, Loss
 
     peak = {}
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
         torch.manual_seed(0)
         chain = architectures.build("mlp", architectures.UNCONSTRAINED, (3, 32, 32), 10, {"widths": []})
-        weights = zoo.serialize(chain)
+        weights = serialize(chain)
         folder = files.make_folder(place / "zoo" / "linear")
         files.write_bytes(folder / cards.WEIGHTS, weights)
         card = Card(
@@ -559,16 +567,14 @@ def memory(args: argparse.Namespace) -> None:
 def growth(args: argparse.Namespace) -> None:
     """Evaluations of the suite `standard` against the number of samples, of eps in [.1, .5], and of models."""
     place = OUT / "growth"
-    model = cards.find_zoo("digits") / args.model
+    model = find_zoo("digits") / args.model
     suite, device, dataset = suites.load("standard"), resolve_device("cpu"), data.load("digits")
 
     def spent(folders: Path, samples: int, eps: list[float]) -> int:
         with tempfile.TemporaryDirectory() as out:
             some = suite.with_grid(eps)
-            options = evaluation.Options(samples=samples, shard=100)
-            made = evaluation.evaluate(
-                folders, [some], dataset, Path(out), options=options, device=device, progress=False
-            )
+            options = Options(samples=samples, shard=100)
+            made = evaluate_zoo(folders, [some], dataset, Path(out), options=options, device=device, progress=False)
             return sum(read(made, entry.name, suite.name).evaluations for entry in made.read().models)
 
     grids = {k: np.linspace(0.1, 0.5, k).tolist() if k > 1 else [0.3] for k in (1, 2, 3, 5, 9, 17)}

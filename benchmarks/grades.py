@@ -12,9 +12,13 @@ import statistics
 
 import torch
 
-from lipbench import cards, data, evaluation, suites, zoo
-from lipbench.certificates import certificate
-from lipbench.network import Network, resolve_device
+from lipbench import data
+from lipbench.attacks import suites
+from lipbench.attacks.network import Network, resolve_device
+from lipbench.certification.certificate import certificate
+from lipbench.evaluation.evaluate import data_of
+from lipbench.models.stored import load_model
+from lipbench.models.zoo import find_zoo, model_folders
 
 
 def main() -> None:
@@ -22,16 +26,16 @@ def main() -> None:
     parser.add_argument("zoo", nargs="?", default="digits")
     args = parser.parse_args()
     device = resolve_device("cpu")
-    folder = cards.find_zoo(args.zoo)
-    split = data.load(evaluation.data_of(folder)).test
+    folder = find_zoo(args.zoo)
+    split = data.load(data_of(folder)).test
     x, labels = torch.from_numpy(split.x), torch.from_numpy(split.labels)
     grid = suites.load("standard").eps
     names = ("float, float64", "float, float32", "float, float32, norms only")
     certified = {"real": [0] * len(grid), **{name: [0] * len(grid) for name in names}}
     lost = {name: [] for name in names}
-    folders = cards.model_folders(folder)
+    folders = model_folders(folder)
     for path in folders:
-        model = zoo.load(path)
+        model = load_model(path)
         radii = {}
         for arithmetic in ("float64", "float32"):
             network = Network(model.module, model.card.input_shape, device, arithmetic)

@@ -14,9 +14,11 @@ import fnmatch
 import torch
 from torch import Tensor, nn
 
-from lipbench import cards, data, zoo
+from lipbench import data
+from lipbench.attacks.network import class_logits
 from lipbench.errors import LipbenchError
-from lipbench.network import class_logits
+from lipbench.models.stored import check_fits, load_model
+from lipbench.models.zoo import find_zoo, model_folders
 
 
 def norms(module: nn.Sequential, x: Tensor) -> Tensor:
@@ -43,14 +45,14 @@ def main() -> None:
         parser.error(f"argument --samples: expected at least 1, got {args.samples}")
     columns = {}
     try:
-        for folder in cards.model_folders(cards.find_zoo(args.zoo)):
+        for folder in model_folders(find_zoo(args.zoo)):
             if not fnmatch.fnmatch(folder.name, args.models):
                 continue
-            model = zoo.load(folder)
+            model = load_model(folder)
             if not model.card.architecture.constrained:
                 continue
             dataset = data.load_once(model.card.data)
-            zoo.check_fits(model.card, dataset)
+            check_fits(model.card, dataset)
             found = norms(model.module.double(), torch.from_numpy(dataset.test.first(args.samples).x).double())
             factors = (found[:-1] / found[1:]).nanmedian(dim=1).values
             columns[folder.name] = [named(layer) for layer in model.module], factors, (found[0] / found[-1]).nanmedian()

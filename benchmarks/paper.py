@@ -14,8 +14,8 @@ from pathlib import Path
 import pandas as pd
 
 from lipbench.errors import LipbenchError
-from lipbench.records import RunFolder
-from lipbench.report import frames, tables
+from lipbench.report import metrics, tables
+from lipbench.runs.folder import RunFolder
 
 EPS = 36 / 255
 HKR_MARGIN = 40 / 255  # the paper's m = 20
@@ -105,7 +105,7 @@ def main() -> None:
     if at.empty:
         parser.exit(2, f"the run has no eps of 36/255; it has {sorted(summary['eps'].unique().tolist())}\n")
     print(f"| {' | '.join(COLUMNS)} |\n|{' --- |' * len(COLUMNS)}")
-    keys = frames.setting_columns(at)
+    keys = metrics.setting_columns(at)
     nominal = at.groupby(keys, dropna=False)["certified_nominal"].mean().rename("certified_nominal_mean")
     for row in table(tables.hyperparameters(at).merge(nominal.reset_index(), on=keys)):
         print(f"| {' | '.join(row)} |")

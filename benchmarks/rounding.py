@@ -13,11 +13,13 @@ import time
 
 import torch
 
-from lipbench import data, resources, zoo
-from lipbench.certificates import certificate
-from lipbench.falsification import MINIMAL_NORM, Search, rounding_search
-from lipbench.network import Network, resolve_device
-from lipbench.records import GRADES
+from lipbench import data
+from lipbench._internal import resources
+from lipbench.attacks.network import Network, resolve_device
+from lipbench.certification.certificate import certificate
+from lipbench.certification.grades import GRADES
+from lipbench.models.stored import load_model
+from lipbench.verification.falsification import MINIMAL_NORM, Search, rounding_search
 
 MODELS = (
     "mlp-tau_cross_entropy-tau4-seed0",
@@ -40,7 +42,7 @@ def main() -> None:
     for name in MODELS:
         for arithmetic in ("float32", "float64"):
             start = time.perf_counter()
-            model = zoo.load(resources.folder("digits") / name)
+            model = load_model(resources.folder("digits") / name)
             network = Network(model.module, model.card.input_shape, device, arithmetic)
             proof = certificate(network.module, model.card.input_shape, 1.0)
             search = Search(network, x, labels, args.seed)

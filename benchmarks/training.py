@@ -29,10 +29,15 @@ from torch import nn
 from torch.profiler import ProfilerActivity
 from torch.utils.data import DataLoader, TensorDataset
 
-from lipbench import architectures, cards, data, executors, losses, training
-from lipbench.network import resolve_device
-from lipbench.recipes import Augmentation, Training
+from lipbench import data
+from lipbench.attacks.network import resolve_device
+from lipbench.models import architectures, cards
+from lipbench.models.zoo import model_folders
+from lipbench.training import losses
+from lipbench.training import sweep as training
 from lipbench.training.fit import Fit, PlainLoss, Samples
+from lipbench.training.recipes import Augmentation, Training
+from lipbench.work import executors
 
 SHAPE, CLASSES = (3, 32, 32), 10
 SETS = {
@@ -173,7 +178,7 @@ def sweep(args: argparse.Namespace, device: torch.device) -> None:
             start = time.perf_counter()
             training.train(recipe, out, dataset, device=device, executor=executor, progress=False)
             seconds.append(time.perf_counter() - start)
-            weights.append([(folder / cards.WEIGHTS).read_bytes() for folder in cards.model_folders(out)])
+            weights.append([(folder / cards.WEIGHTS).read_bytes() for folder in model_folders(out)])
             print(f"{len(weights[-1])} models, {device}, {workers} workers: {seconds[-1]:.1f} s", flush=True)
         equal = sum(a == b for a, b in zip(*weights, strict=True))
         print(f"{jobs} workers {seconds[0] / seconds[1]:.2f} times one; models equal to the byte: {equal}")

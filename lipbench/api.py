@@ -12,17 +12,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lipbench import arguments, cards, data, evaluation, executors, suites, verification
-from lipbench.certificates import certificate
+from lipbench import data
+from lipbench._internal import arguments
+from lipbench._internal.precision import precisions, set_precisions
+from lipbench.attacks import suites
+from lipbench.attacks.network import Network, resolve_device
+from lipbench.attacks.norm import Norm
+from lipbench.attacks.suites import Suite
+from lipbench.certification.certificate import certificate
+from lipbench.certification.lipschitz import lipschitz_bound
 from lipbench.data import Dataset
-from lipbench.lipschitz import lipschitz_bound
-from lipbench.network import Network, resolve_device
+from lipbench.data.arrays import class_labels, images
+from lipbench.evaluation.evaluate import Options, data_of, evaluate_zoo
+from lipbench.models.zoo import find_zoo
 from lipbench.report import tables
-from lipbench.rounding import precisions, set_precisions
-from lipbench.samples import class_labels, images
-from lipbench.suites import Suite
-from lipbench.threat import Norm
-from lipbench.verification import VerificationResult
+from lipbench.verification import verify as verification
+from lipbench.verification.verify import VerificationResult
+from lipbench.work import executors
 
 __all__ = ["certify", "evaluate", "lipschitz_bound", "verify"]
 
@@ -42,8 +48,8 @@ def _computing_on(device: str, threads: int = 1) -> Iterator[torch.device]:
 
 def _zoo_and_data(zoo: StrPath, data_set: str | None, data_dir: StrPath | None) -> tuple[Path, Dataset]:
     """The folder of a zoo or model, and the data set: the one on the cards by default."""
-    folder = cards.find_zoo(str(arguments.path("the zoo or model", zoo)))
-    spec = evaluation.data_of(folder) if data_set is None else arguments.text("data_set", data_set)
+    folder = find_zoo(str(arguments.path("the zoo or model", zoo)))
+    spec = data_of(folder) if data_set is None else arguments.text("data_set", data_set)
     return folder, data.load(spec, None if data_dir is None else arguments.path("data_dir", data_dir))
 
 
@@ -79,7 +85,7 @@ def evaluate(
     the CPU, in each process; executor: "local" or "ray", with ``jobs`` processes or tasks at once; address and
     gpus_per_task: for ray. Raises LipbenchError for wrong use.
     """
-    options = evaluation.Options(
+    options = Options(
         samples=samples,
         seeds=seeds,  # type: ignore[arg-type]  # any sequence: it is made a tuple there
         audit=audit,
@@ -92,7 +98,7 @@ def evaluate(
     chosen = _suites(suite, eps)
     folder, dataset = _zoo_and_data(zoo, data_set, data_dir)
     with tempfile.TemporaryDirectory() as temporary, _computing_on(device, threads) as target:
-        run_folder = evaluation.evaluate(
+        run_folder = evaluate_zoo(
             folder,
             chosen,
             dataset,

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lipbench import data, resources, rounding
+from lipbench import data
+from lipbench._internal import resources
+from lipbench._internal.precision import set_precisions
 
 torch.set_num_threads(1)  # small networks: a second thread costs more than it brings
 
@@ -20,7 +22,7 @@ torch.set_num_threads(1)  # small networks: a second thread costs more than it b
 )
 def device(request) -> torch.device:
     """Each test that asks for it runs on the CPU and, where there is one, on the GPU."""
-    rounding.set_precisions()
+    set_precisions()
     return torch.device(request.param)
 
 

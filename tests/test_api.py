@@ -11,15 +11,19 @@ from bundled import CNN, TAU4
 from torch import nn
 
 import lipbench
-from lipbench import cli, data, plans, rounding, zoo
+from lipbench import cli, data
+from lipbench._internal.precision import precisions, set_precisions
+from lipbench._internal.resources import CHECKOUT
 from lipbench.errors import LipbenchError, UnsupportedError
-from lipbench.records import RunFolder
-from lipbench.resources import PACKAGE
+from lipbench.models.cards import digest_of
+from lipbench.models.stored import load_model
+from lipbench.runs import plans
+from lipbench.runs.folder import RunFolder
 
 
 @pytest.fixture(scope="module")
 def tau4(digits_zoo):
-    return zoo.load(digits_zoo / TAU4).module
+    return load_model(digits_zoo / TAU4).module
 
 
 def test_evaluate_gives_one_row_per_model_and_eps(zoo_of):
@@ -112,7 +116,7 @@ def test_the_report_waits_for_models_that_others_evaluate(zoo_of, tmp_path, caps
     run_folder = RunFolder(out)
     run = run_folder.read()
     card = {**run.models[0].card, "name": "theirs"}
-    run_folder.open(replace(run, models=(plans.ModelEntry("theirs", card, plans.digest_of(card)),)))
+    run_folder.open(replace(run, models=(plans.ModelEntry("theirs", card, digest_of(card)),)))
     shutil.rmtree(out / "report")
     capsys.readouterr()
     assert cli.run(command) == 0
@@ -124,7 +128,7 @@ def test_the_report_waits_for_models_that_others_evaluate(zoo_of, tmp_path, caps
 
 
 def test_verify_exits_with_1_for_a_false_claim(zoo_of, tmp_path, capsys):
-    from lipbench import cards
+    from lipbench.models import cards
 
     folder = zoo_of(TAU4) / TAU4
     cards.write(folder, cards.read(folder).model_copy(update={"claimed": cards.Lipschitz(constant=0.5)}))
@@ -146,7 +150,7 @@ def test_verify_exits_with_1_for_a_false_claim(zoo_of, tmp_path, capsys):
 
 
 def claiming(folder, constant):
-    from lipbench import cards
+    from lipbench.models import cards
 
     cards.write(folder, cards.read(folder).model_copy(update={"claimed": cards.Lipschitz(constant=constant)}))
     return folder
@@ -177,7 +181,7 @@ def test_verify_passes_a_right_model(zoo_of, tmp_path, capsys):
 
 def test_verify_says_that_a_constant_is_refuted(zoo_of, tmp_path, capsys, monkeypatch):
     """Attacks on samples find nothing: the pair of inputs and the linter alone speak against the claim."""
-    from lipbench import falsification
+    from lipbench.verification import falsification
 
     monkeypatch.setattr(falsification.Search, "attack", lambda *args: None)
     found, status, said = both(claiming(zoo_of(TAU4) / TAU4, 0.9), tmp_path, capsys)
@@ -195,10 +199,10 @@ def test_verify_says_that_a_constant_is_refuted(zoo_of, tmp_path, capsys, monkey
 
 def test_verify_says_that_rounding_breaks_grade_float(zoo_of, tmp_path, capsys, monkeypatch):
     """An error analysis that finds too little: float32 next to the boundary contradicts it."""
-    from lipbench import certificates
+    from lipbench.certification import certificate
 
-    monkeypatch.setattr(certificates.Certificate, "_float_radii", lambda self, logits, labels, errors: (
-        certificates.Certificate.pairwise_radii(self, logits, labels, "nominal")
+    monkeypatch.setattr(certificate.Certificate, "_float_radii", lambda self, logits, labels, errors: (
+        certificate.Certificate.pairwise_radii(self, logits, labels, "nominal")
     ))  # fmt: skip
     folder = zoo_of(TAU4) / TAU4
     found = lipbench.verify(folder, samples=20, out=tmp_path / "function", arithmetic="float32")
@@ -329,17 +333,17 @@ def test_certify_takes_residual_networks(digits):
 
 
 def test_the_process_is_left_as_it_was(tau4, digits):
-    before = torch.get_num_threads(), rounding.precisions()
+    before = torch.get_num_threads(), precisions()
     chosen = ["tf32", "tf32", "tf32", "bf16", "bf16"]
     try:
         torch.set_num_threads(2)
-        rounding.set_precisions(chosen)
+        set_precisions(chosen)
         frame = lipbench.certify(tau4, digits.test.x[:2], arithmetic="float32")
         assert frame.attrs["not_analysed"] is None  # within, it was exact
-        assert (torch.get_num_threads(), rounding.precisions()) == (2, chosen)
+        assert (torch.get_num_threads(), precisions()) == (2, chosen)
     finally:
         torch.set_num_threads(before[0])
-        rounding.set_precisions(before[1])
+        set_precisions(before[1])
 
 
 def test_certify_refuses_wrong_inputs(tau4, digits):
@@ -360,10 +364,12 @@ def test_mnist_through_a_convolution(tmp_path):
 
     if "LIPBENCH_DATA" not in os.environ:
         pytest.skip("LIPBENCH_DATA is not set: it names the folder with mnist.npz")
-    from lipbench import backends, certificates, training
-    from lipbench.network import Network
-    from lipbench.suites import AttackSpec
-    from lipbench.threat import Norm
+    from lipbench.attacks import guard
+    from lipbench.attacks.network import Network
+    from lipbench.attacks.norm import Norm
+    from lipbench.attacks.suites import AttackSpec
+    from lipbench.certification import certificate
+    from lipbench.training import sweep
 
     dataset = data.load("mnist")
     small = data.Dataset("mnist", dataset.train.first(1024), dataset.test.first(60), 10)
@@ -373,10 +379,10 @@ def test_mnist_through_a_convolution(tmp_path):
         'args = { channels = [4, 8], widths = [16] }\n[[loss]]\nname = "tau_cross_entropy"\n'
         "hyperparameters = { tau = 16 }\n"
     )
-    folder = training.train(tmp_path / "r.toml", tmp_path / "zoo", small, device=torch.device("cpu"), progress=False)[0]
-    model = zoo.load(folder)
+    folder = sweep.train(tmp_path / "r.toml", tmp_path / "zoo", small, device=torch.device("cpu"), progress=False)[0]
+    model = load_model(folder)
     network = Network(model.module, (1, 28, 28))
-    proof = certificates.certificate(network.module, (1, 28, 28), model.card.claimed.constant)
+    proof = certificate.certificate(network.module, (1, 28, 28), model.card.claimed.constant)
     assert proof.claim_confirmed
     x, labels = torch.from_numpy(small.test.x), torch.from_numpy(small.test.labels)
     logits = network.predict(x)
@@ -384,13 +390,13 @@ def test_mnist_through_a_convolution(tmp_path):
     right = (logits.argmax(1) == labels).numpy()
     assert right.mean() > 0.6
     spec = AttackSpec(backend="gradient", name="bisection", args={"rounds": 4, "steps": 10})
-    candidates = backends.search(spec, network, x, labels, norm=Norm.L2, eps=None, seed=0)
-    found, distance, _ = backends.judge(network, x, labels, candidates, Norm.L2)
+    candidates = guard.search(spec, network, x, labels, norm=Norm.L2, eps=None, seed=0)
+    found, distance, _ = guard.check_candidates(network, x, labels, candidates, Norm.L2)
     assert found[right].mean() > 0.9
     assert (distance[right] >= radii[right]).all()
 
 
-REPORTS = PACKAGE.parent / "reports"  # in a checkout; not in the wheel
+REPORTS = CHECKOUT / "reports"  # in a checkout; not in the wheel
 
 
 @pytest.mark.parametrize("run", sorted(REPORTS.glob("*/run")), ids=lambda run: run.parent.name)

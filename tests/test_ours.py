@@ -11,13 +11,17 @@ import torch
 from bundled import TAU4
 from running import TINY, run, write_suite
 
-from lipbench import claims, cli, files, training, witnesses
-from lipbench.cards import RECIPE
+from lipbench import cli
+from lipbench._internal import files
+from lipbench._internal.processes import Owner, machine
 from lipbench.errors import LipbenchError
-from lipbench.journal import Journal
-from lipbench.processes import Owner, machine
-from lipbench.records import RunFolder
+from lipbench.models.cards import RECIPE
 from lipbench.report import style
+from lipbench.runs.folder import RunFolder
+from lipbench.runs.journal import Journal
+from lipbench.training import sweep
+from lipbench.verification import witness
+from lipbench.work import lease as claims
 
 DEAD = 2**22 + 1  # above any pid_max of Linux
 LEASE = {"machine": machine(), "pid": DEAD, "started": "1", "token": "theirs"}
@@ -214,10 +218,10 @@ def test_what_is_no_file_is_not_taken_for_a_record(kind, place, capfd):
 OTHER = SWEEP.replace("seeds = [0]", "seeds = [1]")
 INSTEAD_OF_A_ZOO = {
     **FOREIGN,
-    "claims of something else": lambda out, aside: put(out / training.CLAIMS / "notes.2023"),
-    "half a training of something else": lambda out, aside: put(out / training.UNFINISHED / "week 3.pdf"),
-    "a link to claims": lambda out, aside: (out / training.CLAIMS).symlink_to(aside),
-    "a link to half a training": lambda out, aside: (out / training.UNFINISHED).symlink_to(aside),
+    "claims of something else": lambda out, aside: put(out / sweep.CLAIMS / "notes.2023"),
+    "half a training of something else": lambda out, aside: put(out / sweep.UNFINISHED / "week 3.pdf"),
+    "a link to claims": lambda out, aside: (out / sweep.CLAIMS).symlink_to(aside),
+    "a link to half a training": lambda out, aside: (out / sweep.UNFINISHED).symlink_to(aside),
     "a run": lambda out, aside: put(out / "run.json", "{}"),
     "a recipe for bread": lambda out, aside: put(out / RECIPE, 'name = "bread"\nflour = 500\n'),
     "a recipe that is no TOML": lambda out, aside: put(out / RECIPE, "500 g flour"),
@@ -264,11 +268,11 @@ def test_training_refuses_a_folder_of_others_and_leaves_it_as_it_is(what, recipe
 def test_files_of_others_in_a_zoo_stay_as_they_are(place):
     out = place / "out"
     assert train(place, out) == 0
-    beside([training.CLAIMS, training.UNFINISHED, MODEL], out)
+    beside([sweep.CLAIMS, sweep.UNFINISHED, MODEL], out)
     before = tree(out)
-    ours = [put(out / name / abandoned("x"), "half") for name in (".", training.UNFINISHED)]
+    ours = [put(out / name / abandoned("x"), "half") for name in (".", sweep.UNFINISHED)]
     half = put(out / abandoned(MODEL) / "card.toml", "half").parent
-    lease = put(out / training.CLAIMS / "gone.0", json.dumps(LEASE))
+    lease = put(out / sweep.CLAIMS / "gone.0", json.dumps(LEASE))
     assert train(place, out) == 0
     assert tree(out) == before
     assert not any(path.exists() for path in (*ours, half, lease))
@@ -280,9 +284,9 @@ def test_files_of_others_in_a_zoo_stay_as_they_are(place):
 def test_half_trained_models_are_removed_by_their_whole_names(place):
     out = place / "out"
     assert train(place, out) == 0
-    name = training._claim_name(training.recipes.load(place / "sweep.toml").settings()[0])
-    others = [put(out / training.UNFINISHED / f"{name}-{rest}") for rest in ("notes.txt", "0123456789abcdef.pt.bak")]
-    ours = [put(out / training.UNFINISHED / f"{name}-0123456789abcdef.{kind}") for kind in ("pt", "json")]
+    name = sweep._claim_name(sweep.recipes.load(place / "sweep.toml").settings()[0])
+    others = [put(out / sweep.UNFINISHED / f"{name}-{rest}") for rest in ("notes.txt", "0123456789abcdef.pt.bak")]
+    ours = [put(out / sweep.UNFINISHED / f"{name}-0123456789abcdef.{kind}") for kind in ("pt", "json")]
     assert train(place, out) == 0
     assert all(path.exists() for path in others)
     assert not any(path.exists() for path in ours)
@@ -312,19 +316,19 @@ def test_a_recipe_may_lie_in_its_zoo(place):
     put(out / RECIPE, SWEEP)
     put(out / "README.md")
     assert cli.run(["train", str(out / RECIPE), "-o", str(out), "-q"]) == 0
-    assert {path.name for path in out.iterdir()} == {RECIPE, "README.md", MODEL, training.CLAIMS}
+    assert {path.name for path in out.iterdir()} == {RECIPE, "README.md", MODEL, sweep.CLAIMS}
 
 
 def test_the_recipe_that_is_kept_is_the_one_that_was_read(place, digits, monkeypatch):
     """It may be edited while the models train."""
-    load = training.data.load
+    load = sweep.data.load
 
     def edited(*args):
         (place / "sweep.toml").write_text(OTHER)
         return load(*args)
 
-    monkeypatch.setattr(training, "_check", lambda *args: edited("digits"))
-    training.train(place / "sweep.toml", place / "out", digits, device=torch.device("cpu"), progress=False)
+    monkeypatch.setattr(sweep, "_check", lambda *args: edited("digits"))
+    sweep.train(place / "sweep.toml", place / "out", digits, device=torch.device("cpu"), progress=False)
     assert (place / "out" / RECIPE).read_text() == SWEEP
     assert {path.name for path in (place / "out").glob("mlp*")} == {MODEL}
 
@@ -340,7 +344,7 @@ def test_a_claim_of_something_else_is_never_removed(tmp_path, monkeypatch):
     put(folder / "notes.02", json.dumps(LEASE))
     put(folder / "empty.2023", "")  # of a name that nobody works on
     before = tree(folder)
-    mine = claims.Claims(folder)
+    mine = claims.Leases(folder)
     mine.tidy()
     assert tree(folder) == before
     claim = mine.take("notes")
@@ -380,8 +384,8 @@ def test_only_files_are_replaced(tmp_path):
 def test_a_witness_takes_the_place_of_one_of_the_same_model_only(tmp_path):
     def save(digest: str, value: float):
         x = torch.full((1, 1, 2, 2), value)
-        line = witnesses.Witness("lipschitz", "m", "zoo/m", digest, "nominal", "float64", 1)
-        return witnesses.save(tmp_path / "m-lipschitz-nominal.safetensors", line, {"x": x, "z": 1 - x})
+        line = witness.Witness("lipschitz", "m", "zoo/m", digest, "nominal", "float64", 1)
+        return witness.save(tmp_path / "m-lipschitz-nominal.safetensors", line, {"x": x, "z": 1 - x})
 
     put(tmp_path / "m-lipschitz-nominal.json", '{"mine": true}')
     put(tmp_path / "m-lipschitz-nominal-2.safetensors")
@@ -390,11 +394,11 @@ def test_a_witness_takes_the_place_of_one_of_the_same_model_only(tmp_path):
     assert (tmp_path / "m-lipschitz-nominal.json").read_text() == '{"mine": true}'
     assert (tmp_path / "m-lipschitz-nominal-2.safetensors").read_text() == "mine"
     assert save("a", 0.75) == first
-    assert (witnesses.load(first)[1]["x"] == 0.75).all()
+    assert (witness.load(first)[1]["x"] == 0.75).all()
     other = save("b", 0.125)
     assert other.name == "m-lipschitz-nominal-4.safetensors"
-    assert witnesses.load(first)[0].digest == "a"
-    assert witnesses.load(other)[0].digest == "b"
+    assert witness.load(first)[0].digest == "a"
+    assert witness.load(other)[0].digest == "b"
 
 
 def test_a_run_that_appears_while_it_is_looked_for_is_joined(place, zoo_of, digits, monkeypatch):

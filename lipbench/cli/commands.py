@@ -9,14 +9,7 @@ import click
 
 from lipbench import __version__
 from lipbench.cli import evaluate, listing, report, status, train, verify
-from lipbench.errors import (
-    EXIT_HOLDS,
-    EXIT_INTERRUPTED,
-    EXIT_UNEXPECTED,
-    EXIT_WRONG_USE,
-    LipbenchError,
-    one_line,
-)
+from lipbench.errors import EXIT_HOLDS, EXIT_INTERRUPTED, EXIT_UNEXPECTED, EXIT_WRONG_USE, LipbenchError, one_line
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -7,6 +7,8 @@ import click
 
 from lipbench.cli import options
 from lipbench.errors import LipbenchError
+from lipbench.evaluation.evaluate import Options, data_of, evaluate_zoo
+from lipbench.models.zoo import find_zoo
 
 
 @click.command("evaluate")
@@ -107,16 +109,18 @@ def command(
     \b
     Example: lipbench evaluate digits --suite standard --suite standard-linf -o runs/digits --jobs 2
     """
-    from lipbench import cards, data, evaluation, executors, suites
+    from lipbench import data
     from lipbench import report as reports
-    from lipbench.network import resolve_device
-    from lipbench.records import RunFolder
+    from lipbench.attacks import suites
+    from lipbench.attacks.network import resolve_device
     from lipbench.report import tables
+    from lipbench.runs.folder import RunFolder
+    from lipbench.work import executors
 
     chosen = [suites.load(name) for name in suite_names]
     if eps is not None:
         chosen = [suite.with_grid(_numbers(eps)) for suite in chosen]
-    settings = evaluation.Options(
+    settings = Options(
         samples=samples,
         seeds=seeds,
         audit=audit,
@@ -127,10 +131,10 @@ def command(
     )
     workers = executors.build(executor, jobs=jobs, threads=threads, address=address, gpus=gpus_per_task)
     target = resolve_device(device, threads)
-    folder = cards.find_zoo(zoo)
-    dataset = data.load(data_spec or evaluation.data_of(folder), data_dir)
+    folder = find_zoo(zoo)
+    dataset = data.load(data_spec or data_of(folder), data_dir)
     reports.refuse_changed(RunFolder(out), out / "report")  # before hours of work
-    run_folder = evaluation.evaluate(
+    run_folder = evaluate_zoo(
         folder,
         chosen,
         dataset,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import click
 
 from lipbench.errors import LipbenchError
+from lipbench.models.zoo import find_zoo, model_folders
 
 Row = tuple[str, ...]
 _KINDS = ("models", "recipes", "suites", "attacks", "losses", "architectures", "datasets", "checks")
@@ -29,9 +30,9 @@ def command(what: str, zoo: str) -> None:
 
 
 def _models(zoo: str) -> Iterator[Row]:
-    from lipbench import cards
+    from lipbench.models import cards
 
-    for folder in cards.model_folders(cards.find_zoo(zoo)):
+    for folder in model_folders(find_zoo(zoo)):
         card = cards.read(folder)
         hyperparameters = ", ".join(f"{name} {value:g}" for name, value in card.loss.hyperparameters.items())
         claim = "no claim" if card.claimed is None else f"claims L = {card.claimed.constant:g}"
@@ -39,7 +40,7 @@ def _models(zoo: str) -> Iterator[Row]:
 
 
 def _recipes(zoo: str) -> Iterator[Row]:
-    from lipbench import recipes
+    from lipbench.training import recipes
 
     for name in recipes.names():
         recipe = recipes.load(recipes.find(name))
@@ -50,7 +51,7 @@ def _recipes(zoo: str) -> Iterator[Row]:
 
 
 def _suites(zoo: str) -> Iterator[Row]:
-    from lipbench import suites
+    from lipbench.attacks import suites
 
     for name in suites.names():
         suite = suites.load(name)
@@ -59,11 +60,11 @@ def _suites(zoo: str) -> Iterator[Row]:
 
 
 def _attacks(zoo: str) -> Iterator[Row]:
-    from lipbench import backends
-    from lipbench.registry import BACKENDS
+    from lipbench._internal.registry import BACKENDS
+    from lipbench.attacks import guard
 
     for name in BACKENDS.names():
-        for attack in backends.get(name).attacks.values():
+        for attack in guard.get(name).attacks.values():
             norms = ", ".join(sorted(norm.value for norm in attack.norms))
             yield (
                 f"{name}/{attack.name}",
@@ -74,14 +75,14 @@ def _attacks(zoo: str) -> Iterator[Row]:
 
 
 def _checks(zoo: str) -> Iterator[Row]:
-    from lipbench import linter
+    from lipbench.verification import linter
 
-    yield from linter.CHECKS.items()
+    yield from linter.checks().items()
 
 
 def _registered(registry_name: str) -> Callable[[str], Iterator[Row]]:
     def rows(zoo: str) -> Iterator[Row]:
-        from lipbench import registry
+        from lipbench._internal import registry
 
         kind = getattr(registry, registry_name)
         for name in kind.names():
@@ -92,7 +93,7 @@ def _registered(registry_name: str) -> Callable[[str], Iterator[Row]]:
 
 
 def _architectures(zoo: str) -> Iterator[Row]:
-    from lipbench.architectures import summary
+    from lipbench.models.architectures import summary
 
     shape = "x".join(str(size) for size in summary.SHAPE)
     for name, arguments, description in _registered("ARCHITECTURES")(zoo):

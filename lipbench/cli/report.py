@@ -18,8 +18,8 @@ def command(run: Path, out: Path | None, check: bool) -> None:
     Example: lipbench report lipbench-run -o paper/tables
     """
     from lipbench import report as reports
-    from lipbench.records import RunFolder
     from lipbench.report import tables
+    from lipbench.runs.folder import RunFolder
 
     run_folder, target = RunFolder(run), out or run / "report"
     if check:

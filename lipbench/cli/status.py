@@ -13,7 +13,7 @@ def command(run: Path) -> None:
     \b
     Example: lipbench status runs/digits
     """
-    from lipbench import progress
-    from lipbench.records import RunFolder
+    from lipbench.runs import status
+    from lipbench.runs.folder import RunFolder
 
-    click.echo(progress.show(progress.state(RunFolder(run))))
+    click.echo(status.show(status.state(RunFolder(run))))

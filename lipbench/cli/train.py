@@ -40,14 +40,16 @@ def command(
     Example: lipbench train recipe.toml -o zoos/mine --jobs 2
              lipbench train mnist --data-dir ~/data -o zoos/mnist
     """
-    from lipbench import data, executors, recipes, training
-    from lipbench.network import resolve_device
+    from lipbench import data
+    from lipbench.attacks.network import resolve_device
+    from lipbench.training import recipes, sweep
+    from lipbench.work import executors
 
     # one thread each: the weights would depend on their number
     workers = executors.build(executor, jobs=jobs, threads=1, address=address, gpus=gpus_per_task)
     target = resolve_device(device)
     path = recipes.find(recipe)
     dataset = data.load(data_spec or recipes.load(path).data, data_dir)
-    done = training.train(path, out, dataset, device=target, executor=workers, data_dir=data_dir, progress=not quiet)
+    done = sweep.train(path, out, dataset, device=target, executor=workers, data_dir=data_dir, progress=not quiet)
     told = f"{len(done)} model{'s' * (len(done) != 1)} trained" if done else "all models are there already"
     click.echo(f"{told}, zoo: {out}")

@@ -8,11 +8,13 @@ import click
 
 from lipbench.cli import options
 from lipbench.errors import EXIT_BROKEN, EXIT_HOLDS, LipbenchError
+from lipbench.evaluation.evaluate import data_of
+from lipbench.models.zoo import find_zoo
 
 if TYPE_CHECKING:
     import torch
 
-    from lipbench.verification import Verdict, Verification, VerificationResult
+    from lipbench.verification.verify import Verdict, Verification, VerificationResult
 
 
 @click.command("verify")
@@ -74,8 +76,9 @@ def command(
     lipbench verify MODEL --radii mine.csv
     lipbench verify --replay lipbench-verify/WITNESS.safetensors
     """
-    from lipbench import cards, data, evaluation, verification
-    from lipbench.network import resolve_device
+    from lipbench import data
+    from lipbench.attacks.network import resolve_device
+    from lipbench.verification import verify
 
     target = resolve_device(device, threads)
     if replay is not None:
@@ -89,10 +92,10 @@ def command(
         for line in [json.dumps(_plain(model))] if as_json else _lines(model):
             click.echo(line)
 
-    folder = cards.find_zoo(model_or_zoo)
-    result = verification.verify_zoo(
+    folder = find_zoo(model_or_zoo)
+    result = verify.verify_zoo(
         folder,
-        data.load(data_spec or evaluation.data_of(folder), data_dir),
+        data.load(data_spec or data_of(folder), data_dir),
         out,
         samples=samples,
         seed=seed,
@@ -110,10 +113,10 @@ def command(
 
 
 def _replay(path: Path, model: str | None, device: "torch.device", as_json: bool) -> int:
-    from lipbench import cards, witnesses
+    from lipbench.verification import witness
 
-    folder = None if model is None else cards.find_zoo(model)
-    found = witnesses.replay(path, folder, device=device)
+    folder = None if model is None else find_zoo(model)
+    found = witness.replay(path, folder, device=device)
     seen = found.witness
     if as_json:
         click.echo(json.dumps({**vars(seen), "rows": found.rows, "reproduced": found.reproduced}))
@@ -179,13 +182,13 @@ def _constant(result: "Verification") -> str:
 
 
 def _up_to(result: "Verification") -> str:
-    from lipbench.certificates import CLAIM_TOLERANCE
+    from lipbench.certification.grades import CLAIM_TOLERANCE
 
     return f" up to {CLAIM_TOLERANCE:g}" if result.bound > (result.claimed or 0) else ""
 
 
 def _total(result: "VerificationResult") -> str:
-    from lipbench.records import GRADES
+    from lipbench.certification.grades import GRADES
 
     verdicts = [verdict for model in result.models for verdict in model.verdicts]
     closest = min((verdict.closest_approach for verdict in verdicts), default=float("inf"))

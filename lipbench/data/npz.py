@@ -11,7 +11,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from lipbench.data import Dataset, Split, integer_labels
+from lipbench.data import Dataset, Split
+from lipbench.data.datasets import integer_labels
 from lipbench.data.locate import path_argument
 from lipbench.data.mapped import BLOCK, Blocks, digest, keep
 from lipbench.errors import LipbenchError, one_line

@@ -8,10 +8,10 @@ tables.summary(RunFolder(path))      # the pandas frame behind all of it
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lipbench import files
+from lipbench._internal import files
 
 if TYPE_CHECKING:
-    from lipbench.records import RunFolder
+    from lipbench.runs.folder import RunFolder
 
 __all__ = ["FILES", "check", "refuse_changed", "write"]
 
@@ -24,7 +24,7 @@ def write(run_folder: "RunFolder", out: Path) -> list[Path]:
     Other files there stay as they are. Raises LipbenchError if records are missing or damaged, if ``out`` cannot be
     written, or if it holds a file of a report's name that lipbench did not write, or that was changed since.
     """
-    import lipbench.report.page as page  # imports matplotlib: not wanted by those who only need a table
+    import lipbench.report.writer as page  # imports matplotlib: not wanted by those who only need a table
 
     return page.write(run_folder, out)
 
@@ -50,6 +50,6 @@ def check(run_folder: "RunFolder", published: Path) -> list[str]:
     CSV, Markdown and TeX files are compared as text. Figures and HTML need only exist: fonts are drawn
     differently from machine to machine.
     """
-    import lipbench.report.page as page
+    import lipbench.report.writer as page
 
     return page.check(run_folder, published)

@@ -6,10 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from lipbench.records import GRADES
-from lipbench.report import frames
-from lipbench.report.frames import hyperparameters, summary, trends
-from lipbench.report.wording import (
+from lipbench.certification.grades import GRADES
+from lipbench.report import metrics
+from lipbench.report.formatting import (
     claim,
     correlation,
     differences,
@@ -26,6 +25,7 @@ from lipbench.report.wording import (
     violations,
     with_interval,
 )
+from lipbench.report.metrics import hyperparameters, summary, trends
 
 __all__ = ["hyperparameters", "short", "summary", "trends"]
 LABEL = 52  # characters of a setting's label in the terminal
@@ -140,7 +140,7 @@ def attack_table(group: Group) -> Table:
     seen = [str(name) for name in group.summary if str(name).startswith("attacked:")]
     seen = [name for name in seen if group.summary[name].notna().any()]
     means = rows(
-        frames.distinct(group.summary).groupby("eps")[[*seen, "audited", "forward", "backward"]].mean().astype(float)
+        metrics.distinct(group.summary).groupby("eps")[[*seen, "audited", "forward", "backward"]].mean().astype(float)
     )
     names = {name: name.removeprefix("attacked:") for name in seen} | {
         "audited": "of these, certified samples (audit)",
@@ -188,14 +188,14 @@ def alone_table(group: Group) -> Table | None:
 def front_table(group: Group, eps: float, *, short: bool = False) -> Table:
     """The settings that no other setting beats in clean and certified, or clean and robust accuracy."""
     at = group.settings[group.settings["eps"] == eps].sort_values("clean_mean", kind="stable")
-    certified, robust = (frames.on_front(at, key) for key in ("certified", "robust"))
+    certified, robust = (metrics.on_front(at, key) for key in ("certified", "robust"))
     named, body = labels(group.settings, short=short), []
     for row, first, second in zip(rows(at), certified, robust, strict=True):
         on = [name for name, is_on in (("certified", first), ("robust", second)) if is_on]
         if on:
-            shown = [over_seeds(row, key) for key in frames.SHARES]
+            shown = [over_seeds(row, key) for key in metrics.SHARES]
             body.append((named[row["setting"]], *shown, " and ".join(on)))
-    columns = ("setting", *frames.SHARES, "on the front of")
+    columns = ("setting", *metrics.SHARES, "on the front of")
     title = f"Settings on the Pareto front at eps {eps:.4g} ({group.unit}), certified of grade {group.grade}"
     return Table(title, columns, tuple(body))
 
@@ -206,19 +206,19 @@ def trend_table(trends: pd.DataFrame, group: Group, *, short: bool = False) -> T
     if not part:
         return None
     several = len({row["architecture"] for row in part}) > 1
-    further = [name for name in frames.setting_columns(trends) if name not in ("family", "architecture")]
+    further = [name for name in metrics.setting_columns(trends) if name not in ("family", "architecture")]
     body = []
     for row in part:
         alike = [other for other in part if all(other[key] == row[key] for key in ("family", "architecture"))]
         kind = [row["architecture"]] if several else []
         kind += [family(row["family"], short=short), *differences(row, alike, further)]
-        shares = (correlation(row, key) for key in frames.SHARES)
+        shares = (correlation(row, key) for key in metrics.SHARES)
         body.append((", ".join(kind), row["hyperparameter"], str(row["points"]), *shares))
     title = (
         f"Spearman's rho with each hyperparameter and its 95 % interval over models, at eps {part[0]['eps']:.4g}, "
         f"certified of grade {group.grade}"
     )
-    return Table(title, ("family", "hyperparameter", "models", *frames.SHARES), tuple(body))
+    return Table(title, ("family", "hyperparameter", "models", *metrics.SHARES), tuple(body))
 
 
 def matched_table(group: Group) -> Table | None:
@@ -227,22 +227,22 @@ def matched_table(group: Group) -> Table | None:
     Accuracies are at the eps at which certified accuracy differs most between settings.
     """
     at = group.settings[group.settings["constrained"].astype(bool)]
-    at = at[at["eps"] == frames.chosen_eps(group.settings)]
-    further = frames.further_columns(at)
-    loss = [key for key in frames.setting_columns(at) if key not in ("setting", "architecture", *further)]
+    at = at[at["eps"] == metrics.chosen_eps(group.settings)]
+    further = metrics.further_columns(at)
+    loss = [key for key in metrics.setting_columns(at) if key not in ("setting", "architecture", *further)]
     body = []
-    for _, part in at.groupby(frames.alike(at, loss), sort=False):
+    for _, part in at.groupby(metrics.alike(at, loss), sort=False):
         if len(part["architecture"].unique()) > 1:
             named = labels(part, without=("architecture", *further))
             for row in rows(part):
-                cells = [over_seeds(row, key) for key in frames.SHARES]
+                cells = [over_seeds(row, key) for key in metrics.SHARES]
                 built = ", ".join([row["architecture"], *differences(row, rows(part), further)])
                 tightness = over_seeds(row, "tightness", 1, 2)
                 body.append((named[row["setting"]], built, str(row["n_models"]), tightness, *cells))
     if not body:
         return None
     title = f"Architectures under the same loss, at eps {at['eps'].iloc[0]:.4g}, certified of grade {group.grade}"
-    columns = ("loss", "architecture", "models", "tightness", *frames.SHARES)
+    columns = ("loss", "architecture", "models", "tightness", *metrics.SHARES)
     return Table(title, columns, tuple(body))
 
 
@@ -250,11 +250,11 @@ def short(summary: pd.DataFrame) -> str:
     """The table for the terminal, up to 110 columns: a row per setting, mean over seeds, an eps per suite."""
     blocks = []
     for group in groups(summary):
-        eps = frames.chosen_eps(group.settings)
+        eps = metrics.chosen_eps(group.settings)
         body = [("setting (mean over seeds)", "models", "clean", "certified", "robust", "gap", "tightness", "MCR")]
         for name, part in group.by_setting():
             row = next(row for row in part if row["eps"] == eps)
-            shares = [percent(row[f"{key}_mean"]) for key in frames.SHARES]
+            shares = [percent(row[f"{key}_mean"]) for key in metrics.SHARES]
             shown = name if len(name) <= LABEL else f"{name[: LABEL - 3]}..."
             tail = (number(row["tightness_mean"], 2), number(row["mcr_mean"], 3))
             body.append((shown, str(row["n_models"]), *shares, *tail))  # type: ignore[arg-type]

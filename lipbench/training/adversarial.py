@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from lipbench.recipes import PGD, Trades
+from lipbench.training.recipes import PGD, Trades
 
 TINY = 1e-12  # of an L2 norm
 LEAST = torch.finfo(torch.float32).tiny  # of a gradient's largest entry, whose square may underflow

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from lipbench.recipes import Augmentation
+from lipbench.training.recipes import Augmentation
 
 RED, GREEN, BLUE = 0.299, 0.587, 0.114  # their parts of the luma, ITU-R BT.601
 

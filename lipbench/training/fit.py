@@ -14,15 +14,16 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.optim.swa_utils import get_ema_avg_fn
 
-from lipbench import files
-from lipbench.certificates import certificate
-from lipbench.data import Split, in_memory
+from lipbench._internal import files
+from lipbench.attacks.network import class_logits
+from lipbench.certification.certificate import certificate
+from lipbench.certification.lipschitz.cache import not_kept
+from lipbench.data import Split
+from lipbench.data.datasets import in_memory
 from lipbench.errors import LipbenchError
-from lipbench.lipschitz.cache import not_kept
-from lipbench.network import class_logits
-from lipbench.quick import quickened
-from lipbench.recipes import Augmentation, History, Training
+from lipbench.models.fast_layers import quickened
 from lipbench.training.augmentation import augment
+from lipbench.training.recipes import Augmentation, History, Training
 
 Row = dict[str, float]  # of the history
 

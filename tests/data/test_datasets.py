@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from lipbench import data
-from lipbench.data import Dataset, Split, checked, load
+from lipbench.data import Dataset, Split, load
+from lipbench.data.datasets import checked
 from lipbench.errors import LipbenchError
 
 PLUGIN = """

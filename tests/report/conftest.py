@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lipbench import files
-from lipbench.cards import Card
-from lipbench.plans import ModelEntry, Run, SuitePlan, Unit, digest_of
-from lipbench.records import RunFolder
-from lipbench.suites import Suite
+from lipbench._internal import files
+from lipbench.attacks.suites import Suite
+from lipbench.models.cards import Card, digest_of
+from lipbench.runs.folder import RunFolder
+from lipbench.runs.plans import ModelEntry, Run, SuitePlan, Unit
 
 DIMENSION = 64
 SEED = 7

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from lipbench.recipes import PGD, Trades
 from lipbench.training.adversarial import AdversarialLoss, _divergence
+from lipbench.training.recipes import PGD, Trades
 
 
 class Watched(nn.Module):

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from lipbench.recipes import Augmentation
 from lipbench.training.augmentation import augment
+from lipbench.training.recipes import Augmentation
 
 ALL = {"flip": True, "crop": 2, "resized_crop": 0.5, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4}
 

@@ -5,10 +5,10 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from lipbench.certification.lipschitz import rules
 from lipbench.errors import LipbenchError
-from lipbench.lipschitz import rules
-from lipbench.recipes import History, Training
 from lipbench.training.fit import Fit, PlainLoss, Samples, _precision, decay, measure
+from lipbench.training.recipes import History, Training
 
 
 def test_schedules():

@@ -1,0 +1,67 @@
+"""torch's settings for the precision of float32 products. Certificates and attacks need IEEE float32, not TF32."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+ARITHMETIC = {"float32": torch.float32, "float64": torch.float64}
+
+# torch's settings under which float32 products may run in TF32 or bfloat16, and the type of device
+_FLOAT32: dict[str, tuple[str, Any]] = {
+    "torch.backends.cuda.matmul": ("cuda", torch.backends.cuda.matmul),
+    "torch.backends.cudnn.conv": ("cuda", torch.backends.cudnn.conv),  # type: ignore[attr-defined]
+    "torch.backends.cudnn.rnn": ("cuda", torch.backends.cudnn.rnn),
+    "torch.backends.mkldnn.matmul": ("cpu", torch.backends.mkldnn.matmul),  # type: ignore[attr-defined]
+    "torch.backends.mkldnn.conv": ("cpu", torch.backends.mkldnn.conv),  # type: ignore[attr-defined]
+}
+
+
+_ENVIRONMENT = {"NVIDIA_TF32_OVERRIDE": "0", "ONEDNN_DEFAULT_FPMATH_MODE": "STRICT"}
+
+
+def precisions() -> list[str]:
+    """torch's settings for float32 products, as ``set_precisions`` takes them back."""
+    return [str(setting.fp32_precision) for _, setting in _FLOAT32.values()]
+
+
+def set_precisions(values: list[str] | None = None) -> None:
+    """Set torch's precision of float32 products, for the whole process; IEEE everywhere by default.
+
+    Through ``fp32_precision`` alone: torch's older getters refuse states that were set in both ways.
+    """
+    for (_, setting), value in zip(_FLOAT32.values(), values or ["ieee"] * len(_FLOAT32), strict=True):
+        setting.fp32_precision = value
+
+
+def lowered_precisions(device: torch.device) -> list[str]:
+    """The settings under which float32 products on this device may run in TF32 or bfloat16: names and values."""
+    lowered = [
+        f"{name}.fp32_precision is {setting.fp32_precision!r}"
+        for name, (kind, setting) in _FLOAT32.items()
+        if kind == device.type and setting.fp32_precision not in ("ieee", "none")
+    ]
+    for name, exact in _ENVIRONMENT.items():  # they overrule the settings
+        if os.environ.get(name, exact).upper() != exact:
+            lowered.append(f"the environment variable {name} is {os.environ[name]!r}")
+    return lowered
+
+
+@contextlib.contextmanager
+def summing_products(dtype: torch.dtype, device: torch.device) -> Iterator[None]:
+    """Libraries may take Winograd or FFT convolutions, which no error analysis here covers: those are off.
+
+    cuDNN has them (NVIDIA, cuDNN Developer Guide, ``cudnnConvolutionForward``), some in double precision too; on the
+    CPU NNPACK has, and oneDNN is asked by torch for direct ones.
+    """
+    if device.type == "cpu":
+        with torch.backends.nnpack.flags(enabled=False):
+            yield
+    else:  # not by ``cudnn.flags``: that reads the precision through torch's older getter
+        before, torch.backends.cudnn.enabled = torch.backends.cudnn.enabled, False
+        try:
+            yield
+        finally:
+            torch.backends.cudnn.enabled = before

@@ -1,0 +1,1 @@
+"""The upper bound: attacks behind one guard, the network as they see it, and the suites that list them."""

@@ -1,0 +1,53 @@
+"""pyautoattack's own ensemble, configured for any number of classes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lipbench.attacks.autoattack.canvas import PaddedSquare, canvas
+from lipbench.attacks.network import Network
+from lipbench.attacks.norm import Norm
+
+ENSEMBLE = ("apgd-ce", "apgd-t", "fab-t", "square")  # version='standard'
+
+
+def configured(
+    network: Network, *, norm: Norm, eps: float, seed: int, attacks: tuple[str, ...], args: Mapping[str, Any]
+) -> Any:
+    """An AutoAttack object with the parameters of version='standard', and at most K - 1 targets."""
+    from pyautoattack import AutoAttack
+    from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
+
+    common = {"eps": eps, "norm": norm.value, "seed": seed, "device": network.device}
+    library = AutoAttack(network, attacks=list(attacks), version="custom", **common)
+    library.verbose = False
+    n_iter = args.get("n_iter", 100)
+    # APGD derives its step-size checkpoints from n_iter in the constructor, so it is made anew.
+    library.apgd = APGDAttack(network, n_iter=n_iter, logger=library.logger, **common)
+    library.apgd_targeted = APGDAttack_targeted(network, n_iter=n_iter, logger=library.logger, **common)
+    library.fab.n_restarts = 1
+    library.fab.n_iter = n_iter
+    targets = min(args.get("targets", 9), network.num_classes - 1)
+    library.apgd_targeted.n_target_classes = library.fab.n_target_classes = targets
+    library.square.n_queries = args.get("n_queries", 5000)
+    if network.num_classes < 4:
+        pgd = library.apgd_targeted
+        pgd.dlr_loss_targeted = lambda logits, labels: targeted_margin(logits, labels, pgd.y_target)
+    shown = canvas(network.input_shape[1:], norm)
+    if shown.padded:
+        library.square = PaddedSquare(library.square, network, shown)
+    return library
+
+
+def targeted_margin(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """The targeted difference of logits ratio for fewer than four classes: (n,), larger is more adversarial.
+
+    Croce and Hein's eq. 7 divides z_t - z_y by z_(1) - (z_(3) + z_(4)) / 2. With three classes the divisor of their
+    eq. 6, z_(1) - z_(3), would make it the constant -1 for the smallest logit, without a gradient; with two there is
+    no scale left to divide by. And none is needed: APGD uses only the direction of the gradient and the order of the
+    losses of one sample.
+    """
+    rows = torch.arange(len(logits), device=logits.device)
+    return logits[rows, targets] - logits[rows, labels]

@@ -1,0 +1,301 @@
+"""Backends: one file per attack library, behind one guard.
+
+A backend turns inputs into candidate inputs. It is believed in nothing else: ``search`` checks what goes in,
+restores the global state that attack libraries leave changed, and brings the candidates into the input range;
+``check_candidates`` re-classifies and measures them in float64.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from numbers import Real
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lipbench._internal.registry import BACKENDS
+from lipbench.attacks.batch import AttackBatch
+from lipbench.attacks.finite import finite
+from lipbench.attacks.isolation import preserved
+from lipbench.attacks.network import Network
+from lipbench.attacks.norm import Norm
+from lipbench.attacks.parameters import Parameter
+from lipbench.attacks.suites import LARGEST_EPS, AttackSpec
+from lipbench.errors import LipbenchError, UnsupportedError, one_line, unknown_name
+
+# (arguments, number of classes, input shape (c, h, w), norm) -> why the attack cannot run there, or None
+Obstacle = Callable[[Mapping[str, Any], int, tuple[int, ...], Norm], str | None]
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What a backend declares of one of its attacks."""
+
+    name: str
+    summary: str  # one line, for `lipbench list attacks`
+    norms: frozenset[Norm]
+    minimal_norm: bool = False  # True: searches the smallest perturbation, takes no eps, is run once for every eps
+    min_classes: int = 2
+    max_classes: int | None = None  # None: any number
+    arguments: Mapping[str, Parameter] = field(default_factory=dict)
+    per_sample_eps: bool = False  # True: eps may also be a tensor (n,), one radius for each sample
+    exact: bool = False  # True: its candidates end on the boundary, so it needs the network's own arithmetic
+    obstacle: Obstacle | None = None  # limits that the fields above cannot express
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The default of each argument."""
+        return {name: argument.default for name, argument in self.arguments.items()}
+
+
+class Backend(Protocol):
+    """One attack library."""
+
+    name: str
+    attacks: Mapping[str, Attack]
+
+    def run(
+        self,
+        attack: str,
+        network: Network,
+        x: Tensor,
+        labels: Tensor,
+        *,
+        norm: Norm,
+        eps: float | Tensor | None,
+        seed: int,
+        args: Mapping[str, Any],
+        rows: AttackBatch,
+    ) -> Tensor:
+        """Candidate inputs, shaped as x, for x: float32 (n, c, h, w) in [0, 1], labels: int64 (n,), on the
+        network's device.
+
+        ``search`` is the only caller. It has seeded torch, NumPy and random with ``seed``, and has checked
+        that n >= 1, that every sample is classified correctly, that eps fits the attack, and that ``args``
+        holds every default. ``rows`` tells where the samples come from and which classes can be reached, and
+        may be ignored.
+        """
+        ...
+
+
+def get(name: str) -> Backend:
+    """The backend called ``name``; raises LipbenchError for an unknown one."""
+    backend: Backend = BACKENDS.get(name)
+    return backend
+
+
+def describe(spec: AttackSpec) -> Attack:
+    """What the backend declares of the attack of ``spec``.
+
+    Raises LipbenchError for an unknown backend, attack or argument, and for an argument outside its limits.
+    """
+    attacks = get(spec.backend).attacks
+    if spec.name not in attacks:
+        raise unknown_name(f"attack of the backend {spec.backend!r}", spec.name, attacks)
+    attack = attacks[spec.name]
+    for key, value in spec.args.items():
+        if key not in attack.arguments:
+            raise unknown_name(f"argument of {spec}", key, attack.arguments)
+        argument = attack.arguments[key]
+        if argument.choices and isinstance(value, str) and value not in argument.choices:
+            raise unknown_name(f"{key} of {spec}", value, argument.choices)
+        if not argument.accepts(value):
+            raise LipbenchError(
+                f"argument {key!r} of {spec} must be {argument.expected}, got {value!r} ({argument.meaning})"
+            )
+    return attack
+
+
+def check(spec: AttackSpec, num_classes: int, input_shape: tuple[int, ...], norm: Norm) -> None:
+    """Raise UnsupportedError if the attack cannot run there; the message names those that can.
+
+    ``input_shape`` is (c, h, w). Raises LipbenchError as ``describe`` does.
+    """
+    attack = describe(spec)
+    reason = _obstacle(attack, {**attack.defaults, **spec.args}, num_classes, input_shape, norm)
+    if reason is not None:
+        others = ", ".join(_serving(num_classes, input_shape, norm, minimal_norm=attack.minimal_norm))
+        raise UnsupportedError(f"{spec} {reason}; attacks that serve this case: {others or 'none'}")
+
+
+def _obstacle(
+    attack: Attack, args: Mapping[str, Any], num_classes: int, input_shape: tuple[int, ...], norm: Norm
+) -> str | None:
+    if norm not in attack.norms:
+        return f"does not support the norm {norm}, only {', '.join(sorted(attack.norms))}"
+    if num_classes < attack.min_classes:
+        return f"needs at least {attack.min_classes} classes, the network has {num_classes}"
+    if attack.max_classes is not None and num_classes > attack.max_classes:
+        return f"takes at most {attack.max_classes} classes, the network has {num_classes}"
+    return attack.obstacle(args, num_classes, input_shape, norm) if attack.obstacle else None
+
+
+def _serving(num_classes: int, input_shape: tuple[int, ...], norm: Norm, *, minimal_norm: bool) -> list[str]:
+    return [
+        f"{name}/{attack.name}"
+        for name in BACKENDS.names()
+        for attack in get(name).attacks.values()
+        if attack.minimal_norm == minimal_norm
+        and _obstacle(attack, attack.defaults, num_classes, input_shape, norm) is None
+    ]
+
+
+def inner_eps(eps: float | Tensor, norm: Norm, dimension: int) -> float | Tensor:
+    """The radius given to an attack so that its float32 candidates, measured in float64, lie within ``eps``.
+
+    A candidate x + delta is rounded to float32, by up to 2^-25 for each pixel of [0, 1]; libraries also reach
+    a norm about 2e-7 (relative) above the one they were given. So this takes off 1e-6 eps and twice the
+    rounding: 2^-24 in Linf, 2^-24 sqrt(d) in L2, but never more than half of eps. Below an eps of about 1e-7
+    float32 inputs are too coarse for any promise. ``eps`` may be a tensor.
+    """
+    rounding = 2.0**-24 * (math.sqrt(dimension) if norm is Norm.L2 else 1.0)
+    if isinstance(eps, Tensor):
+        return torch.maximum(eps * (1 - 1e-6) - rounding, eps / 2)
+    return max(eps * (1 - 1e-6) - rounding, eps / 2)
+
+
+def search(
+    spec: AttackSpec,
+    network: Network,
+    x: Tensor,
+    labels: Tensor,
+    *,
+    norm: Norm,
+    eps: float | Tensor | None,
+    seed: int,
+    rows: AttackBatch | None = None,
+) -> Tensor:
+    """Candidate inputs for x, found by the attack of ``spec``: float32 (n, c, h, w) in [0, 1]; x itself where
+    none.
+
+    x: float32 (n, c, h, w) in [0, 1]; labels: int64 (n,) in 0..K-1; both on the network's device. ``eps`` >
+    0, in units of the input range; None for a minimal-norm attack; a tensor (n,) where the attack takes one
+    radius for each sample (``per_sample_eps``). ``rows``: by default every sample is its own row, of a shard of
+    its own, and any class can be reached; the evaluations are counted there. A misclassified sample is its own
+    adversarial input, so the attack does not see it. Random state, trace function, modes and gradients are
+    afterwards as before, also after an error. Raises LipbenchError for inputs that do not fit, UnsupportedError as
+    ``check`` does, and LipbenchError for whatever the library raises, and for logits that are not finite somewhere in
+    [0, 1] where the attack looked.
+    """
+    check(spec, network.num_classes, network.input_shape, norm)
+    attack = describe(spec)
+    _check_inputs(network, x, labels)
+    _check_eps(spec, attack, eps, len(x))
+    rows = AttackBatch.alone(len(x), seed) if rows is None else rows
+    x = x.detach()
+    candidates = x.clone()
+    if len(x) == 0:
+        return candidates
+    before = replace(network.evaluations)
+    with preserved(network, seed):
+        network.eval()
+        correct = (network.predict(x).argmax(1) == labels.cpu()).to(x.device)
+        seen = rows.of(correct)
+        if isinstance(eps, Tensor):
+            eps = eps.to(x.device, torch.float64)[correct]
+        try:
+            if correct.any():
+                with finite((network, network.surrogate) if attack.exact else (network,), str(spec)):
+                    found = get(spec.backend).run(
+                        spec.name,
+                        network,
+                        x[correct],
+                        labels[correct],
+                        norm=norm,
+                        eps=None if eps is None else inner_eps(eps, norm, x[0].numel()),
+                        seed=seed,
+                        args={**attack.defaults, **spec.args},
+                        rows=seen,
+                    )
+                candidates[correct] = _cleaned(spec, found, x[correct])
+        except LipbenchError:
+            raise
+        except Exception as error:  # libraries raise IndexError, AssertionError and others for what they do not serve
+            raise LipbenchError(f"{spec} failed: {type(error).__name__}: {one_line(error)}") from error
+    rows.add(correct, seen)
+    after = network.evaluations
+    rows.share_out(after.forward - before.forward, after.backward - before.backward)
+    return candidates
+
+
+def _check_inputs(network: Network, x: Tensor, labels: Tensor) -> None:
+    if x.dtype != torch.float32 or tuple(x.shape[1:]) != network.input_shape:
+        expected = ", ".join(str(size) for size in network.input_shape)
+        raise LipbenchError(f"expected x float32 of shape (n, {expected}), got {x.dtype} of {tuple(x.shape)}")
+    if labels.dtype != torch.int64 or labels.shape != (len(x),):
+        raise LipbenchError(f"expected labels int64 of shape ({len(x)},), got {labels.dtype} of {tuple(labels.shape)}")
+    for name, tensor in (("x", x), ("labels", labels)):
+        if tensor.device.type != network.device.type:
+            raise LipbenchError(f"{name} is on {tensor.device}, the network on {network.device}: move one of them")
+    if len(x) == 0:
+        return
+    if not torch.isfinite(x).all():
+        raise LipbenchError("x holds NaN or infinite values; attacks need inputs in [0, 1]")
+    if x.min() < 0 or x.max() > 1:
+        raise LipbenchError(
+            f"attacks need inputs in [0, 1], x lies in [{x.min():g}, {x.max():g}]: put the scaling into the network"
+        )
+    if labels.min() < 0 or labels.max() >= network.num_classes:
+        raise LipbenchError(
+            f"labels must lie in 0..{network.num_classes - 1}, got {int(labels.min())}..{int(labels.max())}"
+        )
+
+
+def _check_eps(spec: AttackSpec, attack: Attack, eps: float | Tensor | None, n: int) -> None:
+    if attack.minimal_norm:
+        if eps is not None:
+            raise LipbenchError(f"{spec} searches the smallest perturbation and takes no eps, got {eps}")
+        return
+    if eps is None:
+        raise LipbenchError(f"{spec} needs an eps above 0, got None")
+    if isinstance(eps, Tensor):
+        if not attack.per_sample_eps:
+            raise LipbenchError(f"{spec} takes one eps for all samples, got a tensor of shape {tuple(eps.shape)}")
+        if eps.shape != (n,):
+            raise LipbenchError(f"expected eps of shape ({n},), one for each sample, got {tuple(eps.shape)}")
+    elif isinstance(eps, bool) or not isinstance(eps, Real):
+        raise LipbenchError(f"eps must be a number, got {eps!r}")
+    radii = torch.as_tensor(eps, dtype=torch.float64)
+    if not bool(((radii > 0) & (radii <= LARGEST_EPS)).all()):  # false for NaN
+        raise LipbenchError(f"eps must be finite and above 0, and at most {LARGEST_EPS:g}, got {eps}")
+
+
+def _cleaned(spec: AttackSpec, found: Tensor, x: Tensor) -> Tensor:
+    if found.shape != x.shape:
+        raise LipbenchError(f"{spec} returned shape {tuple(found.shape)}, expected {tuple(x.shape)}")
+    found = found.detach().to(x.device, torch.float32)
+    return torch.where(torch.isfinite(found), found, x).clamp(0, 1)
+
+
+def check_candidates(
+    network: Network, x: Tensor, labels: Tensor, candidates: Tensor, norm: Norm
+) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.int64]]:
+    """What the candidates are worth: (is_adversarial (n,), distance (n,), adversarial_label (n,)), in
+    float64.
+
+    A candidate is adversarial if it lies in [0, 1] and the largest float64 logit is not its label's.
+    ``distance`` is the norm of candidate - x and ``adversarial_label`` the class predicted there; inf and -1
+    where not adversarial. x, candidates: float32 (n, c, h, w); labels: int64 (n,).
+    """
+    if candidates.shape != x.shape or candidates.dtype != torch.float32:
+        raise LipbenchError(
+            f"expected candidates float32 of shape {tuple(x.shape)}, "
+            f"got {candidates.dtype} of {tuple(candidates.shape)}"
+        )
+    if len(x) == 0:
+        return np.zeros(0, dtype=np.bool_), np.zeros(0), np.zeros(0, dtype=np.int64)
+    predicted = network.predict(candidates).argmax(1)
+    pixels = candidates.detach().cpu().flatten(1)
+    in_range = ((pixels >= 0) & (pixels <= 1)).all(1)  # False for NaN
+    adversarial = in_range & (predicted != labels.cpu())
+    distance = torch.cat(
+        [
+            torch.linalg.vector_norm(part.double() - origin.double(), ord=2 if norm is Norm.L2 else math.inf, dim=1)
+            for part, origin in zip(pixels.split(1000), x.detach().cpu().flatten(1).split(1000), strict=True)
+        ]
+    )
+    distance = torch.where(adversarial, distance, math.inf)
+    return adversarial.numpy(), distance.numpy(), torch.where(adversarial, predicted, -1).numpy()

@@ -1,0 +1,242 @@
+"""The network as certificates and attacks see it: float32 inputs, one arithmetic, evaluations counted."""
+
+import contextlib
+import copy
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from lipbench._internal import arguments
+from lipbench._internal.precision import ARITHMETIC, set_precisions, summing_products
+from lipbench.certification.lipschitz import agreement, frozen
+from lipbench.certification.lipschitz.agreement import REORDERED
+from lipbench.certification.lipschitz.graph import Graph
+from lipbench.certification.probabilities import refuse_sums
+from lipbench.errors import LipbenchError, UnsupportedError, one_line, unknown_name
+from lipbench.models.fast_layers import quickened
+
+MEMORY = {"cpu": 2**26, "cuda": 2**33}  # bytes for what a batch keeps for its gradients
+LARGEST_BATCH = 16384
+CHECKED = 64  # samples of a run for which the network is compared with its graph
+
+
+@dataclass
+class Evaluations:
+    """Exact counts of network evaluations, one per sample and pass."""
+
+    forward: int = 0
+    backward: int = 0
+
+    @property
+    def total(self) -> int:
+        """Forward and backward passes together."""
+        return self.forward + self.backward
+
+
+def class_logits(out: Tensor) -> Tensor:
+    """A logit per class, (n, K), of a network's outputs (n, K) or (n, 1): f is -f/2 for class 0 and f/2 for class 1."""
+    return torch.cat([-out / 2, out / 2], dim=1) if out.shape[1] == 1 else out
+
+
+class Network(nn.Module):
+    """A classifier of inputs x: float32 (n, c, h, w) in [0, 1], frozen, in eval mode, in one arithmetic.
+
+    ``forward`` returns float32 logits (n, classes), which is what attack libraries accept; ``logits`` returns them as
+    float64, exactly as computed, and these decide. In float64 (the default) both are the same function up to the last
+    rounding, so that an attack never wins or loses a sample for float32 noise; in float32 the network runs as most
+    others run it. Weights that a layer computes from others are computed once (``lipschitz.frozen``). A head with a
+    single logit f (class 1 where f > 0) is shown as the two logits (-f/2, f/2), whose difference is f.
+
+    Attributes: ``module``: the copy that runs; ``input_shape``: (c, h, w); ``num_classes``; ``single_logit``;
+    ``arithmetic``: "float32" or "float64"; ``evaluations``: forward and backward passes since construction, whoever
+    caused them.
+
+    Raises LipbenchError where what runs would not be the network that is given: for weights of less than float32, and
+    for float64 weights that float32 would round.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        input_shape: tuple[int, int, int],
+        device: str | torch.device = "cpu",
+        arithmetic: str = "float64",
+    ):
+        super().__init__()
+        if arithmetic not in tuple(ARITHMETIC):
+            raise unknown_name("arithmetic", arithmetic, ARITHMETIC)
+        self.arithmetic, self.dtype = arithmetic, ARITHMETIC[arithmetic]
+        copied = frozen(module)
+        _check_numbers(module, self.dtype)
+        self.module = copied.to(device, self.dtype).requires_grad_(False)
+        self.input_shape = input_shape
+        self.evaluations = Evaluations()
+        with torch.no_grad():
+            try:
+                zeros = torch.zeros(1, *self.input_shape, dtype=self.dtype, device=device)
+                out = agreement.checked(self.module(zeros), finite=False)
+            except LipbenchError:
+                raise
+            except Exception as error:  # whatever the network's own code raises
+                hint = '; if its forward casts, choose arithmetic="float32"' if "dtype" in str(error) else ""
+                raise LipbenchError(
+                    f"the network does not accept inputs of shape {self.input_shape}: {one_line(error)}{hint}"
+                ) from error
+        if out.ndim != 2:
+            raise LipbenchError(
+                f"expected logits of shape (n, classes), the network gives {tuple(out.shape)} for n = 1"
+            )
+        agreement.check_copy(module, self.module, self.input_shape)
+        with torch.no_grad():
+            refuse_sums(self.module, self.input_shape, torch.zeros((), dtype=self.dtype, device=device))
+        self.single_logit = out.shape[1] == 1
+        self.num_classes = 2 if self.single_logit else int(out.shape[1])
+        self.device = torch.device(device)
+        self.sums_products = True  # as grade float needs; False: any algorithm for convolutions
+
+    @cached_property
+    def batch_size(self) -> int:
+        """How many samples an attack takes at once: what their gradients keep in memory stays within MEMORY.
+
+        Found from what one sample keeps, not from what is free at the moment, so that it is the same on every machine
+        of a kind: the size of a batch moves the last bits of what the network computes.
+        """
+        each = self._kept(2) - self._kept(1)  # the weights, which are kept once, drop out
+        return max(1, min(LARGEST_BATCH, MEMORY[self.device.type] // max(each, 16 * math.prod(self.input_shape))))
+
+    def _kept(self, count: int) -> int:
+        """Bytes that a forward pass of ``count`` samples keeps for its gradients."""
+        kept = 0
+
+        def add(tensor: Tensor) -> Tensor:
+            nonlocal kept
+            kept += tensor.nbytes
+            return tensor
+
+        x = torch.zeros(count, *self.input_shape, device=self.device, requires_grad=True)
+        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(add, lambda tensor: tensor):
+            self.module(x.to(self.dtype, copy=True))
+        return kept
+
+    @cached_property
+    def surrogate(self) -> "Network":
+        """The same network as attacks see it that need not meet the boundary to the last bit: in float32, with the
+        faster forms of its slow layers, and on a CPU, where that is faster, with channels innermost. Its evaluations
+        are counted here. What it finds is judged by ``self``.
+        """
+        fast = Network(quickened(copy.deepcopy(self.module).float()), self.input_shape, self.device, "float32")
+        if self.device.type == "cpu":
+            _put_channels_innermost(fast.module, self.input_shape)
+        fast.evaluations, fast.sums_products = self.evaluations, False
+        return fast
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits (n, classes) of x: float (n, c, h, w), given as float64, which changes none of them."""
+        self.evaluations.forward += len(x)
+        with summing_products(self.dtype, x.device) if self.sums_products else contextlib.nullcontext():
+            out: Tensor = self.module(x.to(self.dtype, copy=True)).double()  # the network may overwrite its input
+        if out.requires_grad:
+            out.register_hook(self._count_backward)
+        return class_logits(out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float32 logits (n, classes) of x: float32 (n, c, h, w)."""
+        return self.logits(x).float()
+
+    def _count_backward(self, gradient: Tensor) -> None:
+        self.evaluations.backward += len(gradient)
+
+    @torch.no_grad()
+    def predict(self, x: Tensor, batch_size: int | None = None) -> Tensor:
+        """Float64 logits (n, classes) without gradients, in batches, on the CPU. x: float32 (n, c, h, w)."""
+        batch_size = batch_size or min(1000, self.batch_size)
+        logits = torch.cat([self.logits(batch.to(self.device)).cpu() for batch in x.split(batch_size)])
+        if not torch.isfinite(logits[torch.isfinite(x).flatten(1).all(dim=1).cpu()]).all():
+            raise LipbenchError(
+                "the network's logits are not finite: its weights or its preprocessing are out of range"
+            )
+        return logits
+
+    @torch.no_grad()
+    def check_batch(self, graph: Graph, x: Tensor, logits: Tensor) -> None:
+        """Raise UnsupportedError if the network computed something else for samples of this run, in its batches, than
+        its graph, or than it computes for a sample alone.
+
+        graph: of the module; x: float32 (n, c, h, w); logits: float64 (n, classes), of ``predict(x)``. The graph sees
+        up to CHECKED samples; the first, the middle and the last one are run alone. These passes are not counted.
+        """
+        some = torch.linspace(0, len(x) - 1, min(len(x), CHECKED)).long().unique()
+        points = x[some.to(x.device)].to(self.device, self.dtype)
+        rows = sorted({0, len(some) // 2, len(some) - 1})
+        with summing_products(self.dtype, self.device) if self.sums_products else contextlib.nullcontext():
+            traced = class_logits(graph.run(points, lambda place, inputs, value: None)).cpu()
+            alone = torch.cat([self.module(points[row, None].clone()) for row in rows])
+            room = agreement.unsteadiness(self.module, points[rows], alone).cpu()
+        given = logits[some].to(self.dtype)
+        among, close = logits.to(self.dtype), {"share": agreement.share_of_sums(self.dtype), "roundings": REORDERED}
+        if agreement.differ(class_logits(alone).cpu(), given[rows], among, room=room, **close):
+            raise UnsupportedError(
+                f"the outputs for a sample depend on the others of a batch, or on their number: in a batch of {len(x)} "
+                "they are others than alone"
+            )
+        if agreement.differ(traced, given, among, room=room, **close):
+            raise UnsupportedError(
+                "the traced graph gives other outputs than the network for samples of this run: its forward depends on "
+                "the data, or on state"
+            )
+
+
+def _check_numbers(module: nn.Module, dtype: torch.dtype) -> None:
+    """Raise LipbenchError unless a copy of the module in ``dtype`` is the same network."""
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        kind = str(tensor.dtype).removeprefix("torch.")
+        other = tensor.is_floating_point() and tensor.dtype not in ARITHMETIC.values()
+        if other or tensor.is_complex() or tensor.is_quantized:
+            raise LipbenchError(
+                f"the network's {name} is {kind}, expected float32 or float64: a copy in these is another network than "
+                "the one you run; pass module.float() if it is the one you mean"
+            )
+    for name, tensor in module.named_parameters():
+        if tensor.dtype is torch.float64 and dtype is torch.float32 and bool((tensor.float() != tensor).any()):
+            raise LipbenchError(
+                f"the network's {name} is float64, which float32 rounds to another network: choose the arithmetic "
+                "float64, or pass module.float() if the rounded network is the one you mean"
+            )
+
+
+def _put_channels_innermost(module: nn.Module, input_shape: tuple[int, ...]) -> None:
+    """Lay out the convolutions' weights so, in place; what follows them takes over the layout of its input.
+
+    Not where a layer, or its gradient, views its input as another shape, which that layout does not allow.
+    """
+    convolutions = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
+    for layer in convolutions:
+        layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
+    x = torch.zeros(2, *input_shape, requires_grad=True)
+    try:
+        with torch.enable_grad():
+            torch.autograd.grad(module(x.clone()).sum(), x)
+    except RuntimeError:
+        for layer in convolutions:
+            layer.weight.data = layer.weight.data.contiguous()
+
+
+def resolve_device(name: str, threads: int = 1) -> torch.device:
+    """``auto``, ``cpu`` or ``cuda`` to a device; TF32 is switched off, as certificates and attacks need.
+
+    ``threads``: of torch on the CPU. The order of sums, and with it the last bit, depends on it; and on small networks
+    two threads that wait for each other are slower than one (up to 15 times on two busy cores).
+
+    Raises LipbenchError for ``cuda`` where there is none, and for more threads than the machine takes.
+    """
+    threads = arguments.threads(threads)
+    if name not in ("auto", "cpu", "cuda"):
+        raise LipbenchError(f"unknown device {name!r}: expected auto, cpu or cuda")
+    set_precisions()
+    if name == "cuda" and not torch.cuda.is_available():
+        raise LipbenchError("device 'cuda' was asked for, but torch finds no CUDA device; use --device cpu")
+    torch.set_num_threads(threads)  # of the whole process, like TF32: the Python interface restores both
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")

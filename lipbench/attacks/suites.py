@@ -1,0 +1,109 @@
+"""Attack suites: TOML files that name a norm, a grid of eps and a list of attacks."""
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BeforeValidator, Field, field_validator
+
+from lipbench._internal import arguments, files, resources, schema
+from lipbench._internal.schema import Name, Strict
+from lipbench.attacks.norm import Norm
+from lipbench.errors import LipbenchError, unknown_name
+
+SMALLEST_EPS = 1e-6  # a float32 pixel near 1 moves in steps of 6e-8
+LARGEST_EPS = 1e6  # no image is so large that two of its kind lie further apart; squares of more overflow float32
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy as Python's own, which goes into files."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _number(value: Any) -> Any:
+    """A number as it is: pydantic also takes True for 1 and "3" for 3."""
+    value = _plain(value)
+    if isinstance(value, bool | str | bytes):
+        raise ValueError("input should be a number")
+    return value
+
+
+class AttackSpec(Strict):
+    """One attack of a suite: a backend, the attack's name there, and its arguments."""
+
+    backend: str
+    name: str
+    args: dict[str, Annotated[Any, BeforeValidator(_plain)]] = Field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.backend}/{self.name}"
+
+
+class Suite(Strict):
+    """A named list of attacks, run from the first to the last at every eps of the grid, in ascending order."""
+
+    name: Name
+    description: str = ""
+    norm: Norm
+    # ascending, in units of the input range [0, 1]
+    eps: Annotated[tuple[Annotated[float, BeforeValidator(_number)], ...], Field(min_length=1)]
+    samples: Annotated[int, BeforeValidator(_number), Field(ge=1)] | None = (
+        None  # the first so many test samples, unless the user says otherwise
+    )
+    attacks: Annotated[tuple[AttackSpec, ...], Field(min_length=1, alias="attack")]
+
+    @field_validator("norm", mode="before")
+    @classmethod
+    def _norm(cls, value: Any) -> Norm:
+        try:
+            return Norm.parse(value)
+        except LipbenchError as error:
+            raise ValueError(str(error)) from error
+
+    @field_validator("eps")
+    @classmethod
+    def _grid(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not math.isfinite(eps) or eps <= 0 for eps in value):
+            raise ValueError("every eps must be a finite number above 0")
+        if min(value) < SMALLEST_EPS:
+            raise ValueError(f"every eps must be at least {SMALLEST_EPS:g}: float32 inputs are too coarse below")
+        if max(value) > LARGEST_EPS:
+            raise ValueError(f"every eps must be at most {LARGEST_EPS:g}, and is in units of the input range [0, 1]")
+        return tuple(sorted(set(value)))
+
+    def with_grid(self, eps: Sequence[float]) -> "Suite":
+        """The same suite on another grid of eps; raises LipbenchError for a grid that is none."""
+        values = list(eps) if isinstance(eps, Iterable) and not isinstance(eps, str) else []
+        if not values:
+            raise LipbenchError(f"eps must be a list of numbers, such as [0.1, 0.2], got {eps!r}")
+        grid = [arguments.real_number("eps", value, SMALLEST_EPS, LARGEST_EPS) for value in values]
+        return parse({**self.plain(), "eps": grid}, f"the suite {self.name!r}")
+
+    def plain(self) -> dict[str, Any]:
+        """The suite as plain data, in the keys of the file."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+def parse(content: dict[str, Any], where: str) -> Suite:
+    """Check the content of a suite file; ``where`` names it in errors."""
+    return schema.parse(Suite, content, where, "suite")
+
+
+def names() -> list[str]:
+    """The bundled suites."""
+    return sorted(path.stem for path in resources.folder("attacks").glob("*.toml"))
+
+
+def load(name_or_path: str) -> Suite:
+    """A suite by its name (``standard``) or by the path of a file (``attacks/standard.toml``).
+
+    Raises LipbenchError for an unknown name, a missing file, malformed TOML, a misspelt key or an empty grid.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml" and len(path.parts) == 1:
+        if name_or_path not in names():
+            raise unknown_name("suite", name_or_path, names())
+        path = resources.folder("attacks") / f"{name_or_path}.toml"
+    return parse(files.read_toml(path, "suite"), str(path))

@@ -1,0 +1,342 @@
+"""Certified radii: how far every input can be moved, in L2, before the class can change.
+
+With f = W g, a body g of Lipschitz bound L_g and a last linear layer W of rows w_i, a sample predicted i has
+
+    radius = min over j != i of (f_i - f_j - E_ij) / L_ij,      L_ij = L_g |w_i - w_j|_2
+
+(Tsuzuku, Sato, Sugiyama, NeurIPS 2018, arXiv 1802.04034, for the margin; Singla, Singla, Feizi, ICLR 2022,
+arXiv 2108.04062, for the last layer), which is never looser than margin / (sqrt(2) L) but for E_ij. What a radius
+promises: see ``ledger``. Grades:
+
+    float     holds for the network as it runs, in float32 or float64: E_ij bounds the rounding errors of both logits
+              at the sample and at every point of the ball (``rounding``); rounded down; a tie is never certified
+    real      holds in exact arithmetic: L from the stored weights; E_ij bounds the rounding errors of the sample's own
+              logits, in the arithmetic that they were computed in; rounded down
+    nominal   holds if the constant claimed on the card is true, up to those errors: margin / (sqrt(2) L), as papers
+              print it; nothing is checked, but what may be a rounding error of float64 is no margin
+
+Two identical rows of the last layer have L_ij = 0, and a difference that is that of their biases for every input: it is
+read off the weights, for every grade, since what tells two equal logits apart is a rounding error. Where a layer has no
+error analysis, grades real and nominal take for granted that it is computed to ``ASSUMED`` roundings.
+"""
+
+import contextlib
+import math
+import numbers
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from lipbench.certification.grades import CLAIM_TOLERANCE, GRADES
+from lipbench.certification.lipschitz import Rounding, trace
+from lipbench.certification.lipschitz.graph import Graph
+from lipbench.certification.probabilities import refuse_squashed
+from lipbench.certification.rounding import TINY, UP, NotAnalysed, StepErrors, analyse, gamma, norms_of, unit_roundoff
+from lipbench.errors import LipbenchError, UnsupportedError
+
+SQRT2 = 2.0**0.5
+ASSUMED = 64  # torch's exp, erf and tanh are good to a few roundings, GELU and its like take a handful of them
+ROUND_UP = 1 + 4 * 2.0**-53
+ROUND_DOWN = 1 - 4 * 2.0**-53
+
+
+@dataclass(frozen=True)
+class Head:
+    """What follows the body: the last linear layer, or nothing.
+
+    spread: float64 (K, K), |w_i - w_j|_2, rounded up, 0 only for identical rows; rows, bias: float64 (K,), |w_i|_2,
+    rounded up, and b_i; operations: of each logit, 0 where the logits are the body's own outputs.
+    """
+
+    spread: Tensor
+    rows: Tensor
+    bias: Tensor
+    operations: int = 0
+    underflows: float = 0.0
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The Lipschitz bounds of one network, its rounding errors, and the radii that follow.
+
+    pairwise: float64 (K, K), L_ij for the logit differences f_i - f_j, zero on the diagonal;
+    bound: float, of the whole network; claimed: float or None, the constant on the card;
+    errors, output_error: of the body, and of all outputs together (L2), for every point of [0, 1]^d at once; None where
+    no analysis is known (``not_analysed``: why); exact_errors: for the grades of exact arithmetic, as ``errors``, or
+    where a layer has no analysis of ``assumed``, the graph with ``ASSUMED`` roundings in its place; None where nothing
+    can be said, as under autocast: then grade real certifies nothing.
+    """
+
+    pairwise: Tensor
+    bound: float
+    claimed: float | None
+    head: Head
+    graph: Graph = field(repr=False)
+    body: int  # the step that the head takes
+    dtype: torch.dtype = torch.float64
+    errors: StepErrors | None = None
+    output_error: float | None = None
+    not_analysed: str | None = None
+    exact_errors: StepErrors | None = None
+    assumed: Graph | None = field(default=None, repr=False)
+
+    @property
+    def single_logit(self) -> bool:
+        """True for a head with one logit f, shown as (-f/2, f/2)."""
+        return self.graph.output.shape == (1,)
+
+    @property
+    def claim_confirmed(self) -> bool | None:
+        """True if the computed bound is within the claim, None without a claim. False refutes nothing by itself."""
+        return None if self.claimed is None else self.bound <= self.claimed * (1 + CLAIM_TOLERANCE)
+
+    @property
+    def diameter(self) -> float:
+        """sqrt(d): no two inputs of [0, 1]^d lie further apart, so that no ``float`` radius is larger."""
+        return math.sqrt(math.prod(self.graph.steps[0].shape))
+
+    @cached_property
+    def nominal_pairwise(self) -> Tensor | None:
+        """L_ij that the claim implies: sqrt(2) L for several logits, L for the logits (-f/2, f/2) of a single one."""
+        if self.claimed is None:
+            return None
+        constant = self.claimed if self.single_logit else SQRT2 * self.claimed
+        return torch.full_like(self.pairwise, constant).fill_diagonal_(0)
+
+    def signed_margins(self, logits: Tensor, classes: Tensor, pairwise: Tensor | None = None) -> Tensor:
+        """Min over j != i of (f_i - f_j) / L_ij: float64 (n,), negative where class i is not predicted.
+
+        logits: float64 (n, K); classes i: int64 (n,); pairwise: (K, K), the computed one by default. In units of the
+        input, L2. Its mean with the labels for classes is the mean certifiable robustness (MCR). A difference within
+        its rounding errors counts as 0, one of identical rows as infinitely far from 0 unless it is 0.
+        """
+        margins, error = self._margins(logits, classes, None)
+        distances = (self.pairwise if pairwise is None else pairwise).to(logits)[classes]
+        quotients = torch.where(self._settled(margins, error), margins / distances, 0.0)
+        return quotients.scatter(1, classes[:, None], torch.inf).amin(dim=1)
+
+    def _margins(self, logits: Tensor, classes: Tensor, errors: StepErrors | None) -> tuple[Tensor, Tensor]:
+        """f_i - f_j in exact arithmetic for given classes i and all j, and up to what error: float64 (n, K) each.
+
+        Of identical rows it is the difference of their biases, without an error. An error of inf: nothing is known.
+        """
+        same, held = self._identical(logits, classes)
+        margins = torch.where(same, held, logits.gather(1, classes[:, None]) - logits)
+        known = errors or self.exact_errors
+        if known is None:
+            return margins, torch.full_like(margins, torch.inf).masked_fill(same, 0.0)
+        return margins, self.difference_errors(classes, known)[0].to(logits).masked_fill(same, 0.0)
+
+    def _identical(self, logits: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the rows of given classes i and of j are the same, bool (n, K); b_i - b_j, float64 (n, K)."""
+        spread, bias = self.head.spread.to(logits), self.head.bias.to(logits)
+        return spread[classes] == 0, bias[classes][:, None] - bias
+
+    def _settled(self, margins: Tensor, error: Tensor) -> Tensor:
+        """Where the sign of a difference is more than a rounding error, in float64: bool (n, K).
+
+        For what papers compute, and compute in float32 too: those errors are what it is wrong about.
+        """
+        in_float64 = error * (unit_roundoff(torch.float64) / unit_roundoff(self.dtype))
+        return margins.abs() > in_float64.nan_to_num(posinf=0.0)
+
+    def radii(self, logits: Tensor, labels: Tensor, grade: str = "real", errors: StepErrors | None = None) -> Tensor:
+        """Certified L2 radii: float64 (n,), 0 where misclassified or tied; ``pairwise_radii`` tells the arguments."""
+        return self.pairwise_radii(logits, labels, grade, errors).amin(dim=1)
+
+    def pairwise_radii(
+        self, logits: Tensor, labels: Tensor, grade: str = "real", errors: StepErrors | None = None
+    ) -> Tensor:
+        """How far each sample can be moved, in L2, before class j can outrank the label: float64 (n, K).
+
+        0 where it does already, or is tied; inf for the label itself, and for a class that is never reached. A targeted
+        attack closer than it cannot succeed.
+
+        logits: float64 (n, K), as computed in the arithmetic of the certificate; labels: int64 (n,); grade: "float",
+        "real" or "nominal"; errors: of each sample, from ``sample_errors`` (by default those of the whole input range).
+        NaN for nominal without a claim, and for float without an error analysis.
+        """
+        if grade not in GRADES:
+            raise LipbenchError(f"unknown grade {grade!r}: expected {', '.join(GRADES)}")
+        if grade == "float":
+            return self._float_radii(logits, labels, errors)
+        pairwise = self.pairwise if grade == "real" else self.nominal_pairwise
+        if pairwise is None:
+            return torch.full_like(logits, torch.nan)
+        margins, error = self._margins(logits, labels, errors)
+        real = margins * ROUND_DOWN - error * ROUND_UP
+        left = real if grade == "real" else margins.masked_fill(~self._settled(margins, error), 0.0)
+        radius = left / (pairwise.to(logits)[labels] * ROUND_UP) * ROUND_DOWN
+        return torch.where(left > 0, radius, 0.0).scatter(1, labels[:, None], torch.inf)
+
+    def radii_of(self, x: Tensor, logits: Tensor, labels: Tensor, grades: Sequence[str] = GRADES) -> dict[str, Tensor]:
+        """``radii`` of samples x (n, c, h, w) by grade, with the errors of each sample where the arithmetic is float32.
+
+        In float64 the errors of the whole range cost nothing, and are some 1e-11 of a radius.
+        """
+        errors = self.sample_errors(x) if self.dtype is torch.float32 else None
+        return {grade: self.radii(logits, labels, grade, errors) for grade in grades}
+
+    def _float_radii(self, logits: Tensor, labels: Tensor, errors: StepErrors | None) -> Tensor:
+        if self.errors is None:
+            return torch.full_like(logits, torch.nan)
+        constant, slope = self.difference_errors(labels, errors or self.errors)
+        margins = (logits.gather(1, labels[:, None]) - logits) * ROUND_DOWN
+        # once for the sample's own logits, once for those of the point that it is moved to
+        left = margins - 2 * constant.to(logits) * ROUND_UP
+        radius = left / ((self.pairwise.to(logits)[labels] + slope.to(logits)) * ROUND_UP) * ROUND_DOWN
+        same, held = self._identical(logits, labels)
+        radius = torch.where((left > 0) & ~(same & (held <= 0)), radius, 0.0).clamp_max(self.diameter * ROUND_DOWN)
+        return radius.scatter(1, labels[:, None], torch.inf)
+
+    def difference_errors(self, classes: Tensor, errors: StepErrors) -> tuple[Tensor, Tensor]:
+        """Bounds of the error of f_i - f_j for given i and all j: constant (n, K) and slope (n, K), per unit of rho."""
+        head = self.head
+        classes = classes.cpu()
+        factor = gamma(head.operations, self.dtype) if head.operations else 0.0
+        spread, rows = head.spread[classes], head.rows[classes][:, None] + head.rows
+        bias = head.bias[classes].abs()[:, None] + head.bias.abs()
+        tiny = head.underflows * torch.finfo(self.dtype).tiny
+        constant = spread * errors.constant.cpu()[:, None] + factor * (rows * errors.size.cpu()[:, None] + bias) + tiny
+        slope = spread * errors.slope + factor * rows * errors.growth
+        return constant * UP + TINY, slope * UP + TINY
+
+    def sample_errors(self, x: Tensor, batch_size: int = 1000, *, sharp: bool = True) -> StepErrors | None:
+        """The rounding errors around each sample, tighter than those of the whole range; None where unknown.
+
+        x: float32 (n, c, h, w), on the network's device; sharp: see ``rounding.analyse``. Without an error analysis
+        those of ``assumed``, which grade float does not take.
+        """
+        graph = self.graph if self.errors is not None else self.assumed
+        if graph is None:
+            return None
+        parts = [
+            analyse(graph, part.to(self.dtype), (self.body,), self.diameter, sharp=sharp)[0]
+            for part in x.split(batch_size)
+        ]
+        constant = torch.cat([part.constant.cpu() for part in parts])
+        return replace(parts[0], constant=constant, size=torch.cat([part.size.cpu() for part in parts]))
+
+
+def certificate(
+    module: nn.Module,
+    input_shape: Sequence[int],
+    claimed: float | None = None,
+    dtype: torch.dtype | None = None,
+) -> Certificate:
+    """Bound a network, pairwise in its last linear layer, and its rounding errors in the arithmetic that it runs in.
+
+    module: outputs logits (n, K), or (n, 1) for a single-logit head; input_shape: (c, h, w); dtype: of its arithmetic,
+    float32 or float64, by default that of its weights (float64 for a network that has none).
+    See ``lipschitz.lipschitz_bound`` for what is raised.
+    """
+    number = isinstance(claimed, numbers.Real) and not isinstance(claimed, bool)
+    if claimed is not None and not (number and 0 < claimed < math.inf):
+        raise LipbenchError(f"a claimed Lipschitz constant is a finite number above 0, got {claimed!r}")
+    claimed = None if claimed is None else float(claimed)
+    graph = trace(module, tuple(int(size) for size in input_shape))
+    output = graph.output
+    if len(output.shape) != 1:
+        raise LipbenchError(f"expected logits of shape (n, classes), the network gives (n, {output.shape})")
+    if not math.isfinite(output.lipschitz):
+        raise LipbenchError(
+            f"the Lipschitz bound of the network is {output.lipschitz}: its weights are too large for float64"
+        )
+    body, head = _head(graph)
+    pairwise = torch.zeros_like(head.spread)
+    if graph.steps[body].lipschitz > 0:  # a product of small numbers that are not 0 is not 0
+        product = (head.spread * graph.steps[body].lipschitz * ROUND_UP).clamp_min(TINY)
+        pairwise = torch.where(head.spread > 0, product, 0.0)
+    held = [tensor for tensor in (*module.parameters(), *module.buffers()) if tensor.is_floating_point()]
+    device = held[0].device if held else torch.device("cpu")
+    dtype = dtype or (held[0].dtype if held else torch.float64)
+    for kind in (dtype, *(tensor.dtype for tensor in held)):
+        if kind not in (torch.float32, torch.float64):
+            raise UnsupportedError(f"the network's weights are {kind}: certificates are for float32 and float64")
+    refuse_squashed(graph, torch.zeros((), dtype=dtype, device=device))
+    proof = Certificate(pairwise, output.lipschitz, claimed, head, graph, body, dtype)
+    try:
+        errors, output_error = _range_errors(graph, body, dtype, device)
+        return replace(proof, errors=errors, output_error=output_error, exact_errors=errors)
+    except NotAnalysed as error:
+        proof = replace(proof, not_analysed=str(error))
+    with contextlib.suppress(NotAnalysed):
+        assumed = _assumed(graph, dtype, device)
+        errors, _ = _range_errors(assumed, body, dtype, device)
+        return replace(proof, exact_errors=errors, assumed=assumed)
+    return proof
+
+
+def _head(graph: Graph) -> tuple[int, Head]:
+    """The step that the head takes, and the head: the last layer if it is linear, else the differences of logits."""
+    last = graph.output
+    size = max(2, last.shape[0])
+    if type(last.layer) is nn.Linear and last.shape[0] > 1 and len(graph.steps[last.inputs[0]].shape) == 1:
+        weight = last.layer.weight.detach().cpu().double()
+        bias = torch.zeros(size) if last.layer.bias is None else last.layer.bias.detach().cpu()
+        return last.inputs[0], Head(
+            torch.stack([_norms(row - weight) for row in weight]),
+            _norms(weight) + TINY,
+            bias.double(),
+            weight.shape[1] + 1,
+            2.0 * weight.shape[1],
+        )
+    # of a single logit f the difference is f itself; otherwise |f_i - f_j| <= sqrt(2) |f|
+    constant = 1.0 if last.shape[0] == 1 else SQRT2 * ROUND_UP
+    spread = torch.full((size, size), constant, dtype=torch.float64).fill_diagonal_(0)
+    nothing = torch.zeros(size, dtype=torch.float64)
+    return len(graph.steps) - 1, Head(spread, nothing, nothing)
+
+
+def _norms(rows: Tensor) -> Tensor:
+    """L2 norms (K,) of float64 rows (K, m), rounded up, each on its own scale: 0 only for rows of zeros."""
+    largest = rows.abs().amax(dim=1)
+    norms = (rows / torch.where(largest > 0, largest, 1.0)[:, None]).norm(dim=1) * largest
+    rounding = 1 + (rows.shape[1] + 10) * 2.0**-53  # gamma_n, Higham 2002, section 3.1
+    return norms * rounding + TINY * (largest > 0)
+
+
+@torch.no_grad()
+def _assumed(graph: Graph, dtype: torch.dtype, device: torch.device) -> Graph:
+    """The graph with ``ASSUMED`` roundings for what has no error analysis: layers, and constants that are computed.
+
+    Each is relative to the sizes of what goes in, times the layer's constant, and of what comes out, and to 1 for each
+    number, which functions such as exp(x) - 1 take on the way. |T(h)| <= |T(c)| + l |h - c|, with c of the range's
+    centre.
+    """
+    offsets: dict[int, float] = {}
+
+    def visit(place: int, inputs: list[Tensor], value: Tensor) -> None:
+        effect = graph.steps[place].effect
+        if effect.rounding is None:
+            sizes = sum(factor * float(norms_of(h)) for factor, h in zip(effect.lipschitz, inputs, strict=True))
+            offsets[place] = sizes + float(norms_of(value)) + math.sqrt(value.numel())
+
+    graph.run(_centre(graph, dtype, device), visit)
+    steps = list(graph.steps)
+    for place, step in enumerate(steps):
+        rounding = step.effect.rounding
+        if rounding is None:
+            gains = tuple(2 * factor for factor in step.effect.lipschitz)
+            rounding = Rounding(ASSUMED, gains, offsets[place], ASSUMED * math.sqrt(math.prod(step.shape)))
+        elif graph.computed is not None and rounding.operations:
+            rounding = replace(rounding, operations=rounding.operations + ASSUMED)
+        steps[place] = replace(step, effect=replace(step.effect, rounding=rounding))
+    return replace(graph, steps=steps, computed=None)
+
+
+def _centre(graph: Graph, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The centre of [0, 1]^d, (1, c, h, w)."""
+    return torch.full((1, *graph.steps[0].shape), 0.5, dtype=dtype, device=device)
+
+
+def _range_errors(graph: Graph, body: int, dtype: torch.dtype, device: torch.device) -> tuple[StepErrors, float]:
+    """Errors that hold at every point of [0, 1]^d: around its centre, no point of it is further than sqrt(d) / 2."""
+    centre = _centre(graph, dtype, device)
+    reach = math.sqrt(centre.numel()) / 2 * ROUND_UP
+    places = (body, len(graph.steps) - 1)
+    inside, outside = (found.within(reach) for found in analyse(graph, centre, places, 4 * reach, sharp=False))
+    return inside, float(outside.constant)

@@ -1,0 +1,26 @@
+"""The Lipschitz bound of a whole network."""
+
+import operator
+from collections.abc import Sequence
+
+from torch import nn
+
+from lipbench.certification.lipschitz.graph import trace
+from lipbench.errors import LipbenchError
+
+
+def lipschitz_bound(module: nn.Module, input_shape: Sequence[int]) -> float:
+    """An upper bound of the L2 Lipschitz constant of a network that ``torch.fx`` can trace, in eval mode.
+
+    module: any network of layers and functions with rules; parametrised layers (deel-torchlip, orthogonium) go in as
+    they are. input_shape: one input, without the batch, such as (1, 28, 28). Along a chain bounds multiply, over a sum
+    they add up, side by side their squares do; everything is rounded up. Raises UnsupportedError for what has no rule
+    or cannot be traced, LipbenchError for weights that are not finite or inputs that do not fit.
+    """
+    try:
+        shape = tuple(operator.index(size) for size in input_shape)
+        if any(isinstance(size, bool) for size in input_shape):
+            raise TypeError("a size is a whole number")
+    except TypeError as error:
+        raise LipbenchError(f"expected the shape of one input, such as (1, 28, 28), got {input_shape!r}") from error
+    return trace(module, shape).output.lipschitz

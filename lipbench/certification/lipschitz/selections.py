@@ -1,0 +1,94 @@
+"""Steps that only choose, move, repeat or drop numbers, or put zeros beside them: their rule is to run them.
+
+They are run on the places of the numbers instead of the numbers, which tells how often each one is repeated, and
+which ones are taken.
+"""
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from lipbench.certification.lipschitz import rules
+from lipbench.certification.lipschitz.norms import rounded_up
+from lipbench.certification.lipschitz.rules import EXACT, Effect
+from lipbench.errors import UnsupportedError
+
+BATCH = 3  # samples that are traced: a batch that gets mixed or lost is seen
+SAMPLE = 2.0**40  # between the places of one sample and those of the next
+_SELECTIONS = {
+    "view", "reshape", "flatten", "unflatten", "permute", "transpose", "t", "contiguous", "clone", "squeeze",
+    "unsqueeze", "chunk", "split", "unbind", "narrow", "select", "expand", "repeat", "flip", "roll", "tile",
+    "swapaxes", "movedim", "tensor_split",
+    torch.reshape, torch.flatten, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze, torch.chunk,
+    torch.split, torch.unbind, torch.narrow, torch.select, torch.flip, torch.roll, torch.tile, torch.clone,
+    torch.tensor_split, torch.movedim, torch.swapaxes, torch.pixel_shuffle, torch.pixel_unshuffle,
+    torch.channel_shuffle, nn.functional.pixel_shuffle, nn.functional.pixel_unshuffle, nn.functional.unfold,
+    operator.getitem,
+}  # fmt: skip
+_SELECTING_ATTRIBUTES = {"T", "mT", "values"}  # the last one of torch.max(x, dim) and torch.sort(x)
+_SELECTING_LAYERS: set[Any] = {
+    nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout,
+    nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle, nn.ReflectionPad1d, nn.ReflectionPad2d,
+    nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ZeroPad1d, nn.ZeroPad2d, nn.CircularPad1d, nn.CircularPad2d,
+    nn.Unfold,
+}  # fmt: skip
+
+
+def selects(*types: Any) -> None:
+    """Declare layer types (or their dotted names) that only choose, move or repeat numbers, or add zeros."""
+    _SELECTING_LAYERS.update(types)
+
+
+def is_selecting_layer(layer: nn.Module) -> bool:
+    """True for a layer of one of these types."""
+    return type(layer) in _SELECTING_LAYERS or rules.dotted(type(layer)) in _SELECTING_LAYERS
+
+
+def is_selecting(node: fx.Node) -> bool:
+    """True for a call of one of these functions, methods or attributes."""
+    return node.target in _SELECTIONS or (node.target is getattr and node.args[1] in _SELECTING_ATTRIBUTES)
+
+
+def selection(again: Callable[[Any], Any], values: list[Any], given: Any, name: str) -> tuple[Effect, Tensor]:
+    """The effect of a step that only moves numbers: the root of how often it repeats one; and which ones it takes.
+
+    It is run on the numbers' own places, 1, 2, ..., and 0 stands for a zero that it puts in. given: what it gives for
+    the values themselves.
+    """
+    if len(values) != 1:
+        raise UnsupportedError(f"no Lipschitz rule for {name} with an index that depends on the data")
+    value = values[0]
+    tensors = _tensors(value)
+    each, start, places = [], 1, []
+    for tensor in tensors:
+        count = tensor[0].numel()
+        index = torch.arange(start, start + count, dtype=torch.float64, device=tensor.device)
+        places.append((index + _apart(tensor)).view(tensor.shape))
+        start += count
+    result = _tensors(again(places[0] if isinstance(value, Tensor) else type(value)(places)))
+    for tensor, original in zip(result, _tensors(given), strict=True):
+        if not isinstance(tensor, Tensor) or tensor.ndim == 0 or len(tensor) != BATCH:
+            raise UnsupportedError(f"{name} moves the batch dimension")
+        if tensor.shape != original.shape:  # x.view(dtype)
+            raise UnsupportedError(f"no Lipschitz rule for {name}: it reads the bits of numbers as others")
+        rows = tensor.reshape(BATCH, -1)
+        if not torch.equal(rows, torch.where(rows[0] == 0, 0.0, rows[0] + _apart(tensor))):
+            raise UnsupportedError(f"{name} mixes the samples of a batch")
+        each.append(rows[0])
+    chosen = torch.cat(each).long()
+    counts = torch.bincount(chosen, minlength=start)[1:].cpu()
+    most = int(counts.max()) if len(counts) else 0
+    return Effect((1.0 if most <= 1 else rounded_up(math.sqrt(most)),), EXACT), counts > 0
+
+
+def _apart(tensor: Tensor) -> Tensor:
+    """What is added to the places of each sample."""
+    return torch.arange(BATCH, dtype=torch.float64, device=tensor.device)[:, None] * SAMPLE
+
+
+def _tensors(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, tuple | list) else [value]

@@ -1,0 +1,1 @@
+"""The pruned evaluation of a zoo: what is certified, and which attack sees which sample."""

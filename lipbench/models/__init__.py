@@ -1,0 +1,1 @@
+"""Models on disk and in memory: cards, zoos, stored networks, architectures and the layers they are built from."""

@@ -1,0 +1,57 @@
+"""What ``lipbench list architectures`` says of an architecture."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lipbench.errors import LipbenchError
+from lipbench.models.architectures.chains import Shape, build
+from lipbench.models.architectures.layers import EXPORTED, SETS
+
+SHAPE: Shape = (3, 32, 32)
+CLASSES = 10
+SAMPLES = 8
+
+
+@dataclass(frozen=True)
+class Summary:
+    """An architecture with its default arguments, for inputs of ``SHAPE`` and ``CLASSES`` classes.
+
+    parameters: of the stored network, which is the same for all sets of layers; gradient_norm: by set of layers, see
+    ``gradient_norm``; None where the library is not installed or the architecture takes no such layers.
+    """
+
+    parameters: int
+    gradient_norm: dict[str, float | None]
+
+
+def summarize(name: str) -> Summary:
+    """Build the architecture called ``name``. Raises LipbenchError if it cannot be built at all."""
+    exported = build(name, EXPORTED, SHAPE, CLASSES, {})
+    parameters = sum(parameter.numel() for parameter in exported.parameters())
+    return Summary(parameters, {layers: _gradient_norm_of(name, layers) for layers in SETS})
+
+
+def _gradient_norm_of(name: str, layers: str) -> float | None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        try:
+            model = build(name, SETS[layers](), SHAPE, CLASSES, {})
+        except LipbenchError:
+            return None
+        return gradient_norm(model, torch.rand(SAMPLES, *SHAPE))
+
+
+def gradient_norm(model: nn.Module, x: Tensor) -> float:
+    """|J^T v| / |v|, with J the Jacobian of the logits at x (n, c, h, w), averaged over the samples and random v.
+
+    At most the Lipschitz constant; 1 where a 1-Lipschitz network preserves the norm of gradients (Anil, Lucas, Grosse,
+    ICML 2019, section 3): orthogonal layers with no more outputs than inputs do, sorting activations and L2 norm pools
+    do too.
+    """
+    x = x.clone().requires_grad_()
+    logits = model.train()(x)
+    v = torch.randn_like(logits)
+    (gradient,) = torch.autograd.grad(logits, x, v)
+    return float((gradient.flatten(1).norm(dim=1) / v.norm(dim=1)).mean())

@@ -1,0 +1,108 @@
+"""Models on disk: a card and its weights to a plain torch network, and back."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from lipbench._internal import files
+from lipbench.data import Dataset
+from lipbench.errors import LipbenchError, one_line
+from lipbench.models import architectures, cards
+from lipbench.models.cards import Card, digest_of
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of a zoo. ``module``: float32, eval mode, preprocessing included, inputs (n, c, h, w) in [0, 1]."""
+
+    card: Card
+    module: nn.Sequential
+    digest: str  # of the card and the weights
+
+
+def serialize(module: nn.Module) -> bytes:
+    """The weights as safetensors."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    return safetensors.torch.save(state)
+
+
+def load_model(folder: Path) -> Model:
+    """The model in ``folder``.
+
+    Raises LipbenchError for a missing or malformed card, weights that are missing, truncated, do not match the card's
+    hash or architecture, are not float32, or are not finite.
+    """
+    card = cards.read(folder)
+    path = folder / cards.WEIGHTS
+    data = _read_weights(path, card)
+    layers = architectures.EXPORTED if card.architecture.constrained else architectures.UNCONSTRAINED
+    outputs = card.architecture.args.get("outputs", card.num_classes)
+    if outputs != card.num_classes and (outputs, card.num_classes) != (1, 2):
+        raise LipbenchError(
+            f"{folder}: the card says {card.num_classes} classes and {outputs!r} outputs; expected as many, "
+            "or 1 output (a single logit) for 2 classes"
+        )
+    args = {key: value for key, value in card.architecture.args.items() if key != "outputs"}
+    chain = architectures.build(card.architecture.name, layers, card.input_shape, outputs, args)
+    _load_state(chain, data, path)
+    if card.preprocessing is not None:
+        channels = {len(card.preprocessing.mean), len(card.preprocessing.std), card.input_shape[0]}
+        if len(channels) != 1:
+            raise LipbenchError(
+                f"{path.parent}: preprocessing needs one mean and std per channel of {card.input_shape}"
+            )
+        chain = nn.Sequential(architectures.Normalize(card.preprocessing.mean, card.preprocessing.std), *chain)
+    return Model(card, chain.eval().requires_grad_(False), digest_of(card.plain()))
+
+
+def check_fits(card: Card, dataset: Dataset) -> None:
+    """Raise LipbenchError unless the model takes the inputs of the data set and has as many classes."""
+    if card.input_shape != dataset.input_shape:
+        raise LipbenchError(
+            f"{card.name} takes inputs of shape {card.input_shape}, the data set {dataset.spec!r} has "
+            f"{dataset.input_shape}; pass the right one with --data"
+        )
+    if card.num_classes != dataset.num_classes:
+        raise LipbenchError(
+            f"{card.name} has {card.num_classes} classes, the data set {dataset.spec!r} has {dataset.num_classes}; "
+            "pass the right one with --data"
+        )
+
+
+def _read_weights(path: Path, card: Card) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise LipbenchError(f"cannot read the weights {path}: {error.strerror or error}") from error
+    if files.sha256_bytes(data) != card.weights_sha256:
+        raise LipbenchError(
+            f"{path} does not match the hash on its card: it was changed or truncated; "
+            "restore it, or write the card anew if the weights are right"
+        )
+    return data
+
+
+def _load_state(chain: nn.Sequential, data: bytes, path: Path) -> None:
+    try:
+        state = safetensors.torch.load(data)
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise LipbenchError(f"{path} is not a safetensors file: {one_line(error)}") from error
+    expected = {name: tuple(tensor.shape) for name, tensor in chain.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    if expected != found:
+        name = min(set(expected.items()) ^ set(found.items()))[0]
+        raise LipbenchError(
+            f"{path} does not fit the card's architecture: {name} is {found.get(name, 'missing')}, "
+            f"expected {expected.get(name, 'no such tensor')}"
+        )
+    dtypes = {name: tensor.dtype for name, tensor in chain.state_dict().items()}  # float32, but batch norm's counter
+    for name, tensor in state.items():
+        if tensor.dtype != dtypes[name]:
+            raise LipbenchError(f"{path}: {name} is {tensor.dtype}, expected {dtypes[name]}")
+        if not torch.isfinite(tensor).all():
+            raise LipbenchError(f"{path}: {name} holds NaN or infinite weights; train the model again")
+    chain.load_state_dict(state)

@@ -1,0 +1,227 @@
+"""Numbers and settings in words, as tables and figures print them. Accuracies become percent here."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from lipbench.certification.grades import GRADES
+from lipbench.report import metrics
+
+MISSING = "n/a"
+WORDS = {  # families in the paper's notation, for figures and TeX
+    "tau_cross_entropy": "CE",
+    "cross_entropy": "CE without tau",
+    "hkr_multiclass": "HKR",
+    "hinge_multiclass": "hinge",
+    "kr_multiclass": "KR",
+    "mcr": "MCR loss",
+    "categorical_hinge": "categorical hinge",
+    "soft_hkr_multiclass": "soft HKR",
+    "lse_hkr_multiclass": "LSE-HKR",
+    "offset_cross_entropy": "offset CE",
+    "certificate_regularized_cross_entropy": "CE-CR",
+    "tau_binary_cross_entropy": "BCE",
+    "hinge_binary": "binary hinge",
+    "hkr_binary": "binary HKR",
+    "kr_binary": "binary KR",
+}
+SYMBOLS = {"tau": "τ", "alpha": "α", "min_margin": "m", "gamma": "γ"}  # hyperparameters, likewise
+_T = TypeVar("_T")
+
+
+def few(values: Sequence[_T], most: int) -> list[_T]:
+    """Up to ``most`` of ``values``, evenly spread from the first to the last; of one, the middle."""
+    if most == 1:
+        return [values[len(values) // 2]]
+    return [values[round(place)] for place in np.linspace(0, len(values) - 1, min(most, len(values)))]
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A number with fixed decimals, or n/a."""
+    return MISSING if pd.isna(value) else f"{value:.{digits}f}"
+
+
+def general(value: Any, digits: int = 4) -> str:
+    """A number in the fewest digits, or n/a."""
+    return MISSING if pd.isna(value) else f"{value:.{digits}g}"
+
+
+def percent(value: Any) -> str:
+    """A share in [0, 1] as percent, without the sign."""
+    return MISSING if pd.isna(value) else f"{100 * value:.1f}"
+
+
+def with_interval(row: Mapping[str, Any], name: str) -> str:
+    """An accuracy and its 95 % interval: ``82.4 [78.0, 86.1]``."""
+    value = percent(row[name])
+    return value if value == MISSING else f"{value} [{percent(row[f'{name}_lo'])}, {percent(row[f'{name}_hi'])}]"
+
+
+def correlation(row: Mapping[str, Any], name: str) -> str:
+    """A correlation and its 95 % interval: ``+0.82 [+0.55, +0.93]``; n/a for what there is not."""
+    if pd.isna(row[name]):
+        return MISSING
+    inside = ", ".join(f"{row[f'{name}_{end}']:+.2f}" for end in ("lo", "hi"))
+    return f"{row[name]:+.2f}" if pd.isna(row[f"{name}_lo"]) else f"{row[name]:+.2f} [{inside}]"
+
+
+def over_seeds(row: Mapping[str, Any], name: str, scale: float = 100, digits: int = 1) -> str:
+    """Mean and standard deviation over seeds: ``82.4 ± 1.0``; the mean alone where there is one seed."""
+    mean, std = row[f"{name}_mean"], row[f"{name}_std"]
+    if pd.isna(mean):
+        return MISSING
+    shown = f"{scale * mean:.{digits}f}"
+    return shown if pd.isna(std) else f"{shown} ± {scale * std:.{digits}f}"
+
+
+def claim(row: Mapping[str, Any]) -> str:
+    """What became of the Lipschitz constant that a card claims."""
+    if pd.isna(row["claimed"]):
+        return "no claim"
+    if pd.isna(row["claim_confirmed"]):
+        return "not checked"
+    if row["claim_confirmed"]:
+        return "confirmed"
+    bound, claimed = general(row["lipschitz_bound"], 9), general(row["claimed"], 9)
+    return f"claim not confirmed: computed bound {bound} > claimed {claimed}"
+
+
+def family(name: str, *, short: bool) -> str:
+    """A family as tables print it, or in the notation of figures and TeX."""
+    return WORDS.get(name, name) if short else name
+
+
+def labels(
+    frame: pd.DataFrame, *, short: bool = False, whole: bool = True, without: Sequence[str] = ()
+) -> dict[str, str]:
+    """Each setting of ``frame`` in words, such as ``hkr, alpha 10, min_margin 0.1412``. ``short``: in the notation.
+
+    The architecture comes first where ``frame`` holds more than one. What a loss does not have is left out, and so are
+    arguments of adversarial training, other than eps, that are the same in all of ``frame``. Settings that would read
+    the same are told apart by what they differ in, such as ``training.epochs 2``. The grade comes last where it is
+    weaker than that of others. Not ``whole``: without the family, where all of ``frame`` share it and anything else is
+    left to say. ``without``: columns that are not told.
+    """
+    settings, best = rows(frame.drop_duplicates("setting")), strongest(frame)
+    words = _words(frame, settings, short=short, whole=whole, without=without)
+    further = [name for name in ("constrained", *metrics.further_columns(frame)) if name not in without]
+    for same in _same(settings, words):
+        for row in same:
+            words[row["setting"]] += differences(row, same, further)
+    for same in _same(settings, words):
+        if len(same) > 1 and not without:
+            for row in same:
+                words[row["setting"]].append(f"setting {row['setting']}")
+    for row in settings:
+        parts = words[row["setting"]]
+        if not parts:
+            parts.append(family(row["family"], short=short))
+        if row["grade"] != best:
+            parts.append(f"grade {row['grade']}")
+    return {digest: _one_line(", ".join(parts)) for digest, parts in words.items()}
+
+
+def _words(
+    frame: pd.DataFrame, settings: Sequence[Mapping[str, Any]], *, short: bool, whole: bool, without: Sequence[str]
+) -> dict[str, list[str]]:
+    """Architecture, family and numbers of each setting, as ``labels`` tells them."""
+    several = len(frame["architecture"].unique()) > 1 and "architecture" not in without
+    named = whole or len(frame["family"].unique()) > 1
+    told = {name: _shown(frame[name]) for name in _told(frame) if name not in without}
+    found = {}
+    for row in settings:
+        parts = [str(row["architecture"])] if several else []
+        parts += [family(row["family"], short=short)] if named else []
+        parts += ["adversarial training"] if row["adversarial"] and row["constrained"] else []
+        parts += [
+            _start(name, short=short) + shown(row[name]) for name, shown in told.items() if not pd.isna(row[name])
+        ]
+        found[row["setting"]] = parts
+    return found
+
+
+def _start(column: str, *, short: bool) -> str:
+    """What comes before a number in a label."""
+    name = column.removeprefix(metrics.ADVERSARIAL if column.startswith(metrics.ADVERSARIAL) else metrics.LOSS)
+    symbol = SYMBOLS.get(name) if short and column.startswith(metrics.LOSS) else None
+    return f"{name} " if symbol is None else f"{symbol}="
+
+
+def differences(row: Mapping[str, Any], others: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
+    """What tells a setting from ``others``: ``training.epochs 2``, for each of the columns ``names`` that differs."""
+    differing = [name for name in names if len({repr(other[name]) for other in others}) > 1]
+    return [f"{name} {_shown(pd.Series([other[name] for other in others]))(row[name])}" for name in differing]
+
+
+def _same(settings: Sequence[Mapping[str, Any]], words: Mapping[str, list[str]]) -> list[list[Mapping[str, Any]]]:
+    """The settings with the same words so far, together."""
+    groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for row in settings:
+        groups.setdefault(tuple(words[row["setting"]]), []).append(row)
+    return list(groups.values())
+
+
+def _shown(values: "pd.Series[Any]") -> Callable[[Any], str]:
+    """How a label prints the values of a column: in few digits, unless different ones would look the same."""
+    known = dict.fromkeys(map(repr, rows(values.dropna().to_frame("value"))))
+    short = {_short(row["value"]) for row in rows(values.dropna().to_frame("value"))}
+    return _short if len(short) == len(known) else repr
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return "none" if pd.isna(value) else general(value)
+    return str(value)
+
+
+def _one_line(text: str) -> str:
+    """Names may hold any character; a table has one line for each."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def _told(frame: pd.DataFrame) -> list[str]:
+    """The columns that a label tells: hyperparameters, eps of adversarial training, and what else differs there."""
+    adversarial = frame["adversarial"].astype(bool)
+    arguments = [name for name in metrics.setting_columns(frame) if name.startswith(metrics.ADVERSARIAL)]
+    differ = [name for name in arguments if len(frame.loc[adversarial, name].unique()) > 1]
+    eps = f"{metrics.ADVERSARIAL}eps"
+    return [*metrics.hyperparameter_columns(frame), *(name for name in arguments if name == eps or name in differ)]
+
+
+def strongest(frame: pd.DataFrame) -> str:
+    """The grade of the headline numbers of ``frame``, settings that are marked with a weaker one apart."""
+    return min(frame["grade"].unique(), key=GRADES.index)
+
+
+def violations(summary: pd.DataFrame) -> dict[str, int]:
+    """How many certificates are false, by grade: those that a model of ``summary`` has."""
+    once = summary.drop_duplicates(["model", *metrics.GROUP])
+    counts = {grade: once[f"violations_{grade}"] for grade in GRADES}
+    return {grade: int(count.sum()) for grade, count in counts.items() if count.notna().any()}
+
+
+def notation(frame: pd.DataFrame) -> str:
+    """What the short words stand for that figures and TeX use for the settings of ``frame``; empty if none."""
+    known = {
+        name.removeprefix(metrics.LOSS) for name in metrics.hyperparameter_columns(frame) if frame[name].notna().any()
+    }
+    pairs = [f"{word} is {name}" for name, word in WORDS.items() if name in set(frame["family"])]
+    pairs += [f"{symbol} is {name}" for name, symbol in SYMBOLS.items() if name in known]
+    return f"{', '.join(pairs)}." if pairs else ""
+
+
+def unit(norm: str) -> str:
+    """The unit of eps, as axes and captions print it."""
+    return f"{'L∞' if norm == 'Linf' else norm}, input range [0, 1]"
+
+
+def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a frame as dictionaries."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def suites(frame: pd.DataFrame) -> list[tuple[str, str]]:
+    """(suite, norm) in the order of the run."""
+    return list(dict.fromkeys((row["suite"], row["norm"]) for row in rows(frame[metrics.GROUP])))

@@ -1,0 +1,139 @@
+"""A report on disk: CSV, Markdown, TeX and HTML files, figures, and the check against a rebuild."""
+
+import base64
+import csv
+import math
+import re
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+from matplotlib.figure import Figure
+
+from lipbench._internal import files
+from lipbench.report import document, figures, hint, metrics, style
+from lipbench.report.document import DEFINITIONS, Report
+from lipbench.runs.folder import RunFolder
+
+PICTURES = ("png", "pdf")
+ROUNDING = 1e-12  # of computed numbers, from one machine to another
+_TEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"$<$",
+    ">": r"$>$",
+    "|": r"\textbar{}",
+    "±": r"$\pm$",
+    "∞": r"$_\infty$",
+    "τ": r"$\tau$",
+    "α": r"$\alpha$",
+}
+
+
+def tex(text: str) -> str:
+    """Plain text as TeX source: what TeX reads as commands is escaped, ``a ± b`` gets a small ``b``."""
+    text = re.sub(r"^(.*\d) ± ([\d.]+)$", "\\1\0\\2", text)
+    escaped = "".join(_TEX.get(letter, letter) for letter in text)
+    escaped = re.sub("\0(.*)$", r"{\\tiny$\\pm$\1}", escaped)
+    return re.sub(r"^-(?=\d)", "$-$", escaped)
+
+
+def markdown(text: str) -> str:
+    """Plain text in Markdown, in a cell of a table or outside."""
+    return re.sub(r"([\\|*_`<>\[\]])", r"\\\1", re.sub(r"[\r\n]+", " ", text))
+
+
+def _environment(autoescape: bool) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=autoescape,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"tex": tex, "markdown": markdown}
+    return environment
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    """Every number as the shortest text that is read back as the same float64: CSV files are to be computed with."""
+    return frame.to_csv(index=False, lineterminator="\n")
+
+
+def texts(report: Report) -> dict[str, str]:
+    """The files that are compared letter by letter, by name."""
+    plain = _environment(autoescape=False)
+    return {
+        "summary.csv": _csv(report.summary),
+        "hyperparameters.csv": _csv(metrics.hyperparameters(report.summary)),
+        "report.md": plain.get_template("report.md.j2").render(report=report, definitions=DEFINITIONS),
+        "tables.tex": plain.get_template("tables.tex.j2").render(report=report),
+    }
+
+
+def _drawn(report: Report) -> dict[str, Figure]:
+    drawn: dict[str, Figure] = {}
+    for section in report.sections:
+        key = (section.group.suite, section.group.norm)
+        some = [item for item in report.evidences if (item.suite.name, str(item.suite.norm)) == key]
+        drawn |= {section.files[name]: figure for name, figure in figures.draw(section.group, some).items()}
+    return drawn
+
+
+def write(run_folder: RunFolder, out: Path) -> list[Path]:
+    """Write every file of the report into ``out`` and return their paths; see ``lipbench.report.write``."""
+    report = document.build(run_folder)
+    if out.parent == run_folder.path:
+        files.refuse_link(out)
+    files.make_folder(out)  # before the work of drawing, so that a folder of no use is known at once
+    whole = {name: text.encode() for name, text in texts(report).items()}
+    drawn = _drawn(report)
+    vector = {name: base64.b64encode(style.encode(figure, "svg")).decode() for name, figure in drawn.items()}
+    template = _environment(autoescape=True).get_template("report.html.j2")
+    whole["report.html"] = template.render(report=report, definitions=DEFINITIONS, figures=vector).encode()
+    for name, figure in drawn.items():
+        whole |= {f"{name}.{kind}": style.encode(figure, kind) for kind in PICTURES}
+    files.write_among_others(out, whole, hint(run_folder, out))
+    return [out / name for name in whole]
+
+
+def check(run_folder: RunFolder, published: Path) -> list[str]:
+    """What in ``published`` a rebuild contradicts; see ``lipbench.report.check``."""
+    report, faults = document.build(run_folder), []
+    for name, text in texts(report).items():
+        path = published / name
+        if not path.is_file():
+            faults.append(f"{name} (missing)")
+            continue
+        there, rebuilt = path.read_text(encoding="utf-8", errors="replace").splitlines(), text.splitlines()
+        equal = _equal_rows if path.suffix == ".csv" else str.__eq__
+        same = (equal(old, new) for old, new in zip(there, rebuilt, strict=False))
+        line = next((place for place, found in enumerate(same, 1) if not found), min(len(there), len(rebuilt)) + 1)
+        if line <= max(len(there), len(rebuilt)):
+            faults.append(f"{name} (line {line})")
+    pictures = [f"{name}.{kind}" for s in report.sections for name in s.files.values() for kind in PICTURES]
+    return faults + [f"{name} (missing)" for name in ["report.html", *pictures] if not (published / name).is_file()]
+
+
+def _equal_rows(there: str, rebuilt: str) -> bool:
+    """Whether two lines of a CSV file say the same, up to the last digits of numbers that were computed elsewhere."""
+    if there == rebuilt:
+        return True
+    old, new = next(csv.reader([there]), []), next(csv.reader([rebuilt]), [])
+    return len(old) == len(new) and all(map(_equal_cells, old, new))
+
+
+def _equal_cells(there: str, rebuilt: str) -> bool:
+    try:
+        return there == rebuilt or math.isclose(float(there), float(rebuilt), rel_tol=ROUNDING, abs_tol=ROUNDING)
+    except ValueError:
+        return False

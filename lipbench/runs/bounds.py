@@ -1,0 +1,68 @@
+"""The ledger of bounds: for each sample, certified_radius <= distance to the decision boundary <= adversarial_distance.
+
+Certificates raise the lower bound, attacks lower the upper one; nothing else writes either.
+
+What a radius promises: no input closer than ``certified_radius`` has another class, or a tie. An input at exactly that
+distance may have one, since the margin that the Lipschitz bound leaves there is 0. An attack at eps may go as far as
+eps. So a sample is certified at eps where its radius is above eps, broken where its adversarial distance is at most
+eps, and a certificate is false where the adversarial distance is below the radius: no sample is both certified and
+broken unless its certificate is false.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lipbench._internal.arrays import Bools, Floats, Ints
+from lipbench.errors import LipbenchError
+
+
+@dataclass
+class Bounds:
+    """Two bounds per sample for one model and one norm. All arrays have shape (n,)."""
+
+    correct: Bools  # predicted class equals the label
+    certified_radius: Floats  # >= 0, of one grade; 0 where misclassified or tied
+    adversarial_distance: Floats  # 0 where misclassified, inf where no adversarial input is known
+
+    @classmethod
+    def start(cls, correct: Any, certified_radius: Any) -> "Bounds":
+        """The ledger before any attack. ``correct``: bool (n,); ``certified_radius``: float (n,)."""
+        correct = np.asarray(correct, dtype=bool)
+        radius = np.where(correct, np.asarray(certified_radius, dtype=np.float64), 0.0)
+        return cls(correct, radius, np.where(correct, np.inf, 0.0))
+
+    def copy(self) -> "Bounds":
+        """A ledger that goes its own way from here."""
+        return Bounds(self.correct, self.certified_radius, self.adversarial_distance.copy())
+
+    def attacked(self, samples: Ints, distances: Floats) -> None:
+        """Lower the upper bound of ``samples`` (indices, which may repeat) to ``distances`` where those are smaller.
+
+        Raises LipbenchError for NaN, which is above no eps and at most none: the sample would stay robust for ever.
+        """
+        if np.isnan(distances).any():
+            raise LipbenchError(f"an adversarial distance is NaN, at sample {samples[np.isnan(distances)][0]}")
+        np.minimum.at(self.adversarial_distance, samples, distances)
+
+    def broken(self, eps: float) -> Bools:
+        """Misclassified, or an adversarial input within eps is known."""
+        return self.adversarial_distance <= eps
+
+    def certified(self, eps: float) -> Bools:
+        """Correct, and no perturbation of norm <= eps can change the class."""
+        return self.correct & (self.certified_radius > eps)
+
+    def open(self, eps: float) -> Bools:
+        """Neither bound decides the sample at eps: the samples that an attack can still win."""
+        return ~self.broken(eps) & ~self.certified(eps)
+
+    def violations(self) -> Bools:
+        """adversarial_distance < certified_radius: the certificate is false."""
+        return self.adversarial_distance < self.certified_radius
+
+    def tightness(self) -> Floats:
+        """certified_radius / adversarial_distance of the correct samples with a known adversarial input."""
+        known = self.correct & np.isfinite(self.adversarial_distance) & (self.adversarial_distance > 0)
+        return self.certified_radius[known] / self.adversarial_distance[known]

@@ -1,0 +1,254 @@
+"""Training recipes: TOML files whose grid of losses, hyperparameters and seeds is a zoo.
+
+data = "digits"
+seeds = [0, 1, 2]
+
+[[architecture]]
+name = "mlp"
+args = { widths = [128, 64] }
+
+[training]
+epochs = 60
+batch_size = 128
+learning_rate = 1e-3
+augmentation = { flip = true, crop = 4 }
+
+[[loss]]
+name = "tau_cross_entropy"
+hyperparameters = { tau = [1, 4, 16] }     # the grid is the product of all lists
+
+[[loss]]
+name = "cross_entropy"
+constrained = false                        # the unconstrained twin
+training = { weight_decay = 0.1 }          # what differs for this loss; architectures have such a table too
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StrictBool
+
+from lipbench._internal import files, resources, schema
+from lipbench._internal.schema import Finite, Name, Strict
+from lipbench.errors import LipbenchError, unknown_name
+from lipbench.models.cards import Architecture, Loss, Preprocessing
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(min_length=1)]
+
+
+class ArchitectureSpec(Strict):
+    """A registered architecture, under a label that names its models and that losses refer to."""
+
+    name: str
+    label: Name | None = None
+    layers: Literal["torchlip", "orthogonium"] = "torchlip"  # whose 1-Lipschitz layers it is trained with
+    args: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)  # keys of [training] that differ for it
+
+    @property
+    def key(self) -> str:
+        """The label, or the name where there is none."""
+        return self.label or self.name
+
+
+class Adversarial(Strict):
+    """Training at adversarial inputs, which steps of gradient ascent find."""
+
+    norm: Literal["L2", "Linf"] = "L2"
+    eps: Positive
+    steps: Annotated[int, Field(ge=1)] = 10
+
+
+class PGD(Adversarial):
+    """Adversarial training with PGD (Madry et al. 2018, arXiv 1706.06083)."""
+
+    ratio: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of each batch that is replaced by adversarial inputs
+
+
+class Trades(Adversarial):
+    """TRADES (Zhang et al. 2019, arXiv 1901.08573): ``beta`` times the divergence between x and its neighbour."""
+
+    beta: Positive
+
+
+class LossSpec(Strict):
+    """A registered loss and lists of its hyperparameters, on some or all architectures."""
+
+    name: str
+    label: Name | None = None  # needed only where the same loss is trained in several ways
+    hyperparameters: dict[str, Finite | Annotated[list[Finite], Field(min_length=1)]] = Field(default_factory=dict)
+    architectures: tuple[str, ...] = ()  # labels; all if empty
+    constrained: StrictBool = True  # False: the unconstrained twin of the same shape
+    adversarial: Trades | PGD | None = None
+    seeds: Seeds | None = None  # the recipe's where it names none
+    training: dict[str, Any] = Field(default_factory=dict)  # keys of [training] that differ for this loss
+
+    def grid(self) -> Iterator[dict[str, float]]:
+        """Every combination of the hyperparameters, which come in alphabetical order."""
+        names = sorted(self.hyperparameters)
+        lists = [self.hyperparameters[name] for name in names]
+        values = [v if isinstance(v, list) else [v] for v in lists]
+        for point in itertools.product(*values):
+            yield dict(zip(names, point, strict=True))
+
+
+class Augmentation(Strict):
+    """What happens to a batch of training images before the network sees it (``training.augmentation``)."""
+
+    flip: bool = False  # left to right, with probability 1/2
+    crop: Annotated[int, Field(ge=0)] = 0  # shifts by up to so many pixels, zeros come in
+    resized_crop: Annotated[float, Field(gt=0, le=1)] = 1.0  # the least share of the area that is kept and enlarged
+    brightness: Annotated[float, Field(ge=0, lt=1)] = 0.0  # the factor is drawn from 1 - b .. 1 + b; so for the others
+    contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    saturation: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class Training(Strict):
+    """The optimiser and its schedule."""
+
+    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=2)] = 128
+    learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 1e-3  # the largest of the schedule
+    optimizer: Literal["adam", "sgd"] = "adam"
+    schedule: Literal["cosine", "one_cycle", "constant"] = "cosine"
+    # times learning_rate, if adam: AdamW's, where .1 does what 5e-4 does to sgd with a learning rate of .1
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    gradient_clip: Positive | None = None  # the largest L2 norm of the whole gradient
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # decay of an average of the weights: that is the model
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass; weights are made in float32
+    augmentation: Augmentation = Augmentation()
+
+
+class History(Strict):
+    """What is measured after each epoch; it changes nothing in the model."""
+
+    samples: Annotated[int, Field(ge=1)] = 1000  # the first so many of the test set
+    eps: Annotated[tuple[Positive, ...], Field(min_length=1)] = (36 / 255,)  # L2, of the certified accuracy
+
+
+class Recipe(Strict):
+    """A sweep: what ``lipbench train`` trains."""
+
+    data: str
+    seeds: Seeds
+    architectures: Annotated[tuple[ArchitectureSpec, ...], Field(min_length=1, alias="architecture")]
+    losses: Annotated[tuple[LossSpec, ...], Field(min_length=1, alias="loss")]
+    training: Training
+    preprocessing: Preprocessing | None = None
+    history: History = History()
+
+    def settings(self) -> "list[TrainingJob]":
+        """Every model of the sweep, in the order of the file, seeds innermost."""
+        return [
+            TrainingJob(architecture, loss, point, seed, self.training)
+            for loss in self.losses
+            for architecture in self.architectures
+            if not loss.architectures or architecture.key in loss.architectures
+            for point in loss.grid()
+            for seed in loss.seeds or self.seeds
+        ]
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """One model of a sweep."""
+
+    spec: ArchitectureSpec
+    loss_spec: LossSpec
+    hyperparameters: dict[str, float]
+    seed: int
+    base: Training
+
+    @property
+    def training(self) -> Training:
+        """The recipe's [training] with what the architecture and then the loss change in it."""
+        changed = {**self.base.model_dump(), **self.spec.training, **self.loss_spec.training}
+        return schema.parse(Training, changed, self.name, "[training]")
+
+    def check(self) -> None:
+        """Raise LipbenchError if what the architecture or the loss changes in [training] is wrong."""
+        _ = self.training
+
+    @property
+    def name(self) -> str:
+        """The name of the model and of its folder, such as ``mlp-tau_cross_entropy-tau4-seed0``."""
+        parts = [self.spec.key, self.loss_spec.name, *filter(None, [self.loss_spec.label])]
+        parts += [f"{name}{value:g}" for name, value in self.hyperparameters.items()]
+        if not self.loss_spec.constrained:
+            parts.append("unconstrained")
+        adversarial = self.loss_spec.adversarial
+        if adversarial is not None:
+            trades = f"trades{adversarial.beta:g}-" if isinstance(adversarial, Trades) else "adversarial"
+            parts.append(f"{trades}{adversarial.eps:g}")
+        return "-".join([*parts, f"seed{self.seed}"])
+
+    @property
+    def architecture(self) -> Architecture:
+        """The architecture as cards have it."""
+        spec = self.spec
+        return Architecture(
+            name=spec.name,
+            label=spec.label,
+            constrained=self.loss_spec.constrained,
+            layers=spec.layers,
+            args=spec.args,
+        )
+
+    @property
+    def loss(self) -> Loss:
+        """The loss as cards have it."""
+        adversarial = self.loss_spec.adversarial
+        return Loss(
+            name=self.loss_spec.name,
+            label=self.loss_spec.label,
+            hyperparameters=self.hyperparameters,
+            adversarial={} if adversarial is None else adversarial.model_dump(),
+        )
+
+
+def names() -> list[str]:
+    """The bundled recipes."""
+    return sorted(path.stem for path in resources.folder("recipes").glob("*.toml"))
+
+
+def find(name_or_path: str) -> Path:
+    """The file of a recipe, by its name (``mnist``) or its path; raises LipbenchError for an unknown name."""
+    path = Path(name_or_path)
+    if path.suffix == ".toml" or len(path.parts) > 1:
+        return path
+    if name_or_path not in names():
+        raise unknown_name("recipe", name_or_path, names())
+    return resources.folder("recipes") / f"{name_or_path}.toml"
+
+
+def load(path: Path) -> Recipe:
+    """Read a recipe; raises LipbenchError for a missing or malformed file, a misspelt key, an unknown label."""
+    return read(path)[0]
+
+
+def read(path: Path) -> tuple[Recipe, bytes]:
+    """As ``load``, with the bytes that the recipe was read from: the file may be another one a moment later."""
+    data = files.read_bytes(path, "recipe")
+    recipe = schema.parse(Recipe, files.parse_toml(data, path, "recipe"), str(path), "recipe")
+    for loss in recipe.losses:
+        if loss.adversarial is not None and loss.name != "cross_entropy":
+            raise LipbenchError(f"{path}: adversarial training takes the loss 'cross_entropy', got {loss.name!r}")
+    labels = [architecture.key for architecture in recipe.architectures]
+    for loss in recipe.losses:
+        for label in loss.architectures:
+            if label not in labels:
+                raise LipbenchError(
+                    f"{path}: loss {loss.name!r} names architecture {label!r}; there are {', '.join(labels)}"
+                )
+    names = [setting.name for setting in recipe.settings()]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise LipbenchError(
+            f"{path}: the model {twice} is there twice; name each seed and hyperparameter once, and give blocks "
+            "[[architecture]] or [[loss]] that differ in something else a label each"
+        )
+    return recipe, data

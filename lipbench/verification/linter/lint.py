@@ -1,0 +1,41 @@
+"""All checks of one model."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from lipbench.certification.certificate import Certificate
+from lipbench.models.cards import Card
+from lipbench.verification.linter.table import TABLE, Finding, Subject
+
+
+def checks() -> dict[str, str]:
+    """What each check looks for, by code."""
+    return {code: TABLE[code].summary for code in sorted(TABLE)}
+
+
+def lint(
+    module: nn.Module,
+    card: Card,
+    proof: Certificate | None,
+    *,
+    x: Tensor | None = None,
+    labels: Tensor | None = None,
+    eps: Sequence[float] = (),
+) -> list[Finding]:
+    """What does not fit in a model and its claim, by code. Nothing is attacked, and ``module`` is never changed.
+
+    module: as given, parametrised or not, in its own mode; proof: ``certificates.certificate`` of it, or None if it
+    could not be bounded (the finding then names what has no rule; ``unsupported`` makes it from an error at hand);
+    x: float (n, c, h, w), samples that the claim is meant for; labels: int64 (n,); eps: L2 radii that will be
+    reported. Checks that need what is not given are left out.
+    """
+    if proof is not None:  # the claim is the card's, whatever the proof was made with
+        proof = replace(proof, claimed=None if card.claimed is None else card.claimed.constant)
+    subject = Subject(module, card, proof, x, labels, tuple(eps))
+    return [
+        Finding(code, sentence, TABLE[code].reference, severity)
+        for code in sorted(TABLE)
+        for severity, sentence in TABLE[code].run(subject)
+    ]

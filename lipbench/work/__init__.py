@@ -1,0 +1,1 @@
+"""Who computes what: leases on tasks, and the executors that run them."""

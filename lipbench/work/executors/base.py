@@ -1,0 +1,62 @@
+"""The interface of executors, and how one is chosen by name."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeVar
+
+import torch
+
+from lipbench._internal import arguments
+from lipbench.errors import LipbenchError, unknown_name
+
+T = TypeVar("T")
+R = TypeVar("R")
+NAMES = ("local", "ray")
+
+
+class Executor(Protocol):
+    """``local`` and ``ray`` fulfil it."""
+
+    def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+        """The results as they come, in any order. Raises what a task raised; the others are then given up.
+
+        Raises LipbenchError where workers die and no retry helps.
+        """
+        ...
+
+
+def build(
+    name: str, *, jobs: int = 1, threads: int = 1, address: str | None = None, gpus: float | None = None
+) -> Executor:
+    """The executor called ``name``.
+
+    jobs: processes, or for ray the largest number of tasks at once (0: as many as the cluster takes); threads: of torch
+    in each; address: of a Ray cluster, None for one that is started here; gpus: of each task, for ray. Raises
+    LipbenchError for more processes or threads than the machine takes.
+    """
+    if name not in NAMES:
+        raise unknown_name("executor", name, NAMES)
+    if gpus is not None:
+        gpus = arguments.real_number("--gpus-per-task", gpus, 0)
+    if name == "ray":
+        from lipbench.work.executors.ray import RayExecutor
+
+        return RayExecutor(jobs, threads, address, gpus)
+    if address is not None or gpus is not None:
+        raise LipbenchError("--address and --gpus-per-task are for --executor ray")
+    from lipbench.work.executors.local import LocalExecutor
+
+    return LocalExecutor(jobs, threads)
+
+
+def on_this_machine(jobs: int, threads: int, least: int = 1) -> None:
+    """Raise LipbenchError unless so many jobs of so many threads can be expected to start on this machine."""
+    jobs = arguments.whole_number("jobs", jobs, least)
+    arguments.threads(arguments.threads(threads) * max(1, jobs), "jobs times threads")
+
+
+def prepare(threads: int) -> None:
+    """What every worker does first: threads and precisions are of the process."""
+    from lipbench._internal.precision import set_precisions
+
+    torch.set_num_threads(arguments.threads(threads))  # of this machine, which may be another than the coordinator's
+    set_precisions()

@@ -1,0 +1,84 @@
+"""Processes on this machine."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+from lipbench.errors import EXIT_UNEXPECTED, LipbenchError
+from lipbench.work.executors.base import on_this_machine, prepare
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class LocalExecutor:
+    """``jobs`` processes, or this one if that is 1. Ctrl-C is the coordinator's, which ends its workers."""
+
+    jobs: int
+    threads: int
+
+    def __post_init__(self) -> None:
+        on_this_machine(self.jobs, self.threads)
+
+    def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+        """See ``Executor``."""
+        if self.jobs == 1:
+            yield from map(function, tasks)
+            return
+        # spawned, not forked: torch's threads do not survive a fork
+        pool = ProcessPoolExecutor(
+            min(self.jobs, max(1, len(tasks))),
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_begin,
+            initargs=(self.threads,),
+        )
+        workers: Any = pool._processes  # filled as tasks are submitted; the pool itself forgets them when it ends
+        try:
+            with _no_interrupts():  # in a worker that has not begun yet it would end in a traceback
+                futures = [pool.submit(function, task) for task in tasks]
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise LipbenchError(
+                "a worker process was killed, perhaps because memory ran out: the same command goes on where this one "
+                "was; fewer --jobs need less, and so does a smaller --shard of an evaluation"
+            ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in list(workers.values()):  # none is left to work for a coordinator that gave up
+                worker.terminate()
+
+
+@contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """Ctrl-C waits until this is over, and for ever in the processes that are started here."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin(threads: int) -> None:
+    # a lock between processes, which tqdm would make, is left behind by a worker that is killed, and complained about
+    tqdm.set_lock(threading.RLock())
+    prepare(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose coordinator was killed would wait for tasks for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(EXIT_UNEXPECTED)

@@ -1,0 +1,131 @@
+"""Every attack of every backend, on every number of classes that it serves."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from lipbench._internal.registry import BACKENDS
+from lipbench.attacks import guard
+from lipbench.attacks.norm import Norm
+from lipbench.attacks.suites import AttackSpec
+
+QUICK = {"n_iter": 20, "n_queries": 60, "max_iter": 20, "targets": 3, "batch_size": 10}
+ATTACKS = [(name, attack) for name in ("gradient", "art", "autoattack") for attack in guard.get(name).attacks]
+EPS = {Norm.L2: 0.6, Norm.Linf: 0.1}
+WEAK = {"square", "fgm"}  # one step, or random search with few queries: may find nothing
+
+
+def quick(backend: str, attack: str, **args) -> AttackSpec:
+    known = guard.get(backend).attacks[attack].defaults
+    chosen = {key: value for key, value in QUICK.items() if key in known}
+    return AttackSpec(backend=backend, name=attack, args={**chosen, **args})
+
+
+def run(case, spec, norm, *, seed=0, eps=None):
+    minimal = guard.describe(spec).minimal_norm
+    eps = None if minimal else (EPS[norm] if eps is None else eps)
+    found = guard.search(spec, case.network, case.x, case.labels, norm=norm, eps=eps, seed=seed)
+    return found, *guard.check_candidates(case.network, case.x, case.labels, found, norm)
+
+
+def test_the_table_below_covers_every_builtin_backend():
+    assert {name for name, _ in ATTACKS} == set(BACKENDS.names())
+
+
+@pytest.fixture(scope="session")
+def nearest(case):
+    """``nearest(classes, norm)``: the case of 16 samples and a radius at which most of them can be broken."""
+    known = {}
+
+    def make(classes, norm):
+        if (classes, norm) not in known:
+            digits = case(classes, 16, scale=10.0)
+            _, _, distance, _ = run(digits, quick("gradient", "bisection"), norm)
+            known[classes, norm] = digits, float(1.2 * np.quantile(distance, 0.8))
+        return known[classes, norm]
+
+    return make
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3, 4, 10])
+@pytest.mark.parametrize("norm", list(Norm))
+@pytest.mark.parametrize(("backend", "attack"), ATTACKS)
+def test_attacks_find_what_is_there(nearest, backend, attack, norm, classes):
+    spec = quick(backend, attack)
+    declared = guard.describe(spec)
+    if norm not in declared.norms or max(classes, 2) < declared.min_classes:
+        pytest.skip("not served, as declared")
+    digits, eps = nearest(classes, norm)
+    found, adversarial, _, label = run(digits, spec, norm, eps=eps)
+    assert found.dtype == torch.float32
+    assert found.shape == digits.x.shape
+    assert found.min() >= 0
+    assert found.max() <= 1
+    if attack not in WEAK:
+        assert adversarial.mean() >= (1.0 if declared.minimal_norm else 0.6)
+    assert (label[adversarial] != digits.labels.numpy()[adversarial]).all()
+    assert (label[adversarial] < max(classes, 2)).all()
+
+
+@pytest.mark.parametrize("norm", list(Norm))
+@pytest.mark.parametrize(
+    ("backend", "attack"),
+    [(b, a) for b, a in ATTACKS if not guard.get(b).attacks[a].minimal_norm],
+)
+def test_the_measured_distance_never_exceeds_eps(case, backend, attack, norm):
+    digits = case(10, 30, scale=20.0)
+    known = guard.get(backend).attacks[attack].defaults
+    spec = quick(backend, attack, **({"batch_size": 30} if "batch_size" in known else {}))
+    broken = 0
+    for eps in np.geomspace(0.3, 3, 5) * EPS[norm]:
+        _, adversarial, distance, _ = run(digits, spec, norm, eps=float(eps), seed=int(1e6 * eps))
+        assert (distance[adversarial] <= eps).all(), (eps, (distance[adversarial] / eps).max() - 1)
+        broken += adversarial.sum()
+    assert broken > 10
+
+
+@pytest.mark.parametrize(("backend", "attack"), ATTACKS)
+def test_the_same_seed_gives_the_same_candidates_whatever_came_before(case, backend, attack):
+    digits = case(10, 12)
+    spec = quick(backend, attack)
+    candidates = []
+    for other in (1, 2):
+        torch.manual_seed(other)
+        np.random.seed(other)  # noqa: NPY002 - the stream that ART draws from
+        random.seed(other)
+        candidates.append(run(digits, spec, Norm.L2, seed=3)[0])
+    assert torch.equal(*candidates)
+
+
+@pytest.mark.parametrize(
+    ("backend", "attack", "args"),
+    [
+        ("gradient", "pgd", {"targets": 0, "restarts": 1, "steps": 3}),
+        ("art", "pgd", {"max_iter": 3}),
+        ("art", "auto_pgd", {"max_iter": 3}),
+        ("art", "square", {}),
+        ("autoattack", "apgd-ce", {"n_iter": 3}),
+        ("autoattack", "square", {}),
+    ],
+)
+def test_another_seed_gives_other_candidates(case, backend, attack, args):
+    digits = case(10, 12)
+    spec = quick(backend, attack, **args)
+    first, *_ = run(digits, spec, Norm.L2, seed=3, eps=1.5)
+    second, *_ = run(digits, spec, Norm.L2, seed=4, eps=1.5)
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("norm", list(Norm))
+@pytest.mark.parametrize(("backend", "attack"), ATTACKS)
+def test_one_sample_alone(case, backend, attack, norm):
+    spec = quick(backend, attack)
+    if norm not in guard.describe(spec).norms:
+        pytest.skip("not served, as declared")
+    digits = case(10, 1)
+    found, adversarial, distance, _ = run(digits, spec, norm, eps=4 * EPS[norm])
+    assert found.shape == (1, 1, 8, 8)
+    assert adversarial.all() or attack in WEAK
+    assert np.isfinite(distance).all() == adversarial.all()
