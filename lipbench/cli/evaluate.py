@@ -69,7 +69,7 @@ from lipbench.models.zoo import find_zoo
     show_default=True,
     help="Samples in one piece of work; memory grows with it.",
 )
-@options.arithmetic
+@options.dtype
 @options.executor
 @options.jobs
 @options.address
@@ -91,7 +91,7 @@ def command(
     no_prune: bool,
     check_strength: bool,
     shard: int,
-    arithmetic: str,
+    dtype: str,
     executor: str,
     jobs: int,
     address: str | None,
@@ -125,7 +125,7 @@ def command(
         seeds=seeds,
         audit=audit,
         prune=not no_prune,
-        arithmetic=arithmetic,
+        dtype=dtype,
         shard=shard,
         strength=check_strength,
     )

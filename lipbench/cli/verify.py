@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @options.data
 @options.data_dir
 @click.option("--samples", type=int, metavar="N", help="Only the first N test samples.  [default: all]")
-@options.arithmetic
+@options.dtype
 @click.option(
     "--radii",
     type=click.Path(path_type=Path),
@@ -55,7 +55,7 @@ def command(
     data_spec: str | None,
     data_dir: Path | None,
     samples: int | None,
-    arithmetic: str,
+    dtype: str,
     radii: Path | None,
     replay: Path | None,
     as_json: bool,
@@ -100,7 +100,7 @@ def command(
         samples=samples,
         seed=seed,
         device=target,
-        arithmetic=arithmetic,
+        dtype=dtype,
         radii=radii,
         progress=not quiet,
         done=show,
@@ -127,7 +127,7 @@ def _replay(path: Path, model: str | None, device: "torch.device", as_json: bool
             what = "the claimed constant" if seen.grade == "nominal" else "the computed bound"
         click.echo(
             f"{word} {seen.model}: {found.reproduced} of {found.rows} {seen.kind} witnesses against {what} "
-            f"({seen.arithmetic})"
+            f"({seen.dtype})"
         )
     return EXIT_BROKEN if found.reproduced else EXIT_HOLDS
 

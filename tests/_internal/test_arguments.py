@@ -65,7 +65,7 @@ WRONG_OPTIONS = {
     "audit": [-0.1, 1.5, float("nan"), True, "0.5", None],
     "prune": [0, 1, "no", None],
     "strength": [0, 1, "no", None],
-    "arithmetic": ["float16", 64, None, [], ["float32"]],
+    "dtype": ["float16", 64, None, [], ["float32"]],
 }
 
 
@@ -117,7 +117,7 @@ def test_wrong_calls_of_evaluate(name, value, zoo_of, tmp_path):
 WRONG_VERIFICATIONS = {
     "samples": (0, -495, True, 2.0, float("nan"), "5", []),
     "seed": (-1, 2**32, True, 0.5, "0", None),
-    "arithmetic": ("float16", 64, None, []),
+    "dtype": ("float16", 64, None, []),
     "radii": (3, "none.csv", [1.0], [-1.0] * 3, [float("nan")] * 3, ["a"] * 3, [[1.0]] * 3),
     "out": (3, "a\0b"),
     "device": ("gpu", None),
