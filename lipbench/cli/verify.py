@@ -113,6 +113,7 @@ def command(
 
 
 def _replay(path: Path, model: str | None, device: "torch.device", as_json: bool) -> int:
+    from lipbench.models.zoo import find_zoo
     from lipbench.verification import witness
 
     folder = None if model is None else find_zoo(model)
