@@ -17,6 +17,7 @@ from lipbench.cli.commands import cli
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "reports/README.md", *DOCS.glob("*.md")])
+PAGES += [ROOT / "attacks/README.md", ROOT / "recipes/README.md"]
 PAGE_IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 EPS = 108 / 255  # of the README's table
 FOLDERS = ("lipbench", "tests", "docs", "benchmarks", "attacks", "recipes", "reports")  # what a path may begin with
@@ -76,8 +77,15 @@ def test_files_that_are_named_exist(page: Path) -> None:
     assert not missing
 
 
+def test_documents_that_the_code_names_exist() -> None:
+    sources = [*(ROOT / "lipbench").rglob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
+    named = [(path, name) for path in sources for name in re.findall(r"(?:docs/)?[\w-]+\.md\b", path.read_text())]
+    known = {"report.md", "README.md"}  # the one that reports have; the one that people keep in any folder
+    assert [(path.name, name) for path, name in named if name not in known and not (ROOT / name).exists()] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=PAGE_IDS)
-def test_columns_and_code_of_tables_are_whole(page: Path) -> None:
+def test_tables_are_whole(page: Path) -> None:
     """Every row of a table has as many cells as its head."""
     lines = without_code(page.read_text()).split("\n")
     width = 0
