@@ -1,4 +1,4 @@
-"""Writes what docs/ takes from the code: definitions.md, and the list of modules in structure.md.
+"""Writes what docs/ takes from the code: definitions.md, columns.md, and the list of modules in structure.md.
 
     python docs/generate.py
 
@@ -7,39 +7,116 @@ Facts are written once, in the code; a test asserts that the pages are up to dat
 
 import ast
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
 PACKAGE = DOCS.parent / "lipbench"
-DEFINITIONS, STRUCTURE = DOCS / "definitions.md", DOCS / "structure.md"
 MARK = "<!-- from docs/generate.py: the docstring of each module -->\n"
-HEAD = """# Definitions
+PARTS = {
+    ("lo", "hi"): "ends of the 95 % interval of `{}`",
+    ("mean", "std", "min", "max"): "of `{}`, over the models of the setting; std has n - 1 in the denominator",
+}
 
-<!-- written by docs/generate.py from the definitions that reports print -->
+
+def definitions() -> str:
+    """The page definitions.md."""
+    from lipbench.report import definitions
+
+    return f"""# Definitions
+
+<!-- written by docs/generate.py -->
 
 These words have the same meaning in every table, figure and file. The two bounds of a sample:
 
     certified_radius   <=   true distance to the decision boundary   <=   adversarial_distance
 
-| word | meaning, at radius eps, over all n samples (misclassified ones count as not robust) |
-|---|---|
-"""
-TAIL = """
+{definitions.markdown()}
 Distances are in the suite's norm, in units of the input range [0, 1]. The accuracy of one model has a 95 %
 Clopper-Pearson interval. [Certificates](certificates.md#grades) says how each grade is computed.
 """
 
 
-def definitions() -> str:
-    """The page definitions.md."""
-    from lipbench.report import document
+def columns() -> str:
+    """The page columns.md."""
+    from lipbench.report.effects import SETTINGS
+    from lipbench.report.samples import SAMPLES
 
-    return HEAD + "".join(f"| {word} | {meaning} |\n" for word, meaning in document.DEFINITIONS.rows) + TAIL
+    from lipbench.report.metrics import SUMMARY
+
+    return f"""# Columns
+
+<!-- written by docs/generate.py from the declarations of the columns -->
+
+| kind | values |
+|---|---|
+| share | a number in [0, 1]; tables print it in percent |
+| number | any other number |
+| count | a whole number |
+| flag | true or false |
+| text | text |
+| any | a value of the card: a number, text, or JSON |
+
+An empty cell means that the value does not exist, or has no meaning for the row. A name that ends in a dot or a colon
+stands for every column that begins with it, such as `loss.tau`.
+
+## summary.csv
+
+One row per model, suite and eps. `Results.summary()` returns the same.
+
+{table(SUMMARY)}
+## hyperparameters.csv
+
+One row per [setting](glossary.md#setting), suite and eps. `Results.hyperparameters()` returns the same.
+
+{table(SETTINGS)}
+## Results.samples
+
+One row per model, suite and sample.
+
+{table(SAMPLES)}
+{records()}"""
+
+
+def table(declared: Iterable) -> str:
+    """Name, kind, unit and meaning of each column; the parts of an interval or of statistics share a row."""
+    lines = ["| column | kind | unit | meaning |", "|---|---|---|---|"]
+    lines += [f"| {names} | {column.kind} | {column.unit} | {words} |" for names, column, words in _grouped(declared)]
+    return "\n".join(lines) + "\n"
+
+
+def _grouped(declared: Iterable) -> Iterator[tuple[str, object, str]]:
+    found = list(declared)
+    names = {column.name for column in found}
+    for column in found:
+        base, _, last = column.name.rpartition("_")
+        parts = next(
+            (parts for parts in PARTS if last in parts and {f"{base}_{part}" for part in parts} <= names), None
+        )
+        if parts is None:
+            yield f"`{column.name}`", column, column.words
+        elif last == parts[0]:
+            yield ", ".join(f"`{base}_{part}`" for part in parts), column, PARTS[parts].format(base)
+
+
+def records() -> str:
+    """The columns of the files in RUN/records."""
+    from lipbench.runs.records import AttackRecord, CertifyRecord, IndicatorRecord, columns_of
+
+    text = (
+        "## Records\n\nThe columns of `RUN/records/*.parquet`. L2 distances are in units of the input range [0, 1].\n"
+    )
+    for kind in (CertifyRecord, AttackRecord, IndicatorRecord):
+        first = (kind.__doc__ or "").split("\n")[0]
+        text += f"\n**{kind.__name__}.** {first}\n\n| column | type | unit | meaning |\n|---|---|---|---|\n"
+        for name, column in columns_of(kind).items():
+            text += f"| `{name}` | {column.kind} | {column.unit} | {column.words} |\n"
+    return text
 
 
 def structure() -> str:
     """The page structure.md: what stands above the mark, and the modules."""
-    return STRUCTURE.read_text().split(MARK)[0] + MARK + modules()
+    return (DOCS / "structure.md").read_text().split(MARK)[0] + MARK + modules()
 
 
 def modules() -> str:
@@ -67,8 +144,8 @@ def first_sentence(path: Path) -> str:
 
 def main() -> None:
     """Write the pages."""
-    DEFINITIONS.write_text(definitions())
-    STRUCTURE.write_text(structure())
+    for page in (definitions, columns, structure):
+        (DOCS / f"{page.__name__}.md").write_text(page())
 
 
 if __name__ == "__main__":
