@@ -12,7 +12,9 @@ import click
 import pandas as pd
 import pytest
 
+from lipbench.attacks import suites
 from lipbench.cli.commands import cli
+from lipbench.training import recipes
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -181,6 +183,23 @@ def test_the_python_example_of_the_readme_runs(tmp_path: Path) -> None:
 def test_python_in_documents_compiles(page: Path) -> None:
     for code in blocks(page, "python"):
         compile(code, page.name, "exec")
+
+
+@pytest.mark.parametrize("page", ["quickstart", "train"])
+def test_recipes_of_documents_are_read(page: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text("\n".join(blocks(DOCS / f"{page}.md", "toml")))  # later blocks add losses to the first
+    recipe = recipes.load(path)
+    models = {"quickstart": 4, "train": 15 + 3 + 3}[page]
+    assert len(recipe.settings()) == models
+
+
+def test_the_suite_of_the_documents_is_read(tmp_path: Path) -> None:
+    (block,) = blocks(DOCS / "evaluate.md", "toml")
+    path = tmp_path / "mine.toml"
+    path.write_text(block)
+    suite = suites.load(str(path))
+    assert [str(attack) for attack in suite.attacks] == ["gradient/bisection", "autoattack/fab-t"]
 
 
 @pytest.mark.parametrize("page", ["definitions", "columns", "structure"])
