@@ -191,7 +191,7 @@ def test_recipes_of_documents_are_read(page: str, tmp_path: Path) -> None:
     path.write_text("\n".join(blocks(DOCS / f"{page}.md", "toml")))  # later blocks add losses to the first
     recipe = recipes.load(path)
     models = {"quickstart": 4, "train": 15 + 3 + 3}[page]
-    assert len(recipe.settings()) == models
+    assert len(recipe.training_jobs()) == models
 
 
 def test_the_suite_of_the_documents_is_read(tmp_path: Path) -> None:
