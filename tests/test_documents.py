@@ -23,7 +23,7 @@ PAGES += [ROOT / "attacks/README.md", ROOT / "recipes/README.md"]
 PAGE_IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 EPS = 108 / 255  # of the README's table
 FOLDERS = ("lipbench", "tests", "docs", "benchmarks", "attacks", "recipes", "reports")  # what a path may begin with
-WRITTEN = ("records/", "witnesses/", "verification/", "leases/", "journal/", "report/")  # in run folders
+WRITTEN = ("records/", "witnesses/", "verification/", "leases/", "journal/", "report/", "report.md")  # in run folders
 
 
 def without_code(text: str) -> str:
