@@ -15,9 +15,8 @@ _KINDS = ("models", "recipes", "suites", "attacks", "losses", "architectures", "
 @click.argument("what", type=click.Choice(_KINDS))
 @click.argument("zoo", default="digits")
 def command(what: str, zoo: str) -> None:
-    """List models, attacks, losses and other names.
-
-    `lipbench list models` takes a ZOO, the bundled one by default; `checks` are those of the linter.
+    """List what there is: models (of ZOO), recipes, suites, attacks, losses, architectures, datasets, or the linter's
+    checks.
 
     \b
     Example: lipbench list attacks
