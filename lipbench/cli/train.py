@@ -35,9 +35,9 @@ def command(
     RECIPE is a TOML file (data, architectures, losses with lists of hyperparameters, seeds), or the name of a bundled
     recipe (`lipbench list recipes`).
 
-    Rerun the same command to resume: each
-    model resumes at its last whole epoch, and a finished model is not trained again. Several processes, on several
-    machines, may share one zoo. A model whose training diverges does not stop the others.
+    Rerun the same command to resume: each model resumes at its last whole epoch, and a finished model is not trained
+    again. Several processes, on several machines, may share one zoo. A model whose training diverges does not stop the
+    others.
 
     \b
     Example: lipbench train recipe.toml -o zoos/mine --jobs 2
