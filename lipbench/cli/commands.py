@@ -18,10 +18,11 @@ def cli() -> None:
     """Provable against empirical adversarial robustness, sample by sample.
 
     \b
-    lipbench evaluate                   the bundled zoo, quick suite: where is the report?
+    lipbench evaluate                   evaluate the bundled zoo with the suite quick
     lipbench evaluate ZOO --suite standard -o RUN
-    lipbench verify MODEL               attack a model inside its certified radii
-    lipbench train recipe.toml -o ZOO   train a zoo over loss hyperparameters
+    lipbench verify MODEL               test a claim: attack a model inside its certified radii
+    lipbench train recipe.toml -o ZOO   train a zoo over losses and hyperparameters
+    lipbench list attacks               list names: attacks, losses, suites, recipes, ...
     """
 
 

@@ -18,12 +18,12 @@ from lipbench.errors import LipbenchError
     default=("quick",),
     show_default=True,
     metavar="NAME|PATH",
-    help="Attack suite; may be given several times.",
+    help="Suite of attacks; may be given several times.",
 )
 @click.option(
     "--eps",
     metavar="E1,E2,...",
-    help="Another grid of radii for the suite, in units of the input range [0, 1].",
+    help="Radii to use instead of the suite's, as decimal numbers in units of the input range [0, 1].",
 )
 @click.option(
     "-o",
@@ -31,9 +31,9 @@ from lipbench.errors import LipbenchError
     type=click.Path(path_type=Path),
     default=Path("lipbench-run"),
     show_default=True,
-    help="Run folder; the report goes to its subfolder report.",
+    help="Run folder; the report goes into its subfolder report.",
 )
-@click.option("--title", metavar="TEXT", help="Title of the report, such as the data set's name.")
+@click.option("--title", metavar="TEXT", help="Title of the report, such as the name of the data set.")
 @options.data
 @options.data_dir
 @options.samples
@@ -45,27 +45,27 @@ from lipbench.errors import LipbenchError
     default=(0,),
     show_default=True,
     metavar="N",
-    help="Seed of the attacks. Given several times, they run again with each on what is still open.",
+    help="Seed of the attacks. May be given several times: each further seed repeats them on what is still open.",
 )
 @click.option(
     "--audit",
     type=float,
     default=0.01,
     show_default=True,
-    help="Share of the certified samples that is attacked all the same.",
+    help="Share of the certified samples that is attacked as a check.",
 )
 @click.option("--no-prune", is_flag=True, help="Attack every correct sample at every eps.")
 @click.option(
     "--check-strength",
     is_flag=True,
-    help="Run AutoAttack standard alone, too, on every correct sample, and look for gradients that mislead.",
+    help="Also run AutoAttack standard alone on every correct sample, and look for signs of masked gradients.",
 )
 @click.option(
     "--shard",
     type=click.IntRange(min=1),
     default=1000,
     show_default=True,
-    help="Samples in one piece of work; memory grows with it.",
+    help="Samples in one task; memory grows with it.",
 )
 @options.dtype
 @options.executor
@@ -98,11 +98,13 @@ def command(
     threads: int,
     quiet: bool,
 ) -> None:
-    """Certify and attack every model of ZOO (a folder, or a bundled zoo), and write the comparison report.
+    """Certify and attack models and write a report.
 
-    What the run folder holds already is not computed again: a killed run goes on with the same command, and the same
-    command with another zoo, more eps, more seeds or another suite adds what is missing. Several processes, on several
-    machines, may share one run folder.
+    ZOO is a folder of models, the folder of one model, or the name of a bundled zoo.
+
+    Rerun the same command to resume an interrupted run. Rerun it with another zoo, suite, more eps or more seeds to
+    extend the run. Results in the run folder are never computed again. Several processes, on several machines, may
+    share one run folder.
 
     \b
     Example: lipbench evaluate digits --suite standard --suite standard-linf -o runs/digits --jobs 2

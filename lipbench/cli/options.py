@@ -26,7 +26,7 @@ samples = click.option(
     "--samples",
     type=int,
     metavar="N",
-    help="Only the first N test samples.  [default: what the suite says, else all]",
+    help="Only the first N test samples.  [default: the suite's number, else all]",
 )
 seed = click.option("--seed", type=int, default=0, show_default=True, help="Seed of the attacks.")
 dtype = click.option(
@@ -34,34 +34,34 @@ dtype = click.option(
     type=click.Choice(["float64", "float32"]),
     default="float64",
     show_default=True,
-    help="What the networks compute in; certificates of grade float hold for it.",
+    help="Type that the networks compute in; certificates of grade float hold for this type.",
 )
-quiet = click.option("-q", "--quiet", is_flag=True, help="No progress bars.")
+quiet = click.option("-q", "--quiet", is_flag=True, help="Show no progress bars.")
 threads = click.option(
     "--threads",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="CPU threads; small networks are fastest with 1.",
+    help="CPU threads of each process; small networks are fastest with 1.",
 )
 executor = click.option(
     "--executor",
     type=click.Choice(["local", "ray"]),
     default="local",
     show_default=True,
-    help="Where the work is done: processes of this machine, or a Ray cluster.",
+    help="Where tasks run: in processes on this machine, or on a Ray cluster.",
 )
 jobs = click.option(
     "--jobs",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Processes (local), or tasks at once (ray).",
+    help="Number of processes (local), or of tasks at the same time (ray).",
 )
-address = click.option("--address", help="Of a Ray cluster.  [default: start one here]")
+address = click.option("--address", help="Address of a Ray cluster.  [default: start one on this machine]")
 gpus = click.option(
     "--gpus-per-task",
     type=float,
     metavar="G",
-    help="GPUs that each task takes on a Ray cluster, such as 0.25.",
+    help="GPUs per task on a Ray cluster, such as 0.25.",
 )

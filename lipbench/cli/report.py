@@ -10,9 +10,11 @@ from lipbench.errors import LipbenchError
 @click.command("report")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder of the report.  [default: RUN/report]")
-@click.option("--check", is_flag=True, help="Write nothing; compare the report in --out with what the records give.")
+@click.option("--check", is_flag=True, help="Write nothing; compare the report in --out with the records.")
 def command(run: Path, out: Path | None, check: bool) -> None:
-    """Write the comparison report of the run folder RUN: tables (CSV, Markdown, LaTeX), figures, one HTML page.
+    """Write the report of a run.
+
+    RUN is a run folder. The report has tables (CSV, Markdown, LaTeX), figures, and one HTML page.
 
     \b
     Example: lipbench report lipbench-run -o paper/tables

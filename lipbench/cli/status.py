@@ -8,7 +8,9 @@ import click
 @click.command("status")
 @click.argument("run", type=click.Path(path_type=Path), default=Path("lipbench-run"))
 def command(run: Path) -> None:
-    """Show how far the evaluation in the run folder RUN is: done, running, left, and the time it expects.
+    """Show the progress of an evaluation.
+
+    RUN is its run folder. Shown are the units done, running and left, and an estimate of the time left.
 
     \b
     Example: lipbench status runs/digits

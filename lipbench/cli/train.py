@@ -9,7 +9,7 @@ from lipbench.cli import options
 
 @click.command("train")
 @click.argument("recipe")
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The zoo: one folder per model.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder of the zoo.")
 @options.training_data
 @options.data_dir
 @options.executor
@@ -30,11 +30,14 @@ def command(
     device: str,
     quiet: bool,
 ) -> None:
-    """Train every model of RECIPE (TOML: data, architectures, losses with lists of hyperparameters, seeds).
+    """Train the models of a recipe.
 
-    RECIPE is a path, or the name of a bundled one (`lipbench list recipes`). A finished model is not trained again: a
-    killed sweep goes on with the same command, at the last whole epoch of each model. Several processes, on several
-    machines, may share one zoo. A model whose training diverges does not stop the others.
+    RECIPE is a TOML file (data, architectures, losses with lists of hyperparameters, seeds), or the name of a bundled
+    recipe (`lipbench list recipes`).
+
+    Rerun the same command to resume: each model resumes at its last whole epoch, and a finished model is not trained
+    again. Several processes, on several machines, may share one zoo. A model whose training diverges does not stop the
+    others.
 
     \b
     Example: lipbench train recipe.toml -o zoos/mine --jobs 2

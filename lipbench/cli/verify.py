@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     default=Path("lipbench-verify"),
     show_default=True,
-    help="Folder for witnesses; made only if something is broken.",
+    help="Folder for records (OUT/verification) and witnesses (OUT/witnesses): a run folder of `lipbench evaluate`, "
+    "whose report then shows them, or a folder of its own.",
 )
 @options.data
 @options.data_dir
@@ -35,16 +36,16 @@ if TYPE_CHECKING:
     "--radii",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Certified L2 radii of your own to test as well: CSV or parquet, columns sample (row of the test set, from "
-    "0) and certified_radius (0 where misclassified).",
+    help="Also test certified L2 radii of your own: CSV or parquet, columns sample (row of the test set, from 0) and "
+    "certified_radius (0 where misclassified).",
 )
 @click.option(
     "--replay",
     type=click.Path(path_type=Path),
     metavar="WITNESS",
-    help="Measure a witness again, on the model that it names or on MODEL.",
+    help="Measure a witness again, on the model that it names, or on MODEL.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per model on stdout, for machines.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per model on stdout.")
 @options.seed
 @options.device
 @options.threads
@@ -64,17 +65,19 @@ def command(
     threads: int,
     quiet: bool,
 ) -> int:
-    """Read a model, then attack each sample inside its certified radius, without pruning.
+    """Test the robustness claim of a model.
 
-    First the linter says what looks wrong about the claim. Then the attacks: PGD, APGD and FAB-T inside the radii of
-    each grade (`float`, `real`, and `nominal`, which follows from the constant on the card), pairs of inputs against
-    the constant itself, and a search by rounding next to the boundary. Exit status 1 if something was broken; the
-    witness is saved, and --replay measures it again.
+    First, the linter reports what looks wrong about the claim. Then attacks (PGD, APGD, FAB-T) search inside the
+    certified radius of every sample, without pruning, for each grade: float, real, and nominal, which assumes the
+    constant on the card. Pairs of inputs are driven against the constant itself, and a search over rounding errors runs
+    next to the boundary.
+
+    The exit status is 1 if something was broken. The witness is then saved, and --replay measures it again.
 
     \b
     Example: lipbench verify digits
-    lipbench verify MODEL --radii mine.csv
-    lipbench verify --replay lipbench-verify/WITNESS.safetensors
+             lipbench verify MODEL --radii mine.csv
+             lipbench verify --replay lipbench-verify/witnesses/WITNESS.safetensors
     """
     from lipbench import data
     from lipbench.attacks.network import resolve_device

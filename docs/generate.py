@@ -1,0 +1,152 @@
+"""Writes what docs/ takes from the code: definitions.md, columns.md, and the list of modules in structure.md.
+
+    python docs/generate.py
+
+Facts are written once, in the code; a test asserts that the pages are up to date.
+"""
+
+import ast
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parent
+PACKAGE = DOCS.parent / "lipbench"
+MARK = "<!-- from docs/generate.py: the docstring of each module -->\n"
+PARTS = {
+    ("lo", "hi"): "ends of the 95 % interval of `{}`",
+    ("mean", "std", "min", "max"): "of `{}`, over the models of the setting; std has n - 1 in the denominator",
+}
+
+
+def definitions() -> str:
+    """The page definitions.md."""
+    from lipbench.report import definitions
+
+    return f"""# Definitions
+
+<!-- written by docs/generate.py -->
+
+These words have the same meaning in every table, figure and file. The two bounds of a sample:
+
+    certified_radius   <=   true distance to the decision boundary   <=   adversarial_distance
+
+{definitions.markdown()}
+Distances are in the suite's norm, in units of the input range [0, 1]. The accuracy of one model has a 95 %
+Clopper-Pearson interval. [Certificates](certificates.md#grades) says how each grade is computed.
+"""
+
+
+def columns() -> str:
+    """The page columns.md."""
+    from lipbench.report.effects import SETTINGS
+    from lipbench.report.samples import SAMPLES
+
+    from lipbench.report.metrics import SUMMARY
+
+    return f"""# Columns
+
+<!-- written by docs/generate.py from the declarations of the columns -->
+
+| kind | values |
+|---|---|
+| share | a number in [0, 1]; tables print it in percent |
+| number | any other number |
+| count | a whole number |
+| flag | true or false |
+| text | text |
+| any | a value of the card: a number, text, or JSON |
+
+An empty cell means that the value does not exist, or has no meaning for the row. A name that ends in a dot or a colon
+stands for every column that begins with it, such as `loss.tau`.
+
+## summary.csv
+
+One row per model, suite and eps. `Results.summary()` returns the same.
+
+{table(SUMMARY)}
+## hyperparameters.csv
+
+One row per [setting](glossary.md#setting), suite and eps. `Results.hyperparameters()` returns the same.
+
+{table(SETTINGS)}
+## Results.samples
+
+One row per model, suite and sample.
+
+{table(SAMPLES)}
+{records()}"""
+
+
+def table(declared: Iterable) -> str:
+    """Name, kind, unit and meaning of each column; the parts of an interval or of statistics share a row."""
+    lines = ["| column | kind | unit | meaning |", "|---|---|---|---|"]
+    lines += [f"| {names} | {column.kind} | {column.unit} | {words} |" for names, column, words in _grouped(declared)]
+    return "\n".join(lines) + "\n"
+
+
+def _grouped(declared: Iterable) -> Iterator[tuple[str, object, str]]:
+    found = list(declared)
+    names = {column.name for column in found}
+    for column in found:
+        base, _, last = column.name.rpartition("_")
+        parts = next(
+            (parts for parts in PARTS if last in parts and {f"{base}_{part}" for part in parts} <= names), None
+        )
+        if parts is None:
+            yield f"`{column.name}`", column, column.words
+        elif last == parts[0]:
+            yield ", ".join(f"`{base}_{part}`" for part in parts), column, PARTS[parts].format(base)
+
+
+def records() -> str:
+    """The columns of the files in RUN/records."""
+    from lipbench.runs.records import AttackRecord, CertifyRecord, IndicatorRecord, columns_of
+
+    text = (
+        "## Records\n\nThe columns of `RUN/records/*.parquet`. L2 distances are in units of the input range [0, 1].\n"
+    )
+    for kind in (CertifyRecord, AttackRecord, IndicatorRecord):
+        first = (kind.__doc__ or "").split("\n")[0]
+        text += f"\n**{kind.__name__}.** {first}\n\n| column | type | unit | meaning |\n|---|---|---|---|\n"
+        for name, column in columns_of(kind).items():
+            text += f"| `{name}` | {column.kind} | {column.unit} | {column.words} |\n"
+    return text
+
+
+def structure() -> str:
+    """The page structure.md: what stands above the mark, and the modules."""
+    return (DOCS / "structure.md").read_text().split(MARK)[0] + MARK + modules()
+
+
+def modules() -> str:
+    """A list of all modules, room by room, each with the first sentence of its docstring."""
+    rooms: dict[str, list[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        place = path.relative_to(PACKAGE)
+        room = place.parts[0] if len(place.parts) > 1 else ""
+        if place.name != "__init__.py" or len(place.parts) <= 2:
+            rooms.setdefault(room, []).append(f"| `{place}` | {first_sentence(path)} |\n")
+    head = "| module | what |\n|---|---|\n"
+    return "".join(
+        f"\n### {f'lipbench/{room}/' if room else 'lipbench/'}\n\n{head}{''.join(lines)}"
+        for room, lines in sorted(rooms.items())
+    )
+
+
+def first_sentence(path: Path) -> str:
+    """The first sentence of a module's docstring, for a cell of a table."""
+    text = ast.get_docstring(ast.parse(path.read_text())) or ""
+    paragraph = " ".join(text.split("\n\n")[0].replace("``", "`").split())
+    sentence = re.split(r"(?<!et al)(?<!arXiv)\. (?=[A-Z`])", paragraph)[0].rstrip(".:")
+    return sentence.replace("|", r"\|")
+
+
+def main() -> None:
+    """Write the pages."""
+    for page in (definitions, columns, structure):
+        (DOCS / f"{page.__name__}.md").write_text(page())
+
+
+if __name__ == "__main__":
+    main()
