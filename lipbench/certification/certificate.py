@@ -5,19 +5,18 @@ With f = W g, a body g of Lipschitz bound L_g and a last linear layer W of rows 
     radius = min over j != i of (f_i - f_j - E_ij) / L_ij,      L_ij = L_g |w_i - w_j|_2
 
 (Tsuzuku, Sato, Sugiyama, NeurIPS 2018, arXiv 1802.04034, for the margin; Singla, Singla, Feizi, ICLR 2022,
-arXiv 2108.04062, for the last layer), which is never looser than margin / (sqrt(2) L) but for E_ij. What a radius
-promises: see ``ledger``. Grades:
+arXiv 2108.04062, for the last layer), which is never looser than margin / (sqrt(2) L) but for E_ij. A sample is
+certified at eps where its radius is above eps; ``grades`` defines what each grade holds for. This module computes
 
-    float     holds for the network as it runs, in float32 or float64: E_ij bounds the rounding errors of both logits
-              at the sample and at every point of the ball (``rounding``); rounded down; a tie is never certified
-    real      holds in exact arithmetic: L from the stored weights; E_ij bounds the rounding errors of the sample's own
-              logits, in the arithmetic that they were computed in; rounded down
-    nominal   holds if the constant claimed on the card is true, up to those errors: margin / (sqrt(2) L), as papers
-              print it; nothing is checked, but what may be a rounding error of float64 is no margin
+    float     E_ij bounds the rounding errors of both logits, at the sample and at every point of the ball
+              (``rounding``); rounded down; a tie is never certified
+    real      L from the stored weights; E_ij bounds the rounding errors of the sample's own logits, in the arithmetic
+              that they were computed in; rounded down
+    nominal   margin / (sqrt(2) L), with L the claim; a margin that may be a rounding error of float64 counts as 0
 
 Two identical rows of the last layer have L_ij = 0, and a difference that is that of their biases for every input: it is
-read off the weights, for every grade, since what tells two equal logits apart is a rounding error. Where a layer has no
-error analysis, grades real and nominal take for granted that it is computed to ``ASSUMED`` roundings.
+read off the weights, for every grade, since only rounding errors tell two equal logits apart. Where a layer has no
+error analysis, grades real and nominal assume that it is computed to ``range_errors.ASSUMED`` roundings.
 """
 
 import contextlib
@@ -31,31 +30,23 @@ import torch
 from torch import Tensor, nn
 
 from lipbench.certification.grades import CLAIM_TOLERANCE, GRADES
-from lipbench.certification.lipschitz import Rounding, trace
+from lipbench.certification.head import SQRT2, Head, head_of
+from lipbench.certification.lipschitz import trace
 from lipbench.certification.lipschitz.graph import Graph
 from lipbench.certification.probabilities import refuse_squashed
-from lipbench.certification.rounding import TINY, UP, NotAnalysed, StepErrors, analyse, gamma, norms_of, unit_roundoff
+from lipbench.certification.range_errors import range_errors, with_assumed_roundings
+from lipbench.certification.rounding import (
+    ROUND_DOWN,
+    ROUND_UP,
+    TINY,
+    UP,
+    NotAnalysed,
+    StepErrors,
+    analyse,
+    gamma,
+    unit_roundoff,
+)
 from lipbench.errors import LipbenchError, UnsupportedError
-
-SQRT2 = 2.0**0.5
-ASSUMED = 64  # torch's exp, erf and tanh are good to a few roundings, GELU and its like take a handful of them
-ROUND_UP = 1 + 4 * 2.0**-53
-ROUND_DOWN = 1 - 4 * 2.0**-53
-
-
-@dataclass(frozen=True)
-class Head:
-    """What follows the body: the last linear layer, or nothing.
-
-    spread: float64 (K, K), |w_i - w_j|_2, rounded up, 0 only for identical rows; rows, bias: float64 (K,), |w_i|_2,
-    rounded up, and b_i; operations: of each logit, 0 where the logits are the body's own outputs.
-    """
-
-    spread: Tensor
-    rows: Tensor
-    bias: Tensor
-    operations: int = 0
-    underflows: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -233,10 +224,7 @@ def certificate(
     float32 or float64, by default that of its weights (float64 for a network that has none).
     See ``lipschitz.lipschitz_bound`` for what is raised.
     """
-    number = isinstance(claimed, numbers.Real) and not isinstance(claimed, bool)
-    if claimed is not None and not (number and 0 < claimed < math.inf):
-        raise LipbenchError(f"a claimed Lipschitz constant is a finite number above 0, got {claimed!r}")
-    claimed = None if claimed is None else float(claimed)
+    claimed = _checked_claim(claimed)
     graph = trace(module, tuple(int(size) for size in input_shape))
     output = graph.output
     if len(output.shape) != 1:
@@ -245,98 +233,52 @@ def certificate(
         raise LipbenchError(
             f"the Lipschitz bound of the network is {output.lipschitz}: its weights are too large for float64"
         )
-    body, head = _head(graph)
-    pairwise = torch.zeros_like(head.spread)
-    if graph.steps[body].lipschitz > 0:  # a product of small numbers that are not 0 is not 0
-        product = (head.spread * graph.steps[body].lipschitz * ROUND_UP).clamp_min(TINY)
-        pairwise = torch.where(head.spread > 0, product, 0.0)
+    body, head = head_of(graph)
+    like = _like_its_weights(module, dtype)
+    refuse_squashed(graph, like)
+    pairwise = _pairwise(head, graph.steps[body].lipschitz)
+    return _with_errors(Certificate(pairwise, output.lipschitz, claimed, head, graph, body, like.dtype), like.device)
+
+
+def _checked_claim(claimed: float | None) -> float | None:
+    """The claimed constant as float. Raises LipbenchError unless it is a finite number above 0, or None."""
+    number = isinstance(claimed, numbers.Real) and not isinstance(claimed, bool)
+    if claimed is not None and not (number and 0 < claimed < math.inf):
+        raise LipbenchError(f"a claimed Lipschitz constant is a finite number above 0, got {claimed!r}")
+    return None if claimed is None else float(claimed)
+
+
+def _like_its_weights(module: nn.Module, dtype: torch.dtype | None) -> Tensor:
+    """A number, (), of the type and on the device that a network computes with, or of the type that is asked for.
+
+    Raises UnsupportedError for types other than float32 and float64.
+    """
     held = [tensor for tensor in (*module.parameters(), *module.buffers()) if tensor.is_floating_point()]
-    device = held[0].device if held else torch.device("cpu")
-    dtype = dtype or (held[0].dtype if held else torch.float64)
+    like = held[0] if held else torch.zeros((), dtype=torch.float64)
+    dtype = dtype or like.dtype
     for kind in (dtype, *(tensor.dtype for tensor in held)):
         if kind not in (torch.float32, torch.float64):
             raise UnsupportedError(f"the network's weights are {kind}: certificates are for float32 and float64")
-    refuse_squashed(graph, torch.zeros((), dtype=dtype, device=device))
-    proof = Certificate(pairwise, output.lipschitz, claimed, head, graph, body, dtype)
+    return torch.zeros((), dtype=dtype, device=like.device)
+
+
+def _pairwise(head: Head, lipschitz: float) -> Tensor:
+    """L_ij, float64 (K, K), for a body of this bound. A product of small numbers that are not 0 is not 0."""
+    if not lipschitz > 0:
+        return torch.zeros_like(head.spread)
+    product = (head.spread * lipschitz * ROUND_UP).clamp_min(TINY)
+    return torch.where(head.spread > 0, product, 0.0)
+
+
+def _with_errors(proof: Certificate, device: torch.device) -> Certificate:
+    """The certificate with its rounding errors, as far as they are known."""
     try:
-        errors, output_error = _range_errors(graph, body, dtype, device)
+        errors, output_error = range_errors(proof.graph, proof.body, proof.dtype, device)
         return replace(proof, errors=errors, output_error=output_error, exact_errors=errors)
     except NotAnalysed as error:
         proof = replace(proof, not_analysed=str(error))
     with contextlib.suppress(NotAnalysed):
-        assumed = _assumed(graph, dtype, device)
-        errors, _ = _range_errors(assumed, body, dtype, device)
+        assumed = with_assumed_roundings(proof.graph, proof.dtype, device)
+        errors, _ = range_errors(assumed, proof.body, proof.dtype, device)
         return replace(proof, exact_errors=errors, assumed=assumed)
     return proof
-
-
-def _head(graph: Graph) -> tuple[int, Head]:
-    """The step that the head takes, and the head: the last layer if it is linear, else the differences of logits."""
-    last = graph.output
-    size = max(2, last.shape[0])
-    if type(last.layer) is nn.Linear and last.shape[0] > 1 and len(graph.steps[last.inputs[0]].shape) == 1:
-        weight = last.layer.weight.detach().cpu().double()
-        bias = torch.zeros(size) if last.layer.bias is None else last.layer.bias.detach().cpu()
-        return last.inputs[0], Head(
-            torch.stack([_norms(row - weight) for row in weight]),
-            _norms(weight) + TINY,
-            bias.double(),
-            weight.shape[1] + 1,
-            2.0 * weight.shape[1],
-        )
-    # of a single logit f the difference is f itself; otherwise |f_i - f_j| <= sqrt(2) |f|
-    constant = 1.0 if last.shape[0] == 1 else SQRT2 * ROUND_UP
-    spread = torch.full((size, size), constant, dtype=torch.float64).fill_diagonal_(0)
-    nothing = torch.zeros(size, dtype=torch.float64)
-    return len(graph.steps) - 1, Head(spread, nothing, nothing)
-
-
-def _norms(rows: Tensor) -> Tensor:
-    """L2 norms (K,) of float64 rows (K, m), rounded up, each on its own scale: 0 only for rows of zeros."""
-    largest = rows.abs().amax(dim=1)
-    norms = (rows / torch.where(largest > 0, largest, 1.0)[:, None]).norm(dim=1) * largest
-    rounding = 1 + (rows.shape[1] + 10) * 2.0**-53  # gamma_n, Higham 2002, section 3.1
-    return norms * rounding + TINY * (largest > 0)
-
-
-@torch.no_grad()
-def _assumed(graph: Graph, dtype: torch.dtype, device: torch.device) -> Graph:
-    """The graph with ``ASSUMED`` roundings for what has no error analysis: layers, and constants that are computed.
-
-    Each is relative to the sizes of what goes in, times the layer's constant, and of what comes out, and to 1 for each
-    number, which functions such as exp(x) - 1 take on the way. |T(h)| <= |T(c)| + l |h - c|, with c of the range's
-    centre.
-    """
-    offsets: dict[int, float] = {}
-
-    def visit(place: int, inputs: list[Tensor], value: Tensor) -> None:
-        effect = graph.steps[place].effect
-        if effect.rounding is None:
-            sizes = sum(factor * float(norms_of(h)) for factor, h in zip(effect.lipschitz, inputs, strict=True))
-            offsets[place] = sizes + float(norms_of(value)) + math.sqrt(value.numel())
-
-    graph.run(_centre(graph, dtype, device), visit)
-    steps = list(graph.steps)
-    for place, step in enumerate(steps):
-        rounding = step.effect.rounding
-        if rounding is None:
-            gains = tuple(2 * factor for factor in step.effect.lipschitz)
-            rounding = Rounding(ASSUMED, gains, offsets[place], ASSUMED * math.sqrt(math.prod(step.shape)))
-        elif graph.computed is not None and rounding.operations:
-            rounding = replace(rounding, operations=rounding.operations + ASSUMED)
-        steps[place] = replace(step, effect=replace(step.effect, rounding=rounding))
-    return replace(graph, steps=steps, computed=None)
-
-
-def _centre(graph: Graph, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The centre of [0, 1]^d, (1, c, h, w)."""
-    return torch.full((1, *graph.steps[0].shape), 0.5, dtype=dtype, device=device)
-
-
-def _range_errors(graph: Graph, body: int, dtype: torch.dtype, device: torch.device) -> tuple[StepErrors, float]:
-    """Errors that hold at every point of [0, 1]^d: around its centre, no point of it is further than sqrt(d) / 2."""
-    centre = _centre(graph, dtype, device)
-    reach = math.sqrt(centre.numel()) / 2 * ROUND_UP
-    places = (body, len(graph.steps) - 1)
-    inside, outside = (found.within(reach) for found in analyse(graph, centre, places, 4 * reach, sharp=False))
-    return inside, float(outside.constant)

@@ -27,10 +27,13 @@ from torch import Tensor
 from lipbench._internal.precision import lowered_precisions, summing_products
 from lipbench.certification.lipschitz import Rounding
 from lipbench.certification.lipschitz.graph import Graph, Step
+from lipbench.certification.lipschitz.norms import norms_of
 from lipbench.errors import LipbenchError
 
 TINY = 1e-300  # in place of a product that may vanish
-UP = 1 + 2.0**-46  # the handful of float64 roundings of one line here, with room
+UP = 1 + 2.0**-46  # more than the float64 roundings of any one line here
+ROUND_UP = 1 + 4 * 2.0**-53  # of one or two operations in float64
+ROUND_DOWN = 1 - 4 * 2.0**-53
 
 
 class NotAnalysed(Exception):  # noqa: N818  never shown as an error: the grade is not available
@@ -140,14 +143,6 @@ def analyse(graph: Graph, x: Tensor, places: tuple[int, ...], reach: float, *, s
     if not torch.isfinite(output).all():
         raise LipbenchError("the network's logits are not finite: its weights or its preprocessing are out of range")
     return [wanted[place] for place in places]
-
-
-def norms_of(value: Tensor) -> Tensor:
-    """L2 norms (n,) of (n, ...), summed in float64, rounded up."""
-    flat = value.reshape(len(value), -1)
-    size = torch.linalg.vector_norm(flat, dim=1, dtype=torch.float64)
-    lost = 2e-154 * math.sqrt(flat.shape[1])  # squares of smaller numbers vanish
-    return size * (1 + 2 * (flat.shape[1] + 10) * 2.0**-53) + lost
 
 
 def _combined(step: Step, values: list[Tensor]) -> Tensor:

@@ -1,22 +1,22 @@
-"""Whether two forms of a network compute the same, entry by entry: the module as given, its copies, and its graph.
+"""Do two forms of a network compute the same, entry by entry? The forms: the module as given, its copies, its graph.
 
 The same operations on the same numbers give the same results up to a few roundings, whatever the largest output is.
-Other orders of summation, and other precisions, are given more room: in units of how much an output varies, and of how
-much it moves when the inputs are moved by a few roundings.
+Other orders of summation, and other precisions, get more room: in units of how much an output varies, and of how much
+it moves when the inputs are moved by a few roundings.
 """
 
 import contextlib
-import random
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lipbench._internal.randomness import keeping_random_numbers
 from lipbench.errors import LipbenchError, UnsupportedError, one_line
 
-BATCHES = (1, 2, 3)  # sizes of a batch that are looked at, besides that of all probes
+BATCHES = (1, 2, 3)  # sizes of a batch that are compared, besides that of all probes
 ROUNDINGS = 16  # of one entry: between runs of the same operations
 REORDERED = 4096  # of one entry: between orders of summation, and between precisions
 COMPUTED_ANEW = 1e-3  # share of an output's range, where weights are computed anew, perhaps in another precision
@@ -120,9 +120,19 @@ def unsteadiness(module: nn.Module, x: Tensor, expected: Tensor) -> Tensor:
 # --- the forms of a network ------------------------------------------------------------------------------------------
 
 
-def check_same(traced: nn.Module, module: nn.Module, x: Tensor) -> Tensor:
-    """The outputs of a network for x. Raises UnsupportedError unless its graph computes the same, for each number of
-    samples, whether gradients are wanted or not.
+@dataclass(frozen=True)
+class Reference:
+    """What a network gives for some inputs: ``outputs`` (n, ...), and how far rounding errors may move each, (...)."""
+
+    outputs: Tensor
+    room: Tensor
+
+
+def check_same(traced: nn.Module, module: nn.Module, x: Tensor) -> Reference:
+    """The outputs of a network for x (n, c, h, w), and their room.
+
+    Raises UnsupportedError unless its graph computes the same, for each number of samples, whether gradients are wanted
+    or not.
     """
     expected = outputs(module, x)
     if is_coarser(expected.dtype, x.dtype):
@@ -130,33 +140,47 @@ def check_same(traced: nn.Module, module: nn.Module, x: Tensor) -> Tensor:
             f"the network computes in {expected.dtype}, though its weights are {x.dtype}: take autocast and casts out "
             "of its forward"
         )
-    room = unsteadiness(module, x, expected)
+    reference = Reference(expected, unsteadiness(module, x, expected))
     for number in (*BATCHES, len(x)):
-        value = outputs(traced, x[:number])
-        for wanted in (False, True):
-            found = outputs(module, x[:number], with_gradients=wanted)
-            if found.dtype != value.dtype or differ(value, found, expected):
-                how = "with gradients" if wanted else "without gradients"
-                raise UnsupportedError(
-                    f"the traced graph gives other outputs than the network ({number} samples, {how}, {x.dtype}): its "
-                    "forward depends on state, on settings of torch, or on the data, or changes tensors in place"
-                )
-        if found.shape != expected[:number].shape:
+        found = _outputs_of_both(traced, module, x[:number], expected)
+        _check_batch(found, number, x, reference)
+    return reference
+
+
+def _outputs_of_both(traced: nn.Module, module: nn.Module, x: Tensor, among: Tensor) -> Tensor:
+    """The outputs of a network for x. Raises UnsupportedError unless its graph has them too; among: see ``differ``."""
+    value = outputs(traced, x)
+    for wanted in (False, True):
+        found = outputs(module, x, with_gradients=wanted)
+        if found.dtype != value.dtype or differ(value, found, among):
+            how = "with gradients" if wanted else "without gradients"
             raise UnsupportedError(
-                f"the outputs have shape {tuple(found.shape)} for {number} of {len(x)} samples with outputs of shape "
-                f"{tuple(expected.shape)}: name the dimension of squeeze(), which may drop a batch of one"
+                f"the traced graph gives other outputs than the network ({len(x)} samples, {how}, {x.dtype}): its "
+                "forward depends on state, on settings of torch, or on the data, or changes tensors in place"
             )
-        share = share_of_sums(x.dtype)
-        if differ(found, expected[:number], expected, share=share, roundings=REORDERED, room=room):
-            raise UnsupportedError("the outputs for a sample depend on the others of a batch, or on their number")
-    return expected
+    return found
 
 
-def check_precision(module: nn.Module, x: Tensor, exact: Tensor) -> None:
-    """Raise UnsupportedError unless a network gives what its graph gives in float64, ``exact``, up to its rounding."""
-    expected = outputs(module, x)
-    room = unsteadiness(module, x, expected)
-    if differ(exact.to(expected.device), expected, share=COMPUTED_ANEW, roundings=REORDERED, room=room):
+def _check_batch(found: Tensor, number: int, x: Tensor, reference: Reference) -> None:
+    """Raise UnsupportedError unless the outputs of the first samples alone are those in the batch of all x."""
+    expected, share = reference.outputs, share_of_sums(x.dtype)
+    if found.shape != expected[:number].shape:
+        raise UnsupportedError(
+            f"the outputs have shape {tuple(found.shape)} for {number} of {len(x)} samples with outputs of shape "
+            f"{tuple(expected.shape)}: name the dimension of squeeze(), which may drop a batch of one"
+        )
+    if differ(found, expected[:number], expected, share=share, roundings=REORDERED, room=reference.room):
+        raise UnsupportedError("the outputs for a sample depend on the others of a batch, or on their number")
+
+
+def check_precision(single: Reference, exact: Reference) -> None:
+    """Raise UnsupportedError unless a network gives what its graph gives in float64, up to its rounding errors.
+
+    single: in the network's own dtype; exact: in float64.
+    """
+    expected = single.outputs
+    value = exact.outputs.to(expected.device)
+    if differ(value, expected, share=COMPUTED_ANEW, roundings=REORDERED, room=single.room):
         raise UnsupportedError("the forward gives other outputs in float64: it depends on the precision of numbers")
 
 
@@ -241,15 +265,3 @@ def _tensors(held: dict[str, Any]) -> Iterator[Tensor]:
     for one in (*held["_parameters"].values(), *held["_buffers"].values(), *held.values()):
         if isinstance(one, Tensor) and one.layout == torch.strided:
             yield one
-
-
-@contextlib.contextmanager
-def keeping_random_numbers(device: torch.device | None = None) -> Iterator[None]:
-    """What is run inside leaves the random numbers of torch, NumPy and Python as they were."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  a forward may draw from it
-    with torch.random.fork_rng([device] if device is not None and device.type == "cuda" else []):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002

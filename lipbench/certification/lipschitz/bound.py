@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from lipbench.certification.lipschitz.graph import trace
+from lipbench.certification.lipschitz.tracing import trace
 from lipbench.errors import LipbenchError
 
 

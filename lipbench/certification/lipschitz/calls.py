@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lipbench.certification.lipschitz.rules import Effect, Flow, applied, dotted, find, layer_effect, no_rule
+from lipbench.certification.lipschitz.effects import Effect, Flow
+from lipbench.certification.lipschitz.table import applied, dotted, find, layer_effect, no_rule
 from lipbench.errors import UnsupportedError
 
 # names that torch takes instead of its own, as NumPy calls them (python_arg_parser.cpp)
@@ -22,7 +23,7 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 
 def function_effect(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Effect, list[Flow]]:
-    """What a call does by its rule, and the tensors that go in, numbered as the effect numbers them.
+    """The effect of a call, by its rule, and the tensors that go in, numbered as the effect numbers them.
 
     target: a function, or the name of a tensor method; each tensor that depends on the network's input is given as a
     ``Flow``. Raises UnsupportedError for what has no rule, for a call that fits no signature, and for arguments that
@@ -32,10 +33,10 @@ def function_effect(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     if found is None:
         raise no_rule(target)
     rule = inspect.signature(found)
-    if _is_variadic(rule):  # it says itself that order does not matter
+    if is_variadic(rule):  # such a rule states that order does not matter
         arguments = rule.bind(*args, **kwargs)
     else:
-        arguments = _for_rule(target, rule, _bound(target, args, kwargs))
+        arguments = for_rule(target, rule, _bound(target, args, kwargs))
     flows = list(flows_of(arguments.arguments))
     if len(flows) != len(list(flows_of([args, kwargs]))):
         raise UnsupportedError(f"no Lipschitz rule for {dotted(target)} with these arguments")
@@ -82,7 +83,7 @@ def flows_of(structure: Any) -> Iterator[Flow]:
 
 def _bound(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
     """A call by the names of what is called, with its defaults."""
-    candidates = _signatures(target)
+    candidates = signatures(target)
     if not candidates:  # nothing tells what a keyword means
         if kwargs:
             raise UnsupportedError(f"no Lipschitz rule for {dotted(target)} with keywords: its signature is unknown")
@@ -101,7 +102,8 @@ def _bound(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspec
 
 
 @functools.cache
-def _signatures(target: Any) -> tuple[inspect.Signature, ...]:
+def signatures(target: Any) -> tuple[inspect.Signature, ...]:
+    """The signatures of a function, or of a tensor method given by name: one for each of torch's overloads."""
     method = isinstance(target, str)
     function = getattr(Tensor, target, None) if method else target
     try:
@@ -179,47 +181,62 @@ def _differ(first: inspect.BoundArguments, other: inspect.BoundArguments) -> boo
 # --- the signature of the rule ---------------------------------------------------------------------------------------
 
 
-def _for_rule(target: Any, rule: inspect.Signature, called: inspect.BoundArguments) -> inspect.BoundArguments:
-    """By name where the rule has the names of what is called; else by place, if no name stands at another place."""
-    parameters = called.signature.parameters
+def for_rule(target: Any, rule: inspect.Signature, called: inspect.BoundArguments) -> inspect.BoundArguments:
+    """A call as the rule's own signature takes it, in the order of the rule's parameters.
+
+    By name where the rule has the names of what is called; else by place, if no name stands at another place. Raises
+    UnsupportedError where neither fits.
+    """
     try:
-        if _is_variadic(called.signature):
-            return _complete(rule.bind(*called.args, **called.kwargs))
-        untouched = {name for name, value in called.arguments.items() if value is parameters[name].default}
-        anywhere = {name for one in _signatures(target) for name in one.parameters}  # in another overload
-        unknown, unused = called.arguments.keys() - rule.parameters.keys(), rule.parameters.keys() - anywhere
-        if unknown <= untouched and not (unknown and unused):
-            return _complete(
-                rule.bind(**{name: called.arguments[name] for name in called.arguments if name not in unknown})
-            )
-        if _places_agree(rule, called.signature):
-            places = [name for name in called.arguments if parameters[name].kind in _POSITIONAL]
-            taken = sum(one.kind in _POSITIONAL for one in rule.parameters.values())
-            dropped = untouched.intersection(called.arguments.keys() - set(places[:taken]))
-            named = called.arguments.keys() - set(places[:taken]) - dropped
-            given = [called.arguments[name] for name in places[:taken]]
-            bound = rule.bind(*given, **{name: called.arguments[name] for name in named})
-            if not (dropped and rule.parameters.keys() - bound.arguments.keys()):  # its default would take their place
-                return _complete(bound)
+        if is_variadic(called.signature):
+            bound: inspect.BoundArguments | None = rule.bind(*called.args, **called.kwargs)
+        else:
+            bound = _by_name(target, rule, called) or _by_place(rule, called)
     except TypeError as error:
         raise UnsupportedError(f"no Lipschitz rule for {dotted(target)} with these arguments: {error}") from error
-    raise UnsupportedError(
-        f"the rule for {dotted(target)} must take its arguments ({', '.join(parameters)}), in any order under these "
-        f"names or in this order under others; it takes ({', '.join(rule.parameters)})"
-    )
-
-
-def _is_variadic(signature: inspect.Signature) -> bool:
-    return any(parameter.kind in _VARIADIC for parameter in signature.parameters.values())
-
-
-def _complete(bound: inspect.BoundArguments) -> inspect.BoundArguments:
-    bound.arguments = {  # in the order of the rule's own parameters, whatever the order of the call
-        name: bound.arguments[name] for name in bound.signature.parameters if name in bound.arguments
-    }
+    if bound is None:
+        raise UnsupportedError(
+            f"the rule for {dotted(target)} must take its arguments ({', '.join(called.signature.parameters)}), in any "
+            f"order under these names or in this order under others; it takes ({', '.join(rule.parameters)})"
+        )
+    bound.arguments = {name: bound.arguments[name] for name in rule.parameters if name in bound.arguments}
     return bound
+
+
+def _by_name(target: Any, rule: inspect.Signature, called: inspect.BoundArguments) -> inspect.BoundArguments | None:
+    """None if the rule lacks a name whose argument is not the default, or has one that no overload has."""
+    anywhere = {name for one in signatures(target) for name in one.parameters}
+    unknown, unused = called.arguments.keys() - rule.parameters.keys(), rule.parameters.keys() - anywhere
+    if not unknown <= _defaulted(called) or (unknown and unused):
+        return None
+    return rule.bind(**{name: value for name, value in called.arguments.items() if name not in unknown})
+
+
+def _by_place(rule: inspect.Signature, called: inspect.BoundArguments) -> inspect.BoundArguments | None:
+    """None if a name of the rule stands at another place in the call, or its own default would replace the call's."""
+    if not _places_agree(rule, called.signature):
+        return None
+    parameters = called.signature.parameters
+    positional = [name for name in called.arguments if parameters[name].kind in _POSITIONAL]
+    taken = positional[: sum(one.kind in _POSITIONAL for one in rule.parameters.values())]
+    others = called.arguments.keys() - set(taken)
+    dropped = _defaulted(called) & others
+    named = {name: called.arguments[name] for name in others - dropped}
+    bound = rule.bind(*(called.arguments[name] for name in taken), **named)
+    return None if dropped and rule.parameters.keys() - bound.arguments.keys() else bound
+
+
+def _defaulted(called: inspect.BoundArguments) -> set[str]:
+    """The arguments of a call that are the defaults."""
+    parameters = called.signature.parameters
+    return {name for name, value in called.arguments.items() if value is parameters[name].default}
 
 
 def _places_agree(rule: inspect.Signature, called: inspect.Signature) -> bool:
     places = {name: place for place, name in enumerate(called.parameters)}
     return all(places.get(name, place) == place for place, name in enumerate(rule.parameters))
+
+
+def is_variadic(signature: inspect.Signature) -> bool:
+    """True for a signature with ``*args`` or ``**kwargs``."""
+    return any(parameter.kind in _VARIADIC for parameter in signature.parameters.values())

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from lipbench.certification.lipschitz.rules import refuse_hooks
+from lipbench.certification.lipschitz.replaced import refuse_hooks
 from lipbench.errors import LipbenchError, UnsupportedError, one_line
 
 _PLAIN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)

@@ -1,4 +1,4 @@
-"""Rules of functions and operators between tensors, and of the libraries' residual blocks."""
+"""Rules of functions and operators: sums, multiples, tensors side by side, means, and functions that change nothing."""
 
 import math
 import operator
@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from deel import torchlip
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from lipbench.certification.lipschitz.linear import constant, convolution
-from lipbench.certification.lipschitz.norms import rounded_up, spectral_norm
-from lipbench.certification.lipschitz.rules import (
+from lipbench.certification.lipschitz.affine import refuse_flows
+from lipbench.certification.lipschitz.effects import (
     EXACT,
     Effect,
     Flow,
@@ -21,16 +19,10 @@ from lipbench.certification.lipschitz.rules import (
     broadcast,
     is_moderate,
     repeats,
-    rule,
 )
-from lipbench.certification.lipschitz.selections import selects
-from lipbench.errors import LipbenchError, UnsupportedError
-from lipbench.models.architectures import ConvexCombination
-
-selects(
-    torchlip.InvertibleDownSampling, torchlip.InvertibleUpSampling,
-    "orthogonium.layers.channel_shuffle.ChannelShuffle",
-)  # fmt: skip
+from lipbench.certification.lipschitz.norms import rounded_up
+from lipbench.certification.lipschitz.table import rule
+from lipbench.errors import UnsupportedError
 
 # --- sums ------------------------------------------------------------------------------------------------------------
 
@@ -54,8 +46,8 @@ def _rsub(input: Any, other: Any, alpha: float = 1) -> Effect:
 @rule(torch.lerp, "lerp")
 def _lerp(input: Any, end: Any, weight: Any) -> Effect:
     """(1 - w) a + w b."""
-    constant(weight)
-    w = _held(weight)
+    refuse_flows(weight)
+    w = _constant(weight)
     effect = _weighted([input, end], [(1 - w).abs().max().item(), w.abs().max().item()], broadcast(input, end, w))
     return Effect(tuple(rounded_up(factor) for factor in effect.lipschitz), None)
 
@@ -69,14 +61,14 @@ def _weighted(values: list[Any], weights: list[float], out: Shape) -> Effect:
         if isinstance(value, Flow):
             factors.append(factor)
         else:
-            held = _held(value)
+            held = _constant(value)
             offset += rounded_up(held.norm().item() * factor, held.numel() + 10)
     rounding = Rounding(3, tuple(factors), offset, 2 * math.sqrt(math.prod(out)))
     return Effect(tuple(factors), rounding if is_moderate(torch.tensor(weights)) else None)
 
 
-def _held(value: Any) -> Tensor:
-    """A constant, a tensor or a number, in float64."""
+def _constant(value: Any) -> Tensor:
+    """A constant, given as a tensor or a number, in float64."""
     return value.detach().double() if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64)
 
 
@@ -111,7 +103,7 @@ def _div(input: Any, other: Any) -> Effect:
 
 
 def _multiplied(flow: Flow, factor: Any, size: Any) -> Effect:
-    held = _held(factor)
+    held = _constant(factor)
     out = broadcast(flow, held)
     largest = rounded_up(size(held) * repeats(flow, out))
     if not math.isfinite(largest):
@@ -126,7 +118,7 @@ def _multiplied(flow: Flow, factor: Any, size: Any) -> Effect:
 
 @rule(torch.cat, torch.concat, torch.concatenate)
 def _cat(tensors: Sequence[Any], dim: int = 0) -> Effect:
-    """The squares add up; parts of one tensor that share no number keep its constant (see ``graph``)."""
+    """The squares add up; disjoint slices of one tensor inherit its constant (see ``steps``)."""
     flows = [tensor for tensor in tensors if isinstance(tensor, Flow)]
     flows[0].dim(dim)
     return Effect((1.0,) * len(flows), Rounding(0, (0.0,) * len(flows)), stacked=True)
@@ -172,74 +164,20 @@ def _summed(input: Flow, count: int, norm: float) -> Effect:
 # --- nothing happens -------------------------------------------------------------------------------------------------
 
 
-@rule(F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout)
+@rule(F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, may_return_its_input=True)
 def _dropout(input: Flow, p: float = 0.5, training: bool = True, inplace: bool = False) -> Effect:
     if training:
         raise UnsupportedError("dropout is active: give it training=self.training and put the network in eval mode")
     return Effect((1.0,), EXACT)
 
 
-@rule("detach")
+@rule("detach", may_return_its_input=True)
 def _detach(input: Flow) -> Effect:
     return Effect((1.0,), EXACT)
 
 
-@rule("float", "double", "to", "type_as")
+@rule("float", "double", "to", "type_as", may_return_its_input=True)
 def _cast(input: Any, *args: Any, **kwargs: Any) -> float:
-    """The same numbers; how they are rounded is not known here."""
-    constant(*args, *kwargs.values())
+    """The same numbers; their rounding is not known here."""
+    refuse_flows(*args, *kwargs.values())
     return 1.0
-
-
-# --- residual blocks -------------------------------------------------------------------------------------------------
-
-
-@rule(torchlip.LipResidual)
-def _lip_residual(layer: Any, first: Shape, second: Shape) -> Effect:
-    """a x + (1 - a) y with a = sigmoid(alpha): a convex combination."""
-    if first != second:
-        raise LipbenchError(f"LipResidual needs two inputs of one shape, got {first} and {second}")
-    weight = torch.sigmoid(layer.alpha.detach().double()).item()
-    return Effect((rounded_up(weight), rounded_up(1 - weight, 4 + int(4 * weight / max(1e-300, 1 - weight)))))
-
-
-@rule(ConvexCombination)
-def _convex_combination(layer: ConvexCombination, first: Shape, second: Shape) -> Effect:
-    """w x + (1 - w) y, each term after three roundings: of 1 - w, of the product, of the sum."""
-    if first != second:
-        raise LipbenchError(f"ConvexCombination needs two inputs of one shape, got {first} and {second}")
-    weight = layer.weight.detach().double()
-    factors = (abs(weight.item()), rounded_up(abs(1 - weight.item())))
-    rounding = Rounding(3, factors, 0.0, 3 * math.sqrt(math.prod(first)))
-    return Effect(factors, rounding if is_moderate(weight) else None)
-
-
-@rule("orthogonium.layers.conv.SLL.sll_layer.SDPBasedLipschitzResBlock")
-def _sll_block(layer: Any, input_shape: Shape) -> float:
-    """x - 2 K^T relu(K x + b)."""
-    _needs_relu(layer)
-    effect = convolution(
-        Flow(input_shape), layer.kernel, None, (1, 1), lambda x: F.pad(x, (layer.padding,) * 4), "zeros", (1, 1),
-        layer.groups,
-    )  # fmt: skip
-    return _sll(effect.lipschitz[0])
-
-
-@rule("orthogonium.layers.conv.SLL.sll_layer.SDPBasedLipschitzDense")
-def _sll_dense(layer: Any, input_shape: Shape) -> float:
-    """x - 2 W^T T relu(W x + b), T >= 0 diagonal: K = T^(1/2) W."""
-    _needs_relu(layer)
-    scale = layer.compute_t().detach().double()
-    return _sll(spectral_norm(scale.sqrt()[:, None] * layer.weight.detach().double()))
-
-
-def _needs_relu(layer: Any) -> None:
-    if type(layer.activation) is not nn.ReLU:
-        raise UnsupportedError(f"no Lipschitz rule for {type(layer).__name__} with another activation than ReLU")
-
-
-def _sll(norm: float) -> float:
-    """relu's slopes D lie in [0, 1], so that 0 <= K^T D K <= |K|^2 and I - 2 K^T D K lies between 1 - 2 |K|^2 and 1
-    (Araujo, Havens, Delattre, Allauzen, Hu, ICLR 2023, arXiv 2303.03169, theorem 3).
-    """
-    return max(1.0, rounded_up(2 * norm**2, 4) - 1)

@@ -8,9 +8,9 @@ from deel import torchlip
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lipbench.certification.lipschitz.linear import norms
-from lipbench.certification.lipschitz.norms import rounded_up
-from lipbench.certification.lipschitz.rules import Effect, Flow, Rounding, Shape, is_moderate, rule
+from lipbench.certification.lipschitz.effects import Effect, Flow, Rounding, Shape, is_moderate
+from lipbench.certification.lipschitz.norms import norms_of, rounded_up
+from lipbench.certification.lipschitz.table import rule
 from lipbench.errors import LipbenchError, UnsupportedError
 from lipbench.models.architectures import Normalize
 
@@ -43,16 +43,16 @@ def channelwise(scale: Tensor, shift: Tensor, shape: Shape, operations: int) -> 
 
     def magnitude(h: Tensor) -> Tensor:
         slopes, shifts = scale.abs().view(view).to(h.device), shift.abs().view(view).to(h.device)
-        return norms(h.abs() * slopes + shifts) * (1 + 2.0**-48)
+        return norms_of(h.abs() * slopes + shifts) * (1 + 2.0**-48)
 
     rounding = Rounding(operations, (largest,), offset, 2 * math.sqrt(math.prod(shape)), magnitude)
-    # so that neither x - mean, nor what the scale is made of, overflows or vanishes
+    # so that neither x - mean, nor the numbers that the scale is computed from, overflow or vanish
     moderate = is_moderate(scale) and is_moderate(shift) and is_moderate(shift / scale.where(scale != 0, 1.0))
     return Effect((largest,), rounding if moderate else None)
 
 
 def _check_channels(values: Tensor | None, shape: Shape) -> None:
-    """Raise LipbenchError unless there is one number, or one per channel: others would repeat the inputs."""
+    """Raise LipbenchError unless there is one number, or one per channel: other shapes would repeat the inputs."""
     if values is not None and values.numel() not in (1, shape[0]):
         raise LipbenchError(f"the layer has numbers for {values.numel()} channels, its inputs are of shape {shape}")
 

@@ -9,8 +9,7 @@ from deel import torchlip
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lipbench.certification.lipschitz.norms import rounded_up
-from lipbench.certification.lipschitz.rules import (
+from lipbench.certification.lipschitz.effects import (
     EXACT,
     Effect,
     Flow,
@@ -19,8 +18,9 @@ from lipbench.certification.lipschitz.rules import (
     broadcast,
     constants_rounded,
     repeats,
-    rule,
 )
+from lipbench.certification.lipschitz.norms import rounded_up
+from lipbench.certification.lipschitz.table import rule
 from lipbench.errors import LipbenchError, UnsupportedError
 from lipbench.models.fast_layers import SortPairs
 
@@ -40,8 +40,9 @@ def _choosing(layer: nn.Module, input_shape: Shape) -> Effect:
 
 @rule(
     F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_", F.relu6, torch.abs, "abs", "abs_", torch.neg, "neg",
-    torch.positive, operator.abs, operator.neg, operator.pos,
+    operator.abs, operator.neg,
 )  # fmt: skip
+@rule(torch.positive, operator.pos, may_return_its_input=True)
 def _choosing_function(input: Flow, inplace: bool = False) -> Effect:
     return _CHOOSING
 

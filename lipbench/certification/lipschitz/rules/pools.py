@@ -9,9 +9,11 @@ from deel import torchlip
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lipbench.certification.lipschitz.linear import affine_rounding, pair
+from lipbench.certification.lipschitz.affine import affine_rounding
+from lipbench.certification.lipschitz.effects import EXACT, Effect, Flow, Rounding, Shape
 from lipbench.certification.lipschitz.norms import rounded_up, spectral_norm
-from lipbench.certification.lipschitz.rules import EXACT, Effect, Flow, Rounding, Shape, rule
+from lipbench.certification.lipschitz.settings import adaptive_sizes, pair
+from lipbench.certification.lipschitz.table import rule
 from lipbench.errors import UnsupportedError
 from lipbench.models.fast_layers import L2Pool
 
@@ -68,7 +70,7 @@ def _scaled_average_pool(layer: torchlip.ScaledAvgPool2d, input_shape: Shape) ->
 
 
 def _scaled(effect: Effect, factor: float, outputs: int) -> Effect:
-    """A layer whose result, of at most so many numbers, is multiplied by a constant, itself rounded."""
+    """The effect of a layer whose result, of at most ``outputs`` numbers, is multiplied by a rounded constant."""
     factor = rounded_up(abs(factor))
     rounding = effect.rounding
     if rounding is not None:
@@ -91,14 +93,13 @@ def _adaptive_average_layer(layer: nn.AdaptiveAvgPool2d, input_shape: Shape) -> 
 
 @rule(F.adaptive_avg_pool2d)
 def _adaptive_average(input: Flow, output_size: Any) -> Effect:
-    sizes = (output_size, output_size) if isinstance(output_size, int) or output_size is None else output_size
-    out = tuple(size or whole for size, whole in zip(sizes, input.planes()[1:], strict=True))
+    out = adaptive_sizes(output_size, input.planes()[1:])
     norm = 1.0
     for size, whole in zip(out, input.shape[1:], strict=True):
         eye = torch.eye(whole, dtype=torch.float64)[:, None]
         norm *= spectral_norm(F.adaptive_avg_pool1d(eye, size)[:, 0])
     window = math.prod(-(-whole // size) + 1 for size, whole in zip(out, input.shape[1:], strict=True))
-    return _average(rounded_up(norm), window, input.shape, lambda h: F.adaptive_avg_pool2d(h, (out[0], out[1])))
+    return _average(rounded_up(norm), window, input.shape, lambda h: F.adaptive_avg_pool2d(h, out))
 
 
 @rule(torchlip.ScaledAdaptiveAvgPool2d)
@@ -117,8 +118,8 @@ def _norm_pool_layer(layer: nn.LPPool2d, input_shape: Shape) -> Effect:
 
 @rule(F.lp_pool2d)
 def _norm_pool(input: Flow, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Effect:
-    """sqrt(c_o sum_{i in o} x_i^2) for each window o; c_o > 1 where ceil_mode cuts a window off (torch divides by what
-    is left of it and multiplies by the whole). So the squared constant is max_i of the sum of c_o over o that hold i.
+    """sqrt(c_o sum_{i in o} x_i^2) for each window o; c_o > 1 where ceil_mode cuts a window off (torch divides by the
+    rest of it and multiplies by the whole). So the squared constant is max_i of the sum of c_o over the o that hold i.
     """
     if norm_type != 2:
         raise UnsupportedError(f"no Lipschitz rule for LPPool2d with norm_type={norm_type}: only 2 has one")
@@ -191,10 +192,9 @@ def _adaptive_max_pool(layer: nn.AdaptiveMaxPool2d, input_shape: Shape) -> Effec
 @rule(F.adaptive_max_pool2d)
 def _adaptive_max(input: Flow, output_size: Any, return_indices: bool = False) -> Effect:
     """Windows of one axis start at floor(i n / m) and end at ceil((i + 1) n / m)."""
-    sizes = (output_size, output_size) if isinstance(output_size, int) or output_size is None else output_size
+    planes = input.planes()[1:]
     most = 1
-    for size, whole in zip(sizes, input.planes()[1:], strict=True):
-        out = size or whole
+    for out, whole in zip(adaptive_sizes(output_size, planes), planes, strict=True):
         counts = torch.zeros(whole, dtype=torch.long)
         for i in range(out):
             counts[i * whole // out : -(-(i + 1) * whole // out)] += 1
