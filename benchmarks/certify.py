@@ -31,8 +31,8 @@ def main() -> None:
     torch.manual_seed(0)
     x = torch.rand(args.inputs, *SHAPE).to(device)
     module = architectures.build("cnn", architectures.EXPORTED, SHAPE, 10, {"channels": [32, 64, 128], "widths": [128]})
-    for arithmetic in ("float64", "float32"):
-        network = Network(module, SHAPE, device, arithmetic)
+    for dtype in ("float64", "float32"):
+        network = Network(module, SHAPE, device, dtype)
         start = time.perf_counter()
         proof = certificate(network.module, SHAPE, 1.0)
         bound = time.perf_counter() - start
@@ -50,7 +50,7 @@ def main() -> None:
             return proof.radii(logits, logits.argmax(dim=1), "float", proof.sample_errors(x, sharp=sharp))
 
         runs = {"predict": predict, "certify": static}
-        if arithmetic == "float32":
+        if dtype == "float32":
             runs |= {"by sample, norms": lambda: by_sample(False), "by sample, sharp": lambda: by_sample(True)}
         seconds = {name: [] for name in runs}
         for _ in range(args.repeats):
@@ -59,7 +59,7 @@ def main() -> None:
                 run()
                 seconds[name].append(time.perf_counter() - start)
         plain = min(seconds["predict"])
-        print(f"{arithmetic}: bounds, once: {bound:.2f} s; {args.inputs} inputs predicted: {plain:.2f} s")
+        print(f"{dtype}: bounds, once: {bound:.2f} s; {args.inputs} inputs predicted: {plain:.2f} s")
         for name in list(runs)[1:]:
             ratios = [a / b for a, b in zip(seconds[name], seconds["predict"], strict=True)]
             print(f"  {name:<18} / predict: {statistics.median(ratios):.3f} (median of {args.repeats})")

@@ -37,11 +37,11 @@ def main() -> None:
     for path in folders:
         model = load_model(path)
         radii = {}
-        for arithmetic in ("float64", "float32"):
-            network = Network(model.module, model.card.input_shape, device, arithmetic)
+        for dtype in ("float64", "float32"):
+            network = Network(model.module, model.card.input_shape, device, dtype)
             proof = certificate(network.module, model.card.input_shape, None, network.dtype)
             logits = network.predict(x)
-            if arithmetic == "float64":
+            if dtype == "float64":
                 radii["real"] = proof.radii(logits, labels)
                 radii[names[0]] = proof.radii(logits, labels, "float")
             else:

@@ -40,10 +40,10 @@ def main() -> None:
     print(f"{'model':<50} arithmetic  points  looked at   broken / certified: " + "  ".join(f"{g:>12}" for g in GRADES))
     total = {}
     for name in MODELS:
-        for arithmetic in ("float32", "float64"):
+        for dtype in ("float32", "float64"):
             start = time.perf_counter()
             model = load_model(resources.folder("digits") / name)
-            network = Network(model.module, model.card.input_shape, device, arithmetic)
+            network = Network(model.module, model.card.input_shape, device, dtype)
             proof = certificate(network.module, model.card.input_shape, 1.0)
             search = Search(network, x, labels, args.seed)
             search.attack(MINIMAL_NORM[0])
@@ -53,16 +53,16 @@ def main() -> None:
                 g: (len(result.breaks[g].radius) if g in result.breaks else 0, result.certified[g]) for g in GRADES
             }
             for grade, (broken, certified) in counts.items():
-                old = total.get((arithmetic, grade), (0, 0))
-                total[arithmetic, grade] = (old[0] + broken, old[1] + certified)
-            total[arithmetic, "points"] = total.get((arithmetic, "points"), 0) + result.points
+                old = total.get((dtype, grade), (0, 0))
+                total[dtype, grade] = (old[0] + broken, old[1] + certified)
+            total[dtype, "points"] = total.get((dtype, "points"), 0) + result.points
             shown = "  ".join(f"{broken:>5} /{certified:>5}" for broken, certified in counts.values())
             seconds = time.perf_counter() - start
-            head = f"{name:<50} {arithmetic:<10} {result.points:>7}  {result.evaluated:>9}"
+            head = f"{name:<50} {dtype:<10} {result.points:>7}  {result.evaluated:>9}"
             print(f"{head}   {'':19} {shown}  {seconds:.0f} s")
-    for arithmetic in ("float32", "float64"):
-        shown = "  ".join("{:>5} /{:>5}".format(*total[arithmetic, grade]) for grade in GRADES)
-        print(f"{'all':<50} {arithmetic:<10} {total[arithmetic, 'points']:>7}  {'':9}   {'':19} {shown}")
+    for dtype in ("float32", "float64"):
+        shown = "  ".join("{:>5} /{:>5}".format(*total[dtype, grade]) for grade in GRADES)
+        print(f"{'all':<50} {dtype:<10} {total[dtype, 'points']:>7}  {'':9}   {'':19} {shown}")
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def evaluate(
     prune: bool = True,
     strength: bool = False,
     shard: int = 1000,
-    arithmetic: str = "float64",
+    dtype: str = "float64",
     device: str = "auto",
     threads: int = 1,
     executor: str = "local",
@@ -81,7 +81,7 @@ def evaluate(
 
     zoo: a folder, or the name of a bundled zoo; suite: names, paths or Suite objects; eps: another grid of radii for
     the suites; data_set: as for ``--data``, the one on the cards by default; out: the run folder, a temporary one by
-    default; samples, seeds, audit, prune, strength, shard, arithmetic: see ``evaluation.Options``; threads: of torch on
+    default; samples, seeds, audit, prune, strength, shard, dtype: see ``evaluation.Options``; threads: of torch on
     the CPU, in each process; executor: "local" or "ray", with ``jobs`` processes or tasks at once; address and
     gpus_per_task: for ray. Raises LipbenchError for wrong use.
     """
@@ -92,7 +92,7 @@ def evaluate(
         prune=prune,
         strength=strength,
         shard=shard,
-        arithmetic=arithmetic,
+        dtype=dtype,
     )
     workers = executors.build(executor, jobs=jobs, threads=threads, address=address, gpus=gpus_per_task)
     chosen = _suites(suite, eps)
@@ -127,11 +127,11 @@ def certify(
     norm: str = "L2",
     claimed: float | None = None,
     device: str = "cpu",
-    arithmetic: str = "float64",
+    dtype: str = "float64",
 ) -> pd.DataFrame:
     """Certified radii of a network that torch.fx can trace: a frame with one row per sample.
 
-    Columns: ``prediction``, int; ``certified_radius_float``, which holds for the network as it runs in ``arithmetic``
+    Columns: ``prediction``, int; ``certified_radius_float``, which holds for the network as it runs in ``dtype``
     ("float64" or "float32"), NaN where no error analysis is known; ``certified_radius_real``, which holds in exact
     arithmetic; ``certified_radius_nominal``, which holds if the claim is true, NaN without one. Radii are in ``norm``,
     in units of the input, and 0 where misclassified or tied.
@@ -145,7 +145,7 @@ def certify(
     inputs = images(x)
     c, h, w = inputs.shape[1:]
     with _computing_on(device) as target:
-        network = Network(module, (c, h, w), target, arithmetic)
+        network = Network(module, (c, h, w), target, dtype)
         proof = certificate(network.module, (c, h, w), claimed, network.dtype)
         logits = network.predict(inputs)
         network.check_batch(proof.graph, inputs, logits)
@@ -172,7 +172,7 @@ def verify(
     samples: int | None = None,
     radii: StrPath | NDArray[np.float64] | None = None,
     seed: int = 0,
-    arithmetic: str = "float64",
+    dtype: str = "float64",
     device: str = "auto",
     threads: int = 1,
     progress: bool = False,
@@ -180,7 +180,7 @@ def verify(
     """Lint a model or a zoo, attack every sample inside its certified radius, and attack the claimed constant.
 
     The result is all that ``lipbench verify`` says, which prints it: ``passed`` is False where the command's exit
-    status is 1, and ``frame()`` has one row per model and grade. The networks compute in ``arithmetic``, "float64" or
+    status is 1, and ``frame()`` has one row per model and grade. The networks compute in ``dtype``, "float64" or
     "float32", for which their radii of grade float are certified. data_set, data_dir: as for ``evaluate``; out: the
     folder for witnesses, made only if there is one; samples: the first so many test samples; radii: for one model,
     certified L2 radii of your own to test as well, float64 (n,), 0 where misclassified, or a file as for ``--radii``;
@@ -195,7 +195,7 @@ def verify(
             samples=samples,
             seed=seed,
             device=target,
-            arithmetic=arithmetic,
+            dtype=dtype,
             radii=Path(radii) if isinstance(radii, str | os.PathLike) else radii,
             progress=progress,
         )

@@ -39,13 +39,13 @@ def test_evaluate_gives_one_row_per_model_and_eps(zoo_of):
     assert (tau4.gap - (tau4.robust - tau4.certified)).abs().max() < 1e-12
     assert (summary.violations_float == 0).all()
     assert (summary.violations_real == 0).all()
-    assert set(summary.arithmetic) == {"float64"}
+    assert set(summary.dtype) == {"float64"}
 
 
 def test_command_line_evaluate_report_check_verify(zoo_of, tmp_path, capsys):
     """The run of a user, from a zoo to a report that rebuilds."""
     path, out = zoo_of(TAU4), tmp_path / "run"
-    command = ["evaluate", str(path), "-q", "--samples", "30", "--arithmetic", "float32", "-o", str(out)]
+    command = ["evaluate", str(path), "-q", "--samples", "30", "--dtype", "float32", "-o", str(out)]
     assert cli.run(command) == 0
     shown = capsys.readouterr().out
     assert str(out / "report" / "report.html") in shown
@@ -137,7 +137,7 @@ def test_verify_exits_with_1_for_a_false_claim(zoo_of, tmp_path, capsys):
     assert "FAIL" in out
     assert f"REFUTED {TAU4}" in out
     assert (tmp_path / "v" / f"{TAU4}-radius-nominal.safetensors").is_file()
-    found = lipbench.verify(folder, samples=30, out=tmp_path / "w", arithmetic="float32")
+    found = lipbench.verify(folder, samples=30, out=tmp_path / "w", dtype="float32")
     frame = found.frame()
     violations = dict(zip(frame.grade, frame.violations, strict=True))
     assert violations["float"] == violations["real"] == 0 < violations["nominal"]
@@ -205,7 +205,7 @@ def test_verify_says_that_rounding_breaks_grade_float(zoo_of, tmp_path, capsys, 
         certificate.Certificate.pairwise_radii(self, logits, labels, "nominal")
     ))  # fmt: skip
     folder = zoo_of(TAU4) / TAU4
-    found = lipbench.verify(folder, samples=20, out=tmp_path / "function", arithmetic="float32")
+    found = lipbench.verify(folder, samples=20, out=tmp_path / "function", dtype="float32")
     (near,) = [one for one in found.models[0].rounding if one.grade == "float"]
     assert near.broken > 0
     assert found.frame().holds.all()
@@ -220,7 +220,7 @@ def test_verify_says_that_rounding_breaks_grade_float(zoo_of, tmp_path, capsys, 
         "20",
         "-o",
         str(tmp_path / "command"),
-        "--arithmetic",
+        "--dtype",
         "float32",
     ]
     assert cli.run(command) == 1
@@ -296,7 +296,7 @@ def test_certify_agrees_with_the_records(tau4, digits):
 
 def test_certify_in_float32_is_of_the_float32_network(tau4, digits):
     x, labels = digits.test.x[:40], digits.test.labels[:40]
-    double, single = (lipbench.certify(tau4, x, labels, arithmetic=a) for a in ("float64", "float32"))
+    double, single = (lipbench.certify(tau4, x, labels, dtype=a) for a in ("float64", "float32"))
     far = double.certified_radius_real > 0.1
     assert far.sum() > 30
     lost = 1 - single.certified_radius_float / single.certified_radius_real
@@ -304,9 +304,9 @@ def test_certify_in_float32_is_of_the_float32_network(tau4, digits):
     less = double.certified_radius_real - single.certified_radius_real  # the errors of the sample's own float32 logits
     assert less[far].between(1e-6, 1e-3).all()
     with pytest.raises(LipbenchError, match="did you mean 'float32'"):
-        lipbench.certify(tau4, x, arithmetic="float23")
+        lipbench.certify(tau4, x, dtype="float23")
     with pytest.raises(LipbenchError, match="did you mean 'float64'"):
-        lipbench.evaluate("digits", arithmetic="float46")
+        lipbench.evaluate("digits", dtype="float46")
 
 
 def test_certify_says_why_there_is_no_grade_float(digits):
@@ -328,7 +328,7 @@ def test_certify_takes_residual_networks(digits):
         def forward(self, x):
             return self.head((x + torch.relu(self.conv(x))).flatten(1))
 
-    frame = lipbench.certify(Net(), digits.test.x[:5], arithmetic="float32")
+    frame = lipbench.certify(Net(), digits.test.x[:5], dtype="float32")
     assert (frame.certified_radius_float > 0).all()
 
 
@@ -338,7 +338,7 @@ def test_the_process_is_left_as_it_was(tau4, digits):
     try:
         torch.set_num_threads(2)
         set_precisions(chosen)
-        frame = lipbench.certify(tau4, digits.test.x[:2], arithmetic="float32")
+        frame = lipbench.certify(tau4, digits.test.x[:2], dtype="float32")
         assert frame.attrs["not_analysed"] is None  # within, it was exact
         assert (torch.get_num_threads(), precisions()) == (2, chosen)
     finally:

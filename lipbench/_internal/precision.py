@@ -7,7 +7,13 @@ from typing import Any
 
 import torch
 
-ARITHMETIC = {"float32": torch.float32, "float64": torch.float64}
+DTYPES = {"float32": torch.float32, "float64": torch.float64}  # what networks compute in here
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """``"float32"`` for ``torch.float32``."""
+    return str(dtype).removeprefix("torch.")
+
 
 # torch's settings under which float32 products may run in TF32 or bfloat16, and the type of device
 _FLOAT32: dict[str, tuple[str, Any]] = {

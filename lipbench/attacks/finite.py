@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lipbench._internal.precision import name_of
 from lipbench.attacks.network import Network
 from lipbench.errors import LipbenchError
 
@@ -69,6 +70,6 @@ def _refuse(
     for network, flag in zip(networks, undefined, strict=True):
         if flag:
             raise LipbenchError(
-                f"{attack} found inputs in [0, 1] where the network's logits are not finite in {network.arithmetic}: "
-                "its weights or its preprocessing are out of range"
+                f"{attack} found inputs in [0, 1] where the network's logits are not finite in "
+                f"{name_of(network.dtype)}: its weights or its preprocessing are out of range"
             ) from cause

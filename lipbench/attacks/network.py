@@ -1,4 +1,4 @@
-"""The network as certificates and attacks see it: float32 inputs, one arithmetic, evaluations counted."""
+"""The network as certificates and attacks see it: float32 inputs, one dtype, evaluations counted."""
 
 import contextlib
 import copy
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lipbench._internal import arguments
-from lipbench._internal.precision import ARITHMETIC, set_precisions, summing_products
+from lipbench._internal.precision import DTYPES, set_precisions, summing_products
 from lipbench.certification.lipschitz import agreement, frozen
 from lipbench.certification.lipschitz.agreement import REORDERED
 from lipbench.certification.lipschitz.graph import Graph
@@ -42,7 +42,7 @@ def class_logits(out: Tensor) -> Tensor:
 
 
 class Network(nn.Module):
-    """A classifier of inputs x: float32 (n, c, h, w) in [0, 1], frozen, in eval mode, in one arithmetic.
+    """A classifier of inputs x: float32 (n, c, h, w) in [0, 1], frozen, in eval mode, in one dtype.
 
     ``forward`` returns float32 logits (n, classes), which is what attack libraries accept; ``logits`` returns them as
     float64, exactly as computed, and these decide. In float64 (the default) both are the same function up to the last
@@ -51,7 +51,7 @@ class Network(nn.Module):
     single logit f (class 1 where f > 0) is shown as the two logits (-f/2, f/2), whose difference is f.
 
     Attributes: ``module``: the copy that runs; ``input_shape``: (c, h, w); ``num_classes``; ``single_logit``;
-    ``arithmetic``: "float32" or "float64"; ``evaluations``: forward and backward passes since construction, whoever
+    ``dtype``: torch.float32 or torch.float64; ``evaluations``: forward and backward passes since construction, whoever
     caused them.
 
     Raises LipbenchError where what runs would not be the network that is given: for weights of less than float32, and
@@ -63,12 +63,12 @@ class Network(nn.Module):
         module: nn.Module,
         input_shape: tuple[int, int, int],
         device: str | torch.device = "cpu",
-        arithmetic: str = "float64",
+        dtype: str = "float64",
     ):
         super().__init__()
-        if arithmetic not in tuple(ARITHMETIC):
-            raise unknown_name("arithmetic", arithmetic, ARITHMETIC)
-        self.arithmetic, self.dtype = arithmetic, ARITHMETIC[arithmetic]
+        if dtype not in tuple(DTYPES):
+            raise unknown_name("dtype", dtype, DTYPES)
+        self.dtype = DTYPES[dtype]
         copied = frozen(module)
         _check_numbers(module, self.dtype)
         self.module = copied.to(device, self.dtype).requires_grad_(False)
@@ -81,7 +81,7 @@ class Network(nn.Module):
             except LipbenchError:
                 raise
             except Exception as error:  # whatever the network's own code raises
-                hint = '; if its forward casts, choose arithmetic="float32"' if "dtype" in str(error) else ""
+                hint = '; if its forward casts, choose dtype="float32"' if "dtype" in str(error) else ""
                 raise LipbenchError(
                     f"the network does not accept inputs of shape {self.input_shape}: {one_line(error)}{hint}"
                 ) from error
@@ -193,7 +193,7 @@ def _check_numbers(module: nn.Module, dtype: torch.dtype) -> None:
     """Raise LipbenchError unless a copy of the module in ``dtype`` is the same network."""
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         kind = str(tensor.dtype).removeprefix("torch.")
-        other = tensor.is_floating_point() and tensor.dtype not in ARITHMETIC.values()
+        other = tensor.is_floating_point() and tensor.dtype not in DTYPES.values()
         if other or tensor.is_complex() or tensor.is_quantized:
             raise LipbenchError(
                 f"the network's {name} is {kind}, expected float32 or float64: a copy in these is another network than "
@@ -202,7 +202,7 @@ def _check_numbers(module: nn.Module, dtype: torch.dtype) -> None:
     for name, tensor in module.named_parameters():
         if tensor.dtype is torch.float64 and dtype is torch.float32 and bool((tensor.float() != tensor).any()):
             raise LipbenchError(
-                f"the network's {name} is float64, which float32 rounds to another network: choose the arithmetic "
+                f"the network's {name} is float64, which float32 rounds to another network: choose dtype "
                 "float64, or pass module.float() if the rounded network is the one you mean"
             )
 

@@ -7,8 +7,6 @@ import click
 
 from lipbench.cli import options
 from lipbench.errors import LipbenchError
-from lipbench.evaluation.evaluate import Options, data_of, evaluate_zoo
-from lipbench.models.zoo import find_zoo
 
 
 @click.command("evaluate")
@@ -69,7 +67,7 @@ from lipbench.models.zoo import find_zoo
     show_default=True,
     help="Samples in one piece of work; memory grows with it.",
 )
-@options.arithmetic
+@options.dtype
 @options.executor
 @options.jobs
 @options.address
@@ -91,7 +89,7 @@ def command(
     no_prune: bool,
     check_strength: bool,
     shard: int,
-    arithmetic: str,
+    dtype: str,
     executor: str,
     jobs: int,
     address: str | None,
@@ -113,6 +111,8 @@ def command(
     from lipbench import report as reports
     from lipbench.attacks import suites
     from lipbench.attacks.network import resolve_device
+    from lipbench.evaluation.evaluate import Options, data_of, evaluate_zoo
+    from lipbench.models.zoo import find_zoo
     from lipbench.report import tables
     from lipbench.runs.folder import RunFolder
     from lipbench.work import executors
@@ -125,7 +125,7 @@ def command(
         seeds=seeds,
         audit=audit,
         prune=not no_prune,
-        arithmetic=arithmetic,
+        dtype=dtype,
         shard=shard,
         strength=check_strength,
     )

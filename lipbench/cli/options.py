@@ -29,8 +29,8 @@ samples = click.option(
     help="Only the first N test samples.  [default: what the suite says, else all]",
 )
 seed = click.option("--seed", type=int, default=0, show_default=True, help="Seed of the attacks.")
-arithmetic = click.option(
-    "--arithmetic",
+dtype = click.option(
+    "--dtype",
     type=click.Choice(["float64", "float32"]),
     default="float64",
     show_default=True,

@@ -8,12 +8,12 @@ import click
 
 from lipbench.cli import options
 from lipbench.errors import EXIT_BROKEN, EXIT_HOLDS, LipbenchError
-from lipbench.evaluation.evaluate import data_of
-from lipbench.models.zoo import find_zoo
 
 if TYPE_CHECKING:
     import torch
 
+    from lipbench.evaluation.evaluate import data_of
+    from lipbench.models.zoo import find_zoo
     from lipbench.verification.verify import Verdict, Verification, VerificationResult
 
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @options.data
 @options.data_dir
 @click.option("--samples", type=int, metavar="N", help="Only the first N test samples.  [default: all]")
-@options.arithmetic
+@options.dtype
 @click.option(
     "--radii",
     type=click.Path(path_type=Path),
@@ -55,7 +55,7 @@ def command(
     data_spec: str | None,
     data_dir: Path | None,
     samples: int | None,
-    arithmetic: str,
+    dtype: str,
     radii: Path | None,
     replay: Path | None,
     as_json: bool,
@@ -100,7 +100,7 @@ def command(
         samples=samples,
         seed=seed,
         device=target,
-        arithmetic=arithmetic,
+        dtype=dtype,
         radii=radii,
         progress=not quiet,
         done=show,
@@ -113,6 +113,7 @@ def command(
 
 
 def _replay(path: Path, model: str | None, device: "torch.device", as_json: bool) -> int:
+    from lipbench.models.zoo import find_zoo
     from lipbench.verification import witness
 
     folder = None if model is None else find_zoo(model)
@@ -127,7 +128,7 @@ def _replay(path: Path, model: str | None, device: "torch.device", as_json: bool
             what = "the claimed constant" if seen.grade == "nominal" else "the computed bound"
         click.echo(
             f"{word} {seen.model}: {found.reproduced} of {found.rows} {seen.kind} witnesses against {what} "
-            f"({seen.arithmetic})"
+            f"({seen.dtype})"
         )
     return EXIT_BROKEN if found.reproduced else EXIT_HOLDS
 

@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from lipbench._internal import files
+from lipbench._internal import files, precision
 from lipbench._internal.arrays import Bools, Floats, Ints
 from lipbench.attacks import guard, indicators
 from lipbench.attacks.batch import AttackBatch
@@ -44,13 +44,13 @@ class Subject:
     claimed: float | None
 
     @classmethod
-    def load(cls, folder: Path, digest: str, device: torch.device, arithmetic: str) -> "Subject":
+    def load(cls, folder: Path, digest: str, device: torch.device, dtype: str) -> "Subject":
         """Raises LipbenchError if the model in ``folder`` is not the one with the digest any more."""
         model = load_model(folder)
         if model.digest != digest:
             raise LipbenchError(f"{folder} was changed while it was evaluated; run the same command again")
         claimed = None if model.card.claimed is None else model.card.claimed.constant
-        network = Network(model.module, model.card.input_shape, device, arithmetic)
+        network = Network(model.module, model.card.input_shape, device, dtype)
         return cls(network, certificate(network.module, model.card.input_shape, claimed, network.dtype), claimed)
 
 
@@ -94,7 +94,7 @@ class Cascade:
     def errors(self) -> StepErrors | None:
         """The rounding errors around each sample, where they depend on it: in float32."""
         network, proof = self.subject.network, self.subject.proof
-        return proof.sample_errors(self.x) if network.arithmetic == "float32" else None
+        return proof.sample_errors(self.x) if network.dtype is torch.float32 else None
 
     @cached_property
     def pairwise_radii(self) -> dict[str, Floats]:
@@ -176,7 +176,7 @@ class Cascade:
             "claimed": self.subject.claimed,
             "claim_confirmed": proof.claim_confirmed,
             "not_analysed": proof.not_analysed,
-            "arithmetic": network.arithmetic,
+            "dtype": precision.name_of(network.dtype),
             "dimension": int(np.prod(network.input_shape)),
             "forward": passes * self.shard.size,
         }

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from lipbench import data
 from lipbench._internal import arguments
-from lipbench._internal.precision import ARITHMETIC
+from lipbench._internal.precision import DTYPES
 from lipbench.attacks import guard
 from lipbench.attacks.suites import Suite
 from lipbench.data import Dataset, Split
@@ -42,7 +42,7 @@ class Options:
     seeds: tuple[int, ...] = (0,)  # of the attacks; each further one runs those again on what is still open
     audit: float = 0.01  # share of the certified samples that is attacked all the same
     prune: bool = True  # False: attack every correct sample at every eps
-    arithmetic: str = "float64"  # what the networks compute in, whoever runs them; or "float32"
+    dtype: str = "float64"  # what the networks compute in, whoever runs them; or "float32"
     shard: int = 1000  # samples that are worked on at once; memory grows with it
     strength: bool = False  # run AutoAttack standard alone beside the suites, on every sample at each eps
 
@@ -55,8 +55,8 @@ class Options:
             "shard": arguments.whole_number("shard", self.shard, 1),
             "strength": arguments.truth("strength", self.strength),
         }
-        if self.arithmetic not in tuple(ARITHMETIC):
-            raise unknown_name("arithmetic", self.arithmetic, ARITHMETIC)
+        if self.dtype not in tuple(DTYPES):
+            raise unknown_name("dtype", self.dtype, DTYPES)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 
@@ -154,7 +154,7 @@ def work(task: Task) -> int:
             return 0
         split = _split(common).part(task.shard.start, task.shard.stop)
         device = torch.device(common.device)
-        subject = _subject(common.places[task.entry.name], task.entry.digest, device, common.run.settings["arithmetic"])
+        subject = _subject(common.places[task.entry.name], task.entry.digest, device, common.run.settings["dtype"])
         cascade = Cascade(run_folder, common.run, task.entry, task.shard, split, subject)
         try:
             return cascade.work(claim)
@@ -163,8 +163,8 @@ def work(task: Task) -> int:
 
 
 @functools.lru_cache(maxsize=2)
-def _subject(folder: Path, digest: str, device: torch.device, arithmetic: str) -> Subject:
-    return Subject.load(folder, digest, device, arithmetic)
+def _subject(folder: Path, digest: str, device: torch.device, dtype: str) -> Subject:
+    return Subject.load(folder, digest, device, dtype)
 
 
 def _split(common: Common) -> Split:
@@ -254,7 +254,7 @@ def _settings(dataset: Dataset, split: Split, options: Options, device: torch.de
         "shard": options.shard,
         "audit": options.audit,
         "prune": options.prune,
-        "arithmetic": options.arithmetic,
+        "dtype": options.dtype,
         "device": device.type,
         "threads": torch.get_num_threads(),
         "versions": {name: importlib.metadata.version(name) for name in VERSIONED},

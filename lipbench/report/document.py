@@ -177,10 +177,10 @@ def _section(group: Group, suffix: str, trends: pd.DataFrame) -> Section:
 def _about(group: Group) -> str:
     part = group.summary
     half = max(float((part[f"{k}_hi"] - part[f"{k}_lo"]).max()) / 2 for k in ("clean", "certified", "robust"))
-    arithmetic = " or ".join(part["arithmetic"].unique())
+    dtype = " or ".join(part["dtype"].unique())
     holds = {
-        "float": f"they hold for the networks as they run, in {arithmetic} with its rounding",
-        "real": f"they hold in exact arithmetic; the networks run in {arithmetic}, with rounding that is not covered",
+        "float": f"they hold for the networks as they run, in {dtype} with its rounding",
+        "real": f"they hold in exact arithmetic; the networks run in {dtype}, with rounding that is not covered",
     }
     marked = " unless a setting is marked with another" if len(group.settings["grade"].unique()) > 1 else ""
     return (

@@ -31,7 +31,7 @@ ORDER = ("tau", "alpha", "min_margin")  # known hyperparameters, in the order of
 QUANTITIES = ("clean", "certified", "robust", "gap", "tightness", "mcr")
 GROUP = ["suite", "norm"]
 SHARES = ("clean", "certified", "robust", "gap")  # of the samples
-CERTIFICATE = ("lipschitz_bound", "claimed", "claim_confirmed", "arithmetic", "not_analysed")
+CERTIFICATE = ("lipschitz_bound", "claimed", "claim_confirmed", "dtype", "not_analysed")
 SETTING = ("setting", "family", "architecture", "constrained", "adversarial")
 LOSS, ADVERSARIAL = "loss.", "adversarial."  # hyperparameters, and arguments of adversarial training
 # what else is on a card, where models of the run differ in it

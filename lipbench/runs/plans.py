@@ -197,7 +197,7 @@ class Unit:
 class Run:
     """What ``run.json`` says: enough to name every unit and to rebuild every report."""
 
-    # what determines the records: data and its hash, samples, shard, audit, prune, arithmetic, device, versions
+    # what determines the records: data and its hash, samples, shard, audit, prune, dtype, device, versions
     settings: dict[str, Any]
     models: tuple[ModelEntry, ...]
     suites: tuple[SuitePlan, ...]

@@ -163,7 +163,7 @@ def _check_certificate(unit: Unit, info: Mapping[str, Any]) -> None:
     if unit.card:
         _agree(info, "claimed", (unit.card.get("claimed") or {}).get("constant"))
         _agree(info, "dimension", math.prod(unit.card["input_shape"]))
-    _agree(info, "arithmetic", unit.settings.get("arithmetic", info["arithmetic"]))
+    _agree(info, "dtype", unit.settings.get("dtype", info["dtype"]))
     _check_counts(info, ("dimension", "forward"))
     if confirmed is not None and not isinstance(confirmed, bool):
         raise ValueError(f"claim_confirmed is {confirmed!r}")

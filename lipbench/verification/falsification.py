@@ -132,9 +132,9 @@ class Outputs:
         """The outputs of a network whose certificate is ``proof``; of its float64 copy if it has no error analysis."""
         if proof.output_error is not None:
             return cls(network, proof.output_error, None)
-        double = network if network.arithmetic == "float64" else _copy(network, "float64")
+        double = network if network.dtype is torch.float64 else _copy(network, "float64")
         try:
-            single = network if network.arithmetic == "float32" else _copy(network, "float32")
+            single = network if network.dtype is torch.float32 else _copy(network, "float32")
         except LipbenchError:  # its forward asks for float64
             single = None
         return cls(double, None, single)
@@ -157,8 +157,8 @@ class Outputs:
         return torch.where(lost < RESOLVED * apart, COARSER * lost, lost) + LEAST * size
 
 
-def _copy(network: Network, arithmetic: str) -> Network:
-    return Network(network.module, network.input_shape, network.device, arithmetic)
+def _copy(network: Network, dtype: str) -> Network:
+    return Network(network.module, network.input_shape, network.device, dtype)
 
 
 def _outputs(network: Network, x: Tensor) -> Tensor:

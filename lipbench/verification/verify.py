@@ -92,7 +92,7 @@ class Verification:
     """What was found about one model. The fields of its constant are told by ``Constant``."""
 
     model: str
-    arithmetic: str
+    dtype: str
     bound: float
     bound_witness: Path | NotWritten | None
     steepest: float
@@ -189,7 +189,7 @@ def verify_zoo(
     samples: int | None = None,
     seed: int = 0,
     device: torch.device,
-    arithmetic: str = "float64",
+    dtype: str = "float64",
     radii: Path | Floats | None = None,
     progress: bool = True,
     done: Callable[[Verification], object] = lambda model: None,
@@ -223,7 +223,7 @@ def verify_zoo(
                 samples=samples,
                 seed=seed,
                 device=device,
-                arithmetic=arithmetic,
+                dtype=dtype,
                 radii=radii,
                 progress=progress,
             )
@@ -260,7 +260,7 @@ def verify(
     samples: int | None = None,
     seed: int = 0,
     device: torch.device,
-    arithmetic: str = "float64",
+    dtype: str = "float64",
     radii: Floats | None = None,
     progress: bool = True,
 ) -> Verification:
@@ -283,7 +283,7 @@ def verify(
         digest=model.digest,
         seed=seed,
         device=device,
-        arithmetic=arithmetic,
+        dtype=dtype,
         radii=radii,
         progress=progress,
     )
@@ -351,7 +351,7 @@ def examine(
     digest: str = "",
     seed: int = 0,
     device: torch.device = CPU,
-    arithmetic: str = "float64",
+    dtype: str = "float64",
     radii: Floats | None = None,
     progress: bool = False,
 ) -> Verification:
@@ -362,11 +362,11 @@ def examine(
     digest: of the model, for the witnesses' replay. Raises UnsupportedError for a network without a bound.
     """
     seed = arguments.seed("seed", seed)
-    network = Network(module, card.input_shape, device, arithmetic)
+    network = Network(module, card.input_shape, device, dtype)
     claimed = None if card.claimed is None else card.claimed.constant
     proof = certificate(network.module, card.input_shape, claimed, network.dtype)
     findings = linter.lint(module, card, proof, x=x, labels=labels)
-    about = _About(card.name, folder, digest, arithmetic, out)
+    about = _About(card.name, folder, digest, dtype, out)
     x = x.to(device)
     by_grade = _radii(network, proof, x, labels, radii)
     steps = len(falsification.MINIMAL_NORM) + len(by_grade) + 2
@@ -390,7 +390,7 @@ def examine(
     }
     return Verification(
         model=card.name,
-        arithmetic=arithmetic,
+        dtype=dtype,
         bound=proof.bound,
         bound_witness=refuted.get("real"),
         steepest=pair.ratio,
@@ -412,7 +412,7 @@ class _About:
     name: str
     folder: Path
     digest: str
-    arithmetic: str
+    dtype: str
     out: Path
 
     def save(self, kind: str, grade: str, tensors: Mapping[str, Tensor]) -> Path | NotWritten:
@@ -423,7 +423,7 @@ class _About:
             folder=str(self.folder.resolve()),
             digest=self.digest,
             grade=grade,
-            arithmetic=self.arithmetic,
+            dtype=self.dtype,
             threads=torch.get_num_threads(),
         )
         name = self.name

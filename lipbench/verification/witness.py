@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from lipbench._internal import arguments, files
-from lipbench._internal.precision import ARITHMETIC
+from lipbench._internal.precision import DTYPES
 from lipbench.attacks.network import Network
 from lipbench.certification.certificate import Certificate, certificate
 from lipbench.certification.grades import GRADES
@@ -51,7 +51,7 @@ class Witness:
     folder: str
     digest: str
     grade: str  # "float", "real", "nominal", or "given" for radii that came in a file
-    arithmetic: str
+    dtype: str
     threads: int
 
 
@@ -103,7 +103,7 @@ def _is_free(path: Path, digest: str) -> bool:
 def load(path: Path) -> tuple[Witness, dict[str, Tensor]]:
     """A witness by either of its two files; raises LipbenchError if one is missing or is none."""
     content = files.read_json(path.with_suffix(".json"), "witness (its line of JSON)")
-    strings = ("kind", "model", "folder", "digest", "grade", "arithmetic")
+    strings = ("kind", "model", "folder", "digest", "grade", "dtype")
     fits = isinstance(content, dict) and set(content) == {*strings, "threads"}
     if not (fits and all(isinstance(content[name], str) for name in strings) and type(content["threads"]) is int):
         raise LipbenchError(f"{path.with_suffix('.json')} is not the line of a witness; give a file that verify wrote")
@@ -113,7 +113,7 @@ def load(path: Path) -> tuple[Witness, dict[str, Tensor]]:
             f"{path.with_suffix('.json')} is not the line of a witness: the model's name or folder is too long, or "
             "holds control characters"
         )
-    if witness.grade not in GRADES_OF.get(witness.kind, ()) or witness.arithmetic not in ARITHMETIC:
+    if witness.grade not in GRADES_OF.get(witness.kind, ()) or witness.dtype not in DTYPES:
         raise LipbenchError(f"{path.with_suffix('.json')} is not the line of a witness: unknown kind or grade")
     arguments.threads(witness.threads, f"the threads of the witness {path.with_suffix('.json')}")
     try:
@@ -169,7 +169,7 @@ def replay(path: Path, folder: Path | None = None, *, device: torch.device) -> R
     if model.digest != witness.digest:
         raise LipbenchError(f"{folder} is not the model of this witness: its card or weights differ")
     card = model.card
-    network = Network(model.module, card.input_shape, device, witness.arithmetic)
+    network = Network(model.module, card.input_shape, device, witness.dtype)
     if tuple(tensors["x"].shape[1:]) != network.input_shape:
         raise LipbenchError(f"the witness {path} holds inputs of shape {tuple(tensors['x'].shape[1:])}")
     claimed = None if card.claimed is None else card.claimed.constant

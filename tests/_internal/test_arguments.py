@@ -65,7 +65,7 @@ WRONG_OPTIONS = {
     "audit": [-0.1, 1.5, float("nan"), True, "0.5", None],
     "prune": [0, 1, "no", None],
     "strength": [0, 1, "no", None],
-    "arithmetic": ["float16", 64, None, [], ["float32"]],
+    "dtype": ["float16", 64, None, [], ["float32"]],
 }
 
 
@@ -117,7 +117,7 @@ def test_wrong_calls_of_evaluate(name, value, zoo_of, tmp_path):
 WRONG_VERIFICATIONS = {
     "samples": (0, -495, True, 2.0, float("nan"), "5", []),
     "seed": (-1, 2**32, True, 0.5, "0", None),
-    "arithmetic": ("float16", 64, None, []),
+    "dtype": ("float16", 64, None, []),
     "radii": (3, "none.csv", [1.0], [-1.0] * 3, [float("nan")] * 3, ["a"] * 3, [[1.0]] * 3),
     "out": (3, "a\0b"),
     "device": ("gpu", None),
@@ -182,7 +182,7 @@ def test_threads_are_bounded_by_the_machine(monkeypatch):
         lambda: executors.build("local", threads=33),
         lambda: executors.build("ray", threads=33),
         lambda: LocalExecutor(1, 33),
-        lambda: executors.prepare(33),
+        lambda: executors.base.prepare(33),
     ):
         with pytest.raises(LipbenchError, match=said):
             start()
@@ -234,11 +234,12 @@ def test_commands_refuse_more_threads_than_the_machine_takes(words, zoo_of, tmp_
 OPTIMISED = """
 import sys, torch
 from pathlib import Path
-from lipbench import data, training
+from lipbench import data
 from lipbench.errors import LipbenchError
+from lipbench.training import sweep
 recipe, out = map(Path, sys.argv[1:])
 try:
-    training.train(recipe, out, data.load("digits"), device=torch.device("cpu"), progress=False)
+    sweep.train(recipe, out, data.load("digits"), device=torch.device("cpu"), progress=False)
 except LipbenchError as error:
     print(error)
 """

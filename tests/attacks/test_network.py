@@ -30,9 +30,9 @@ def module(request, digits_zoo):
     return load_model(digits_zoo / request.param).module
 
 
-@pytest.mark.parametrize("arithmetic", ["float64", "float32"])
-def test_the_surrogate_is_the_same_function_in_float32(module, digits, arithmetic, device):
-    network = Network(module, (1, 8, 8), device, arithmetic)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_the_surrogate_is_the_same_function_in_float32(module, digits, dtype, device):
+    network = Network(module, (1, 8, 8), device, dtype)
     x = torch.tensor(digits.test.x[:200], device=device)  # a copy: other tests share the data set
     x[:20] = x[:20].round()  # black windows, and ties of the sorted pairs
     surrogate = network.surrogate
@@ -128,7 +128,7 @@ def kept_by(*width: int) -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    ("module", "shape", "arithmetic", "expected"),
+    ("module", "shape", "dtype", "expected"),
     [
         (kept_by(4000), (1, 2, 2), "float64", MEMORY["cpu"] // (8 * 4000)),
         (kept_by(4000), (1, 2, 2), "float32", MEMORY["cpu"] // (4 * 4000)),
@@ -139,8 +139,8 @@ def kept_by(*width: int) -> nn.Module:
         (nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), (1, 2, 2), "float64", LARGEST_BATCH),
     ],
 )
-def test_a_batch_is_what_its_gradients_leave_room_for(module, shape, arithmetic, expected):
-    network = Network(module, shape, arithmetic=arithmetic)
+def test_a_batch_is_what_its_gradients_leave_room_for(module, shape, dtype, expected):
+    network = Network(module, shape, dtype=dtype)
     assert network.batch_size == expected
     assert network.evaluations.total == 0  # the look at it is no evaluation
 
@@ -198,10 +198,10 @@ class Overwriting(nn.Module):
         return self.dense(x.mul_(0.5).flatten(1))
 
 
-@pytest.mark.parametrize("arithmetic", ["float64", "float32"])
-def test_a_network_never_overwrites_the_inputs_of_its_caller(arithmetic):
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_network_never_overwrites_the_inputs_of_its_caller(dtype):
     x = torch.full((5, 1, 2, 2), 0.5)
-    network = Network(Overwriting(), (1, 2, 2), arithmetic=arithmetic)
+    network = Network(Overwriting(), (1, 2, 2), dtype=dtype)
     proof = certificate(network.module, (1, 2, 2), dtype=network.dtype)
     logits = network.predict(x)
     proof.radii_of(x, logits, logits.argmax(dim=1))
@@ -210,7 +210,7 @@ def test_a_network_never_overwrites_the_inputs_of_its_caller(arithmetic):
         points = x.clone().requires_grad_()
         one(points).sum().backward()  # nor must a leaf stand in the way
         assert points.grad.abs().sum() > 0
-    frame = lipbench.certify(Overwriting(), x.numpy(), arithmetic=arithmetic)
+    frame = lipbench.certify(Overwriting(), x.numpy(), dtype=dtype)
     assert torch.equal(x, torch.full((5, 1, 2, 2), 0.5))
     assert frame["certified_radius_float"].iloc[0] > 0
 
@@ -333,15 +333,15 @@ def test_a_network_is_compared_with_its_graph_on_the_samples_of_a_run():
         lipbench.certify(Branching(), x)
 
 
-@pytest.mark.parametrize("arithmetic", ["float32", "float64"])
-def test_samples_that_are_alike_are_no_reason_to_refuse(arithmetic, digits_zoo, digits):
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_samples_that_are_alike_are_no_reason_to_refuse(dtype, digits_zoo, digits):
     """Their logits hardly vary, and so do those of a constant network: roundings do not become smaller for that."""
     constant = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
     constant[1].weight.data.zero_()
     x = torch.tensor(digits.test.x)
     generator = torch.Generator().manual_seed(0)
     for module in (load_model(digits_zoo / TAU4).module, constant):
-        network = Network(module, (1, 8, 8), arithmetic=arithmetic)
+        network = Network(module, (1, 8, 8), dtype=dtype)
         graph = certificate(network.module, (1, 8, 8), dtype=network.dtype).graph
         few = [x[:1].repeat(8, 1, 1, 1), *(x[torch.randint(0, 500, (2,), generator=generator)] for _ in range(20))]
         noise = [size * torch.randn(64, 1, 8, 8, generator=generator) for size in (1e-3, 1e-4, 1e-5, 1e-6)]
@@ -396,35 +396,35 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("arithmetic", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("kind", REFUSED)
-def test_a_network_of_other_numbers_is_refused(kind, arithmetic):
+def test_a_network_of_other_numbers_is_refused(kind, dtype):
     """The copy that runs would be another network than the one that was given."""
     build, said = REFUSED[kind]
     module = build()
     dtypes = [tensor.dtype for tensor in module.state_dict().values()]
     with pytest.raises(LipbenchError, match=said) as caught:
-        Network(module, (1, 2, 2), arithmetic=arithmetic)
+        Network(module, (1, 2, 2), dtype=dtype)
     assert "\n" not in str(caught.value)
     with pytest.raises(LipbenchError, match=said):
-        lipbench.certify(module, torch.rand(2, 1, 2, 2), arithmetic=arithmetic)
+        lipbench.certify(module, torch.rand(2, 1, 2, 2), dtype=dtype)
     assert [tensor.dtype for tensor in module.state_dict().values()] == dtypes
 
 
 def test_float64_weights_that_float32_rounds_are_refused_in_float32():
     module = dense().double()
-    Network(module, (1, 2, 2), arithmetic="float32")  # they are float32 numbers
+    Network(module, (1, 2, 2), dtype="float32")  # they are float32 numbers
     with torch.no_grad():
         module[3].weight[0, 0] += 1e-12
-    with pytest.raises(LipbenchError, match=r"3.weight is float64.*arithmetic float64.*float\(\)"):
-        Network(module, (1, 2, 2), arithmetic="float32")
+    with pytest.raises(LipbenchError, match=r"3.weight is float64.*dtype float64.*float\(\)"):
+        Network(module, (1, 2, 2), dtype="float32")
     assert Network(module, (1, 2, 2)).dtype is torch.float64
-    Network(module.float(), (1, 2, 2), arithmetic="float32")
+    Network(module.float(), (1, 2, 2), dtype="float32")
 
 
 def test_integers_and_float64_statistics_are_no_reason():
     """Batch norm counts its batches; a normalisation of ours keeps its means in float64."""
     module = nn.Sequential(architectures.Normalize([0.1], [0.3]), *dense())
     module[-1].register_buffer("classes", torch.arange(3))
-    for arithmetic in ("float32", "float64"):
-        assert Network(module, (1, 2, 2), arithmetic=arithmetic).num_classes == 3
+    for dtype in ("float32", "float64"):
+        assert Network(module, (1, 2, 2), dtype=dtype).num_classes == 3

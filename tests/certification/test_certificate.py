@@ -254,7 +254,7 @@ BODIES = {  # from (2, 6, 6) to (n, features)
     "convex combination": lambda: [combined(nn.Conv2d(2, 2, 3, padding=1), 0.3), nn.ReLU()],
     "spectral layers": lambda: [torchlip.SpectralConv2d(2, 4, 3, padding=1), torchlip.GroupSort2()],
 }
-ARITHMETIC = ("float32", "float64")
+DTYPES = ("float32", "float64")
 
 
 def random_network(body: str, seed: int) -> nn.Sequential:
@@ -270,10 +270,10 @@ def centres_and_labels(network: Network, n: int = 20):
     return x, logits, logits.argmax(1)
 
 
-@pytest.mark.parametrize("arithmetic", ARITHMETIC)
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("body", BODIES)
-def test_grade_float_is_never_above_grade_real_and_follows_it(body, arithmetic):
-    network = Network(random_network(body, 0), (2, 6, 6), arithmetic=arithmetic)
+def test_grade_float_is_never_above_grade_real_and_follows_it(body, dtype):
+    network = Network(random_network(body, 0), (2, 6, 6), dtype=dtype)
     proof = certificate(network.module, (2, 6, 6))
     x, logits, labels = centres_and_labels(network)
     errors = {"range": None, "samples": proof.sample_errors(x), "fast": proof.sample_errors(x, sharp=False)}
@@ -284,7 +284,7 @@ def test_grade_float_is_never_above_grade_real_and_follows_it(body, arithmetic):
     for name, radius in floating.items():
         assert (radius <= real[name]).all()
         assert (radius < real[name])[real[name] > 0].all()
-        assert (radius > (0.9 if arithmetic == "float32" else 1 - 1e-9) * real[name])[real[name] > 0.05].all()
+        assert (radius > (0.9 if dtype == "float32" else 1 - 1e-9) * real[name])[real[name] > 0.05].all()
     for by_errors in (floating, real):
         assert (by_errors["samples"] >= by_errors["fast"]).all()
         assert by_errors["samples"].sum() > by_errors["range"].sum()
@@ -308,7 +308,7 @@ def computed_and_exact(network: Network, points: torch.Tensor, labels: torch.Ten
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("body", BODIES)
 def test_float32_logits_lie_within_the_proven_errors_of_the_exact_ones(body, seed):
-    network = Network(random_network(body, seed), (2, 6, 6), arithmetic="float32")
+    network = Network(random_network(body, seed), (2, 6, 6), dtype="float32")
     proof = certificate(network.module, (2, 6, 6))
     x, _, labels = centres_and_labels(network)
     for errors in (proof.sample_errors(x), proof.sample_errors(x, sharp=False), proof.errors):
@@ -332,7 +332,7 @@ def far_from_zero(size: float = 4096.0) -> nn.Sequential:
 
 def test_the_bound_is_near_the_errors_that_occur():
     """Where one rounding is all there is, the bound is a handful of it: a bound of nothing would not be above it."""
-    network = Network(far_from_zero(), (1, 1, 1), arithmetic="float32")
+    network = Network(far_from_zero(), (1, 1, 1), dtype="float32")
     proof = certificate(network.module, (1, 1, 1))
     x = torch.rand(500, 1, 1, 1)
     labels = torch.ones(500, dtype=torch.int64)
@@ -347,7 +347,7 @@ def test_errors_grow_with_the_distance_from_the_sample():
     """At x = 0, without biases, nothing rounds: what rounds in the ball is in the slope alone."""
     torch.manual_seed(0)
     layers = [nn.Flatten(), nn.Linear(72, 40, bias=False), nn.ReLU(), nn.Linear(40, 5, bias=False)]
-    network = Network(nn.Sequential(*layers), (2, 6, 6), arithmetic="float32")
+    network = Network(nn.Sequential(*layers), (2, 6, 6), dtype="float32")
     proof = certificate(network.module, (2, 6, 6))
     x, labels = torch.zeros(100, 2, 6, 6), torch.zeros(100, dtype=torch.int64)
     constant, slope = proof.difference_errors(labels, proof.sample_errors(x))
@@ -357,15 +357,15 @@ def test_errors_grow_with_the_distance_from_the_sample():
         assert ((computed - exact).abs() > 1e3 * constant)[:, 1:].any(dim=0).all()
 
 
-@pytest.mark.parametrize(("arithmetic", "u"), [("float32", 2.0**-24), ("float64", 2.0**-53)])
-def test_errors_and_radii_of_one_pixel_by_hand(arithmetic, u):
+@pytest.mark.parametrize(("dtype", "u"), [("float32", 2.0**-24), ("float64", 2.0**-53)])
+def test_errors_and_radii_of_one_pixel_by_hand(dtype, u):
     """f = W (b (a x + p) + q) + v at x = 0.5, by the recurrences of ``rounding``: two roundings per layer."""
     a, p, b, q = 3.0, -1.0, 2.0, 0.25
     w, v = (4.0, -1.0), (0.5, 1.0)
     layers = [nn.Flatten(), nn.Linear(1, 1), nn.Linear(1, 1), nn.Linear(1, 2)]
     for layer, weight, bias in zip(layers[1:], ([[a]], [[b]], [[w[0]], [w[1]]]), ([p], [q], v), strict=True):
         layer.weight.data, layer.bias.data = torch.tensor(weight), torch.tensor(bias)
-    network = Network(nn.Sequential(*layers), (1, 1, 1), arithmetic=arithmetic)
+    network = Network(nn.Sequential(*layers), (1, 1, 1), dtype=dtype)
     proof = certificate(network.module, (1, 1, 1))
     x, label = torch.full((1, 1, 1, 1), 0.5), torch.tensor([0])
     logits = network.predict(x)
@@ -394,7 +394,7 @@ def test_errors_and_radii_of_one_pixel_by_hand(arithmetic, u):
 
 def test_rounding_breaks_what_the_margin_and_the_bound_alone_promise():
     """A point closer than margin / L that the float32 network puts into another class; in float64 it does not."""
-    network = Network(far_from_zero(), (1, 1, 1), arithmetic="float32")
+    network = Network(far_from_zero(), (1, 1, 1), dtype="float32")
     proof = certificate(network.module, (1, 1, 1))
     x, moved = torch.tensor([0.5004]).view(1, 1, 1, 1), torch.tensor([0.5002]).view(1, 1, 1, 1)
     logits, label = network.predict(x), torch.tensor([1])
@@ -407,9 +407,9 @@ def test_rounding_breaks_what_the_margin_and_the_bound_alone_promise():
     assert [found[grade].item() for grade in ("float", "real")] == pytest.approx([0.0004, 0.0004], rel=1e-3)
 
 
-@pytest.mark.parametrize("arithmetic", ARITHMETIC)
-def test_a_margin_is_certified_from_twice_its_error_on_and_more_of_it_gives_more(arithmetic):
-    network = Network(random_network("dense", 0), (2, 6, 6), arithmetic=arithmetic)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_margin_is_certified_from_twice_its_error_on_and_more_of_it_gives_more(dtype):
+    network = Network(random_network("dense", 0), (2, 6, 6), dtype=dtype)
     proof = certificate(network.module, (2, 6, 6))
     label = torch.tensor([3])
     error = proof.difference_errors(label, proof.errors)[0][0, 0].item()
@@ -430,9 +430,9 @@ def test_a_radius_of_grade_float_ends_at_the_diameter():
     assert proof.radii(logits, torch.tensor([0]), "float").item() == pytest.approx(math.sqrt(2))
 
 
-@pytest.mark.parametrize(("arithmetic", "lost"), [("float64", 1e-9), ("float32", 0.03)])
-def test_what_grade_float_costs_on_a_real_network(digits_zoo, digits, arithmetic, lost):
-    network = Network(load_model(digits_zoo / TAU4).module, (1, 8, 8), arithmetic=arithmetic)
+@pytest.mark.parametrize(("dtype", "lost"), [("float64", 1e-9), ("float32", 0.03)])
+def test_what_grade_float_costs_on_a_real_network(digits_zoo, digits, dtype, lost):
+    network = Network(load_model(digits_zoo / TAU4).module, (1, 8, 8), dtype=dtype)
     proof = certificate(network.module, (1, 8, 8), 1.0)
     x, labels = torch.from_numpy(digits.test.x[:50]), torch.from_numpy(digits.test.labels[:50])
     radii = proof.radii_of(x, network.predict(x), labels)

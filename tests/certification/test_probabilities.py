@@ -135,9 +135,9 @@ def scaled(module: nn.Sequential, factor: float, bias: float) -> nn.Sequential:
 @pytest.mark.parametrize("kind", SIGMOIDS)
 def test_sigmoids_are_refused(kind, outputs, digits):
     module = SIGMOIDS[kind](outputs).eval()
-    for arithmetic in ("float64", "float32"):
+    for dtype in ("float64", "float32"):
         with pytest.raises(LipbenchError, match=r"probabilities.*remove the final Sigmoid or Softmax") as caught:
-            lipbench.certify(module, digits.test.x[:5], arithmetic=arithmetic)
+            lipbench.certify(module, digits.test.x[:5], dtype=dtype)
         assert "\n" not in str(caught.value)
     assert lipbench.lipschitz_bound(module, SHAPE) >= 0  # of the function itself
 
@@ -146,17 +146,17 @@ def test_sigmoids_are_refused(kind, outputs, digits):
 @pytest.mark.parametrize("kind", SUMS)
 def test_outputs_that_sum_to_1_are_refused(kind, outputs):
     """Before anything is certified: networks without a bound are attacked too."""
-    for arithmetic in ("float64", "float32"):
+    for dtype in ("float64", "float32"):
         with pytest.raises(LipbenchError, match=r"sum to 1.*remove the final Sigmoid or Softmax"):
-            Network(SUMS[kind](outputs).eval(), SHAPE, arithmetic=arithmetic)
+            Network(SUMS[kind](outputs).eval(), SHAPE, dtype=dtype)
 
 
 @pytest.mark.parametrize("outputs", [1, 2, 4])
 @pytest.mark.parametrize("kind", LOGITS)
 def test_logits_are_taken(kind, outputs, digits):
     module = LOGITS[kind](outputs).eval()
-    for arithmetic in ("float64", "float32"):
-        frame = lipbench.certify(module, digits.test.x[:5], arithmetic=arithmetic)
+    for dtype in ("float64", "float32"):
+        frame = lipbench.certify(module, digits.test.x[:5], dtype=dtype)
         assert len(frame) == 5
 
 

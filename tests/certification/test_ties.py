@@ -101,8 +101,8 @@ def test_a_network_of_identical_rows_has_no_radius(body, dtype):
     equal = [*rows, *rows]
     module, _ = network(head(equal, [0.0] * 74), body)
     module[-1].weight.data[37:] = module[-1].weight.data[:37]
-    arithmetic = "float32" if dtype is torch.float32 else "float64"
-    frame = lipbench.certify(module.float(), torch.rand(50, *SHAPE), claimed=1.0, arithmetic=arithmetic)
+    dtype = "float32" if dtype is torch.float32 else "float64"
+    frame = lipbench.certify(module.float(), torch.rand(50, *SHAPE), claimed=1.0, dtype=dtype)
     for grade in GRADES:
         radii = frame[f"certified_radius_{grade}"]
         assert radii.isna().all() if grade == "float" and body == "no error analysis" else (radii == 0).all()
@@ -153,12 +153,12 @@ def test_a_layer_without_an_error_analysis_costs_little_in_float32(digits):
     """The roundings that are taken for granted are those around each sample, as they are where they are proven."""
     torch.manual_seed(0)
     module = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 10))
-    single, double = (lipbench.certify(module, digits.test.x[:100], arithmetic=a) for a in ("float32", "float64"))
+    single, double = (lipbench.certify(module, digits.test.x[:100], dtype=a) for a in ("float32", "float64"))
     assert single.certified_radius_float.isna().all()
     lost = 1 - single.certified_radius_real / double.certified_radius_real
     assert (lost[double.certified_radius_real > 0.01] > 0).all()
     assert lost[double.certified_radius_real > 0.01].max() < 0.1
-    proof = certificate(Network(module, (1, 8, 8), arithmetic="float32").module, (1, 8, 8))
+    proof = certificate(Network(module, (1, 8, 8), dtype="float32").module, (1, 8, 8))
     assert proof.errors is None
     assert proof.not_analysed == "no error analysis is known for GELU"
 

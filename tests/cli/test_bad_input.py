@@ -224,7 +224,7 @@ CASES = {  # name: (what the user does, given a working folder with a zoo of one
     "suite that does not exist": (lambda w: f"evaluate {w}/zoo --suite {w}/none.toml", "none.toml"),
     "suite without attacks": (lambda w: suite(w, SUITE.split("[[")[0]), "attack"),
     "no samples": (lambda w: f"evaluate {w}/zoo --samples 0", "samples"),
-    "unknown arithmetic": (lambda w: f"evaluate {w}/zoo --arithmetic float16", "float64.*float32"),
+    "unknown dtype": (lambda w: f"evaluate {w}/zoo --dtype float16", "float64.*float32"),
     "audit above 1": (lambda w: f"evaluate {w}/zoo --audit 2", "audit"),
     "recipe with a misspelt key": (lambda w: recipe(w, RECIPE.replace("seeds", "seed")), "seeds"),
     "recipe with an unknown loss": (

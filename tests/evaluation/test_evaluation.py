@@ -419,11 +419,11 @@ def no_model_is_kept():
 
 def test_float32_networks_have_certificates_for_float32(zoo_of, tmp_path, digits, device):
     zoo = zoo_of(TAU4)
-    folder = run(zoo, tmp_path / "float32", digits, arithmetic="float32", device=device)
+    folder = run(zoo, tmp_path / "float32", digits, dtype="float32", device=device)
     wide = run(zoo, tmp_path / "float64", digits, device=device)
     (single, info), (double, wide_info) = certified(folder), certified(wide)
-    assert folder.read().settings["arithmetic"] == info["arithmetic"] == "float32"
-    assert wide_info["arithmetic"] == "float64"
+    assert folder.read().settings["dtype"] == info["dtype"] == "float32"
+    assert wide_info["dtype"] == "float64"
     assert info["not_analysed"] is None
     assert (info["forward"], wide_info["forward"]) == (2 * 60, 60)  # the errors of each sample take one more pass
     lost = [
@@ -439,13 +439,13 @@ def test_float32_networks_have_certificates_for_float32(zoo_of, tmp_path, digits
         found, _ = folder.load(unit)
         ledger.attacked(found["sample"].to_numpy(), found["adversarial_distance"].to_numpy())
     assert not ledger.violations().any()
-    with pytest.raises(LipbenchError, match=r"arithmetic: float32 there, float64 now"):
+    with pytest.raises(LipbenchError, match=r"dtype: float32 there, float64 now"):
         run(zoo, tmp_path / "float32", digits, device=device)
 
 
 def test_without_an_error_analysis_grade_real_prunes(zoo_of, tmp_path, digits, monkeypatch):
     changed_certificate(monkeypatch, lambda proof: {"errors": None, "not_analysed": "no analysis of Odd"})
-    folder = run(zoo_of(TAU4), tmp_path / "run", digits, audit=0.0, arithmetic="float32")
+    folder = run(zoo_of(TAU4), tmp_path / "run", digits, audit=0.0, dtype="float32")
     certify, info = certified(folder)
     assert info["not_analysed"] == "no analysis of Odd"
     assert info["forward"] == 60

@@ -147,7 +147,7 @@ def write_run(path: Path, models: list[Model], suites=None, shard=1000, title=No
         "shard": shard,
         "audit": 0.05,
         "prune": True,
-        "arithmetic": "float64",
+        "dtype": "float64",
         "device": "cpu",
         "threads": 1,
         "versions": {"lipbench": "0.1.0", "torch": "2.13.0"},
@@ -163,18 +163,18 @@ def write_run(path: Path, models: list[Model], suites=None, shard=1000, title=No
     for unit in run.units():
         model = by_name[unit.model]
         columns = {"certify": model.certify, "indicators": model.indicators}.get(unit.role, model.attack)(unit)
-        folder.write(unit, columns, _info(unit, model, columns, settings["arithmetic"]))
+        folder.write(unit, columns, _info(unit, model, columns, settings["dtype"]))
     return folder
 
 
-def _info(unit: Unit, model: Model, columns: dict, arithmetic: str) -> dict:
+def _info(unit: Unit, model: Model, columns: dict, dtype: str) -> dict:
     if unit.role == "certify":
         return {
             "lipschitz_bound": model.bound,
             "claimed": model.claimed,
             "claim_confirmed": None if model.claimed is None else model.bound <= model.claimed * (1 + 3e-6),
             "not_analysed": model.not_analysed,
-            "arithmetic": arithmetic,
+            "dtype": dtype,
             "dimension": DIMENSION,
             "forward": unit.shard.size,
         }

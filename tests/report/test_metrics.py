@@ -62,7 +62,7 @@ def test_without_an_error_analysis_the_headline_is_of_grade_real(make_run, make_
     assert frame[["certified_float", "certified_float_lo", "violations_float"]].isna().all().all()
     assert frame["violations_real"].tolist() == [1] * 3
     assert set(frame["not_analysed"]) == {"no error analysis is known for GELU"}
-    assert set(frame["arithmetic"]) == {"float64"}
+    assert set(frame["dtype"]) == {"float64"}
 
 
 def test_a_setting_has_the_grade_that_all_its_models_have(make_run, make_model):

@@ -448,7 +448,7 @@ def attacks_of(folder: RunFolder) -> list:
         ({"shard": 10}, r"shard: 20 there, 10 now"),
         ({"audit": 0.5}, r"audit: 0.01 there, 0.5 now"),
         ({"prune": False}, r"prune: True there, False now"),
-        ({"arithmetic": "float32"}, r"arithmetic: float64 there, float32 now"),
+        ({"dtype": "float32"}, r"dtype: float64 there, float32 now"),
     ],
 )
 def test_other_settings_are_refused_and_change_nothing(change, message, zoo_of, tmp_path, digits):

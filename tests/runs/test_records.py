@@ -279,7 +279,7 @@ CONTRADICTIONS = {  # where, what is changed, and why it is refused
         "forward is 0, below the number of attacked rows",
     ),
     "a claim confirmed by half": (CERTIFY, with_info(claim_confirmed=1), "claim_confirmed is 1"),
-    "another arithmetic": (CERTIFY, with_info(arithmetic="float32"), "arithmetic is 'float32'"),
+    "another dtype": (CERTIFY, with_info(dtype="float32"), "dtype is 'float32'"),
     "another dimension": (CERTIFY, with_info(dimension=63), "dimension is 63, expected 64"),
     "not analysed, with radii": (CERTIFY, with_info(not_analysed="overflow"), "certified_radius_float"),
     "negative passes": (CERTIFY, with_info(forward=-1), "forward is -1, no count"),

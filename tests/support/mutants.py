@@ -53,7 +53,7 @@ class Claim:
     loss: Loss = PLAIN
     radii: Callable[[Network, Tensor, Tensor], np.ndarray] | None = None  # (network, x, labels): radii to be tested
     labels: Callable[[Tensor], Tensor] | None = None  # predictions to labels, the same by default
-    arithmetic: str = "float64"
+    dtype: str = "float64"
     samples: Callable[[Network, Tensor], Tensor] | None = None  # other inputs than test images
 
 
@@ -288,7 +288,7 @@ def half_weights() -> Claim:
 
 def reduced_precision() -> Claim:
     torch.set_float32_matmul_precision("medium")
-    return Claim(mlp(), arithmetic="float32")
+    return Claim(mlp(), dtype="float32")
 
 
 # --- wrong radii -----------------------------------------------------------------------------------------------------
@@ -445,7 +445,7 @@ MUTANTS = (
     Case("an estimate shown as a lower bound", radii(an_estimate)),
     Case("pairwise radius of the wrong pair", radii(second_class_only)),
     Case("rounding left out next to the boundary", lambda: Claim(
-        bundled(TAU4), radii=without_rounding, arithmetic="float32", samples=at_the_boundary
+        bundled(TAU4), radii=without_rounding, dtype="float32", samples=at_the_boundary
     )),
 )  # fmt: skip
 
@@ -536,14 +536,14 @@ def _run(case: Case, out: Path) -> Caught:
     x = inputs()
     about = card(claim.constant, claim.loss, classes=10 if claim.radii else CLASSES)
     try:
-        network = Network(claim.module, SHAPE, arithmetic=claim.arithmetic)
+        network = Network(claim.module, SHAPE, dtype=claim.dtype)
         if claim.samples is not None:
             x = claim.samples(network, x)
         labels = network.predict(x).argmax(dim=1)
         if claim.labels is not None:
             labels = claim.labels(labels)
         radii = None if claim.radii is None else claim.radii(network, x, labels)
-        found = verify.examine(claim.module, about, x, labels, out, arithmetic=claim.arithmetic, radii=radii)
+        found = verify.examine(claim.module, about, x, labels, out, dtype=claim.dtype, radii=radii)
     except LipbenchError as error:
         findings = linter.lint(claim.module, about, None, x=x)
         by = ("bound", "linter") if any(finding.severity == "error" for finding in findings) else ("bound",)

@@ -180,7 +180,7 @@ def test_rounding_breaks_nominal_in_float32_and_never_float(zoo_of, digits, tmp_
     """Next to the boundary; and each break is reproduced from its file. Grade real knows the errors of the sample."""
     folder = zoo_of(TAU4) / TAU4
     result = verification.verify(
-        folder, digits, tmp_path, samples=50, device=torch.device("cpu"), arithmetic="float32", progress=False
+        folder, digits, tmp_path, samples=50, device=torch.device("cpu"), dtype="float32", progress=False
     )
     by_grade = {verdict.grade: verdict for verdict in result.rounding}
     assert by_grade["nominal"].broken > 20
@@ -229,7 +229,7 @@ def write_witness(folder, path, line=(), **tensors):
         **tensors,
     }
     said = {"kind": "radius", "model": TAU4, "folder": str(folder), "digest": load_model(folder).digest}
-    said |= {"grade": "given", "arithmetic": "float64", "threads": 1, **dict(line)}
+    said |= {"grade": "given", "dtype": "float64", "threads": 1, **dict(line)}
     path.write_bytes(safetensors.torch.save(tensors))
     path.with_suffix(".json").write_text(json.dumps(said))
 
@@ -441,13 +441,13 @@ def test_rounding_alone_refutes_no_exact_claim(tmp_path, monkeypatch):
     import mutants
 
     net = mutants.bundled(TAU4)
-    network = Network(net, (1, 8, 8), arithmetic="float32")
+    network = Network(net, (1, 8, 8), dtype="float32")
     x = mutants.at_the_boundary(network, mutants.inputs())
     arguments = (net, mutants.card(classes=10), x, network.predict(x).argmax(dim=1), tmp_path)
-    found = verification.examine(*arguments, arithmetic="float32")
+    found = verification.examine(*arguments, dtype="float32")
     assert [verdict.violations for verdict in found.verdicts] == [0, 0, 0]
     monkeypatch.setattr(verification, "EXACT_GRADES", ())
-    found = verification.examine(*arguments, arithmetic="float32")
+    found = verification.examine(*arguments, dtype="float32")
     by_grade = {verdict.grade: verdict.violations for verdict in found.verdicts}
     assert by_grade["float"] == by_grade["real"] == 0
     assert by_grade["nominal"] > 0
@@ -499,21 +499,21 @@ def test_witnesses_that_do_not_fit_are_one_line(name, zoo_of, tmp_path, capsys):
 # --- networks without an error analysis ------------------------------------------------------------------------------
 
 
-def examined(net, claimed: float | None, out, arithmetic: str = "float64") -> verification.Verification:
+def examined(net, claimed: float | None, out, dtype: str = "float64") -> verification.Verification:
     """What is found on test images, with the predictions for labels."""
     import mutants
 
     x = mutants.inputs()
     logits = net(x)
     card = mutants.card(claimed, classes=logits.shape[1])
-    return verification.examine(net, card, x, logits.argmax(dim=1), out, arithmetic=arithmetic)
+    return verification.examine(net, card, x, logits.argmax(dim=1), out, dtype=dtype)
 
 
-def test_the_steepest_pair_of_layers_without_an_analysis(tmp_path, arithmetic):
+def test_the_steepest_pair_of_layers_without_an_analysis(tmp_path, dtype):
     """The slope is measured, and no proof is claimed for it."""
     for make, true in ((smooth_network, GELU_SLOPE), (householder, 1.0), (batch_lip_norm, None)):
         net = make()
-        found = examined(net, None, tmp_path, arithmetic)
+        found = examined(net, None, tmp_path, dtype)
         true = affine_norm(net) if true is None else true
         assert found.not_analysed is not None
         assert not found.steepest_proven
@@ -522,7 +522,7 @@ def test_the_steepest_pair_of_layers_without_an_analysis(tmp_path, arithmetic):
 
 
 @pytest.fixture(params=["float64", "float32"])
-def arithmetic(request):
+def dtype(request):
     return request.param
 
 
@@ -617,9 +617,9 @@ def test_the_command_prints_a_measured_slope_as_unproven(smooth_zoo, tmp_path, c
     assert found["steepest_proven"] is False
 
 
-def test_a_pair_without_an_analysis_is_saved_and_replayed(smooth_zoo, tmp_path, capsys, arithmetic):
+def test_a_pair_without_an_analysis_is_saved_and_replayed(smooth_zoo, tmp_path, capsys, dtype):
     folder = smooth_zoo(1.0)
-    options = ["-q", "--samples", "20", "-o", str(tmp_path / "v"), "--arithmetic", arithmetic]
+    options = ["-q", "--samples", "20", "-o", str(tmp_path / "v"), "--dtype", dtype]
     assert cli.run(["verify", str(folder), *options]) == 1
     assert "REFUTED smooth" in capsys.readouterr().out
     path = tmp_path / "v" / "smooth-lipschitz-nominal.json"
