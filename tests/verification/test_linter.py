@@ -24,8 +24,9 @@ from lipbench.models.cards import Card
 from lipbench.models.stored import load_model
 from lipbench.models.zoo import model_folders
 from lipbench.verification import linter
-from lipbench.verification.linter import Finding, checks, lint
-from lipbench.verification.linter.table import check, relative
+from lipbench.verification.linter import Finding, lint, summaries
+from lipbench.verification.linter.observation import relative
+from lipbench.verification.linter.table import check
 
 SHAPE = (3, 6, 6)
 SIZE = math.prod(SHAPE)
@@ -335,8 +336,8 @@ def test_a_fault_is_found_and_its_absence_is_not(case):
 
 
 def test_each_check_has_a_case():
-    assert set(checks()) == {case.code for case in CASES.values()} | {"L501"}
-    assert all(checks().values())
+    assert set(summaries()) == {case.code for case in CASES.values()} | {"L501"}
+    assert all(summaries().values())
 
 
 def test_a_code_is_given_once():

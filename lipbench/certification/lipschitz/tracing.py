@@ -6,12 +6,12 @@ the network, so that a graph that computes something else is refused too; so is 
 whose outputs for one sample depend on the others.
 """
 
-import contextlib
 import copy
 
 import torch
 from torch import Tensor, nn
 
+from lipbench._internal.precision import without_autocast
 from lipbench._internal.randomness import keeping_random_numbers
 from lipbench.certification.lipschitz import agreement, rule_checks, state
 from lipbench.certification.lipschitz.effects import EXACT, Effect, Shape
@@ -30,10 +30,7 @@ def trace(module: nn.Module, input_shape: Shape) -> Graph:
     """
     if not all(size > 0 for size in input_shape):
         raise LipbenchError(f"expected the shape of one input, such as (1, 28, 28), got {input_shape}")
-    with torch.inference_mode(False), torch.no_grad(), contextlib.ExitStack() as stack:
-        for kind in ("cpu", "cuda"):
-            stack.enter_context(torch.autocast(kind, enabled=False))
-        stack.enter_context(keeping_random_numbers())
+    with torch.inference_mode(False), torch.no_grad(), without_autocast(), keeping_random_numbers():
         return _trace(module, input_shape)
 
 

@@ -2,9 +2,10 @@
 
 from torch import Tensor
 
-from lipbench.certification.certificate import SQRT2
 from lipbench.certification.grades import CLAIM_TOLERANCE
-from lipbench.verification.linter.table import Remarks, Subject, check
+from lipbench.certification.head import SQRT2
+from lipbench.verification.linter.subject import Subject
+from lipbench.verification.linter.table import Remarks, check
 
 CLOSE = 0.05  # bounds have some slack: a factor is recognised to within 5 %
 PIXELS = 255.0

@@ -8,7 +8,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.utils import parametrize
 
-from lipbench.verification.linter.table import Remarks, Subject, check, count, relative, shown
+from lipbench.verification.linter.observation import relative
+from lipbench.verification.linter.subject import Subject
+from lipbench.verification.linter.table import Remarks, check, count, shown
 
 SAME = 1e-4  # relative: outputs and weights closer than that are taken for the same, for reasons of rounding
 NOISY = 1e-3  # relative: a forward that differs from itself by more is no function that a certificate could be for

@@ -8,7 +8,7 @@ from measured import Forward, dense_norm
 from torch import nn
 from torch.nn import functional as F
 
-from lipbench.certification.lipschitz import layer_effect, linear, lipschitz_bound
+from lipbench.certification.lipschitz import layer_effect, lipschitz_bound, norms
 from lipbench.certification.lipschitz.norms import FREQUENCIES, spectral_norm, torus_norm
 from lipbench.errors import LipbenchError
 
@@ -23,8 +23,8 @@ def _seed():
 @pytest.fixture
 def on_a_torus(monkeypatch):
     """Dense matrices are only for small layers: without them, as for large ones."""
-    monkeypatch.setattr(linear, "CHEAP", 0)
-    monkeypatch.setattr(linear, "COSTLY", 0)
+    monkeypatch.setattr(norms, "CHEAP", 0)
+    monkeypatch.setattr(norms, "COSTLY", 0)
 
 
 MODES = ["zeros", "circular", "reflect", "replicate", "symmetric"]

@@ -5,22 +5,14 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
+from lipbench._internal.randomness import keeping_random_numbers
 from lipbench.certification.certificate import certificate
 from lipbench.certification.grades import CLAIM_TOLERANCE
 from lipbench.certification.lipschitz.graph import Step
 from lipbench.errors import LipbenchError
-from lipbench.verification.linter.constants import head_needs_two, is_close
-from lipbench.verification.linter.table import (
-    TABLE,
-    Finding,
-    Remarks,
-    Severity,
-    Subject,
-    check,
-    count,
-    keeping_random_state,
-    shown,
-)
+from lipbench.verification.linter.checks.constants import head_needs_two, is_close
+from lipbench.verification.linter.subject import Subject
+from lipbench.verification.linter.table import UNBOUNDED, Remarks, check, count, shown, unbounded
 
 REPEATING = ("reflect", "replicate", "symmetric")
 LINEAR = nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d
@@ -29,7 +21,7 @@ ROW = 1e-4
 
 
 @check(
-    "L201",
+    UNBOUNDED,
     "the network cannot be bounded: a layer or function without a rule, or a forward that cannot be traced",
     "lipbench, CERTIFICATES.md: a layer without a rule is an error that names the layer; it never counts as 1",
 )
@@ -37,19 +29,10 @@ def _no_rule(subject: Subject) -> Remarks:
     if subject.proof is not None:
         return
     try:
-        with keeping_random_state(subject.weight):
+        with keeping_random_numbers(subject.weight.device):
             certificate(subject.module, subject.card.input_shape)
     except LipbenchError as error:
-        yield subject.grave, _unbounded(error)
-
-
-def _unbounded(error: LipbenchError) -> str:
-    return f"no bound of the network exists, so nothing confirms a claim: {error}"
-
-
-def unsupported(error: LipbenchError, severity: Severity = "error") -> Finding:
-    """The finding L201 from what ``certificates.certificate`` raised."""
-    return Finding("L201", _unbounded(error), TABLE["L201"].reference, severity)
+        yield subject.grave, unbounded(error)
 
 
 @check(
