@@ -8,12 +8,17 @@ from types import ModuleType
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def module_names(folder: str) -> list[str]:
-    """The modules in a folder of lipbench, such as "data/sets", sorted by name. Nothing is imported."""
-    return sorted(module.name for module in pkgutil.iter_modules([str(PACKAGE / folder)]))
+def objects_in(folder: str, attribute: str | None = None) -> dict[str, str]:
+    """One object of each module in a folder of lipbench, such as "data/sets": name to "module:attribute".
+
+    attribute: its name in the module, by default that of the module. Nothing is imported.
+    """
+    names = sorted(module.name for module in pkgutil.iter_modules([str(PACKAGE / folder)]))
+    package = f"lipbench.{folder.replace('/', '.')}"
+    return {name: f"{package}.{name}:{attribute or name}" for name in names}
 
 
 def import_modules(package: ModuleType) -> None:
     """Import every module of a package: each registers what it holds."""
-    for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda module: module.name):
-        importlib.import_module(f"{package.__name__}.{module.name}")
+    for name in sorted(module.name for module in pkgutil.iter_modules(package.__path__)):
+        importlib.import_module(f"{package.__name__}.{name}")

@@ -1,4 +1,4 @@
-"""What ``lipbench list architectures`` says of an architecture."""
+"""The summary of an architecture that ``lipbench list architectures`` prints."""
 
 from dataclasses import dataclass
 
@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from lipbench.errors import LipbenchError
-from lipbench.models.architectures.chains import Shape, build
+from lipbench.models.architectures.building import build
 from lipbench.models.architectures.layers import EXPORTED, SETS
+from lipbench.models.architectures.parts import Shape
 
 SHAPE: Shape = (3, 32, 32)
 CLASSES = 10

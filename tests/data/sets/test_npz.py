@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from lipbench import data
-from lipbench.data import load, npz
+from lipbench.data import load
+from lipbench.data.sets import npz
 from lipbench.errors import LipbenchError
 from lipbench.training.fit import Samples
 

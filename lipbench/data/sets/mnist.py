@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lipbench.data import Dataset, Split, npz
+from lipbench.data import Dataset, Split
 from lipbench.data.locate import find, refuse_argument
+from lipbench.data.sets import npz
 from lipbench.errors import LipbenchError, one_line
 
 IMAGE_SHAPE = (1, 28, 28)
