@@ -20,7 +20,7 @@ from lipbench.certification.certificate import certificate
 from lipbench.data import Dataset, Split
 from lipbench.errors import LipbenchError
 from lipbench.evaluation.evaluate import Options, evaluate_zoo
-from lipbench.models import architectures, cards
+from lipbench.models import cards
 from lipbench.models.stored import load_model, serialize
 from lipbench.models.zoo import model_folders
 from lipbench.training import recipes, sweep
