@@ -74,7 +74,7 @@ def without_autocast() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def summing_products(dtype: torch.dtype, device: torch.device) -> Iterator[None]:
+def summing_products(device: torch.device) -> Iterator[None]:
     """Inside, convolutions sum products: libraries with Winograd or FFT convolutions, which have other errors, are off.
 
     cuDNN has them (NVIDIA, cuDNN Developer Guide, ``cudnnConvolutionForward``), some in double precision too; on the

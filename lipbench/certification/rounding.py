@@ -87,7 +87,7 @@ def analyse(graph: Graph, x: Tensor, places: tuple[int, ...], reach: float, *, s
     if graph.computed is not None:
         raise NotAnalysed(f"{graph.computed} computes a constant in the forward: export it as a weight")
     carried = _CarriedErrors(graph, x, places, reach, sharp)
-    with summing_products(x.dtype, x.device):
+    with summing_products(x.device):
         output = graph.run(x, carried.visit)
     if not torch.isfinite(output).all():
         raise LipbenchError("the network's logits are not finite: its weights or its preprocessing are out of range")
