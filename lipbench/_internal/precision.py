@@ -27,7 +27,7 @@ _ENVIRONMENT = {"NVIDIA_TF32_OVERRIDE": "0", "ONEDNN_DEFAULT_FPMATH_MODE": "STRI
 
 
 def precisions() -> list[str]:
-    """torch's settings for float32 products, as ``set_precisions`` takes them back."""
+    """torch's settings for float32 products, which ``set_precisions`` restores."""
     return [str(setting.fp32_precision) for _, setting in _FLOAT32.values()]
 
 

@@ -1,4 +1,4 @@
-"""Certified radii: how far every input can be moved, in L2, before the class can change.
+"""Certified radii: the L2 distance that every input can be moved before its class can change.
 
 With f = W g, a body g of Lipschitz bound L_g and a last linear layer W of rows w_i, a sample predicted i has
 
@@ -14,9 +14,9 @@ certified at eps where its radius is above eps; ``grades`` defines what each gra
               that they were computed in; rounded down
     nominal   margin / (sqrt(2) L), with L the claim; a margin that may be a rounding error of float64 counts as 0
 
-Two identical rows of the last layer have L_ij = 0, and a difference that is that of their biases for every input: it is
-read off the weights, for every grade, since only rounding errors tell two equal logits apart. Where a layer has no
-error analysis, grades real and nominal assume that it is computed to ``range_errors.ASSUMED`` roundings.
+Two identical rows of the last layer have L_ij = 0, and the difference of their logits is that of their biases for every
+input. For every grade it is read off the weights, since only rounding errors separate two equal logits. Where a layer
+has no error analysis, grades real and nominal assume that it is computed to ``range_errors.ASSUMED`` roundings.
 """
 
 import contextlib
@@ -51,27 +51,22 @@ from lipbench.errors import LipbenchError, UnsupportedError
 
 @dataclass(frozen=True)
 class Certificate:
-    """The Lipschitz bounds of one network, its rounding errors, and the radii that follow.
+    """The Lipschitz bounds of one network, its rounding errors, and the radii that follow."""
 
-    pairwise: float64 (K, K), L_ij for the logit differences f_i - f_j, zero on the diagonal;
-    bound: float, of the whole network; claimed: float or None, the constant on the card;
-    errors, output_error: of the body, and of all outputs together (L2), for every point of [0, 1]^d at once; None where
-    no analysis is known (``not_analysed``: why); exact_errors: for the grades of exact arithmetic, as ``errors``, or
-    where a layer has no analysis of ``assumed``, the graph with ``ASSUMED`` roundings in its place; None where nothing
-    can be said, as under autocast: then grade real certifies nothing.
-    """
-
-    pairwise: Tensor
-    bound: float
-    claimed: float | None
+    pairwise: Tensor  # float64 (K, K), L_ij for the logit differences f_i - f_j, zero on the diagonal
+    bound: float  # of the whole network
+    claimed: float | None  # the constant on the card
     head: Head
     graph: Graph = field(repr=False)
     body: int  # the step that the head takes
     dtype: torch.dtype = torch.float64
-    errors: StepErrors | None = None
-    output_error: float | None = None
-    not_analysed: str | None = None
+    errors: StepErrors | None = None  # of the body, at every point of [0, 1]^d; None where no analysis is known
+    output_error: float | None = None  # of all outputs together (L2), at every point of [0, 1]^d; None as above
+    not_analysed: str | None = None  # why ``errors`` is None
+    # for the grades of exact arithmetic: ``errors``, or those of ``assumed``; None where nothing is known, as under
+    # autocast: then grade real certifies nothing
     exact_errors: StepErrors | None = None
+    # the graph with ``ASSUMED`` roundings for each layer without an error analysis; None where all have one
     assumed: Graph | None = field(default=None, repr=False)
 
     @property
@@ -110,9 +105,9 @@ class Certificate:
         return quotients.scatter(1, classes[:, None], torch.inf).amin(dim=1)
 
     def _margins(self, logits: Tensor, classes: Tensor, errors: StepErrors | None) -> tuple[Tensor, Tensor]:
-        """f_i - f_j in exact arithmetic for given classes i and all j, and up to what error: float64 (n, K) each.
+        """f_i - f_j in exact arithmetic for given classes i and all j, and a bound of its error: float64 (n, K) each.
 
-        Of identical rows it is the difference of their biases, without an error. An error of inf: nothing is known.
+        For identical rows it is the difference of their biases, without an error. An error of inf: nothing is known.
         """
         same, held = self._identical(logits, classes)
         margins = torch.where(same, held, logits.gather(1, classes[:, None]) - logits)
@@ -127,15 +122,15 @@ class Certificate:
         return spread[classes] == 0, bias[classes][:, None] - bias
 
     def _settled(self, margins: Tensor, error: Tensor) -> Tensor:
-        """Where the sign of a difference is more than a rounding error, in float64: bool (n, K).
+        """Where a difference is larger than its rounding error in float64, so that its sign is settled: bool (n, K).
 
-        For what papers compute, and compute in float32 too: those errors are what it is wrong about.
+        For grade nominal and the signed margins. Papers compute both in float32 too, whose errors they do not cover.
         """
         in_float64 = error * (unit_roundoff(torch.float64) / unit_roundoff(self.dtype))
         return margins.abs() > in_float64.nan_to_num(posinf=0.0)
 
     def radii(self, logits: Tensor, labels: Tensor, grade: str = "real", errors: StepErrors | None = None) -> Tensor:
-        """Certified L2 radii: float64 (n,), 0 where misclassified or tied; ``pairwise_radii`` tells the arguments."""
+        """Certified L2 radii: float64 (n,), 0 where misclassified or tied; arguments as for ``pairwise_radii``."""
         return self.pairwise_radii(logits, labels, grade, errors).amin(dim=1)
 
     def pairwise_radii(
@@ -143,8 +138,8 @@ class Certificate:
     ) -> Tensor:
         """How far each sample can be moved, in L2, before class j can outrank the label: float64 (n, K).
 
-        0 where it does already, or is tied; inf for the label itself, and for a class that is never reached. A targeted
-        attack closer than it cannot succeed.
+        0 where class j outranks it already, or is tied; inf for the label itself, and for a class that is never
+        reached. No targeted attack closer than that can succeed.
 
         logits: float64 (n, K), as computed in the arithmetic of the certificate; labels: int64 (n,); grade: "float",
         "real" or "nominal"; errors: of each sample, from ``sample_errors`` (by default those of the whole input range).
@@ -176,7 +171,7 @@ class Certificate:
             return torch.full_like(logits, torch.nan)
         constant, slope = self.difference_errors(labels, errors or self.errors)
         margins = (logits.gather(1, labels[:, None]) - logits) * ROUND_DOWN
-        # once for the sample's own logits, once for those of the point that it is moved to
+        # once for the sample's own logits, once for those of the point it is moved to
         left = margins - 2 * constant.to(logits) * ROUND_UP
         radius = left / ((self.pairwise.to(logits)[labels] + slope.to(logits)) * ROUND_UP) * ROUND_DOWN
         same, held = self._identical(logits, labels)
@@ -198,8 +193,8 @@ class Certificate:
     def sample_errors(self, x: Tensor, batch_size: int = 1000, *, sharp: bool = True) -> StepErrors | None:
         """The rounding errors around each sample, tighter than those of the whole range; None where unknown.
 
-        x: float32 (n, c, h, w), on the network's device; sharp: see ``rounding.analyse``. Without an error analysis
-        those of ``assumed``, which grade float does not take.
+        x: float32 (n, c, h, w), on the network's device; sharp: see ``rounding.analyse``. Where a layer has no error
+        analysis, they are those of ``assumed``, which grade float does not use.
         """
         graph = self.graph if self.errors is not None else self.assumed
         if graph is None:
@@ -220,9 +215,9 @@ def certificate(
 ) -> Certificate:
     """Bound a network, pairwise in its last linear layer, and its rounding errors in the arithmetic that it runs in.
 
-    module: outputs logits (n, K), or (n, 1) for a single-logit head; input_shape: (c, h, w); dtype: of its arithmetic,
-    float32 or float64, by default that of its weights (float64 for a network that has none).
-    See ``lipschitz.lipschitz_bound`` for what is raised.
+    module: outputs logits (n, K), or (n, 1) for a single-logit head; input_shape: (c, h, w); dtype: float32 or float64,
+    by default that of its weights (float64 for a network without weights). Raises LipbenchError for a claim that is not
+    a finite number above 0 and for outputs that are no logits, and all that ``lipschitz_bound`` raises.
     """
     claimed = _checked_claim(claimed)
     graph = trace(module, tuple(int(size) for size in input_shape))
@@ -249,7 +244,7 @@ def _checked_claim(claimed: float | None) -> float | None:
 
 
 def _like_its_weights(module: nn.Module, dtype: torch.dtype | None) -> Tensor:
-    """A number, (), of the type and on the device that a network computes with, or of the type that is asked for.
+    """A number, (), of the type and on the device of a network's weights, or of the given type.
 
     Raises UnsupportedError for types other than float32 and float64.
     """

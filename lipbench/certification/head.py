@@ -14,21 +14,17 @@ SQRT2 = 2.0**0.5
 
 @dataclass(frozen=True)
 class Head:
-    """What follows the body: the last linear layer, or nothing.
+    """The last linear layer, which follows the body; or nothing, where the logits are the body's own outputs."""
 
-    spread: float64 (K, K), |w_i - w_j|_2, rounded up, 0 only for identical rows; rows, bias: float64 (K,), |w_i|_2,
-    rounded up, and b_i; operations: of each logit, 0 where the logits are the body's own outputs.
-    """
-
-    spread: Tensor
-    rows: Tensor
-    bias: Tensor
-    operations: int = 0
-    underflows: float = 0.0
+    spread: Tensor  # float64 (K, K), |w_i - w_j|_2, rounded up, 0 only for identical rows
+    rows: Tensor  # float64 (K,), |w_i|_2, rounded up
+    bias: Tensor  # float64 (K,), b_i
+    operations: int = 0  # of each logit; 0 where the logits are the body's own outputs
+    underflows: float = 0.0  # of each difference of logits
 
 
 def head_of(graph: Graph) -> tuple[int, Head]:
-    """The step that the head takes, and the head: the last layer if it is linear, else the differences of logits."""
+    """The index of the body's last step, and the head: the last layer if it is linear, else differences of logits."""
     last = graph.output
     size = max(2, last.shape[0])
     if type(last.layer) is nn.Linear and last.shape[0] > 1 and len(graph.steps[last.inputs[0]].shape) == 1:

@@ -16,11 +16,11 @@ ASSUMED = 64  # torch's exp, erf and tanh are good to a few roundings, GELU and 
 
 @torch.no_grad()
 def with_assumed_roundings(graph: Graph, dtype: torch.dtype, device: torch.device) -> Graph:
-    """The graph with ``ASSUMED`` roundings for what has no error analysis: layers, and constants that are computed.
+    """The graph with ``ASSUMED`` roundings for layers without an error analysis and for constants that are computed.
 
-    Each is relative to the sizes of what goes in, times the layer's constant, and of what comes out, and to 1 for each
-    number, which functions such as exp(x) - 1 take on the way. |T(h)| <= |T(c)| + l |h - c|, with c of the range's
-    centre.
+    Each rounding is relative to the size of the layer's inputs times its constant, to the size of its outputs, and to 1
+    for each number, which functions such as exp(x) - 1 have on the way. |T(h)| <= |T(c)| + l |h - c|, with c the value
+    at the range's centre.
     """
     offsets: dict[int, float] = {}
 
@@ -49,7 +49,10 @@ def _centre(graph: Graph, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 def range_errors(graph: Graph, body: int, dtype: torch.dtype, device: torch.device) -> tuple[StepErrors, float]:
-    """Errors that hold at every point of [0, 1]^d: around its centre, no point of it is further than sqrt(d) / 2."""
+    """The errors of the body, and of all outputs together, at every point of [0, 1]^d.
+
+    No point lies further than sqrt(d) / 2 from the centre.
+    """
     centre = _centre(graph, dtype, device)
     reach = math.sqrt(centre.numel()) / 2 * ROUND_UP
     places = (body, len(graph.steps) - 1)

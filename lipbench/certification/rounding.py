@@ -54,7 +54,7 @@ class StepErrors:
     growth: float
 
     def within(self, radius: float) -> "StepErrors":
-        """The same for all points that lie within ``radius`` of the centre, as centres."""
+        """The errors around every point within ``radius`` of the centre, as if that point were the centre."""
         return StepErrors(
             (self.constant + self.slope * radius) * UP, self.slope, (self.size + self.growth * radius) * UP, self.growth
         )
@@ -77,7 +77,7 @@ def gamma(operations: int, dtype: torch.dtype) -> float:
 def analyse(graph: Graph, x: Tensor, places: tuple[int, ...], reach: float, *, sharp: bool) -> list[StepErrors]:
     """The errors at some steps of a network, around each x (n, c, h, w), in the arithmetic of x and the network.
 
-    places: steps; reach: the largest rho that will be asked for, at which overflow is excluded; sharp: compute
+    places: steps; reach: the largest rho in use, up to which overflow is excluded; sharp: compute
     M_k(H(x)) = | |W| |H| + |b| |_2 for each sample, at about the cost of two more forward passes in float64, instead
     of |W|'s norm times |H|'s. Raises NotAnalysed where a step has no error analysis or a precondition fails.
     """

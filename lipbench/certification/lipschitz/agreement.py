@@ -24,8 +24,9 @@ CONSTANTS = (0.0, 1.0, 0.9, 0.1)  # of images that are probes
 
 
 def probes(module: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
-    """A sample in [0, 1], one around 0, a large one, a dark one, then constant ones: (8, *input_shape), in the widest
-    dtype of the network's weights.
+    """Inputs (8, *input_shape) in the widest dtype of the network's weights.
+
+    A sample in [0, 1], one around 0, a large one, a dark one, then constant ones.
     """
     held: list[Tensor] = [one for one in module.parameters() if one.is_floating_point()]
     held = held or [one for one in module.buffers() if one.is_floating_point()]
@@ -42,7 +43,7 @@ def probes(module: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
 def outputs(module: Callable[[Tensor], Tensor], x: Tensor, *, with_gradients: bool = False) -> Tensor:
     """The outputs of a network for x, which it may overwrite. Raises LipbenchError unless it is one finite tensor."""
     with torch.set_grad_enabled(with_gradients):
-        given = x.clone().requires_grad_(with_gradients).clone()  # no leaf: those cannot be overwritten
+        given = x.clone().requires_grad_(with_gradients).clone()  # a leaf could not be overwritten
         out = module(given)
     return checked(out).detach()
 
@@ -77,8 +78,10 @@ def differ(
     roundings: float = ROUNDINGS,
     room: Tensor | float = 0.0,
 ) -> bool:
-    """True if an entry of the outputs (n, ...) differs by more than so many roundings of its largest size, this share
-    of how much it varies, over the samples of ``among`` (m, ...), by default ``expected``, and ``room`` (...).
+    """True if an entry of two outputs (n, ...) differs by more than is allowed.
+
+    Allowed is the sum of ``roundings`` of its largest size, of ``share`` times its range, both over the samples of
+    ``among`` (m, ...), by default ``expected``, and of ``room`` (...).
     """
     if value.shape != expected.shape:
         return True
@@ -91,15 +94,14 @@ def differ(
 
 
 def share_of_sums(dtype: torch.dtype) -> float:
-    """How much of its range an output may move where sums run in another order: 3e-10 in float64, 5e-5 in float32."""
+    """The share of its range that an output may move in another order of sums: 3e-10 in float64, 5e-5 in float32."""
     return (torch.finfo(dtype).eps / 2) ** 0.6
 
 
 def unsteadiness(module: nn.Module, x: Tensor, expected: Tensor) -> Tensor:
-    """How far each output (...) moves, at most, when inputs and weights shrink by a few roundings of the type of x:
-    rounding errors may move it as far, where sums cancel or a deep network enlarges them.
+    """How far each output (...) moves, at most, when inputs and weights shrink by a few roundings of the type of x.
 
-    expected: the outputs for x.
+    Rounding errors may move it as far, where sums cancel or a deep network enlarges them. expected: the outputs for x.
     """
     generator = torch.Generator().manual_seed(1)
 
@@ -110,7 +112,7 @@ def unsteadiness(module: nn.Module, x: Tensor, expected: Tensor) -> Tensor:
     held = (*module.named_parameters(), *module.named_buffers())
     weights = {name: moved(one) for name, one in held if one.is_floating_point() and one.layout == torch.strided}
     points = moved(x)
-    if any(isinstance(part, nn.DataParallel) for part in module.modules()):  # takes no weights from elsewhere
+    if any(isinstance(part, nn.DataParallel) for part in module.modules()):  # it ignores weights from elsewhere
         found = outputs(module, points)
     else:
         found = outputs(lambda given: torch.func.functional_call(module, weights, (given,)), points)
@@ -122,10 +124,10 @@ def unsteadiness(module: nn.Module, x: Tensor, expected: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Reference:
-    """What a network gives for some inputs: ``outputs`` (n, ...), and how far rounding errors may move each, (...)."""
+    """The outputs of a network for some inputs."""
 
-    outputs: Tensor
-    room: Tensor
+    outputs: Tensor  # (n, ...)
+    room: Tensor  # (...), how far rounding errors may move each
 
 
 def check_same(traced: nn.Module, module: nn.Module, x: Tensor) -> Reference:
@@ -174,7 +176,7 @@ def _check_batch(found: Tensor, number: int, x: Tensor, reference: Reference) ->
 
 
 def check_precision(single: Reference, exact: Reference) -> None:
-    """Raise UnsupportedError unless a network gives what its graph gives in float64, up to its rounding errors.
+    """Raise UnsupportedError unless a network and its graph in float64 agree, up to rounding errors.
 
     single: in the network's own dtype; exact: in float64.
     """
@@ -187,10 +189,10 @@ def check_precision(single: Reference, exact: Reference) -> None:
 def check_copy(given: nn.Module, copy: nn.Module, input_shape: tuple[int, ...]) -> None:
     """Raise UnsupportedError unless a module and a frozen copy of it, which may have another dtype, compute the same.
 
-    given: is run in eval mode, and left as it was.
+    given: is run in eval mode, and restored afterwards.
     """
     x = probes(given, input_shape)
-    x = x[((x >= 0) & (x <= 1)).reshape(len(x), -1).all(dim=1)]  # a network may take images alone
+    x = x[((x >= 0) & (x <= 1)).reshape(len(x), -1).all(dim=1)]  # a network may accept images alone
     try:
         with as_it_was(given):
             expected, again = (checked(given(x.clone()), finite=False) for _ in range(2))
@@ -218,7 +220,7 @@ def check_copy(given: nn.Module, copy: nn.Module, input_shape: tuple[int, ...]) 
 
 
 def _hold_the_same(given: nn.Module, copy: nn.Module) -> bool:
-    """True if each weight of a copy is that of the module, none computed anew."""
+    """True if each weight of a copy is that of the module, and none was computed anew."""
     own, copied = (
         {name: one for part in (m.named_parameters, m.named_buffers) for name, one in part()} for m in (given, copy)
     )

@@ -30,7 +30,7 @@ class BatchMarks:
     def __init__(self) -> None:
         self._visible: set[fx.Node] = set()  # they hold it as ``BatchSize`` alone
         self._derived: set[fx.Node] = set()
-        self._laid_out: set[fx.Node] = set()  # constants that are the same for each sample, one row a sample
+        self._laid_out: set[fx.Node] = set()  # constants with one row for each sample, all rows the same
 
     def marked(
         self, node: fx.Node, arguments: tuple[Any, ...], keywords: dict[str, Any], value: Any, *, dependent: bool
@@ -46,7 +46,7 @@ class BatchMarks:
         return self._marked_shape(node, arguments, keywords, value) if about_shape(node) else value
 
     def _marked_shape(self, node: fx.Node, arguments: tuple[Any, ...], keywords: dict[str, Any], value: Any) -> Any:
-        """What a node tells of a tensor's shape, with the number of samples as ``BatchSize``."""
+        """The value of a node that reads a tensor's shape, with the number of samples as ``BatchSize``."""
         if node.target in _COUNTS:
             self._derived.add(node)
         elif isinstance(value, torch.Size):
@@ -106,7 +106,7 @@ def _given(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> list[Any]:
 
 
 def _are_sizes(given: Sequence[Any]) -> bool:
-    """Sizes that have the number of samples first, and nowhere else."""
+    """True for sizes that have the number of samples first, and nowhere else."""
     sizes = given[0] if len(given) == 1 and isinstance(given[0], tuple | list) else given
     return bool(sizes) and isinstance(sizes[0], BatchSize) and not _holds(tuple(sizes[1:]))
 

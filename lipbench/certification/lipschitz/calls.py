@@ -1,7 +1,7 @@
-"""Calls as their rules see them: each argument bound to the signature of what is called, then to that of the rule.
+"""Calls as their rules see them: each argument is bound to the signature of the function, then to that of the rule.
 
 So the order of keywords, positions and defaults of a call cannot matter, and tensors are numbered in the rule's order.
-Python functions and modules tell their signatures themselves; torch's own functions and methods by their schemas.
+Python functions and modules have signatures of their own; those of torch's functions and methods come from its schemas.
 """
 
 import functools
@@ -16,7 +16,7 @@ from lipbench.certification.lipschitz.effects import Effect, Flow
 from lipbench.certification.lipschitz.table import applied, dotted, find, layer_effect, no_rule
 from lipbench.errors import UnsupportedError
 
-# names that torch takes instead of its own, as NumPy calls them (python_arg_parser.cpp)
+# NumPy's names, which torch accepts instead of its own (python_arg_parser.cpp)
 _ALIASES = {"axis": "dim", "keepdims": "keepdim", "x": "input", "a": "input", "x1": "input", "x2": "other"}
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -26,8 +26,8 @@ def function_effect(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     """The effect of a call, by its rule, and the tensors that go in, numbered as the effect numbers them.
 
     target: a function, or the name of a tensor method; each tensor that depends on the network's input is given as a
-    ``Flow``. Raises UnsupportedError for what has no rule, for a call that fits no signature, and for arguments that
-    the rule does not know.
+    ``Flow``. Raises UnsupportedError for a target without a rule, for a call that fits no signature, and for arguments
+    that the rule does not know.
     """
     found = find(target)
     if found is None:
@@ -46,7 +46,7 @@ def function_effect(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
 def called_layer_effect(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Effect, list[Flow]]:
     """The same for a call of a layer: its tensors are numbered in the order of its forward.
 
-    Raises UnsupportedError also if anything else goes in that is not the default of its forward.
+    Raises UnsupportedError also for any other argument that is not the default of its forward.
     """
     if find(type(layer)) is None:
         raise no_rule(type(layer))
@@ -82,13 +82,13 @@ def flows_of(structure: Any) -> Iterator[Flow]:
 
 
 def _bound(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
-    """A call by the names of what is called, with its defaults."""
+    """A call by the parameters of the function that is called, with its defaults."""
     candidates = signatures(target)
-    if not candidates:  # nothing tells what a keyword means
+    if not candidates:  # the meaning of a keyword is unknown
         if kwargs:
             raise UnsupportedError(f"no Lipschitz rule for {dotted(target)} with keywords: its signature is unknown")
         return inspect.Signature([inspect.Parameter("args", _VARIADIC[0])]).bind(*args)
-    for strictly in (True, False):  # torch takes numbers for some of the tensors
+    for strictly in (True, False):  # torch accepts numbers in place of some tensors
         fitting = [bound for one in candidates if (bound := _fitted(one, args, kwargs, strictly=strictly)) is not None]
         if fitting:
             break
@@ -108,14 +108,14 @@ def signatures(target: Any) -> tuple[inspect.Signature, ...]:
     function = getattr(Tensor, target, None) if method else target
     try:
         return (inspect.signature(function),) if function is not None else ()
-    except (TypeError, ValueError):  # not a function of Python's
+    except (TypeError, ValueError):  # not a Python function
         name = target if method else getattr(target, "__name__", "")
         schemas = torch._C._jit_get_schemas_for_operator(f"aten::{name}")
         return tuple(_of_schema(schema) for schema in schemas if _takes_tensors(schema))
 
 
 def _takes_tensors(schema: Any) -> bool:
-    """A function of tensors that allocates its result: not TorchScript's of numbers, not those with ``out``."""
+    """True for a function of tensors that allocates its result: not TorchScript's of numbers, not one with ``out``."""
     arguments = schema.arguments
     written = any(one.kwarg_only and one.alias_info is not None and one.alias_info.is_write for one in arguments)
     return bool(arguments) and "Tensor" in str(arguments[0].type) and not written
@@ -152,7 +152,7 @@ def _fitted(
 
 
 def _fits(kind: Any, value: Any, strictly: bool) -> bool:
-    """Whether a value can be what a schema's argument is; anything can for Python's own annotations."""
+    """True if a value may be passed for an argument of this schema type; always for Python's own annotations."""
     if not isinstance(kind, torch._C.Type):
         return True
     word = kind.kind()
@@ -167,13 +167,13 @@ def _fits(kind: Any, value: Any, strictly: bool) -> bool:
         return element.kind() != "TensorType" and _fits(element, value, strictly)  # one number for all
     if word == "StringType":
         return isinstance(value, str)
-    if isinstance(value, Tensor):  # a number, as torch takes it
+    if isinstance(value, Tensor):  # torch accepts one without dimensions as a number
         return value.ndim == 0
     return value is not None and not isinstance(value, Flow | str | tuple | list)
 
 
 def _differ(first: inspect.BoundArguments, other: inspect.BoundArguments) -> bool:
-    """Whether two signatures give the same arguments other names."""
+    """True if two signatures give the same arguments different names."""
     same_names = first.arguments.keys() == other.arguments.keys()
     return not same_names or any(first.arguments[name] is not other.arguments[name] for name in first.arguments)
 
@@ -182,10 +182,10 @@ def _differ(first: inspect.BoundArguments, other: inspect.BoundArguments) -> boo
 
 
 def for_rule(target: Any, rule: inspect.Signature, called: inspect.BoundArguments) -> inspect.BoundArguments:
-    """A call as the rule's own signature takes it, in the order of the rule's parameters.
+    """A call bound to the rule's own signature, in the order of the rule's parameters.
 
-    By name where the rule has the names of what is called; else by place, if no name stands at another place. Raises
-    UnsupportedError where neither fits.
+    Arguments are bound by name where the rule has the names of the function that is called; else by place, if no name
+    stands at another place. Raises UnsupportedError where neither fits.
     """
     try:
         if is_variadic(called.signature):

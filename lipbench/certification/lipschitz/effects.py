@@ -1,4 +1,4 @@
-"""What a rule says of a layer or a function: its effect on distances, and its rounding errors."""
+"""The effect of a layer or a function on distances, and its rounding errors: the result of a rule."""
 
 import math
 from collections.abc import Callable

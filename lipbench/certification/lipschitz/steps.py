@@ -19,7 +19,7 @@ from lipbench.errors import UnsupportedError
 class StepBuilder(fx.Interpreter):
     """Runs a graph once, in float64, and finds the steps and their effects on the way.
 
-    Constants that the forward computes from weights are thus those of float64, whatever the network's arithmetic.
+    So constants that the forward computes from weights are computed in float64, whatever the network's own dtype.
     """
 
     def __init__(self, graph: Graph, in_float64: fx.GraphModule):
@@ -62,7 +62,7 @@ class StepBuilder(fx.Interpreter):
         self.flow.steps.append(Step(name, effect, places, shape, lipschitz, layer, parts))
 
     def _effect(self, n: fx.Node, target: Any, layer: nn.Module | None) -> tuple[Effect, list[Flow]]:
-        """What a rule says of a node, and the tensors that go in, in the rule's order."""
+        """The effect of a node, by its rule, and its input tensors, in the rule's order."""
 
         def shown(node: fx.Node) -> Any:
             value = self.env[node]
@@ -78,7 +78,7 @@ class StepBuilder(fx.Interpreter):
         return function_effect(target, args, kwargs)
 
     def _again(self, n: fx.Node, changed: fx.Node, index: Any) -> Any:
-        """The node once more, on other values of the tensor that goes in."""
+        """The node, run once more on other values of its input tensor."""
 
         def given(node: fx.Node) -> Any:
             return index if node is changed else self.env[node]
@@ -88,7 +88,7 @@ class StepBuilder(fx.Interpreter):
     def _compose(
         self, effect: Effect, places: tuple[int, ...], entries: Tensor | None
     ) -> tuple[float, dict[int, Part]]:
-        """The Lipschitz constant up to a step, and what it is a part of."""
+        """The Lipschitz constant up to a step, and the earlier steps that it is a part of."""
         steps = [self.flow.steps[place] for place in places]
         factors = effect.lipschitz
         if len(factors) != len(steps):
@@ -119,7 +119,7 @@ def _occurrences(n: fx.Node, graph: Graph) -> list[fx.Node]:
 
 
 def _is_computed(n: fx.Node, value: Any) -> bool:
-    """True for a constant that the forward computes: each run may round it in another way."""
+    """True for a constant that the forward computes: each run may round it differently."""
     if n.op == "get_attr":
         return str(n.target).startswith("_tensor_constant")
     values = value if isinstance(value, tuple | list) else [value]
@@ -128,7 +128,7 @@ def _is_computed(n: fx.Node, value: Any) -> bool:
 
 
 def _shape(value: Any, name: str) -> Shape:
-    """The shape of one sample. Raises UnsupportedError for a value that is no function of its own sample alone."""
+    """The shape of one sample. Raises UnsupportedError for a value that mixes samples, or is no real tensor."""
     if isinstance(value, tuple | list):
         return ()
     if not isinstance(value, Tensor) or not value.is_floating_point():

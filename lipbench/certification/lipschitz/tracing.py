@@ -26,7 +26,8 @@ from lipbench.errors import LipbenchError, UnsupportedError
 def trace(module: nn.Module, input_shape: Shape) -> Graph:
     """The graph of a network; ``input_shape``: of one input, without the batch, such as (1, 28, 28).
 
-    Raises UnsupportedError for what has no rule or cannot be traced, LipbenchError for inputs that do not fit.
+    Raises UnsupportedError for a network that has a layer or function without a rule, or that cannot be traced;
+    LipbenchError for inputs that do not fit.
     """
     if not all(size > 0 for size in input_shape):
         raise LipbenchError(f"expected the shape of one input, such as (1, 28, 28), got {input_shape}")

@@ -12,8 +12,8 @@ TRAIN_BATCHES = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4",
 def load(argument: str | None, data_dir: Path | None) -> Dataset:
     """CIFAR-10 in its usual order: uint8 (n, 3, 32, 32), 10 classes.
 
-    As published: 50000 training and 10000 test samples. Raises LipbenchError for an argument, for files that
-    are missing (with each path looked at) or damaged, and for such as would run code.
+    As published: 50000 training and 10000 test samples. Raises LipbenchError for an argument, for files that are
+    missing (with each path that was searched) or damaged, and for files that would run code.
     """
     refuse_argument("cifar10", argument)
     folder = find_folder("cifar10", "cifar-10-batches-py", "cifar-10-python.tar.gz", data_dir)

@@ -72,8 +72,8 @@ def _visible(folder: Path) -> list[Path]:
 
 def _rows(files: ClassFiles, class_names: list[str]) -> list[tuple[Path, int]]:
     rows = [(path, class_names.index(name)) for name, paths in files.items() for path in paths]
-    # Sorted by class, the first 100 rows would all be of one class; a hash mixes them without a generator
-    # whose stream may change, and a new file leaves the order of the others as it is.
+    # Sorted by class, the first 100 rows would all be of one class. A hash mixes them without a generator, whose stream
+    # may change, and a new file does not change the order of the others.
     return sorted(rows, key=lambda row: hashlib.sha256("/".join(row[0].parts[-2:]).encode()).digest())
 
 

@@ -36,7 +36,7 @@ def load(argument: str | None, data_dir: Path | None) -> Dataset:
     """MNIST in its usual order: uint8 (n, 1, 28, 28), 10 classes; as published, 60000 training and 10000 test
     samples.
 
-    Raises LipbenchError for an argument, for files that are missing (with each path looked at) or damaged.
+    Raises LipbenchError for an argument, for files that are missing (with each path that was searched) or damaged.
     """
     refuse_argument("mnist", argument)
     path = find("mnist", LAYOUTS, data_dir, HOW_TO_GET)
@@ -58,7 +58,7 @@ def _split(folder: Path, part: str) -> Split:
 
 
 def _idx(folder: Path, name: str, ndim: int) -> NDArray[np.uint8]:
-    """The array of an IDX file, as it is or gzipped.
+    """The array of an IDX file, plain or gzipped.
 
     Format: two zero bytes, 8 for uint8, the number of axes, their sizes as big-endian uint32, the values.
     """

@@ -31,8 +31,8 @@ def load(argument: str | None, data_dir: Path | None) -> Dataset:
     y: integers (n,) or (n, 1), counted from 0; the number of classes is the largest label plus 1.
     An archive with x_test and y_test alone gives an empty training split. ``data_dir`` is not used.
 
-    Images that ``numpy.savez`` wrote are mapped: they take memory only where they are looked at, and it is an error if
-    they have changed by then (see ``mapped``). What ``numpy.savez_compressed`` wrote is read into memory. Raises
+    Images that ``numpy.savez`` wrote are mapped: they take memory only where they are read, and it is an error if they
+    have changed by then (see ``mapped``). Archives of ``numpy.savez_compressed`` are read into memory. Raises
     LipbenchError for a file that is missing, damaged, no archive, or holds other arrays than these.
     """
     return read(path_argument("npz", argument))
@@ -49,7 +49,7 @@ def read(path: Path) -> Dataset:
 
 
 def layout_of(shape: tuple[int, ...], what: str) -> Layout:
-    """Which axes of x are which: (n, h, w), (n, h, w, c) or (n, c, h, w), c being 1 or 3.
+    """The meaning of the axes of x: (n, h, w), (n, h, w, c) or (n, c, h, w), c being 1 or 3.
 
     With four axes the channels are axis 1 or axis 3, whichever has size 1 or 3. Where both have, such as
     (n, 3, 3, 1), it is the reading with square images; where both or neither have them, the shape is
@@ -122,11 +122,11 @@ def _member(archive: Any, key: str, path: Path) -> NDArray[Any]:
 
 
 def _mapped(archive: zipfile.ZipFile, key: str, path: Path) -> NDArray[Any] | None:
-    """An array of the archive as a read-only map of its file, once its check sum is found right.
+    """An array of the archive as a read-only map of its file, after its check sum was verified.
 
-    None for all that cannot be mapped, or is damaged in another way: NumPy then reads it, or says what is wrong.
+    None for an array that cannot be mapped, or is damaged in another way: NumPy then reads it, or raises an error.
     """
-    member = archive.getinfo(key if key in archive.namelist() else f"{key}.npy")  # as NumPy looks for it
+    member = archive.getinfo(key if key in archive.namelist() else f"{key}.npy")  # as NumPy finds it
     if member.compress_type != zipfile.ZIP_STORED:
         return None
     with archive.open(member) as stream:
@@ -141,7 +141,7 @@ def _mapped(archive: zipfile.ZipFile, key: str, path: Path) -> NDArray[Any] | No
         begin, size = stream.tell(), math.prod(shape) * dtype.itemsize
         if dtype.hasobject or fortran_order:
             return None
-        # zipfile compares the sum at the end of what is read; a map would hand out damaged pixels
+        # zipfile verifies the sum once all is read; a map would hand out damaged pixels
         digests = [digest(stream.read(min(BLOCK, size - place))) for place in range(0, size, BLOCK)]
         while stream.read(BLOCK):
             pass

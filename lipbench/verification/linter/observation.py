@@ -34,8 +34,9 @@ def relative(a: Tensor, b: Tensor) -> float:
 
 
 class _Recorder(TorchDispatchMode):
-    """Notes the operations that draw random numbers, and the types below float32: also under autocast, in functions,
-    and in forwards that cannot be traced.
+    """Records the operations that draw random numbers, and the types below float32.
+
+    It sees those of autocast, of functions, and of forwards that cannot be traced.
     """
 
     def __init__(self) -> None:
@@ -60,11 +61,11 @@ def is_reduced(tensor: Tensor) -> bool:
 
 @torch.no_grad()
 def observed(module: nn.Module, x: Tensor) -> Behaviour:
-    """Run copies of a module; the global random state and the module stay as they are."""
+    """The behaviour of a module for x (n, c, h, w). Copies are run: the module and the random numbers do not change."""
     running, fresh, evaluated = (copy.deepcopy(module) for _ in range(3))
     before = {name: tensor.clone() for name, tensor in _state(running)}
     recorder, seed = _Recorder(), _random_state(x.device)
-    # autocast around the call is a setting, which has a check of its own; here only what the forward itself does counts
+    # autocast around the call is a setting, which has a check of its own; only the forward itself counts here
     with keeping_random_numbers(x.device), without_autocast():
         with recorder:
             first = running(x.clone())
@@ -73,7 +74,7 @@ def observed(module: nn.Module, x: Tensor) -> Behaviour:
         part = fresh(x[: len(x) // 2].clone())
         calm = evaluated.eval()(x.clone())
     moved = [name for name, tensor in _state(running) if name in before and not _same(tensor, before[name])]
-    # the tag alone says that an operation may draw: attention carries it with dropout 0 too
+    # the tag alone means that an operation may draw: attention carries it with dropout 0 too
     drawn = sorted(recorder.drawn) if drew or relative(second, first) > 0 else []
     return Behaviour(first, second, part, calm, tuple(moved), tuple(drawn), tuple(sorted(recorder.reduced)))
 

@@ -1,4 +1,4 @@
-"""What a check looks at: a model, its card, its certificate, and samples."""
+"""The subject of the checks: a model, its card, its certificate, and samples."""
 
 import math
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True)
 class Subject:
-    """What a check looks at: the arguments of ``lint``, and what is computed from them once."""
+    """The arguments of ``lint``, and values that are computed from them once."""
 
     module: nn.Module
     card: Card
@@ -36,7 +36,7 @@ class Subject:
 
     @property
     def grave(self) -> Severity:
-        """The severity of what only a claim makes an error."""
+        """The severity of a fault that only a claim turns into an error."""
         return "warning" if self.claimed is None else "error"
 
     @property
@@ -59,7 +59,7 @@ class Subject:
 
     @cached_property
     def steps(self) -> list[tuple[str, Step]]:
-        """The steps of the bounded graph with the names that a user knows, such as "features.0 (Conv2d)"."""
+        """The steps of the bounded graph, with the names that a user knows, such as "features.0 (Conv2d)"."""
         if self.proof is None:
             return []
         graph = self.proof.graph
@@ -71,7 +71,7 @@ class Subject:
 
     @cached_property
     def behaviour(self) -> Behaviour | None:
-        """The model, run; None where it cannot be copied or does not run on its inputs."""
+        """The behaviour of the model; None where it cannot be copied or does not run on its inputs."""
         given = self.x is not None and len(self.x) >= 2
         generator = torch.Generator().manual_seed(0)
         x = self.x[:PROBES] if given else torch.rand(PROBES, *self.card.input_shape, generator=generator)  # type: ignore[index]

@@ -1,4 +1,4 @@
-"""The table of checks, and what they find."""
+"""The table of checks, and their findings."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ Remarks = Iterator[tuple[Severity, str]]
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found: a stable code, one sentence with the numbers, and where the fact behind it is written."""
+    """The result of one check."""
 
-    code: str
-    sentence: str
-    reference: str
+    code: str  # stable, such as "L201"
+    sentence: str  # with the numbers
+    reference: str  # the source of the fact behind it
     severity: Severity
 
 
@@ -65,10 +65,10 @@ def unsupported(error: LipbenchError, severity: Severity = "error") -> Finding:
 
 
 def count(number: int, noun: str) -> str:
-    """As in "1 layer" and "2 layers"."""
+    """The number and the noun, as in "1 layer" and "2 layers"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def shown(names: tuple[str, ...] | list[str], most: int = 3) -> str:
-    """The first few names, and how many more there are."""
+    """The first few names, and the number of the others."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

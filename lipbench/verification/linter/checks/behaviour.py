@@ -12,8 +12,8 @@ from lipbench.verification.linter.observation import relative
 from lipbench.verification.linter.subject import Subject
 from lipbench.verification.linter.table import Remarks, check, count, shown
 
-SAME = 1e-4  # relative: outputs and weights closer than that are taken for the same, for reasons of rounding
-NOISY = 1e-3  # relative: a forward that differs from itself by more is no function that a certificate could be for
+SAME = 1e-4  # relative: outputs and weights that are closer count as the same, since rounding may separate them
+NOISY = 1e-3  # relative: no certificate can hold for a forward that differs from itself by more
 
 
 @check(
@@ -39,7 +39,7 @@ def _train_mode(subject: Subject) -> Remarks:
             "certified for another function; call eval()",
         )
     else:
-        yield "warning", f"{start}; the outputs are those of eval mode all the same: call eval() to be sure"
+        yield "warning", f"{start}, though the outputs are those of eval mode: call eval() to be sure"
 
 
 @check(
@@ -111,7 +111,7 @@ def _state(subject: Subject) -> Remarks:
 
 @check(
     "L405",
-    "the weight served in eval mode is not the one that a training forward computes",
+    "the weight in eval mode is not the one that a training forward computes",
     "deel-torchlip 1.0.5 serves in eval mode the weight of the last training forward: one train-mode forward is needed "
     "after the last optimiser step, before eval()",
 )
@@ -132,7 +132,7 @@ def _stale(subject: Subject) -> Remarks:
         distance, name = max(found)
         yield (
             "warning",
-            f"eval mode serves {count(len(found), 'weight')} that a training forward computes otherwise, most {name}, "
+            f"eval mode uses {count(len(found), 'weight')} other than a training forward computes, most {name}, "
             f"by {distance:.2g} (relative): run one forward in train mode, then eval(), before certifying or exporting",
         )
 

@@ -9,7 +9,7 @@ from lipbench.verification.linter.table import Remarks, check
 
 CLOSE = 0.05  # bounds have some slack: a factor is recognised to within 5 %
 PIXELS = 255.0
-PAIRS = 1.01  # below, a head exceeds sqrt(2) as any layer exceeds its norm, not for want of the factor
+PAIRS = 1.01  # a head that exceeds sqrt(2) by less does so as any layer exceeds its norm, not because it needs 2
 
 
 def is_close(value: float, expected: float) -> bool:

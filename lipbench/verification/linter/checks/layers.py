@@ -16,7 +16,7 @@ from lipbench.verification.linter.table import UNBOUNDED, Remarks, check, count,
 
 REPEATING = ("reflect", "replicate", "symmetric")
 LINEAR = nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d
-SLIGHTLY = (1 + 1e-5, 1.5)  # norms that a power iteration stopped early leaves
+SLIGHTLY = (1 + 1e-5, 1.5)  # norms that a power iteration leaves when it is stopped early
 ROW = 1e-4
 
 

@@ -7,7 +7,7 @@ from lipbench.verification.linter.table import Remarks, check, count
 
 PAPER = "Bethune et al., NeurIPS 2022, arXiv 2104.05097, feeds pixels 0..255: its m is m / 255 here, its tau 255 tau"
 SMALL_TAU = 0.1  # the two smallest of the paper's Pareto front are .05 and .1, on pixels 0..255
-LARGE_TAU = 1e4  # its largest, 3 there, is 765 here; beyond, 255 was multiplied in twice
+LARGE_TAU = 1e4  # its largest, 3 there, is 765 here; a larger one was multiplied by 255 twice
 
 
 @check("L301", "the inputs do not lie in [0, 1]", PAPER)
