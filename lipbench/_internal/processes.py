@@ -57,6 +57,11 @@ class Owner:
         return self.here and (not exists(self.pid) or "".join(_stat(self.pid)[19:20]) != self.started)
 
     @classmethod
+    def of(cls, pid: int) -> "Owner":
+        """The process of this machine that has a number now."""
+        return cls(machine(), pid, "".join(_stat(pid)[19:20]))
+
+    @classmethod
     def me(cls) -> "Owner":
         """The current process."""
-        return cls(machine(), os.getpid(), "".join(_stat(os.getpid())[19:20]))
+        return cls.of(os.getpid())

@@ -13,14 +13,11 @@ from hypothesis import strategies as st
 
 import lipbench
 from lipbench import cli
-from lipbench._internal import files, resources
-from lipbench._internal.registry import LOSSES, Registry
+from lipbench._internal import resources
 from lipbench.attacks import suites
 from lipbench.attacks.norm import Norm, ThreatModel
 from lipbench.errors import LipbenchError
-from lipbench.models import cards
 from lipbench.models.cards import digest_of
-from lipbench.models.zoo import find_zoo, model_folders
 from lipbench.runs.bounds import Bounds
 from lipbench.runs.folder import RunFolder
 from lipbench.runs.plans import ModelEntry, Run, SuitePlan
@@ -132,61 +129,6 @@ def test_a_number_of_samples_that_is_none_is_refused(samples):
         suites.parse({**ONE, "samples": samples}, "here")
 
 
-def test_registry_names_import_nothing():
-    broken = Registry("thing", "lipbench.nothing", {"a": "no_such_module:x"})
-    assert broken.names() == ["a"]
-    with pytest.raises(LipbenchError, match="did you mean 'a'"):
-        Registry("thing", "lipbench.nothing", {"a": "os:path"}).get("aa")
-    assert "tau_cross_entropy" in LOSSES.names()
-
-
-def test_a_plugin_that_does_not_import_is_named(monkeypatch):
-    from importlib.metadata import EntryPoint
-
-    point = EntryPoint("mine", "no_such_module:loss", "lipbench.losses")
-    monkeypatch.setattr("lipbench._internal.registry.entry_points", lambda group: [point])
-    assert "mine" in LOSSES.names()
-    with pytest.raises(LipbenchError, match="no_such_module"):
-        LOSSES.get("mine")
-
-
-def test_writing_is_all_or_nothing(tmp_path):
-    path = tmp_path / "file"
-    files.write_text(path, "old")
-
-    def fail():
-        with files.writing(path) as temporary:
-            temporary.write_text("half")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
-    assert path.read_text() == "old"
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
-
-
-def test_the_bundled_zoo(digits_zoo):
-    """Every model has a card and weights; at least 12 settings over 4 families, the twins, 3 seeds each."""
-    found = [cards.read(folder) for folder in model_folders(digits_zoo)]
-    seeds: dict[str, set[int]] = {}
-    for card in found:
-        assert (digits_zoo / card.name / cards.WEIGHTS).is_file()
-        seeds.setdefault(card.name.rsplit("-", 1)[0], set()).add(card.seed)
-    assert all(len(values) == 3 for values in seeds.values())
-    constrained = [name for name in seeds if "unconstrained" not in name]
-    assert len(constrained) >= 12
-    families = {card.family for card in found}
-    assert families >= {"tau_cross_entropy", "hkr_multiclass", "hinge_multiclass", "kr_multiclass"}
-    assert families >= {"unconstrained", "adversarial training"}
-    assert sum(path.stat().st_size for path in digits_zoo.rglob("*") if path.is_file()) < 8e6
-
-
-def test_cards_survive_writing_and_reading(tmp_path, digits_zoo):
-    card = cards.read(model_folders(digits_zoo)[0])
-    cards.write(tmp_path, card)
-    assert cards.read(tmp_path) == card
-
-
 HEAVY = """
 import sys
 from fractions import Fraction
@@ -255,32 +197,3 @@ def test_an_unexpected_fault_has_status_3_and_a_traceback(monkeypatch, capsys):
     err = capsys.readouterr().err
     assert "Traceback" in err
     assert "unexpected ZeroDivisionError" in err
-
-
-@pytest.mark.parametrize(
-    ("path", "reason"),
-    [
-        ("file", "file is a file: name a folder"),
-        ("file/run", "file is a file: name a folder"),
-        ("x" * 300, "File name too long; choose a shorter name"),
-    ],
-)
-def test_a_folder_that_cannot_be_made_says_what_is_so(path, reason, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(LipbenchError, match=f"^cannot write .*{reason}$"):
-        files.make_folder(tmp_path / path)
-
-
-def test_a_file_is_no_zoo(tmp_path):
-    (tmp_path / "recipe.toml").write_text("")
-    with pytest.raises(LipbenchError, match="it is a file; give the folder that holds it"):
-        find_zoo(str(tmp_path / "recipe.toml"))
-
-
-def test_what_people_keep_beside_anything_is_harmless(tmp_path):
-    for name in (".gitignore", "README", "README.md"):
-        (tmp_path / name).write_text("")
-    (tmp_path / ".git").mkdir()
-    assert files.foreign(tmp_path, files.is_harmless) is None
-    (tmp_path / "notes.txt").write_text("")
-    assert files.foreign(tmp_path, files.is_harmless) == tmp_path / "notes.txt"
