@@ -52,6 +52,11 @@ class Effect:
     stacked: bool = False
 
 
+def side_by_side(constants: tuple[float, ...]) -> Effect:
+    """The effect of a step that puts its inputs side by side, or chooses between them: squares add up, exactly."""
+    return Effect(constants, Rounding(0, (0.0,) * len(constants)), stacked=True)
+
+
 @dataclass(frozen=True)
 class Flow:
     """In a rule's arguments: a tensor that depends on the network's input.

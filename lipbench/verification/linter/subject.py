@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from lipbench.attacks.network import class_logits
 from lipbench.certification.certificate import Certificate
 from lipbench.certification.lipschitz.graph import Step
 from lipbench.models.cards import Card
@@ -89,4 +90,4 @@ class Subject:
         served = self.proof.graph.module  # in the arithmetic and on the device of the proof, not of the model as given
         reference = next(served.parameters(), self.weight)
         out = torch.cat([served(part.to(reference)).double().cpu() for part in self.x.split(BATCH)])
-        return torch.cat([-out / 2, out / 2], dim=1) if out.shape[1] == 1 else out
+        return class_logits(out)

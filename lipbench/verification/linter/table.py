@@ -59,16 +59,3 @@ def unbounded(error: LipbenchError) -> str:
 def unsupported(error: LipbenchError, severity: Severity = "error") -> Finding:
     """The finding L201 from what ``certificate`` raised."""
     return Finding(UNBOUNDED, unbounded(error), TABLE[UNBOUNDED].reference, severity)
-
-
-# --- words -----------------------------------------------------------------------------------------------------------
-
-
-def count(number: int, noun: str) -> str:
-    """The number and the noun, as in "1 layer" and "2 layers"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def shown(names: tuple[str, ...] | list[str], most: int = 3) -> str:
-    """The first few names, and the number of the others."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -18,6 +18,7 @@ from lipbench.certification.lipschitz.effects import (
     broadcast,
     constants_rounded,
     repeats,
+    side_by_side,
 )
 from lipbench.certification.lipschitz.norms import rounded_up
 from lipbench.certification.lipschitz.table import rule
@@ -107,8 +108,7 @@ def _larger(input: Any, other: Any = None, dim: Any = None, keepdim: bool = Fals
     """Of two tensors: |max(a, b) - max(c, d)|^2 <= |a - c|^2 + |b - d|^2. Along a dimension: chooses one number."""
     if isinstance(other, Flow | Tensor):
         out = broadcast(input, other)
-        constants = tuple(repeats(value, out) for value in (input, other) if isinstance(value, Flow))
-        return Effect(constants, Rounding(0, (0.0,) * len(constants)), stacked=True)
+        return side_by_side(tuple(repeats(value, out) for value in (input, other) if isinstance(value, Flow)))
     along = dim if other is None else other
     if along is None:
         raise UnsupportedError("a maximum over the whole batch makes samples depend on each other")

@@ -19,6 +19,7 @@ from lipbench.certification.lipschitz.effects import (
     broadcast,
     is_moderate,
     repeats,
+    side_by_side,
 )
 from lipbench.certification.lipschitz.norms import rounded_up
 from lipbench.certification.lipschitz.table import rule
@@ -27,14 +28,12 @@ from lipbench.errors import UnsupportedError
 # --- sums ------------------------------------------------------------------------------------------------------------
 
 
-@rule(operator.add, operator.iadd, torch.add, "add", "add_")
+@rule(
+    operator.add, operator.iadd, torch.add, "add", "add_",
+    operator.sub, operator.isub, torch.sub, torch.subtract, "sub", "sub_", "subtract",
+)  # fmt: skip
 def _add(input: Any, other: Any, alpha: float = 1) -> Effect:
-    """a + alpha b; where one is broadcast, its numbers are repeated."""
-    return _weighted([input, other], [1.0, float(alpha)], broadcast(input, other))
-
-
-@rule(operator.sub, operator.isub, torch.sub, torch.subtract, "sub", "sub_", "subtract")
-def _sub(input: Any, other: Any, alpha: float = 1) -> Effect:
+    """a + alpha b or a - alpha b; where one is broadcast, its numbers are repeated."""
     return _weighted([input, other], [1.0, float(alpha)], broadcast(input, other))
 
 
@@ -121,7 +120,7 @@ def _cat(tensors: Sequence[Any], dim: int = 0) -> Effect:
     """The squares add up; disjoint slices of one tensor inherit its constant (see ``steps``)."""
     flows = [tensor for tensor in tensors if isinstance(tensor, Flow)]
     flows[0].dim(dim)
-    return Effect((1.0,) * len(flows), Rounding(0, (0.0,) * len(flows)), stacked=True)
+    return side_by_side((1.0,) * len(flows))
 
 
 @rule(torch.stack)
@@ -129,7 +128,7 @@ def _stack(tensors: Sequence[Any], dim: int = 0) -> Effect:
     """Along a new dimension."""
     flows = [tensor for tensor in tensors if isinstance(tensor, Flow)]
     Flow((*flows[0].shape, len(tensors))).dim(dim)
-    return Effect((1.0,) * len(flows), Rounding(0, (0.0,) * len(flows)), stacked=True)
+    return side_by_side((1.0,) * len(flows))
 
 
 # --- means and sums over dimensions ----------------------------------------------------------------------------------

@@ -17,17 +17,10 @@ from lipbench.certification.lipschitz.settings import pair, single
 from lipbench.certification.lipschitz.table import rule
 
 
-@rule(nn.ConvTranspose2d, torchlip.SpectralConvTranspose2d)
-def _conv_transpose2d_layer(layer: nn.ConvTranspose2d, input_shape: Shape) -> Effect:
-    return _conv_transpose2d(
-        Flow(input_shape), layer.weight, layer.bias, layer.stride, layer.padding, layer.output_padding, layer.groups,
-        layer.dilation,
-    )  # fmt: skip
-
-
-@rule(nn.ConvTranspose1d)
-def _conv_transpose1d_layer(layer: nn.ConvTranspose1d, input_shape: Shape) -> Effect:
-    return _conv_transpose1d(
+@rule(nn.ConvTranspose2d, nn.ConvTranspose1d, torchlip.SpectralConvTranspose2d)
+def _conv_transpose_layer(layer: nn.ConvTranspose2d | nn.ConvTranspose1d, input_shape: Shape) -> Effect:
+    function = _conv_transpose1d if isinstance(layer, nn.ConvTranspose1d) else _conv_transpose2d
+    return function(
         Flow(input_shape), layer.weight, layer.bias, layer.stride, layer.padding, layer.output_padding, layer.groups,
         layer.dilation,
     )  # fmt: skip

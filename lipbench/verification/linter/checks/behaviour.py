@@ -8,9 +8,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.utils import parametrize
 
+from lipbench._internal.words import count, shown
 from lipbench.verification.linter.observation import relative
 from lipbench.verification.linter.subject import Subject
-from lipbench.verification.linter.table import Remarks, check, count, shown
+from lipbench.verification.linter.table import Remarks, check
 
 SAME = 1e-4  # relative: outputs and weights that are closer count as the same, since rounding may separate them
 NOISY = 1e-3  # relative: no certificate can hold for a forward that differs from itself by more

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from lipbench._internal.randomness import keeping_random_numbers
+from lipbench._internal.words import count, shown
 from lipbench.certification.certificate import certificate
 from lipbench.certification.grades import CLAIM_TOLERANCE
 from lipbench.certification.lipschitz.graph import Step
 from lipbench.errors import LipbenchError
 from lipbench.verification.linter.checks.constants import head_needs_two, is_close
 from lipbench.verification.linter.subject import Subject
-from lipbench.verification.linter.table import UNBOUNDED, Remarks, check, count, shown, unbounded
+from lipbench.verification.linter.table import UNBOUNDED, Remarks, check, unbounded
 
 REPEATING = ("reflect", "replicate", "symmetric")
 LINEAR = nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d

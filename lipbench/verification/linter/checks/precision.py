@@ -3,9 +3,10 @@
 import torch
 
 from lipbench._internal.precision import lowered_precisions
+from lipbench._internal.words import shown
 from lipbench.verification.linter.observation import is_reduced
 from lipbench.verification.linter.subject import Subject
-from lipbench.verification.linter.table import Remarks, check, shown
+from lipbench.verification.linter.table import Remarks, check
 
 MANY = 32  # distinct weights; fewer, such as in an identity, may well be short numbers on purpose
 HALF = (torch.bfloat16, torch.float16)  # the one with fewer bits first: its numbers are mostly numbers of the other

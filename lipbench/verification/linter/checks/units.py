@@ -1,9 +1,10 @@
 """L3: units of inputs, eps, margins and hyperparameters; ties."""
 
+from lipbench._internal.words import count
 from lipbench.certification.certificate import Certificate
 from lipbench.verification.linter.checks.constants import PIXELS
 from lipbench.verification.linter.subject import Subject
-from lipbench.verification.linter.table import Remarks, check, count
+from lipbench.verification.linter.table import Remarks, check
 
 PAPER = "Bethune et al., NeurIPS 2022, arXiv 2104.05097, feeds pixels 0..255: its m is m / 255 here, its tau 255 tau"
 SMALL_TAU = 0.1  # the two smallest of the paper's Pareto front are .05 and .1, on pixels 0..255
