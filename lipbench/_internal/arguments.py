@@ -14,7 +14,7 @@ from typing import Any
 from lipbench.errors import LipbenchError
 
 SEEDS = 2**32  # NumPy's generators take no larger ones
-PER_CPU = 8  # threads and processes for each CPU: more are slower, and what starts threads may end the process
+PER_CPU = 8  # threads and processes for each CPU: more are slower, and a failed start may end the process
 
 
 def whole_number(name: str, value: Any, least: int, most: int | None = None) -> int:
@@ -48,7 +48,7 @@ def real_number(name: str, value: Any, least: float, most: float = math.inf) -> 
 
 
 def truth(name: str, value: Any) -> bool:
-    """True or False, and nothing that merely counts as one of them."""
+    """True or False, and no other value that merely counts as one of them."""
     if not isinstance(value, bool):
         raise LipbenchError(f"{name} must be True or False, got {_shown(value)}")
     return value
@@ -88,7 +88,7 @@ def threads(value: Any, name: str = "threads") -> int:
 
 
 def distinct(kind: str, names: Iterable[str]) -> None:
-    """Raise LipbenchError if a name is there twice."""
+    """Raise LipbenchError if a name occurs twice."""
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise LipbenchError(f"the {kind} name {twice[0]!r} is there twice; names must differ within a run")

@@ -1,7 +1,7 @@
 """Files that are whole or absent: written under a temporary name, then renamed.
 
-What others put into a folder stays as it is. Only regular files are replaced, only names that parse fully are removed,
-and links inside a folder are not followed. Whether a folder is lipbench's own is known to those who work in it.
+Files of others in a folder are never touched. Only regular files are replaced, only names that parse fully are removed,
+and links inside a folder are not followed. The callers decide whether a folder is lipbench's own.
 """
 
 import contextlib
@@ -61,7 +61,7 @@ def is_own_folder(path: Path) -> bool:
 def sweep(folder: Path) -> None:
     """Remove the temporary files and folders that no process will rename any more, from a folder of lipbench's own.
 
-    Those of other machines are taken for abandoned after an hour without a change.
+    Those of other machines count as abandoned after an hour without a change.
     """
     for leftover in filter(is_temporary, entries(folder)):
         with contextlib.suppress(OSError):
@@ -72,25 +72,25 @@ def sweep(folder: Path) -> None:
 
 
 def entries(folder: Path) -> list[Path]:
-    """What a folder holds, by name; nothing where there is no folder."""
+    """The entries of a folder, by name; none where the folder does not exist."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         return sorted(folder.iterdir())
     return []
 
 
 def is_harmless(path: Path) -> bool:
-    """Whether it is what people keep beside anything, such as .git or README.md; lipbench never touches it."""
+    """Whether it is a file that people keep in any folder, such as .git or README.md; lipbench never touches it."""
     return path.name.startswith("README") or (path.name.startswith(".") and not path.name.startswith(TEMPORARY))
 
 
 def foreign(folder: Path, known: Callable[[Path], bool] = lambda path: False) -> Path | None:
     """Something in a folder that is neither ``known`` nor temporary; None if there is no such thing."""
     strange = (path for path in entries(folder) if not known(path) and not is_temporary(path))
-    return next(filter(os.path.lexists, strange), None)  # others may be at work there: what is gone is not strange
+    return next(filter(os.path.lexists, strange), None)  # others may work there: an entry that is gone is not strange
 
 
 def refuse_other(path: Path) -> None:
-    """Raise LipbenchError for what is there and is no regular file: lipbench neither made it nor replaces it."""
+    """Raise LipbenchError if the path exists and is no regular file: lipbench neither made it nor replaces it."""
     if os.path.lexists(path) and not is_own_file(path):
         kind = "a symbolic link" if path.is_symlink() else "a folder" if path.is_dir() else "a special file"
         raise LipbenchError(
@@ -107,7 +107,7 @@ def remove(path: Path) -> None:
 
 @contextlib.contextmanager
 def _half_written(path: Path) -> Iterator[Path]:
-    """Yield a temporary path, and remove it in the end. Raises LipbenchError for all that the system refuses."""
+    """Yield a temporary path, and remove it in the end. Raises LipbenchError where the system refuses an operation."""
     temporary = temporary_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +120,7 @@ def _half_written(path: Path) -> Iterator[Path]:
 
 
 def _store(path: Path) -> None:
-    """Have a file on the disk before it gets its name."""
+    """Flush a file to the disk before it gets its name."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
@@ -163,9 +163,9 @@ def write_new(path: Path, data: bytes) -> bool:
 
 
 def refuse_changed(folder: Path, names: Iterable[str], hint: str, contents: Mapping[str, str] | None = None) -> None:
-    """Raise LipbenchError for files, by name, that are there and not as lipbench wrote them; ``hint``: what to do.
+    """Raise LipbenchError for files, by name, that exist and are not as lipbench wrote them; ``hint``: what to do.
 
-    contents: digests of what is about to be written; what is there already in this form is no loss.
+    contents: digests of the files that are about to be written; a file that exists in this form already is no loss.
     """
     before = _written(folder)
     for name in names:
@@ -184,9 +184,9 @@ def refuse_changed(folder: Path, names: Iterable[str], hint: str, contents: Mapp
 def write_among_others(folder: Path, contents: Mapping[str, bytes], hint: str) -> None:
     """Write files, by name, into a folder that may hold others' files, too: all of them, or none.
 
-    A file that is there is replaced only if lipbench wrote it and nobody has changed it since: ``WRITTEN`` holds the
-    digests of what was written, and of what is about to be, so that a process may be killed at any moment. Raises
-    LipbenchError for a file that is not so, with a ``hint`` of what to do.
+    An existing file is replaced only if lipbench wrote it and it has not changed since: ``WRITTEN`` holds the digests
+    of the files that were written, and of those about to be, so that a process may be killed at any moment. Raises
+    LipbenchError for any other existing file, with a ``hint`` of what to do.
     """
     before = _written(folder) or {}
     digests = {name: sha256_bytes(data) for name, data in contents.items()}
@@ -208,7 +208,7 @@ def _write_list(folder: Path, digests: Mapping[str, list[str]]) -> None:
 
 
 def _written(folder: Path) -> dict[str, list[str]] | None:
-    """The digests of what lipbench wrote into a folder, by name; None where there is no list of it."""
+    """The digests of the files that lipbench wrote into a folder, by name; None where there is no list of them."""
     path = folder / WRITTEN
     if not os.path.lexists(path):
         return None
@@ -222,7 +222,7 @@ def _written(folder: Path) -> dict[str, list[str]] | None:
 
 
 def _digest(path: Path) -> str | None:
-    """Of the content of a file; empty for what is no regular file, None for nothing."""
+    """The digest of a file's content; empty for anything but a regular file, None where nothing exists."""
     if not os.path.lexists(path):
         return None
     try:

@@ -1,4 +1,4 @@
-"""torch's settings for the precision of float32 products. Certificates and attacks need IEEE float32, not TF32."""
+"""torch's settings for the precision of what networks compute. Certificates and attacks need IEEE float32, not TF32."""
 
 import contextlib
 import os
@@ -23,13 +23,11 @@ _FLOAT32: dict[str, tuple[str, Any]] = {
     "torch.backends.mkldnn.matmul": ("cpu", torch.backends.mkldnn.matmul),  # type: ignore[attr-defined]
     "torch.backends.mkldnn.conv": ("cpu", torch.backends.mkldnn.conv),  # type: ignore[attr-defined]
 }
-
-
 _ENVIRONMENT = {"NVIDIA_TF32_OVERRIDE": "0", "ONEDNN_DEFAULT_FPMATH_MODE": "STRICT"}
 
 
 def precisions() -> list[str]:
-    """torch's settings for float32 products, as ``set_precisions`` takes them back."""
+    """torch's settings for float32 products, which ``set_precisions`` restores."""
     return [str(setting.fp32_precision) for _, setting in _FLOAT32.values()]
 
 
@@ -55,12 +53,32 @@ def lowered_precisions(device: torch.device) -> list[str]:
     return lowered
 
 
+def departure_from_ieee(dtype: torch.dtype, device: torch.device) -> str | None:
+    """Why products and sums of this type are not computed in IEEE arithmetic on this device; None where they are."""
+    if torch.is_autocast_enabled(device.type):
+        return "autocast is on: layers would run in lower precision"
+    lowered = lowered_precisions(device) if dtype is torch.float32 else []
+    if lowered:
+        return f"{lowered[0]}: float32 products may run in TF32 or bfloat16"
+    subnormal = torch.full((1,), torch.finfo(dtype).tiny / 2, dtype=dtype, device=device)
+    if not (subnormal * 2 > 0).all():
+        return "subnormal operands are flushed to 0 (torch.set_flush_denormal): only results may be"
+    return None
+
+
 @contextlib.contextmanager
-def summing_products(dtype: torch.dtype, device: torch.device) -> Iterator[None]:
-    """Libraries may take Winograd or FFT convolutions, which no error analysis here covers: those are off.
+def without_autocast() -> Iterator[None]:
+    """Inside, layers compute in the types of their weights and inputs, whatever autocast is on around them."""
+    with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+        yield
+
+
+@contextlib.contextmanager
+def summing_products(device: torch.device) -> Iterator[None]:
+    """Inside, convolutions sum products: libraries with Winograd or FFT convolutions, which have other errors, are off.
 
     cuDNN has them (NVIDIA, cuDNN Developer Guide, ``cudnnConvolutionForward``), some in double precision too; on the
-    CPU NNPACK has, and oneDNN is asked by torch for direct ones.
+    CPU NNPACK has them, and torch asks oneDNN for direct ones.
     """
     if device.type == "cpu":
         with torch.backends.nnpack.flags(enabled=False):

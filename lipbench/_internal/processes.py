@@ -1,4 +1,4 @@
-"""Processes, told apart across machines, restarts and namespaces."""
+"""Processes, identified across machines, restarts and namespaces."""
 
 import contextlib
 import functools
@@ -21,26 +21,26 @@ def machine() -> str:
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of ``/proc/PID/stat`` from the state on; nothing where there is no such file."""
+    """The fields of ``/proc/PID/stat`` from the state on; none where there is no such file."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return []
 
 
 def exists(pid: int) -> bool:
-    """Whether a process of this machine is there. A zombie is not: its parent has only not asked for it yet."""
+    """Whether a process of this machine exists. A zombie does not: it has ended, and only waits for its parent."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # it belongs to somebody else
+    except OSError:  # it belongs to another user
         pass
     return _stat(pid)[:1] not in (["Z"], ["X"])
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A process, told from others that had its number before."""
+    """A process, distinguished from others that had its number before."""
 
     machine: str
     pid: int
@@ -57,6 +57,11 @@ class Owner:
         return self.here and (not exists(self.pid) or "".join(_stat(self.pid)[19:20]) != self.started)
 
     @classmethod
+    def of(cls, pid: int) -> "Owner":
+        """The process of this machine that has a number now."""
+        return cls(machine(), pid, "".join(_stat(pid)[19:20]))
+
+    @classmethod
     def me(cls) -> "Owner":
-        """The process that asks."""
-        return cls(machine(), os.getpid(), "".join(_stat(os.getpid())[19:20]))
+        """The current process."""
+        return cls.of(os.getpid())

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
+from lipbench._internal.discovery import objects_in
 from lipbench.errors import LipbenchError, one_line, unknown_name
 
 
@@ -68,12 +69,7 @@ LOSSES = Registry(
 ARCHITECTURES = Registry(
     "architecture",
     "lipbench.architectures",
-    {
-        "mlp": "lipbench.models.architectures:mlp",
-        "cnn": "lipbench.models.architectures:cnn",
-        "vgg": "lipbench.models.architectures:vgg",
-        "resnet": "lipbench.models.architectures:resnet",
-    },
+    objects_in("models/architectures/chains"),
 )
 BACKENDS = Registry(
     "backend",
@@ -87,12 +83,5 @@ BACKENDS = Registry(
 DATASETS = Registry(
     "data set",
     "lipbench.datasets",
-    {
-        "digits": "lipbench.data.digits:load",
-        "mnist": "lipbench.data.mnist:load",
-        "cifar10": "lipbench.data.cifar:load_cifar10",
-        "cifar100": "lipbench.data.cifar:load_cifar100",
-        "npz": "lipbench.data.npz:load",
-        "folder": "lipbench.data.folder:load",
-    },
+    objects_in("data/sets", "load"),
 )

@@ -1,4 +1,4 @@
-"""What TOML files must look like: pydantic models that know every key, and errors in one line."""
+"""The form of TOML files: pydantic models that know every key, and errors in one line."""
 
 import difflib
 import typing
@@ -26,12 +26,12 @@ Kind = TypeVar("Kind", bound=Strict)
 
 
 def parse(kind: type[Kind], content: dict[str, Any], where: str, what: str) -> Kind:
-    """``content`` as a ``kind``; ``where`` it comes from and ``what`` it should be go into the LipbenchError."""
+    """``content`` as a ``kind``. Raises LipbenchError, with ``where`` it comes from and ``what`` it should be."""
     try:
         return kind.model_validate(content)
     except ValidationError as error:
         faults = error.errors()
-        # a table that is wrong, and so is not there, is no second fault
+        # a wrong table is left out, and so seems to be missing: that is no second fault
         faults = [fault for fault in faults if fault["type"] != "too_short"] or faults
         places: dict[str, list[str]] = {}
         for fault in faults:  # a value that may be of several kinds has a fault for each
@@ -41,7 +41,7 @@ def parse(kind: type[Kind], content: dict[str, Any], where: str, what: str) -> K
 
 
 def _fault(kind: type[BaseModel], fault: Any) -> str:
-    """One fault in words: what was expected, and what came."""
+    """One fault in words: the expected value, and the given one."""
     if fault["type"] == "missing":
         return "this key is missing"
     if fault["type"] == "extra_forbidden":

@@ -136,7 +136,7 @@ class Network(nn.Module):
     def logits(self, x: Tensor) -> Tensor:
         """Logits (n, classes) of x: float (n, c, h, w), given as float64, which changes none of them."""
         self.evaluations.forward += len(x)
-        with summing_products(self.dtype, x.device) if self.sums_products else contextlib.nullcontext():
+        with summing_products(x.device) if self.sums_products else contextlib.nullcontext():
             out: Tensor = self.module(x.to(self.dtype, copy=True)).double()  # the network may overwrite its input
         if out.requires_grad:
             out.register_hook(self._count_backward)
@@ -171,7 +171,7 @@ class Network(nn.Module):
         some = torch.linspace(0, len(x) - 1, min(len(x), CHECKED)).long().unique()
         points = x[some.to(x.device)].to(self.device, self.dtype)
         rows = sorted({0, len(some) // 2, len(some) - 1})
-        with summing_products(self.dtype, self.device) if self.sums_products else contextlib.nullcontext():
+        with summing_products(self.device) if self.sums_products else contextlib.nullcontext():
             traced = class_logits(graph.run(points, lambda place, inputs, value: None)).cpu()
             alone = torch.cat([self.module(points[row, None].clone()) for row in rows])
             room = agreement.unsteadiness(self.module, points[rows], alone).cpu()

@@ -1,23 +1,22 @@
-"""Certified radii: how far every input can be moved, in L2, before the class can change.
+"""Certified radii: the L2 distance that every input can be moved before its class can change.
 
 With f = W g, a body g of Lipschitz bound L_g and a last linear layer W of rows w_i, a sample predicted i has
 
     radius = min over j != i of (f_i - f_j - E_ij) / L_ij,      L_ij = L_g |w_i - w_j|_2
 
 (Tsuzuku, Sato, Sugiyama, NeurIPS 2018, arXiv 1802.04034, for the margin; Singla, Singla, Feizi, ICLR 2022,
-arXiv 2108.04062, for the last layer), which is never looser than margin / (sqrt(2) L) but for E_ij. What a radius
-promises: see ``ledger``. Grades:
+arXiv 2108.04062, for the last layer), which is never looser than margin / (sqrt(2) L) but for E_ij. A sample is
+certified at eps where its radius is above eps; ``grades`` defines what each grade holds for. This module computes
 
-    float     holds for the network as it runs, in float32 or float64: E_ij bounds the rounding errors of both logits
-              at the sample and at every point of the ball (``rounding``); rounded down; a tie is never certified
-    real      holds in exact arithmetic: L from the stored weights; E_ij bounds the rounding errors of the sample's own
-              logits, in the arithmetic that they were computed in; rounded down
-    nominal   holds if the constant claimed on the card is true, up to those errors: margin / (sqrt(2) L), as papers
-              print it; nothing is checked, but what may be a rounding error of float64 is no margin
+    float     E_ij bounds the rounding errors of both logits, at the sample and at every point of the ball
+              (``rounding``); rounded down; a tie is never certified
+    real      L from the stored weights; E_ij bounds the rounding errors of the sample's own logits, in the arithmetic
+              that they were computed in; rounded down
+    nominal   margin / (sqrt(2) L), with L the claim; a margin that may be a rounding error of float64 counts as 0
 
-Two identical rows of the last layer have L_ij = 0, and a difference that is that of their biases for every input: it is
-read off the weights, for every grade, since what tells two equal logits apart is a rounding error. Where a layer has no
-error analysis, grades real and nominal take for granted that it is computed to ``ASSUMED`` roundings.
+Two identical rows of the last layer have L_ij = 0, and the difference of their logits is that of their biases for every
+input. For every grade it is read off the weights, since only rounding errors separate two equal logits. Where a layer
+has no error analysis, grades real and nominal assume that it is computed to ``range_errors.ASSUMED`` roundings.
 """
 
 import contextlib
@@ -31,56 +30,43 @@ import torch
 from torch import Tensor, nn
 
 from lipbench.certification.grades import CLAIM_TOLERANCE, GRADES
-from lipbench.certification.lipschitz import Rounding, trace
+from lipbench.certification.head import SQRT2, Head, head_of
+from lipbench.certification.lipschitz import trace
 from lipbench.certification.lipschitz.graph import Graph
 from lipbench.certification.probabilities import refuse_squashed
-from lipbench.certification.rounding import TINY, UP, NotAnalysed, StepErrors, analyse, gamma, norms_of, unit_roundoff
+from lipbench.certification.range_errors import range_errors, with_assumed_roundings
+from lipbench.certification.rounding import (
+    ROUND_DOWN,
+    ROUND_UP,
+    TINY,
+    UP,
+    NotAnalysed,
+    StepErrors,
+    analyse,
+    gamma,
+    unit_roundoff,
+)
 from lipbench.errors import LipbenchError, UnsupportedError
-
-SQRT2 = 2.0**0.5
-ASSUMED = 64  # torch's exp, erf and tanh are good to a few roundings, GELU and its like take a handful of them
-ROUND_UP = 1 + 4 * 2.0**-53
-ROUND_DOWN = 1 - 4 * 2.0**-53
-
-
-@dataclass(frozen=True)
-class Head:
-    """What follows the body: the last linear layer, or nothing.
-
-    spread: float64 (K, K), |w_i - w_j|_2, rounded up, 0 only for identical rows; rows, bias: float64 (K,), |w_i|_2,
-    rounded up, and b_i; operations: of each logit, 0 where the logits are the body's own outputs.
-    """
-
-    spread: Tensor
-    rows: Tensor
-    bias: Tensor
-    operations: int = 0
-    underflows: float = 0.0
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """The Lipschitz bounds of one network, its rounding errors, and the radii that follow.
+    """The Lipschitz bounds of one network, its rounding errors, and the radii that follow."""
 
-    pairwise: float64 (K, K), L_ij for the logit differences f_i - f_j, zero on the diagonal;
-    bound: float, of the whole network; claimed: float or None, the constant on the card;
-    errors, output_error: of the body, and of all outputs together (L2), for every point of [0, 1]^d at once; None where
-    no analysis is known (``not_analysed``: why); exact_errors: for the grades of exact arithmetic, as ``errors``, or
-    where a layer has no analysis of ``assumed``, the graph with ``ASSUMED`` roundings in its place; None where nothing
-    can be said, as under autocast: then grade real certifies nothing.
-    """
-
-    pairwise: Tensor
-    bound: float
-    claimed: float | None
+    pairwise: Tensor  # float64 (K, K), L_ij for the logit differences f_i - f_j, zero on the diagonal
+    bound: float  # of the whole network
+    claimed: float | None  # the constant on the card
     head: Head
     graph: Graph = field(repr=False)
     body: int  # the step that the head takes
     dtype: torch.dtype = torch.float64
-    errors: StepErrors | None = None
-    output_error: float | None = None
-    not_analysed: str | None = None
+    errors: StepErrors | None = None  # of the body, at every point of [0, 1]^d; None where no analysis is known
+    output_error: float | None = None  # of all outputs together (L2), at every point of [0, 1]^d; None as above
+    not_analysed: str | None = None  # why ``errors`` is None
+    # for the grades of exact arithmetic: ``errors``, or those of ``assumed``; None where nothing is known, as under
+    # autocast: then grade real certifies nothing
     exact_errors: StepErrors | None = None
+    # the graph with ``ASSUMED`` roundings for each layer without an error analysis; None where all have one
     assumed: Graph | None = field(default=None, repr=False)
 
     @property
@@ -119,9 +105,9 @@ class Certificate:
         return quotients.scatter(1, classes[:, None], torch.inf).amin(dim=1)
 
     def _margins(self, logits: Tensor, classes: Tensor, errors: StepErrors | None) -> tuple[Tensor, Tensor]:
-        """f_i - f_j in exact arithmetic for given classes i and all j, and up to what error: float64 (n, K) each.
+        """f_i - f_j in exact arithmetic for given classes i and all j, and a bound of its error: float64 (n, K) each.
 
-        Of identical rows it is the difference of their biases, without an error. An error of inf: nothing is known.
+        For identical rows it is the difference of their biases, without an error. An error of inf: nothing is known.
         """
         same, held = self._identical(logits, classes)
         margins = torch.where(same, held, logits.gather(1, classes[:, None]) - logits)
@@ -136,15 +122,15 @@ class Certificate:
         return spread[classes] == 0, bias[classes][:, None] - bias
 
     def _settled(self, margins: Tensor, error: Tensor) -> Tensor:
-        """Where the sign of a difference is more than a rounding error, in float64: bool (n, K).
+        """Where a difference is larger than its rounding error in float64, so that its sign is settled: bool (n, K).
 
-        For what papers compute, and compute in float32 too: those errors are what it is wrong about.
+        For grade nominal and the signed margins. Papers compute both in float32 too, whose errors they do not cover.
         """
         in_float64 = error * (unit_roundoff(torch.float64) / unit_roundoff(self.dtype))
         return margins.abs() > in_float64.nan_to_num(posinf=0.0)
 
     def radii(self, logits: Tensor, labels: Tensor, grade: str = "real", errors: StepErrors | None = None) -> Tensor:
-        """Certified L2 radii: float64 (n,), 0 where misclassified or tied; ``pairwise_radii`` tells the arguments."""
+        """Certified L2 radii: float64 (n,), 0 where misclassified or tied; arguments as for ``pairwise_radii``."""
         return self.pairwise_radii(logits, labels, grade, errors).amin(dim=1)
 
     def pairwise_radii(
@@ -152,8 +138,8 @@ class Certificate:
     ) -> Tensor:
         """How far each sample can be moved, in L2, before class j can outrank the label: float64 (n, K).
 
-        0 where it does already, or is tied; inf for the label itself, and for a class that is never reached. A targeted
-        attack closer than it cannot succeed.
+        0 where class j outranks it already, or is tied; inf for the label itself, and for a class that is never
+        reached. No targeted attack closer than that can succeed.
 
         logits: float64 (n, K), as computed in the arithmetic of the certificate; labels: int64 (n,); grade: "float",
         "real" or "nominal"; errors: of each sample, from ``sample_errors`` (by default those of the whole input range).
@@ -185,7 +171,7 @@ class Certificate:
             return torch.full_like(logits, torch.nan)
         constant, slope = self.difference_errors(labels, errors or self.errors)
         margins = (logits.gather(1, labels[:, None]) - logits) * ROUND_DOWN
-        # once for the sample's own logits, once for those of the point that it is moved to
+        # once for the sample's own logits, once for those of the point it is moved to
         left = margins - 2 * constant.to(logits) * ROUND_UP
         radius = left / ((self.pairwise.to(logits)[labels] + slope.to(logits)) * ROUND_UP) * ROUND_DOWN
         same, held = self._identical(logits, labels)
@@ -207,8 +193,8 @@ class Certificate:
     def sample_errors(self, x: Tensor, batch_size: int = 1000, *, sharp: bool = True) -> StepErrors | None:
         """The rounding errors around each sample, tighter than those of the whole range; None where unknown.
 
-        x: float32 (n, c, h, w), on the network's device; sharp: see ``rounding.analyse``. Without an error analysis
-        those of ``assumed``, which grade float does not take.
+        x: float32 (n, c, h, w), on the network's device; sharp: see ``rounding.analyse``. Where a layer has no error
+        analysis, they are those of ``assumed``, which grade float does not use.
         """
         graph = self.graph if self.errors is not None else self.assumed
         if graph is None:
@@ -229,14 +215,11 @@ def certificate(
 ) -> Certificate:
     """Bound a network, pairwise in its last linear layer, and its rounding errors in the arithmetic that it runs in.
 
-    module: outputs logits (n, K), or (n, 1) for a single-logit head; input_shape: (c, h, w); dtype: of its arithmetic,
-    float32 or float64, by default that of its weights (float64 for a network that has none).
-    See ``lipschitz.lipschitz_bound`` for what is raised.
+    module: outputs logits (n, K), or (n, 1) for a single-logit head; input_shape: (c, h, w); dtype: float32 or float64,
+    by default that of its weights (float64 for a network without weights). Raises LipbenchError for a claim that is not
+    a finite number above 0 and for outputs that are no logits, and all that ``lipschitz_bound`` raises.
     """
-    number = isinstance(claimed, numbers.Real) and not isinstance(claimed, bool)
-    if claimed is not None and not (number and 0 < claimed < math.inf):
-        raise LipbenchError(f"a claimed Lipschitz constant is a finite number above 0, got {claimed!r}")
-    claimed = None if claimed is None else float(claimed)
+    claimed = _checked_claim(claimed)
     graph = trace(module, tuple(int(size) for size in input_shape))
     output = graph.output
     if len(output.shape) != 1:
@@ -245,98 +228,52 @@ def certificate(
         raise LipbenchError(
             f"the Lipschitz bound of the network is {output.lipschitz}: its weights are too large for float64"
         )
-    body, head = _head(graph)
-    pairwise = torch.zeros_like(head.spread)
-    if graph.steps[body].lipschitz > 0:  # a product of small numbers that are not 0 is not 0
-        product = (head.spread * graph.steps[body].lipschitz * ROUND_UP).clamp_min(TINY)
-        pairwise = torch.where(head.spread > 0, product, 0.0)
+    body, head = head_of(graph)
+    like = _like_its_weights(module, dtype)
+    refuse_squashed(graph, like)
+    pairwise = _pairwise(head, graph.steps[body].lipschitz)
+    return _with_errors(Certificate(pairwise, output.lipschitz, claimed, head, graph, body, like.dtype), like.device)
+
+
+def _checked_claim(claimed: float | None) -> float | None:
+    """The claimed constant as float. Raises LipbenchError unless it is a finite number above 0, or None."""
+    number = isinstance(claimed, numbers.Real) and not isinstance(claimed, bool)
+    if claimed is not None and not (number and 0 < claimed < math.inf):
+        raise LipbenchError(f"a claimed Lipschitz constant is a finite number above 0, got {claimed!r}")
+    return None if claimed is None else float(claimed)
+
+
+def _like_its_weights(module: nn.Module, dtype: torch.dtype | None) -> Tensor:
+    """A number, (), of the type and on the device of a network's weights, or of the given type.
+
+    Raises UnsupportedError for types other than float32 and float64.
+    """
     held = [tensor for tensor in (*module.parameters(), *module.buffers()) if tensor.is_floating_point()]
-    device = held[0].device if held else torch.device("cpu")
-    dtype = dtype or (held[0].dtype if held else torch.float64)
+    like = held[0] if held else torch.zeros((), dtype=torch.float64)
+    dtype = dtype or like.dtype
     for kind in (dtype, *(tensor.dtype for tensor in held)):
         if kind not in (torch.float32, torch.float64):
             raise UnsupportedError(f"the network's weights are {kind}: certificates are for float32 and float64")
-    refuse_squashed(graph, torch.zeros((), dtype=dtype, device=device))
-    proof = Certificate(pairwise, output.lipschitz, claimed, head, graph, body, dtype)
+    return torch.zeros((), dtype=dtype, device=like.device)
+
+
+def _pairwise(head: Head, lipschitz: float) -> Tensor:
+    """L_ij, float64 (K, K), for a body of this bound. A product of small numbers that are not 0 is not 0."""
+    if not lipschitz > 0:
+        return torch.zeros_like(head.spread)
+    product = (head.spread * lipschitz * ROUND_UP).clamp_min(TINY)
+    return torch.where(head.spread > 0, product, 0.0)
+
+
+def _with_errors(proof: Certificate, device: torch.device) -> Certificate:
+    """The certificate with its rounding errors, as far as they are known."""
     try:
-        errors, output_error = _range_errors(graph, body, dtype, device)
+        errors, output_error = range_errors(proof.graph, proof.body, proof.dtype, device)
         return replace(proof, errors=errors, output_error=output_error, exact_errors=errors)
     except NotAnalysed as error:
         proof = replace(proof, not_analysed=str(error))
     with contextlib.suppress(NotAnalysed):
-        assumed = _assumed(graph, dtype, device)
-        errors, _ = _range_errors(assumed, body, dtype, device)
+        assumed = with_assumed_roundings(proof.graph, proof.dtype, device)
+        errors, _ = range_errors(assumed, proof.body, proof.dtype, device)
         return replace(proof, exact_errors=errors, assumed=assumed)
     return proof
-
-
-def _head(graph: Graph) -> tuple[int, Head]:
-    """The step that the head takes, and the head: the last layer if it is linear, else the differences of logits."""
-    last = graph.output
-    size = max(2, last.shape[0])
-    if type(last.layer) is nn.Linear and last.shape[0] > 1 and len(graph.steps[last.inputs[0]].shape) == 1:
-        weight = last.layer.weight.detach().cpu().double()
-        bias = torch.zeros(size) if last.layer.bias is None else last.layer.bias.detach().cpu()
-        return last.inputs[0], Head(
-            torch.stack([_norms(row - weight) for row in weight]),
-            _norms(weight) + TINY,
-            bias.double(),
-            weight.shape[1] + 1,
-            2.0 * weight.shape[1],
-        )
-    # of a single logit f the difference is f itself; otherwise |f_i - f_j| <= sqrt(2) |f|
-    constant = 1.0 if last.shape[0] == 1 else SQRT2 * ROUND_UP
-    spread = torch.full((size, size), constant, dtype=torch.float64).fill_diagonal_(0)
-    nothing = torch.zeros(size, dtype=torch.float64)
-    return len(graph.steps) - 1, Head(spread, nothing, nothing)
-
-
-def _norms(rows: Tensor) -> Tensor:
-    """L2 norms (K,) of float64 rows (K, m), rounded up, each on its own scale: 0 only for rows of zeros."""
-    largest = rows.abs().amax(dim=1)
-    norms = (rows / torch.where(largest > 0, largest, 1.0)[:, None]).norm(dim=1) * largest
-    rounding = 1 + (rows.shape[1] + 10) * 2.0**-53  # gamma_n, Higham 2002, section 3.1
-    return norms * rounding + TINY * (largest > 0)
-
-
-@torch.no_grad()
-def _assumed(graph: Graph, dtype: torch.dtype, device: torch.device) -> Graph:
-    """The graph with ``ASSUMED`` roundings for what has no error analysis: layers, and constants that are computed.
-
-    Each is relative to the sizes of what goes in, times the layer's constant, and of what comes out, and to 1 for each
-    number, which functions such as exp(x) - 1 take on the way. |T(h)| <= |T(c)| + l |h - c|, with c of the range's
-    centre.
-    """
-    offsets: dict[int, float] = {}
-
-    def visit(place: int, inputs: list[Tensor], value: Tensor) -> None:
-        effect = graph.steps[place].effect
-        if effect.rounding is None:
-            sizes = sum(factor * float(norms_of(h)) for factor, h in zip(effect.lipschitz, inputs, strict=True))
-            offsets[place] = sizes + float(norms_of(value)) + math.sqrt(value.numel())
-
-    graph.run(_centre(graph, dtype, device), visit)
-    steps = list(graph.steps)
-    for place, step in enumerate(steps):
-        rounding = step.effect.rounding
-        if rounding is None:
-            gains = tuple(2 * factor for factor in step.effect.lipschitz)
-            rounding = Rounding(ASSUMED, gains, offsets[place], ASSUMED * math.sqrt(math.prod(step.shape)))
-        elif graph.computed is not None and rounding.operations:
-            rounding = replace(rounding, operations=rounding.operations + ASSUMED)
-        steps[place] = replace(step, effect=replace(step.effect, rounding=rounding))
-    return replace(graph, steps=steps, computed=None)
-
-
-def _centre(graph: Graph, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The centre of [0, 1]^d, (1, c, h, w)."""
-    return torch.full((1, *graph.steps[0].shape), 0.5, dtype=dtype, device=device)
-
-
-def _range_errors(graph: Graph, body: int, dtype: torch.dtype, device: torch.device) -> tuple[StepErrors, float]:
-    """Errors that hold at every point of [0, 1]^d: around its centre, no point of it is further than sqrt(d) / 2."""
-    centre = _centre(graph, dtype, device)
-    reach = math.sqrt(centre.numel()) / 2 * ROUND_UP
-    places = (body, len(graph.steps) - 1)
-    inside, outside = (found.within(reach) for found in analyse(graph, centre, places, 4 * reach, sharp=False))
-    return inside, float(outside.constant)

@@ -1,9 +1,10 @@
 """Networks that return probabilities are refused: a sigmoid of one output is never a negative logit.
 
-Two checks, neither of which depends on data. Of the graph: what follows the last layers with weights is run on numbers
-of every size and sign; if it gives none outside [0, 1], the outputs are probabilities, however the sigmoid is written,
-and also where the layers before it do not saturate it. Of the outputs, for inputs of every size: if they sum to 1, it
-is a softmax, which has no rule and so no graph. Outputs that are the same for all inputs may be a head before training.
+There are two checks, and neither depends on data. The first is of the graph: the steps after the last layers with
+weights are run on numbers of every size and sign. If no result lies outside [0, 1], the outputs are probabilities,
+however the sigmoid is written, and also where the layers before it do not saturate it. The second is of the outputs,
+for inputs of every size: if they sum to 1, the network ends in a softmax, which has no rule and so no graph. Outputs
+that are the same for all inputs may come from a head before training.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from lipbench.errors import UnsupportedError
 
 PROBES = 8
 SMALLEST = -3  # power of 10
-LARGEST_INPUT, LARGEST = 12, 30  # what a whole network and its last functions do not overflow at, in float32
+LARGEST_INPUT, LARGEST = 12, 30  # powers of 10 at which a whole network, and its last functions, do not overflow
 TOLERANCE = 1e-4  # of sums in float32
 WEIGHTED = {  # functions; of layers, those that hold tensors
     "linear", "bilinear", "matmul", "mm", "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d", "batch_norm",
@@ -33,7 +34,7 @@ def refuse_sums(run: Callable[[Tensor], Tensor], shape: tuple[int, ...], like: T
     """
     try:
         outputs = run(_numbers(shape, like, LARGEST_INPUT))
-    except Exception:  # what a user's forward says of inputs that are no images
+    except Exception:  # a user's forward may refuse inputs that are no images
         return
     outputs = outputs[outputs.isfinite().all(dim=1)].double()
     if not _within_0_and_1(outputs):
@@ -46,7 +47,7 @@ def refuse_sums(run: Callable[[Tensor], Tensor], shape: tuple[int, ...], like: T
 
 @torch.no_grad()
 def refuse_squashed(graph: Graph, like: Tensor) -> None:
-    """Raise UnsupportedError if what follows the last layers with weights gives numbers in [0, 1] only.
+    """Raise UnsupportedError if the steps after the last layers with weights give numbers in [0, 1] only.
 
     like: a tensor of the type and on the device of the network's inputs.
     """
@@ -57,7 +58,7 @@ def refuse_squashed(graph: Graph, like: Tensor) -> None:
     try:
         x = _numbers(graph.steps[0].shape, like, LARGEST_INPUT)
         outputs = _Replacing(graph.module, {nodes[place].name for place in sources}).run(x)
-    except Exception:  # what a user's forward says of such numbers
+    except Exception:  # a user's forward may refuse such numbers
         return
     outputs = outputs[outputs.isfinite().all(dim=1)].double()
     if _within_0_and_1(outputs):
@@ -65,7 +66,7 @@ def refuse_squashed(graph: Graph, like: Tensor) -> None:
 
 
 def _sources(graph: Graph, nodes: dict[int, fx.Node]) -> set[int]:
-    """The last steps with weights before the output on each way to it, and the network's inputs where there are none.
+    """The last step with weights on each path to the output, or the network's input on a path without one.
 
     A clamp of the inputs themselves, such as to [0, 1], changes none of them: it counts as input.
     """
@@ -110,7 +111,7 @@ class _Replacing(fx.Interpreter):
 
 
 def _numbers(shape: tuple[int, ...], like: Tensor, largest: int, seed: int = 0) -> Tensor:
-    """(PROBES, *shape): each row of another size, of both signs; the same each time."""
+    """(PROBES, *shape): each row of another size, with both signs; the same numbers each time."""
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randn(PROBES, *shape, dtype=torch.float64, generator=generator)
     sizes = torch.logspace(SMALLEST, largest, PROBES, dtype=torch.float64)
@@ -118,7 +119,7 @@ def _numbers(shape: tuple[int, ...], like: Tensor, largest: int, seed: int = 0) 
 
 
 def _within_0_and_1(outputs: Tensor) -> bool:
-    """True for outputs (n, K) that lie there and are not the same for all."""
+    """True for outputs (n, K) that lie in [0, 1] and are not the same for all samples."""
     if len(outputs) < 2 or not bool((outputs != outputs[0]).any()):
         return False
     return outputs.min().item() >= 0 and outputs.max().item() <= 1 + TOLERANCE

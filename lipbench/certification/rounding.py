@@ -24,17 +24,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lipbench._internal.precision import lowered_precisions, summing_products
+from lipbench._internal.precision import departure_from_ieee, summing_products
 from lipbench.certification.lipschitz import Rounding
 from lipbench.certification.lipschitz.graph import Graph, Step
+from lipbench.certification.lipschitz.norms import norms_of
 from lipbench.errors import LipbenchError
 
 TINY = 1e-300  # in place of a product that may vanish
-UP = 1 + 2.0**-46  # the handful of float64 roundings of one line here, with room
+UP = 1 + 2.0**-46  # more than the float64 roundings of any one line here
+ROUND_UP = 1 + 4 * 2.0**-53  # of one or two operations in float64
+ROUND_DOWN = 1 - 4 * 2.0**-53
 
 
 class NotAnalysed(Exception):  # noqa: N818  never shown as an error: the grade is not available
-    """Why no error analysis is known for a network: one line."""
+    """Why no error analysis exists for a network: one line."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class StepErrors:
     growth: float
 
     def within(self, radius: float) -> "StepErrors":
-        """The same for all points that lie within ``radius`` of the centre, as centres."""
+        """The errors around every point within ``radius`` of the centre, as if that point were the centre."""
         return StepErrors(
             (self.constant + self.slope * radius) * UP, self.slope, (self.size + self.growth * radius) * UP, self.growth
         )
@@ -70,88 +73,86 @@ def gamma(operations: int, dtype: torch.dtype) -> float:
     return share / (1 - share) * UP
 
 
-def check_arithmetic(dtype: torch.dtype, device: torch.device) -> None:
-    """Raise NotAnalysed where torch is set to something else than IEEE arithmetic of this type."""
-    if torch.is_autocast_enabled(device.type):
-        raise NotAnalysed("autocast is on: layers would run in lower precision")
-    lowered = lowered_precisions(device) if dtype is torch.float32 else []
-    if lowered:
-        raise NotAnalysed(f"{lowered[0]}: float32 products may run in TF32 or bfloat16")
-    subnormal = torch.full((1,), torch.finfo(dtype).tiny / 2, dtype=dtype, device=device)
-    if not (subnormal * 2 > 0).all():
-        raise NotAnalysed("subnormal operands are flushed to 0 (torch.set_flush_denormal): only results may be")
-
-
 @torch.no_grad()
 def analyse(graph: Graph, x: Tensor, places: tuple[int, ...], reach: float, *, sharp: bool) -> list[StepErrors]:
     """The errors at some steps of a network, around each x (n, c, h, w), in the arithmetic of x and the network.
 
-    places: steps; reach: the largest rho that will be asked for, at which overflow is excluded; sharp: compute
+    places: steps; reach: the largest rho in use, up to which overflow is excluded; sharp: compute
     M_k(H(x)) = | |W| |H| + |b| |_2 for each sample, at about the cost of two more forward passes in float64, instead
     of |W|'s norm times |H|'s. Raises NotAnalysed where a step has no error analysis or a precondition fails.
     """
-    dtype, device = x.dtype, x.device
-    check_arithmetic(dtype, device)
+    departure = departure_from_ieee(x.dtype, x.device)
+    if departure is not None:
+        raise NotAnalysed(departure)
     if graph.computed is not None:
         raise NotAnalysed(f"{graph.computed} computes a constant in the forward: export it as a weight")
-    n = len(x)
-    zero = torch.zeros(n, dtype=torch.float64, device=device)
-    at_centre: list[Tensor] = [zero]
-    constant: list[Tensor] = [zero]
-    slope: list[float] = [0.0]
-    wanted: dict[int, StepErrors] = {}
+    carried = _CarriedErrors(graph, x, places, reach, sharp)
+    with summing_products(x.device):
+        output = graph.run(x, carried.visit)
+    if not torch.isfinite(output).all():
+        raise LipbenchError("the network's logits are not finite: its weights or its preprocessing are out of range")
+    return [carried.found[place] for place in places]
 
-    def visit(place: int, inputs: list[Tensor], value: Tensor) -> None:
-        step = graph.steps[place]
+
+class _CarriedErrors:
+    """D_k, c_k and s_k of the steps that a network has run so far, as the docstring of this module defines them."""
+
+    def __init__(self, graph: Graph, x: Tensor, places: tuple[int, ...], reach: float, sharp: bool):
+        self.graph, self.dtype, self.places, self.reach, self.sharp = graph, x.dtype, places, reach, sharp
+        zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        self.at_centre: list[Tensor] = [zero]  # D_k
+        self.constant: list[Tensor] = [zero]
+        self.slope: list[float] = [0.0]
+        self.found = {0: StepErrors(zero, 0.0, norms_of(x), 1.0)} if 0 in places else {}
+
+    def visit(self, place: int, inputs: list[Tensor], value: Tensor) -> None:
+        """Add the errors of the next step."""
+        step = self.graph.steps[place]
         rounding = step.effect.rounding
         if rounding is None:
             raise NotAnalysed(f"no error analysis is known for {step.name}")
-        d, c, s = (
-            [at_centre[i] for i in step.inputs],
-            [constant[i] for i in step.inputs],
-            [slope[i] for i in step.inputs],
-        )
+        d, c = [self.at_centre[i] for i in step.inputs], [self.constant[i] for i in step.inputs]
+        s = [self.slope[i] for i in step.inputs]
         through_d, through_c = _combined(step, d), _combined(step, c)
         through_s = float(_combined(step, [torch.tensor(one, dtype=torch.float64) for one in s]))
         if rounding.operations:
-            magnitude = _magnitude(rounding, inputs, sharp)
-            gains = [graph.steps[i].lipschitz + one for i, one in zip(step.inputs, s, strict=True)]
-            steepness = sum(a * g for a, g in zip(rounding.gains, gains, strict=True)) * UP
-            spread = torch.stack([a * (e + f) for a, e, f in zip(rounding.gains, d, c, strict=True)]).sum(dim=0)
-            around = [norms_of(h) + e + f + g * reach for h, e, f, g in zip(inputs, d, c, gains, strict=True)]
-            _exclude_overflow(step, magnitude + spread + steepness * reach, torch.stack(around).sum(dim=0), dtype)
-            factor = gamma(rounding.operations, dtype)
-            lost = rounding.underflows * torch.finfo(dtype).tiny + rounding.roots * math.sqrt(torch.finfo(dtype).tiny)
+            magnitude, spread, steepness = self._magnitudes(step, rounding, inputs)
+            factor, lost = gamma(rounding.operations, self.dtype), _lost(rounding, self.dtype)
             through_d = through_d + factor * magnitude + lost
             through_c = through_c + factor * (magnitude + spread) + lost
             through_s = through_s + factor * steepness
-        at_centre.append(through_d * UP)
-        constant.append(through_c * UP)
-        slope.append(through_s * UP)
-        if place in places:
-            error = at_centre[place] + constant[place]
-            size = (norms_of(value) + error) * UP
-            wanted[place] = StepErrors(constant[place], slope[place], size, step.lipschitz + slope[place])
+        self.at_centre.append(through_d * UP)
+        self.constant.append(through_c * UP)
+        self.slope.append(through_s * UP)
+        if place in self.places:
+            constant, slope = self.constant[place], self.slope[place]
+            size = (norms_of(value) + (self.at_centre[place] + constant)) * UP
+            self.found[place] = StepErrors(constant, slope, size, step.lipschitz + slope)
 
-    if 0 in places:
-        wanted[0] = StepErrors(zero, 0.0, norms_of(x), 1.0)
-    with summing_products(dtype, device):
-        output = graph.run(x, visit)
-    if not torch.isfinite(output).all():
-        raise LipbenchError("the network's logits are not finite: its weights or its preprocessing are out of range")
-    return [wanted[place] for place in places]
+    def _magnitudes(self, step: Step, rounding: Rounding, inputs: list[Tensor]) -> tuple[Tensor, Tensor, float]:
+        """M_k at the centre, how much larger it may be for errors of the inputs, and its growth per unit of rho.
+
+        Raises NotAnalysed where the step may overflow.
+        """
+        d, c = [self.at_centre[i] for i in step.inputs], [self.constant[i] for i in step.inputs]
+        magnitude = _magnitude(rounding, inputs, self.sharp)
+        gains = [self.graph.steps[i].lipschitz + self.slope[i] for i in step.inputs]
+        steepness = sum(a * g for a, g in zip(rounding.gains, gains, strict=True)) * UP
+        spread = torch.stack([a * (e + f) for a, e, f in zip(rounding.gains, d, c, strict=True)]).sum(dim=0)
+        around = [norms_of(h) + e + f + g * self.reach for h, e, f, g in zip(inputs, d, c, gains, strict=True)]
+        largest = magnitude + spread + steepness * self.reach
+        _exclude_overflow(step, rounding, largest, torch.stack(around).sum(dim=0), self.dtype)
+        return magnitude, spread, steepness
 
 
-def norms_of(value: Tensor) -> Tensor:
-    """L2 norms (n,) of (n, ...), summed in float64, rounded up."""
-    flat = value.reshape(len(value), -1)
-    size = torch.linalg.vector_norm(flat, dim=1, dtype=torch.float64)
-    lost = 2e-154 * math.sqrt(flat.shape[1])  # squares of smaller numbers vanish
-    return size * (1 + 2 * (flat.shape[1] + 10) * 2.0**-53) + lost
+def _lost(rounding: Rounding, dtype: torch.dtype) -> float:
+    """The error that underflow may cause."""
+    tiny = torch.finfo(dtype).tiny
+    return rounding.underflows * tiny + rounding.roots * math.sqrt(tiny)
 
 
 def _combined(step: Step, values: list[Tensor]) -> Tensor:
-    """What the errors of a step's inputs become behind it, before its own."""
+    """The errors of a step's inputs, carried through the step, without its own."""
     parts = [
         torch.where(value > 0, (factor * value).clamp_min(TINY), 0.0) if factor > 0 else torch.zeros_like(value)
         for factor, value in zip(step.effect.lipschitz, values, strict=True)
@@ -172,10 +173,8 @@ def _magnitude(rounding: Rounding, inputs: list[Tensor], sharp: bool) -> Tensor:
     return (sizes.sum(dim=0) + rounding.offset) * UP
 
 
-def _exclude_overflow(step: Step, result: Tensor, inputs: Tensor, dtype: torch.dtype) -> None:
-    """Neither what a step gives may overflow, nor what it may compute on the way: sums, and squares of sums."""
-    rounding = step.effect.rounding
-    assert rounding is not None
+def _exclude_overflow(step: Step, rounding: Rounding, result: Tensor, inputs: Tensor, dtype: torch.dtype) -> None:
+    """Raise NotAnalysed where a step's result, or a sum or a square on the way to it, may overflow."""
     inside = rounding.operations * (inputs + rounding.offset)
     largest = torch.maximum(result, rounding.operations * inputs**2 if rounding.roots else inside)
     if not bool((largest < torch.finfo(dtype).max / 4).all()):

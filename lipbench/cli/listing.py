@@ -77,7 +77,7 @@ def _attacks(zoo: str) -> Iterator[Row]:
 def _checks(zoo: str) -> Iterator[Row]:
     from lipbench.verification import linter
 
-    yield from linter.checks().items()
+    yield from linter.summaries().items()
 
 
 def _registered(registry_name: str) -> Callable[[str], Iterator[Row]]:

@@ -12,8 +12,7 @@ from lipbench.errors import LipbenchError, one_line
 def images(x: Any) -> Tensor:
     """A copy of x as float32 (n, c, h, w), on the device that it is on.
 
-    Raises LipbenchError unless x is an array or a tensor of floats (n, c, h, w) in [0, 1], as they are before they are
-    rounded to float32.
+    Raises LipbenchError unless x is an array or a tensor of floats (n, c, h, w) in [0, 1], before rounding to float32.
     """
     given = _tensor(x, "x")
     if not given.is_floating_point():
@@ -53,7 +52,7 @@ def class_labels(labels: Any, count: int, classes: int) -> Tensor:
 
 
 def _tensor(given: Any, name: str) -> Tensor:
-    """What was given as a dense tensor without a gradient, of numbers; it may share the caller's memory."""
+    """The argument as a dense tensor of numbers, without a gradient; it may share the caller's memory."""
     if isinstance(given, Tensor):
         if given.layout is not torch.strided or given.is_quantized:
             raise LipbenchError(f"{name} must be a dense tensor, got {_type(given)} ({given.layout})")
@@ -64,7 +63,7 @@ def _tensor(given: Any, name: str) -> Tensor:
         raise LipbenchError(f"{name}: no array of numbers, {one_line(error)}") from error
     if array.dtype.kind not in "biufc":
         raise LipbenchError(f"{name} must be an array of numbers, got {array.dtype}")
-    if array.dtype == np.uint64:  # which torch compares with nothing
+    if array.dtype == np.uint64:  # torch cannot compare these
         array = array.clip(max=np.iinfo(np.int64).max).astype(np.int64)
     elif array.dtype.itemsize > 8 and array.dtype.kind == "f":  # long double
         array = array.astype(np.float64)

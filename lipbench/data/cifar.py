@@ -1,49 +1,25 @@
-"""CIFAR-10 and CIFAR-100 (Python version), as torchvision and Keras leave them: ``cifar10``, ``cifar100``."""
+"""The files of CIFAR-10 and CIFAR-100 (Python version), as torchvision and Keras leave them."""
 
 from pathlib import Path
 
 import numpy as np
 
-from lipbench.data import Dataset, Split
-from lipbench.data.locate import find, refuse_argument
+from lipbench.data import Split
+from lipbench.data.locate import find
 from lipbench.data.unpickle import read_dict
 from lipbench.errors import LipbenchError
 
-TRAIN_BATCHES = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5")
 
-
-def load_cifar10(argument: str | None, data_dir: Path | None) -> Dataset:
-    """CIFAR-10 in its usual order: uint8 (n, 3, 32, 32), 10 classes.
-
-    As published: 50000 training and 10000 test samples. Raises LipbenchError for an argument, for files that
-    are missing (with each path looked at) or damaged, and for such as would run code.
-    """
-    refuse_argument("cifar10", argument)
-    folder = _find("cifar10", "cifar-10-batches-py", "cifar-10-python.tar.gz", data_dir)
-    train = [_batch(folder / name, "labels", num_classes=10) for name in TRAIN_BATCHES]
-    test = _batch(folder / "test_batch", "labels", num_classes=10)
-    return Dataset("cifar10", _joined(train), test, num_classes=10)
-
-
-def load_cifar100(argument: str | None, data_dir: Path | None) -> Dataset:
-    """CIFAR-100 with its 100 fine labels, in its usual order: uint8 (n, 3, 32, 32).
-
-    As published: 50000 training and 10000 test samples. Raises LipbenchError as ``load_cifar10`` does.
-    """
-    refuse_argument("cifar100", argument)
-    folder = _find("cifar100", "cifar-100-python", "cifar-100-python.tar.gz", data_dir)
-    train, test = (_batch(folder / name, "fine_labels", num_classes=100) for name in ("train", "test"))
-    return Dataset("cifar100", train, test, num_classes=100)
-
-
-def _find(name: str, folder: str, archive: str, data_dir: Path | None) -> Path:
+def find_folder(name: str, folder: str, archive: str, data_dir: Path | None) -> Path:
+    """The folder with the files of an archive. Raises LipbenchError, with each path looked at, where it is missing."""
     # Keras 3 unpacks the archive, which holds the folder, into a folder of the same name, later NAME-target.
     layouts = (f"{folder}/{folder}", f"{folder}-target/{folder}", folder)
     how_to_get = f"fetch https://www.cs.toronto.edu/~kriz/{archive}, unpack it (tar -xf {archive})"
     return find(name, layouts, data_dir, how_to_get)
 
 
-def _batch(path: Path, label_key: str, num_classes: int) -> Split:
+def read_batch(path: Path, label_key: str, num_classes: int) -> Split:
+    """The images uint8 (n, 3, 32, 32) and labels of one file. Raises LipbenchError for a file that is damaged."""
     batch = read_dict(path)
     missing = [key for key in ("data", label_key) if key.encode() not in batch]
     if missing:
@@ -61,6 +37,7 @@ def _batch(path: Path, label_key: str, num_classes: int) -> Split:
     return Split(pixels.reshape(-1, 3, 32, 32), np.array(labels, dtype=np.int64))
 
 
-def _joined(splits: list[Split]) -> Split:
+def joined(splits: list[Split]) -> Split:
+    """All samples, in order."""
     images = np.concatenate([split.images for split in splits])
     return Split(images, np.concatenate([split.labels for split in splits]))

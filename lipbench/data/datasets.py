@@ -1,9 +1,8 @@
 """Data sets by name: images as float32 (n, c, h, w) in [0, 1], labels as int64 (n,).
 
-A loader is a function ``load(argument: str | None, data_dir: Path | None) -> Dataset``, registered under the
-data set's name; ``argument`` is what follows the first colon of ``NAME:ARG``, None where there is no colon.
-``load`` checks what any loader returns, so that a plugin's data set obeys the same rules as the built-in
-ones.
+A loader is a function ``load(argument: str | None, data_dir: Path | None) -> Dataset``, registered under the data set's
+name; ``argument`` is the text after the first colon of ``NAME:ARG``, None where there is no colon. ``load`` here checks
+the result of every loader, so that a plugin's data set obeys the same rules as the bundled ones.
 """
 
 import hashlib
@@ -21,7 +20,7 @@ from lipbench._internal.registry import DATASETS
 from lipbench.data.mapped import read
 from lipbench.errors import LipbenchError
 
-ROWS = 1000  # that are looked at at once
+ROWS = 1000  # read at once
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Split:
     """Images and labels."""
 
     # uint8 (n, c, h, w) in 0..255, or float32 (n, c, h, w) in [0, 1]; in any memory order, perhaps a read-only map of
-    # a file that is larger than the memory: ``x`` of a ``part`` is what to compute with, see ``mapped``
+    # a file that is larger than the memory: compute with ``x`` of a ``part``, see ``mapped``
     images: NDArray[Any]
     labels: NDArray[np.int64]  # (n,), 0 .. num_classes - 1
 
@@ -65,7 +64,7 @@ class Split:
 
 
 def by_rows(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """``array``, ROWS rows at a time: what is made of them, and what is held of a mapped file, is never larger."""
+    """``array``, ROWS rows at a time: copies, and the part of a mapped file in memory, are never larger."""
     for start in range(0, len(array), ROWS):
         yield read(array[start : start + ROWS])
 
@@ -82,7 +81,7 @@ def in_memory(array: NDArray[Any]) -> NDArray[Any]:
 class Dataset:
     """A training and a test split."""
 
-    spec: str  # as it was asked for: "digits", "npz:PATH", ...
+    spec: str  # as given to ``load``: "digits", "npz:PATH", ...
     train: Split  # may hold no samples, (0, c, h, w): such a data set serves evaluation only
     test: Split
     num_classes: int
@@ -102,8 +101,8 @@ def load(spec: str, data_dir: Path | None = None) -> Dataset:
     ``LIPBENCH_DATA`` (see ``lipbench.data.locate``). Nothing is ever downloaded.
 
     Returns images as uint8 (n, c, h, w) or float32 (n, c, h, w) in [0, 1], labels as int64 (n,).
-    Raises LipbenchError for an unknown name, a wrong argument, files that are missing or damaged, and for all
-    that ``checked`` refuses.
+    Raises LipbenchError for an unknown name, a wrong argument, files that are missing or damaged, and for every data
+    set that ``checked`` refuses.
     """
     name, colon, argument = spec.partition(":")
     dataset = DATASETS.get(name)(argument if colon else None, data_dir)
@@ -121,10 +120,10 @@ def load_once(spec: str, data_dir: Path | None = None) -> Dataset:
 
 
 def checked(dataset: Dataset) -> Dataset:
-    """The same data set with float images as float32 and labels as int64, once it is known to be sound.
+    """The same data set with float images as float32 and labels as int64, if it is sound.
 
-    Images of uint8 and float32 stay where they are, in memory or in a mapped file, and are looked at ROWS at a time;
-    float images of other types are converted, which takes memory for all of them as float32.
+    Images of uint8 and float32 stay where they are, in memory or in a mapped file, and are read ROWS at a time. Float
+    images of other types are converted, which takes memory for all of them as float32.
 
     Raises LipbenchError unless the test split holds a sample, there are at least 2 classes, images are uint8
     or float (n, c, h, w) of one shape (c, h, w) with finite floats in [0, 1], and labels are integers (n,) in
@@ -191,7 +190,7 @@ def _checked_images(images: NDArray[Any], where: str) -> NDArray[Any]:
         )
     converted = images if images.dtype == np.float32 else np.empty(images.shape, np.float32)
     not_finite, low, high = 0, np.inf, -np.inf
-    with np.errstate(over="ignore"):  # an overflow is out of range, which is said below
+    with np.errstate(over="ignore"):  # an overflow is out of range, and refused below
         for given, rows in zip(by_rows(images), by_rows(converted), strict=True):
             not_finite += int(np.count_nonzero(~np.isfinite(given)))
             if converted is not images:

@@ -1,4 +1,4 @@
-"""Where the files of a data set lie. Nothing is ever downloaded."""
+"""Finding the files of a data set. Nothing is ever downloaded."""
 
 import os
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
-"""Arrays in files: larger than the memory perhaps, and perhaps changed by others while they are in use.
+"""Arrays in files, which may be larger than the memory, and may be changed by others while they are in use.
 
-A map shows what its file holds at the moment, and ends the process where the file has become shorter. So nothing looks
-at the pages of a map: ``read`` reads the file, and each block of it must be what it was when it was first read.
+A map shows the current content of its file, and ends the process where the file has become shorter. So no code reads
+the pages of a map: ``read`` reads the file, and each block must be the same as when it was first read.
 """
 
 import hashlib
@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 
 from lipbench.errors import LipbenchError
 
-BLOCK = 2**16  # bytes: what is read at least, and what a digest is of
+BLOCK = 2**16  # bytes, which are read at once and have one digest
 
 
 def digest(block: bytes) -> bytes:
-    """What is remembered of a block."""
+    """The digest of a block, by which a change is noticed."""
     return hashlib.sha256(block).digest()
 
 
 class Blocks:
-    """The bytes of an array in a file that stays open: what is renamed to its name later is another file."""
+    """The bytes of an array in a file that stays open: a file that is renamed to its name later is another one."""
 
     def __init__(self, path: Path, descriptor: int, offset: int, size: int, digests: Iterable[bytes] = ()):
         self.path, self.descriptor, self.offset, self.size = path, descriptor, offset, size
@@ -34,9 +34,9 @@ class Blocks:
         weakref.finalize(self, os.close, descriptor)
 
     def read(self, low: int, high: int) -> tuple[bytearray, int]:
-        """Whole blocks that hold the bytes low .. high - 1, and where in them low is.
+        """Whole blocks that hold the bytes low .. high - 1, and the position of low in them.
 
-        Raises LipbenchError if one is not what it was.
+        Raises LipbenchError if a block has changed.
         """
         first, last = low // BLOCK, (high - 1) // BLOCK
         content = bytearray(min(self.size, (last + 1) * BLOCK) - first * BLOCK)
@@ -71,12 +71,12 @@ class Blocks:
 
 
 def keep(array: "np.memmap[Any, Any]", blocks: Blocks) -> None:
-    """Have ``read`` take what ``array``, a whole map, shows from ``blocks``."""
+    """Have ``read`` take the content of ``array``, a whole map, from ``blocks``."""
     array.blocks = blocks  # type: ignore[attr-defined]
 
 
 def read(array: NDArray[Any]) -> NDArray[Any]:
-    """The same array, in memory if it is a view of a read-only ``numpy.memmap`` of a file; else as it is.
+    """The same array, in memory if it is a view of a read-only ``numpy.memmap`` of a file; else unchanged.
 
     Raises LipbenchError if the file was changed since it was first read.
     """
@@ -94,7 +94,7 @@ def read(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _whole(array: NDArray[Any]) -> Any:
-    """The map of which ``array`` is a view, None if there is none."""
+    """The map that ``array`` is a view of, or None."""
     base: Any = array
     found = None
     while isinstance(base, np.ndarray):
@@ -104,11 +104,11 @@ def _whole(array: NDArray[Any]) -> Any:
 
 
 def _blocks(whole: Any) -> Blocks | None:
-    """Those of a map; of one that a plugin made, from the file of its name."""
+    """The blocks of a map; if a plugin made it, those of the file of its name."""
     if not hasattr(whole, "blocks") and whole.mode == "r" and whole.filename is not None:
         try:
             descriptor = os.open(whole.filename, os.O_RDONLY)
-        except OSError:  # removed meanwhile: only the map is left
+        except OSError:  # the file was removed meanwhile: only the map is left
             return None
         keep(whole, Blocks(Path(whole.filename), descriptor, whole.offset, whole.nbytes))
     return getattr(whole, "blocks", None)

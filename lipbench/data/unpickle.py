@@ -1,8 +1,8 @@
-"""Pickles that hold arrays and plain containers, read without running anything that they name.
+"""Pickles that hold arrays and plain containers, read without running any code that they name.
 
-CIFAR is published as pickles, and a pickle may call any function. Here no name in the file is ever imported:
-the few names that NumPy's own pickles use are answered with the stand-ins below. NumPy's real ``dtype`` is
-not among them: it takes a forged state at its word, and an array then takes bytes for pointers to objects.
+CIFAR is published as pickles, and a pickle may call any function. Here no name in the file is ever imported: the few
+names that NumPy's own pickles use are replaced by the stand-ins below. NumPy's real ``dtype`` is not among them: it
+trusts a forged state, and an array then reads bytes as pointers to objects.
 """
 
 import pickle
@@ -85,15 +85,15 @@ class _PlainUnpickler(pickle.Unpickler):
                 f"it would run {module}.{name}, which is refused; expected arrays and plain containers only"
             )
         stand_in = _STAND_INS[module, name]
-        # A fresh instance: whatever the file does to it ends with this file.
+        # a fresh instance, so that the file cannot change it for later files
         return stand_in() if stand_in is _Encode else stand_in
 
 
 def read_dict(path: Path) -> dict[bytes, Any]:
     """The dictionary pickled at ``path``: keys as bytes, arrays as NumPy arrays, Python 2 strings as bytes.
 
-    Raises LipbenchError for a file that is missing, damaged, no dictionary, or that holds anything but arrays
-    of numbers and plain containers; nothing that it names is run.
+    Raises LipbenchError for a file that is missing, damaged, no dictionary, or that holds anything but arrays of
+    numbers and plain containers; no code that it names is run.
     """
     try:
         with path.open("rb") as file:

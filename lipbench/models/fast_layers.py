@@ -11,7 +11,7 @@ from lipbench.errors import LipbenchError
 
 
 class _SortPairs(torch.autograd.Function):
-    """Minimum and maximum of neighbouring channels; one mask is all that the gradient needs."""
+    """Minimum and maximum of neighbouring channels; the gradient needs one mask only."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ class _SortPairs(torch.autograd.Function):
 
 
 class SortPairs(nn.Module):
-    """GroupSort2 (Anil, Lucas, Grosse 2019): the same values bit for bit, the same gradients but for ties.
+    """GroupSort2 (Anil, Lucas, Grosse 2019): the same values bit for bit, and the same gradients except at ties.
 
     torchlip's takes five to seven times as long, forward and backward, on a CPU.
     """

@@ -81,7 +81,7 @@ def _read_weights(path: Path, card: Card) -> bytes:
     if files.sha256_bytes(data) != card.weights_sha256:
         raise LipbenchError(
             f"{path} does not match the hash on its card: it was changed or truncated; "
-            "restore it, or write the card anew if the weights are right"
+            "restore it, or write the card again if the weights are right"
         )
     return data
 

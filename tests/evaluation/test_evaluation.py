@@ -22,7 +22,7 @@ from lipbench.attacks import guard, suites
 from lipbench.attacks.network import Network
 from lipbench.attacks.norm import Norm
 from lipbench.attacks.suites import AttackSpec
-from lipbench.certification.lipschitz import rules
+from lipbench.certification.lipschitz.table import RULES
 from lipbench.errors import LipbenchError
 from lipbench.evaluation import cascade, evaluate
 from lipbench.models.stored import load_model
@@ -623,7 +623,7 @@ def test_a_gradient_of_nan_is_shown_in_the_report(zoo_of, tmp_path, digits, monk
         model = load(folder)
         return dataclasses.replace(model, module=nn.Sequential(Spoilt(math.nan), *model.module))
 
-    monkeypatch.setitem(rules._RULES, Spoilt, lambda layer, input_shape: 1.0)
+    monkeypatch.setitem(RULES, Spoilt, lambda layer, input_shape: 1.0)
     monkeypatch.setattr(cascade, "load_model", spoilt)
     short = AttackSpec(backend="autoattack", name="standard", args={"n_iter": 2, "targets": 1, "n_queries": 200})
     monkeypatch.setattr(plans, "ALONE", short)

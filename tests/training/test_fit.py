@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from lipbench.certification.lipschitz import rules
+from lipbench.certification.lipschitz.table import RULES
 from lipbench.errors import LipbenchError
 from lipbench.training.fit import Fit, PlainLoss, Samples, _precision, decay, measure
 from lipbench.training.recipes import History, Training
@@ -77,7 +77,7 @@ class Undefined(nn.Module):
 
 def test_the_accuracy_of_logits_that_are_not_finite_is_none(monkeypatch):
     x, labels = torch.rand(20, 1, 2, 2), torch.zeros(20, dtype=torch.int64)
-    monkeypatch.setitem(rules._RULES, Undefined, lambda layer, input_shape: 1.0)
+    monkeypatch.setitem(RULES, Undefined, lambda layer, input_shape: 1.0)
     history = History(eps=(0.1,))
     module = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     assert measure(module, Samples(x, labels), history)["accuracy"] <= 1

@@ -20,7 +20,7 @@ from lipbench.certification.certificate import certificate
 from lipbench.data import Dataset, Split
 from lipbench.errors import LipbenchError
 from lipbench.evaluation.evaluate import Options, evaluate_zoo
-from lipbench.models import architectures, cards
+from lipbench.models import cards
 from lipbench.models.stored import load_model, serialize
 from lipbench.models.zoo import model_folders
 from lipbench.training import recipes, sweep
@@ -476,8 +476,7 @@ def test_random_numbers_of_a_network_are_gone_on_with(pair, tmp_path, digits, mo
     def dropping(layers, input_shape, num_classes, *, widths=(16,)):
         return [torch.nn.Flatten(), torch.nn.Dropout(0.2), layers.linear(64, num_classes)]
 
-    monkeypatch.setattr(architectures.chains, "mlp", dropping)
-    monkeypatch.setitem(registry.ARCHITECTURES._builtin, "mlp", "lipbench.architectures.chains:mlp")
+    monkeypatch.setattr("lipbench.models.architectures.chains.mlp.mlp", dropping)
     text = PAIR.replace('name = "tau_cross', 'constrained = false\nname = "tau_cross').replace(
         "epochs = 2", "epochs = 3"
     )

@@ -652,13 +652,13 @@ def test_a_pair_above_the_computed_bound_is_a_failure(tmp_path, monkeypatch, cap
     """A rule of a plugin that says 1 for a layer that doubles; the card claims nothing."""
     import unanalysed
 
-    from lipbench.certification.lipschitz import graph, rules
-    from lipbench.certification.lipschitz.rules import EXACT, Effect
+    from lipbench.certification.lipschitz import rule_checks
+    from lipbench.certification.lipschitz.effects import EXACT, Effect
+    from lipbench.certification.lipschitz.table import RULES
 
-    monkeypatch.setattr(
-        graph, "_check_steps", lambda graph, x: None
-    )  # which sees this one, though not every wrong rule
-    monkeypatch.setitem(rules._RULES, unanalysed.Double, lambda layer, shape: Effect((1.0,), EXACT))
+    # which notices this wrong rule, though not every one
+    monkeypatch.setattr(rule_checks, "check_steps", lambda graph, x: None)
+    monkeypatch.setitem(RULES, unanalysed.Double, lambda layer, shape: Effect((1.0,), EXACT))
     monkeypatch.setitem(ARCHITECTURES._builtin, "doubled", "unanalysed:doubled")
     folder = store(tmp_path / "zoo" / "doubled", None, "doubled")
     arguments = ["verify", str(folder), "-q", "--samples", "3", "-o", str(tmp_path / "v")]

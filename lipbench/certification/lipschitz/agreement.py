@@ -1,22 +1,22 @@
-"""Whether two forms of a network compute the same, entry by entry: the module as given, its copies, and its graph.
+"""Do two forms of a network compute the same, entry by entry? The forms: the module as given, its copies, its graph.
 
 The same operations on the same numbers give the same results up to a few roundings, whatever the largest output is.
-Other orders of summation, and other precisions, are given more room: in units of how much an output varies, and of how
-much it moves when the inputs are moved by a few roundings.
+Other orders of summation, and other precisions, get more room: in units of how much an output varies, and of how much
+it moves when the inputs are moved by a few roundings.
 """
 
 import contextlib
-import random
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lipbench._internal.randomness import keeping_random_numbers
 from lipbench.errors import LipbenchError, UnsupportedError, one_line
 
-BATCHES = (1, 2, 3)  # sizes of a batch that are looked at, besides that of all probes
+BATCHES = (1, 2, 3)  # sizes of a batch that are compared, besides that of all probes
 ROUNDINGS = 16  # of one entry: between runs of the same operations
 REORDERED = 4096  # of one entry: between orders of summation, and between precisions
 COMPUTED_ANEW = 1e-3  # share of an output's range, where weights are computed anew, perhaps in another precision
@@ -24,8 +24,9 @@ CONSTANTS = (0.0, 1.0, 0.9, 0.1)  # of images that are probes
 
 
 def probes(module: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
-    """A sample in [0, 1], one around 0, a large one, a dark one, then constant ones: (8, *input_shape), in the widest
-    dtype of the network's weights.
+    """Inputs (8, *input_shape) in the widest dtype of the network's weights.
+
+    A sample in [0, 1], one around 0, a large one, a dark one, then constant ones.
     """
     held: list[Tensor] = [one for one in module.parameters() if one.is_floating_point()]
     held = held or [one for one in module.buffers() if one.is_floating_point()]
@@ -42,7 +43,7 @@ def probes(module: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
 def outputs(module: Callable[[Tensor], Tensor], x: Tensor, *, with_gradients: bool = False) -> Tensor:
     """The outputs of a network for x, which it may overwrite. Raises LipbenchError unless it is one finite tensor."""
     with torch.set_grad_enabled(with_gradients):
-        given = x.clone().requires_grad_(with_gradients).clone()  # no leaf: those cannot be overwritten
+        given = x.clone().requires_grad_(with_gradients).clone()  # a leaf could not be overwritten
         out = module(given)
     return checked(out).detach()
 
@@ -77,8 +78,10 @@ def differ(
     roundings: float = ROUNDINGS,
     room: Tensor | float = 0.0,
 ) -> bool:
-    """True if an entry of the outputs (n, ...) differs by more than so many roundings of its largest size, this share
-    of how much it varies, over the samples of ``among`` (m, ...), by default ``expected``, and ``room`` (...).
+    """True if an entry of two outputs (n, ...) differs by more than is allowed.
+
+    Allowed is the sum of ``roundings`` of its largest size, of ``share`` times its range, both over the samples of
+    ``among`` (m, ...), by default ``expected``, and of ``room`` (...).
     """
     if value.shape != expected.shape:
         return True
@@ -91,15 +94,14 @@ def differ(
 
 
 def share_of_sums(dtype: torch.dtype) -> float:
-    """How much of its range an output may move where sums run in another order: 3e-10 in float64, 5e-5 in float32."""
+    """The share of its range that an output may move in another order of sums: 3e-10 in float64, 5e-5 in float32."""
     return (torch.finfo(dtype).eps / 2) ** 0.6
 
 
 def unsteadiness(module: nn.Module, x: Tensor, expected: Tensor) -> Tensor:
-    """How far each output (...) moves, at most, when inputs and weights shrink by a few roundings of the type of x:
-    rounding errors may move it as far, where sums cancel or a deep network enlarges them.
+    """How far each output (...) moves, at most, when inputs and weights shrink by a few roundings of the type of x.
 
-    expected: the outputs for x.
+    Rounding errors may move it as far, where sums cancel or a deep network enlarges them. expected: the outputs for x.
     """
     generator = torch.Generator().manual_seed(1)
 
@@ -110,7 +112,7 @@ def unsteadiness(module: nn.Module, x: Tensor, expected: Tensor) -> Tensor:
     held = (*module.named_parameters(), *module.named_buffers())
     weights = {name: moved(one) for name, one in held if one.is_floating_point() and one.layout == torch.strided}
     points = moved(x)
-    if any(isinstance(part, nn.DataParallel) for part in module.modules()):  # takes no weights from elsewhere
+    if any(isinstance(part, nn.DataParallel) for part in module.modules()):  # it ignores weights from elsewhere
         found = outputs(module, points)
     else:
         found = outputs(lambda given: torch.func.functional_call(module, weights, (given,)), points)
@@ -120,9 +122,19 @@ def unsteadiness(module: nn.Module, x: Tensor, expected: Tensor) -> Tensor:
 # --- the forms of a network ------------------------------------------------------------------------------------------
 
 
-def check_same(traced: nn.Module, module: nn.Module, x: Tensor) -> Tensor:
-    """The outputs of a network for x. Raises UnsupportedError unless its graph computes the same, for each number of
-    samples, whether gradients are wanted or not.
+@dataclass(frozen=True)
+class Reference:
+    """The outputs of a network for some inputs."""
+
+    outputs: Tensor  # (n, ...)
+    room: Tensor  # (...), how far rounding errors may move each
+
+
+def check_same(traced: nn.Module, module: nn.Module, x: Tensor) -> Reference:
+    """The outputs of a network for x (n, c, h, w), and their room.
+
+    Raises UnsupportedError unless its graph computes the same, for each number of samples, whether gradients are wanted
+    or not.
     """
     expected = outputs(module, x)
     if is_coarser(expected.dtype, x.dtype):
@@ -130,43 +142,57 @@ def check_same(traced: nn.Module, module: nn.Module, x: Tensor) -> Tensor:
             f"the network computes in {expected.dtype}, though its weights are {x.dtype}: take autocast and casts out "
             "of its forward"
         )
-    room = unsteadiness(module, x, expected)
+    reference = Reference(expected, unsteadiness(module, x, expected))
     for number in (*BATCHES, len(x)):
-        value = outputs(traced, x[:number])
-        for wanted in (False, True):
-            found = outputs(module, x[:number], with_gradients=wanted)
-            if found.dtype != value.dtype or differ(value, found, expected):
-                how = "with gradients" if wanted else "without gradients"
-                raise UnsupportedError(
-                    f"the traced graph gives other outputs than the network ({number} samples, {how}, {x.dtype}): its "
-                    "forward depends on state, on settings of torch, or on the data, or changes tensors in place"
-                )
-        if found.shape != expected[:number].shape:
+        found = _outputs_of_both(traced, module, x[:number], expected)
+        _check_batch(found, number, x, reference)
+    return reference
+
+
+def _outputs_of_both(traced: nn.Module, module: nn.Module, x: Tensor, among: Tensor) -> Tensor:
+    """The outputs of a network for x. Raises UnsupportedError unless its graph has them too; among: see ``differ``."""
+    value = outputs(traced, x)
+    for wanted in (False, True):
+        found = outputs(module, x, with_gradients=wanted)
+        if found.dtype != value.dtype or differ(value, found, among):
+            how = "with gradients" if wanted else "without gradients"
             raise UnsupportedError(
-                f"the outputs have shape {tuple(found.shape)} for {number} of {len(x)} samples with outputs of shape "
-                f"{tuple(expected.shape)}: name the dimension of squeeze(), which may drop a batch of one"
+                f"the traced graph gives other outputs than the network ({len(x)} samples, {how}, {x.dtype}): its "
+                "forward depends on state, on settings of torch, or on the data, or changes tensors in place"
             )
-        share = share_of_sums(x.dtype)
-        if differ(found, expected[:number], expected, share=share, roundings=REORDERED, room=room):
-            raise UnsupportedError("the outputs for a sample depend on the others of a batch, or on their number")
-    return expected
+    return found
 
 
-def check_precision(module: nn.Module, x: Tensor, exact: Tensor) -> None:
-    """Raise UnsupportedError unless a network gives what its graph gives in float64, ``exact``, up to its rounding."""
-    expected = outputs(module, x)
-    room = unsteadiness(module, x, expected)
-    if differ(exact.to(expected.device), expected, share=COMPUTED_ANEW, roundings=REORDERED, room=room):
+def _check_batch(found: Tensor, number: int, x: Tensor, reference: Reference) -> None:
+    """Raise UnsupportedError unless the outputs of the first samples alone are those in the batch of all x."""
+    expected, share = reference.outputs, share_of_sums(x.dtype)
+    if found.shape != expected[:number].shape:
+        raise UnsupportedError(
+            f"the outputs have shape {tuple(found.shape)} for {number} of {len(x)} samples with outputs of shape "
+            f"{tuple(expected.shape)}: name the dimension of squeeze(), which may drop a batch of one"
+        )
+    if differ(found, expected[:number], expected, share=share, roundings=REORDERED, room=reference.room):
+        raise UnsupportedError("the outputs for a sample depend on the others of a batch, or on their number")
+
+
+def check_precision(single: Reference, exact: Reference) -> None:
+    """Raise UnsupportedError unless a network and its graph in float64 agree, up to rounding errors.
+
+    single: in the network's own dtype; exact: in float64.
+    """
+    expected = single.outputs
+    value = exact.outputs.to(expected.device)
+    if differ(value, expected, share=COMPUTED_ANEW, roundings=REORDERED, room=single.room):
         raise UnsupportedError("the forward gives other outputs in float64: it depends on the precision of numbers")
 
 
 def check_copy(given: nn.Module, copy: nn.Module, input_shape: tuple[int, ...]) -> None:
     """Raise UnsupportedError unless a module and a frozen copy of it, which may have another dtype, compute the same.
 
-    given: is run in eval mode, and left as it was.
+    given: is run in eval mode, and restored afterwards.
     """
     x = probes(given, input_shape)
-    x = x[((x >= 0) & (x <= 1)).reshape(len(x), -1).all(dim=1)]  # a network may take images alone
+    x = x[((x >= 0) & (x <= 1)).reshape(len(x), -1).all(dim=1)]  # a network may accept images alone
     try:
         with as_it_was(given):
             expected, again = (checked(given(x.clone()), finite=False) for _ in range(2))
@@ -194,7 +220,7 @@ def check_copy(given: nn.Module, copy: nn.Module, input_shape: tuple[int, ...]) 
 
 
 def _hold_the_same(given: nn.Module, copy: nn.Module) -> bool:
-    """True if each weight of a copy is that of the module, none computed anew."""
+    """True if each weight of a copy is that of the module, and none was computed anew."""
     own, copied = (
         {name: one for part in (m.named_parameters, m.named_buffers) for name, one in part()} for m in (given, copy)
     )
@@ -241,15 +267,3 @@ def _tensors(held: dict[str, Any]) -> Iterator[Tensor]:
     for one in (*held["_parameters"].values(), *held["_buffers"].values(), *held.values()):
         if isinstance(one, Tensor) and one.layout == torch.strided:
             yield one
-
-
-@contextlib.contextmanager
-def keeping_random_numbers(device: torch.device | None = None) -> Iterator[None]:
-    """What is run inside leaves the random numbers of torch, NumPy and Python as they were."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  a forward may draw from it
-    with torch.random.fork_rng([device] if device is not None and device.type == "cuda" else []):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002

@@ -1,7 +1,7 @@
-"""What in a graph depends on the number of samples: it is symbolic, and may not reach a rule.
+"""Values in a graph that depend on the number of samples: they are symbolic, and may not reach a rule.
 
-The size of dimension 0 is marked where it is read, and whatever is computed from it is marked as well, so that it does
-not matter at which sizes a graph is run. The size itself may only be where a view puts it: in dimension 0.
+The size of dimension 0 is marked where it is read, and so is every value that is computed from it: the sizes at which a
+graph is run do not matter. The size itself may only stand where a view puts it, in dimension 0.
 """
 
 import operator
@@ -14,7 +14,7 @@ from torch import Tensor, fx
 from lipbench.errors import UnsupportedError
 
 _COUNTS = {"numel", "nelement"}
-# what they give does not depend on the values of a tensor
+# their results do not depend on the values of a tensor
 _ABOUT_SHAPE = {"size", "shape", "dim", "ndim", "ndimension", "dtype", "device", "is_floating_point"} | _COUNTS
 _VIEWS = {"view", "reshape", "expand", "unflatten", torch.reshape}
 _MESSAGE = "the outputs for a sample depend on the other samples of a batch, or on their number: "
@@ -25,33 +25,40 @@ class BatchSize(int):
 
 
 class BatchMarks:
-    """Which nodes of a graph hold the number of samples, or something computed from it."""
+    """The nodes of a graph that hold the number of samples, or a value that is computed from it."""
 
     def __init__(self) -> None:
         self._visible: set[fx.Node] = set()  # they hold it as ``BatchSize`` alone
         self._derived: set[fx.Node] = set()
-        self._laid_out: set[fx.Node] = set()  # constants that are the same for each sample, one row a sample
+        self._laid_out: set[fx.Node] = set()  # constants with one row for each sample, all rows the same
 
     def marked(
         self, node: fx.Node, arguments: tuple[Any, ...], keywords: dict[str, Any], value: Any, *, dependent: bool
     ) -> Any:
-        """The value of a node, with the number of samples as ``BatchSize``; remembers what holds it.
+        """The value of a node, with the number of samples as ``BatchSize``; remembers the nodes that hold it.
 
         dependent: whether the node takes a tensor that depends on the network's input; arguments, keywords: their
         values.
         """
-        if dependent and about_shape(node):
-            if node.target in _COUNTS:
-                self._derived.add(node)
-            elif isinstance(value, torch.Size):
-                value = torch.Size((BatchSize(value[0]), *value[1:])) if value else value
-            elif node.target == "size" and _dimension(arguments, keywords) % arguments[0].ndim == 0:
-                value = BatchSize(value)
-            if _holds(value):
-                self._visible.add(node)
+        if not dependent:
+            self._mark_constant(node, arguments, keywords, value)
             return value
-        if dependent:
-            return value
+        return self._marked_shape(node, arguments, keywords, value) if about_shape(node) else value
+
+    def _marked_shape(self, node: fx.Node, arguments: tuple[Any, ...], keywords: dict[str, Any], value: Any) -> Any:
+        """The value of a node that reads a tensor's shape, with the number of samples as ``BatchSize``."""
+        if node.target in _COUNTS:
+            self._derived.add(node)
+        elif isinstance(value, torch.Size):
+            value = torch.Size((BatchSize(value[0]), *value[1:])) if value else value
+        elif node.target == "size" and _dimension(arguments, keywords) % arguments[0].ndim == 0:
+            value = BatchSize(value)
+        if _holds(value):
+            self._visible.add(node)
+        return value
+
+    def _mark_constant(self, node: fx.Node, arguments: tuple[Any, ...], keywords: dict[str, Any], value: Any) -> None:
+        """Remember a node that depends on no input, but on the number of samples."""
         inputs = node.all_input_nodes
         if any(one in self._derived for one in inputs):
             self._derived.add(node)
@@ -69,7 +76,6 @@ class BatchMarks:
                 self._laid_out.add(node)  # such as ``token.expand(x.size(0), -1, -1)``
             else:
                 self._derived.add(node)
-        return value
 
     def check(self, node: fx.Node, arguments: tuple[Any, ...], keywords: dict[str, Any], name: str) -> None:
         """Raise UnsupportedError if a step takes the number of samples anywhere but as dimension 0 of a view."""
@@ -84,7 +90,7 @@ class BatchMarks:
 
 
 def about_shape(node: fx.Node) -> bool:
-    """True for a node that tells the shape or the type of a tensor."""
+    """True for a node that reads the shape or the type of a tensor."""
     if node.op == "call_method":
         return node.target in _ABOUT_SHAPE
     return node.target is getattr and node.args[1] in _ABOUT_SHAPE
@@ -95,12 +101,12 @@ def _dimension(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> int:
 
 
 def _given(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> list[Any]:
-    """What a method or function gets besides its tensor."""
+    """The arguments of a method or function besides its tensor."""
     return [*arguments[1:], *(value for key, value in keywords.items() if key != "input")]
 
 
 def _are_sizes(given: Sequence[Any]) -> bool:
-    """Sizes that have the number of samples first, and nowhere else."""
+    """True for sizes that have the number of samples first, and nowhere else."""
     sizes = given[0] if len(given) == 1 and isinstance(given[0], tuple | list) else given
     return bool(sizes) and isinstance(sizes[0], BatchSize) and not _holds(tuple(sizes[1:]))
 

@@ -5,17 +5,18 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from lipbench.certification.lipschitz.graph import trace
+from lipbench.certification.lipschitz.tracing import trace
 from lipbench.errors import LipbenchError
 
 
 def lipschitz_bound(module: nn.Module, input_shape: Sequence[int]) -> float:
     """An upper bound of the L2 Lipschitz constant of a network that ``torch.fx`` can trace, in eval mode.
 
-    module: any network of layers and functions with rules; parametrised layers (deel-torchlip, orthogonium) go in as
-    they are. input_shape: one input, without the batch, such as (1, 28, 28). Along a chain bounds multiply, over a sum
-    they add up, side by side their squares do; everything is rounded up. Raises UnsupportedError for what has no rule
-    or cannot be traced, LipbenchError for weights that are not finite or inputs that do not fit.
+    module: any network of layers and functions with rules, parametrised layers (deel-torchlip, orthogonium) included;
+    input_shape: of one input, without the batch, such as (1, 28, 28). Bounds multiply along a chain and add up over a
+    sum; side by side, their squares add up. Everything is rounded up. Raises UnsupportedError for a network that has a
+    layer or function without a rule, or that cannot be traced; LipbenchError for weights that are not finite, and for
+    inputs that do not fit.
     """
     try:
         shape = tuple(operator.index(size) for size in input_shape)

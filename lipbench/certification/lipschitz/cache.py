@@ -1,4 +1,4 @@
-"""Norms of large weights cost seconds: they are kept on disk, by the hash of all that determines them."""
+"""A cache on disk: norms of large weights cost seconds, and are kept by the hash of all that determines them."""
 
 import contextlib
 import contextvars
@@ -17,13 +17,13 @@ from lipbench._internal import files
 
 P = ParamSpec("P")
 VARIABLE = "LIPBENCH_CACHE"  # the folder; empty: nothing is kept
-LARGE = 2**12  # entries of a weight; for smaller ones computing is faster than reading
+LARGE = 2**12  # entries of a weight; for smaller ones, computing is faster than reading
 _wanted = contextvars.ContextVar("_wanted", default=True)
 
 
 @contextlib.contextmanager
 def not_kept() -> Iterator[None]:
-    """Inside, norms are neither read nor kept: of weights that will be others in a moment."""
+    """Inside, norms are neither read nor kept: for weights that are about to change, as in training."""
     token = _wanted.set(False)
     try:
         yield
@@ -32,14 +32,14 @@ def not_kept() -> Iterator[None]:
 
 
 def folder() -> Path | None:
-    """Where norms are kept: $LIPBENCH_CACHE, else $XDG_CACHE_HOME/lipbench, else ~/.cache/lipbench."""
+    """The folder of the norms: $LIPBENCH_CACHE, else $XDG_CACHE_HOME/lipbench, else ~/.cache/lipbench."""
     if VARIABLE in os.environ:
         return Path(os.environ[VARIABLE]) if os.environ[VARIABLE] else None
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lipbench"
 
 
 def cached(compute: Callable[P, float]) -> Callable[P, float]:
-    """Keep the values of a function of tensors and plain data. The key covers the function's own source.
+    """Keep the values of a function of tensors and plain data. The key covers the source of the function's module.
 
     A folder that cannot be read or written is no error: the value is computed.
     """

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from lipbench.certification.lipschitz.rules import refuse_hooks
+from lipbench.certification.lipschitz.replaced import refuse_hooks
 from lipbench.errors import LipbenchError, UnsupportedError, one_line
 
 _PLAIN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
@@ -15,12 +15,12 @@ _PLAIN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2
 def frozen(module: nn.Module) -> nn.Module:
     """A copy in eval mode whose weights are plain tensors: parametrisations are computed once, in their own dtype.
 
-    deel-torchlip and orthogonium compute weights from others at each forward, and orthogonium moves its buffers while
-    it does; the copy holds the weights as they are served now. Raises LipbenchError if a module cannot be copied, or is
-    compiled.
+    deel-torchlip and orthogonium compute weights from others at each forward, and orthogonium then moves its buffers
+    too. The copy holds the weights that the network would use now. Raises LipbenchError if a module cannot be copied,
+    or is compiled.
     """
     _check_kind(module)
-    # torch copies no results of computations, such as the last batch's mean that deel-torchlip's BatchLipNorm keeps
+    # torch refuses to copy results of computations, such as the batch mean that deel-torchlip's BatchLipNorm keeps
     results = {
         id(held): held.detach().clone()
         for part in module.modules()
@@ -36,7 +36,7 @@ def frozen(module: nn.Module) -> nn.Module:
 
 
 def _check_kind(module: nn.Module) -> None:
-    """Raise LipbenchError for what is no module of Python's own code."""
+    """Raise LipbenchError unless this is an ``nn.Module`` of plain tensors, neither compiled nor TorchScript."""
     if not isinstance(module, nn.Module):
         raise LipbenchError(f"expected a network as a torch.nn.Module, got {type(module).__name__}")
     for part in module.modules():
@@ -59,7 +59,7 @@ def _check_kind(module: nn.Module) -> None:
 
 @torch.no_grad()
 def _with_plain_layers(module: nn.Module) -> nn.Module:
-    """From the outside in: what computes a weight is run as it is."""
+    """The module with plain layers in it, replaced from the outside in: a weight is computed by the original layers."""
     plain = _plain_layer(module)
     for name, child in plain._modules.items():
         if child is not None:

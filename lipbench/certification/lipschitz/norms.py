@@ -16,8 +16,8 @@ from lipbench.certification.lipschitz.cache import cached
 
 UNIT_ROUNDOFF = 2.0**-53
 CHUNK = 2**22  # complex numbers in one batch of Fourier blocks: 64 MiB
-COSTLY = 2**37  # multiplications for a norm through a dense matrix: about 10 s on one core
-CHEAP = 2**32
+CHEAP = 2**32  # multiplications for a norm through a dense matrix
+COSTLY = 2**37  # the same, where no other way is nearly as good: about 10 s on one core
 DENSE_ENTRIES = 2**26  # 512 MiB
 FREQUENCIES = 128  # per axis; a longer torus is sampled with so many, see ``torus_norm``
 
@@ -40,6 +40,29 @@ def scaled(values: Tensor) -> tuple[Tensor, float]:
     largest = values.abs().max().item()
     scale = math.ldexp(0.5, math.frexp(largest)[1]) if 0 < largest < math.inf else 1.0
     return values / scale, scale
+
+
+# --- vectors ---------------------------------------------------------------------------------------------------------
+
+
+def norms_of(values: Tensor) -> Tensor:
+    """L2 norms (n,) of (n, ...), summed in float64, rounded up."""
+    flat = values.reshape(len(values), -1)
+    lost = 2e-154 * math.sqrt(flat.shape[1])  # squares of smaller numbers vanish
+    size = torch.linalg.vector_norm(flat, dim=1, dtype=torch.float64)
+    return size * (1 + 2 * (flat.shape[1] + 10) * UNIT_ROUNDOFF) + lost
+
+
+def scaled_norms(rows: Tensor) -> Tensor:
+    """L2 norms (n,) of float64 rows (n, m), each on its own scale, so that no square overflows or vanishes.
+
+    They are not rounded up.
+    """
+    largest = rows.abs().amax(dim=1)
+    return (rows / torch.where(largest > 0, largest, 1.0)[:, None]).norm(dim=1) * largest
+
+
+# --- matrices --------------------------------------------------------------------------------------------------------
 
 
 def spectral_norm(matrix: Tensor) -> float:
@@ -68,6 +91,9 @@ def gram_norm(blocks: Tensor) -> float:
     squares = (blocks.abs() ** 2).sum(dim=(1, 2))
     m, n = blocks.shape[-2:]
     return rounded_up(math.sqrt((largest + 2 * (n + 10 * m + 10) * UNIT_ROUNDOFF * squares).max().item()))
+
+
+# --- convolutions ----------------------------------------------------------------------------------------------------
 
 
 @cached
@@ -143,12 +169,19 @@ def _blocks(frequencies: Tensor, taps: list[Tap], phase_of: list[int], sizes: li
     return torch.cat(parts, dim=2) if parts else torch.zeros(1, 1, columns)
 
 
-@torch.no_grad()
-def dense_norm(apply: Callable[[Tensor], Tensor], shape: tuple[int, ...], *, error: float, limit: int) -> float | None:
-    """Norm of a linear map through its dense matrix, rounded up; None where that takes more than ``limit``.
+# --- any linear map --------------------------------------------------------------------------------------------------
 
-    apply: float64 (n, *shape) to (n, *out), linear; error: bounds, in the operator norm, what it rounds itself.
+
+@torch.no_grad()
+def dense_norm(
+    apply: Callable[[Tensor], Tensor], shape: tuple[int, ...], *, error: float, costly: bool = False
+) -> float | None:
+    """Norm of a linear map through its dense matrix, rounded up; None where that takes too many multiplications.
+
+    apply: float64 (n, *shape) to (n, *out), linear; error: bounds its own rounding errors, in the operator norm;
+    costly: the limit is ``COSTLY``, not ``CHEAP``.
     """
+    limit = COSTLY if costly else CHEAP
     inputs = math.prod(shape)
     outputs = apply(torch.zeros(1, *shape, dtype=torch.float64)).numel()
     if inputs * outputs > DENSE_ENTRIES or inputs * outputs * min(inputs, outputs) > limit:

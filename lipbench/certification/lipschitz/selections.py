@@ -1,7 +1,7 @@
-"""Steps that only choose, move, repeat or drop numbers, or put zeros beside them: their rule is to run them.
+"""Steps that only choose, move, repeat or drop numbers, or put zeros beside them.
 
-They are run on the places of the numbers instead of the numbers, which tells how often each one is repeated, and
-which ones are taken.
+Such a step needs no formula: it is run on the places of the numbers instead of the numbers. The result shows which
+numbers it takes, and how often it repeats each one.
 """
 
 import math
@@ -10,15 +10,16 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from deel import torchlip
 from torch import Tensor, fx, nn
 
-from lipbench.certification.lipschitz import rules
+from lipbench.certification.lipschitz.effects import EXACT, Effect
 from lipbench.certification.lipschitz.norms import rounded_up
-from lipbench.certification.lipschitz.rules import EXACT, Effect
+from lipbench.certification.lipschitz.table import dotted
 from lipbench.errors import UnsupportedError
 
-BATCH = 3  # samples that are traced: a batch that gets mixed or lost is seen
-SAMPLE = 2.0**40  # between the places of one sample and those of the next
+BATCH = 3  # samples that are traced: enough to notice a step that mixes or drops the batch
+SAMPLE = 2.0**40  # distance between the places of one sample and those of the next
 _SELECTIONS = {
     "view", "reshape", "flatten", "unflatten", "permute", "transpose", "t", "contiguous", "clone", "squeeze",
     "unsqueeze", "chunk", "split", "unbind", "narrow", "select", "expand", "repeat", "flip", "roll", "tile",
@@ -34,7 +35,8 @@ _SELECTING_LAYERS: set[Any] = {
     nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout,
     nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle, nn.ReflectionPad1d, nn.ReflectionPad2d,
     nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ZeroPad1d, nn.ZeroPad2d, nn.CircularPad1d, nn.CircularPad2d,
-    nn.Unfold,
+    nn.Unfold, torchlip.InvertibleDownSampling, torchlip.InvertibleUpSampling,
+    "orthogonium.layers.channel_shuffle.ChannelShuffle",
 }  # fmt: skip
 
 
@@ -45,7 +47,7 @@ def selects(*types: Any) -> None:
 
 def is_selecting_layer(layer: nn.Module) -> bool:
     """True for a layer of one of these types."""
-    return type(layer) in _SELECTING_LAYERS or rules.dotted(type(layer)) in _SELECTING_LAYERS
+    return type(layer) in _SELECTING_LAYERS or dotted(type(layer)) in _SELECTING_LAYERS
 
 
 def is_selecting(node: fx.Node) -> bool:
@@ -54,10 +56,11 @@ def is_selecting(node: fx.Node) -> bool:
 
 
 def selection(again: Callable[[Any], Any], values: list[Any], given: Any, name: str) -> tuple[Effect, Tensor]:
-    """The effect of a step that only moves numbers: the root of how often it repeats one; and which ones it takes.
+    """The effect of a step that only moves numbers, and which numbers it takes: bool, one for each of a sample.
 
-    It is run on the numbers' own places, 1, 2, ..., and 0 stands for a zero that it puts in. given: what it gives for
-    the values themselves.
+    Its constant is the root of how often it repeats a number. The step is run on the numbers' own places, 1, 2, ...;
+    0 stands for a zero that it puts in. again: runs it on other values; values: its inputs; given: its result for
+    them. Raises UnsupportedError for a step that moves or mixes the batch dimension, or depends on the data.
     """
     if len(values) != 1:
         raise UnsupportedError(f"no Lipschitz rule for {name} with an index that depends on the data")
@@ -86,7 +89,7 @@ def selection(again: Callable[[Any], Any], values: list[Any], given: Any, name: 
 
 
 def _apart(tensor: Tensor) -> Tensor:
-    """What is added to the places of each sample."""
+    """The offset that is added to the places of each sample: (BATCH, 1)."""
     return torch.arange(BATCH, dtype=torch.float64, device=tensor.device)[:, None] * SAMPLE
 
 

@@ -1,8 +1,8 @@
-"""What a forward may read or change beside its input: tensors, Python's own data, random numbers.
+"""The state that a forward may read or change beside its input: tensors, Python's own data, random numbers.
 
-A network is a function of its input only if nothing of that moves while it runs. What is seen: attributes of modules,
-nested; variables of the classes, modules and functions that their code names; the generators of random numbers. Not
-seen: files, clocks, attributes set on a library, results that ``lru_cache`` keeps, and what C code keeps.
+A network is a function of its input only if no such state moves while it runs. Watched are the attributes of modules,
+nested; the variables of the classes, modules and functions that their code names; and the generators of random numbers.
+Not watched are files, clocks, attributes set on a library, results in an ``lru_cache``, and the state of C code.
 """
 
 import collections
@@ -29,7 +29,7 @@ _MODULES_OWN = {"_parameters", "_buffers", "_modules"}
 def snapshot(module: nn.Module) -> list[Any]:
     """Equal for two moments if nothing moved between them that a forward of ``module`` may depend on.
 
-    Take both after the same input: what a forward only stores is then the same as well.
+    Take both after the same input: values that a forward only stores are then the same as well.
     """
     reader = _Reader()
     seen: list[Any] = [_generators()]
@@ -38,7 +38,7 @@ def snapshot(module: nn.Module) -> list[Any]:
         seen += [(name, reader.data(held)) for name, held in vars(part).items() if name not in _MODULES_OWN]
         reader.add_type(type(part))
     waiting = list(reader.functions.values())
-    while waiting:  # reading what one names may find others
+    while waiting:  # reading the data that one names may find others
         known = len(reader.functions)
         for name, held in _variables(waiting.pop()):
             seen.append((name, reader.data(held)))
@@ -70,7 +70,7 @@ def _legacy(state: Any) -> Any:
 
 
 def _tensor(held: Tensor) -> Any:
-    """What a tensor holds."""
+    """The content of a tensor, as values that can be compared."""
     if held.is_meta or held.is_sparse or held.is_quantized:
         return type(held), tuple(held.shape)
     return tuple(held.shape), held.dtype, _bytes(held.detach())
@@ -82,7 +82,7 @@ def _bytes(held: Tensor) -> int:
 
 
 class _Reader:
-    """Reads nested data as values that can be compared, each object once; and finds the code that goes with it."""
+    """Reads nested data as values that can be compared, each object once, and finds the code that belongs to it."""
 
     def __init__(self) -> None:
         self._seen: dict[int, Any] = {}  # also keeps the objects, so that no number is used twice
@@ -90,7 +90,7 @@ class _Reader:
         self.classes: dict[type, dict[str, Any]] = {}
 
     def data(self, held: Any, depth: int = 0) -> Any:
-        """Plain data and tensors by what they hold, functions by their code, other objects by their state.
+        """Plain data and tensors by their content, functions by their code, other objects by their state.
 
         Raises UnsupportedError for data that are too many or too deep to be compared.
         """
@@ -177,7 +177,7 @@ _WRAPPERS = (
 
 
 def _variables(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    """What a function's code names (global and enclosing variables, those of users' modules), and what it keeps."""
+    """The variables that a function's code names (global, enclosing, of users' modules), and the data it keeps."""
     names = set(_names(function.__code__))
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     held = {name: cell.cell_contents for name, cell in cells if not _is_empty(cell)}

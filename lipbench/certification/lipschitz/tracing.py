@@ -1,139 +1,86 @@
-"""The forward of a network as a graph of ``torch.fx``, and what in-place operations in it may overwrite."""
+"""A network to its graph of steps, checked against the network itself.
 
-import operator
-from typing import Any
+``torch.fx`` traces the forward; layers with a rule, and all of torch's own, are steps as they are, other modules are
+opened. A trace cannot see control flow that depends on the data: such a forward is refused. The trace is run beside
+the network, so that a graph that computes something else is refused too; so is a network that changes while it runs, or
+whose outputs for one sample depend on the others.
+"""
+
+import copy
 
 import torch
-from torch import fx, nn
+from torch import Tensor, nn
 
-from lipbench.certification.lipschitz import rules
-from lipbench.certification.lipschitz.batch import about_shape
-from lipbench.certification.lipschitz.rules import refuse_hooks
-from lipbench.certification.lipschitz.selections import is_selecting, is_selecting_layer
-from lipbench.errors import UnsupportedError, one_line
-
-_MAY_RETURN_THEIR_INPUT: set[Any] = {  # functions, methods and attributes
-    "data", "real", "H", "mH", "to", "type_as", "detach", "float", "double", torch.positive, operator.pos,
-    nn.functional.dropout, nn.functional.dropout1d, nn.functional.dropout2d, nn.functional.dropout3d,
-    nn.functional.alpha_dropout,
-}  # fmt: skip
-
-
-class _Proxy(fx.Proxy):
-    """Keeps ``y += x`` apart from ``y = y + x``, which fx does not: see ``_refuse_aliases``."""
-
-    def __iadd__(self, other: Any) -> fx.Proxy:
-        return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
-
-    def __isub__(self, other: Any) -> fx.Proxy:
-        return self.tracer.create_proxy("call_function", operator.isub, (self, other), {})
-
-    def __imul__(self, other: Any) -> fx.Proxy:
-        return self.tracer.create_proxy("call_function", operator.imul, (self, other), {})
-
-    def __itruediv__(self, other: Any) -> fx.Proxy:
-        return self.tracer.create_proxy("call_function", operator.itruediv, (self, other), {})
+from lipbench._internal.precision import without_autocast
+from lipbench._internal.randomness import keeping_random_numbers
+from lipbench.certification.lipschitz import agreement, rule_checks, state
+from lipbench.certification.lipschitz.effects import EXACT, Effect, Shape
+from lipbench.certification.lipschitz.forward import reason, traced
+from lipbench.certification.lipschitz.freezing import frozen
+from lipbench.certification.lipschitz.graph import Graph, Step
+from lipbench.certification.lipschitz.selections import BATCH
+from lipbench.certification.lipschitz.steps import StepBuilder
+from lipbench.errors import LipbenchError, UnsupportedError
 
 
-class _Tracer(fx.Tracer):
-    def proxy(self, node: fx.Node) -> fx.Proxy:
-        """The stand-in for a value while the forward is traced."""
-        return _Proxy(node, self)
+def trace(module: nn.Module, input_shape: Shape) -> Graph:
+    """The graph of a network; ``input_shape``: of one input, without the batch, such as (1, 28, 28).
 
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Layers with a rule and torch's own are steps; containers and the users' modules are opened."""
-        if isinstance(m, nn.Sequential | nn.ModuleList | nn.ModuleDict):
-            return False
-        return is_layer(m) or type(m).__module__.startswith("torch.nn.modules")
-
-
-def is_layer(module: nn.Module) -> bool:
-    """True for a module whose type has a rule."""
-    return is_selecting_layer(module) or rules.find(type(module)) is not None
+    Raises UnsupportedError for a network that has a layer or function without a rule, or that cannot be traced;
+    LipbenchError for inputs that do not fit.
+    """
+    if not all(size > 0 for size in input_shape):
+        raise LipbenchError(f"expected the shape of one input, such as (1, 28, 28), got {input_shape}")
+    with torch.inference_mode(False), torch.no_grad(), without_autocast(), keeping_random_numbers():
+        return _trace(module, input_shape)
 
 
-def traced(network: nn.Module) -> fx.GraphModule:
-    """The graph of a frozen network. Raises UnsupportedError where it cannot be traced."""
-    for part in network.modules():
-        refuse_hooks(part)
-    root = nn.Sequential(network)  # the root itself is always opened
+def _trace(module: nn.Module, input_shape: Shape) -> Graph:
+    given, module = module, frozen(module)
+    for part in module.modules():
+        if part.training:
+            raise UnsupportedError(f"{type(part).__name__} stays in training mode when the network is put in eval mode")
     try:
-        graph = _Tracer().trace(root)
-    except Exception as error:  # whatever the network's own code raises when it is given no numbers
-        raise UnsupportedError(
-            f"the forward of {type(network).__name__} cannot be traced: {reason(error)}; "
-            "control flow must not depend on the data"
-        ) from error
-    _refuse_aliases(graph, root)  # before that: a dead in-place operation still overwrites
-    module = fx.GraphModule(root, graph)
-    module.graph.eliminate_dead_code()
-    module.recompile()
-    return module
+        graph = _checked_graph(module, input_shape)
+    except LipbenchError:
+        raise
+    except Exception as error:  # whatever the network's own code raises
+        raise LipbenchError(f"the network does not accept inputs of shape {input_shape}: {reason(error)}") from error
+    _check_output(graph)
+    agreement.check_copy(given, module, input_shape)
+    return graph
 
 
-def reason(error: Exception) -> str:
-    """The last thing that happened: fx appends the traceback of the traced code to the message."""
-    return one_line(ValueError(str(error).splitlines()[0] if str(error) else type(error).__name__))
+def _checked_graph(module: nn.Module, input_shape: Shape) -> Graph:
+    """The graph of a frozen network. Raises UnsupportedError where it does not compute what the network does."""
+    x = agreement.probes(module, input_shape)
+    double = copy.deepcopy(module).double()
+    in_float64 = traced(double)
+    graph = Graph(traced(module), [Step("input", Effect((1.0,), EXACT), (), tuple(input_shape), 1.0)])
+    if str(in_float64.graph) != str(graph.module.graph):
+        raise UnsupportedError("the forward depends on the precision of its numbers")
+    StepBuilder(graph, in_float64).run(x[:BATCH].to(torch.float64, copy=True))
+    agreement.outputs(module, x)  # the same input before both snapshots
+    before = state.snapshot(module)
+    rule_checks.check_steps(graph, x)
+    single = agreement.check_same(graph.module, module, x)
+    if _runs(double, x.double()):  # a cast inside may leave it without a form in float64
+        agreement.check_precision(single, agreement.check_same(in_float64, double, x.double()))
+    agreement.outputs(module, x)
+    state.check(before, state.snapshot(module))
+    return graph
 
 
-# --- in-place operations ---------------------------------------------------------------------------------------------
+def _runs(module: nn.Module, x: Tensor) -> bool:
+    try:
+        agreement.outputs(module, x)
+    except Exception:  # dtypes that do not meet
+        return False
+    return True
 
 
-def in_place(node: fx.Node, root: nn.Module) -> bool:
-    """True if a node overwrites its first argument."""
-    if node.op == "call_module":
-        return bool(getattr(root.get_submodule(str(node.target)), "inplace", False))
-    if node.op == "call_method":
-        return str(node.target).endswith("_") and not str(node.target).endswith("__")
-    if node.op == "call_function":
-        name = getattr(node.target, "__name__", "")
-        in_place_operators = {operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.setitem}
-        return node.target in in_place_operators or name.endswith("_") or bool(node.kwargs.get("inplace", False))
-    return False
-
-
-def _refuse_aliases(graph: fx.Graph, root: nn.Module) -> None:
-    """An in-place operation is the same as its plain form only if nothing else reads what it overwrites."""
-    order = {node: place for place, node in enumerate(graph.nodes)}
-    for node in graph.nodes:
-        if not in_place(node, root) or not node.all_input_nodes:
-            continue
-        if node.target is operator.setitem:
-            raise UnsupportedError("no Lipschitz rule for assignment into a slice of a tensor: write it with torch.cat")
-        for alias in _sharing(node, root):
-            if alias is not _overwritten(node) and alias in node.all_input_nodes:
-                raise UnsupportedError(
-                    f"{node.name} changes a tensor in place that it reads through a view: use the plain form"
-                )
-            later = [user for user in alias.users if order[user] > order[node] and not about_shape(user)]
-            if later:
-                raise UnsupportedError(
-                    f"{node.name} changes a tensor in place that {later[0].name} reads afterwards: use the plain form"
-                )
-
-
-def _sharing(node: fx.Node, root: nn.Module) -> set[fx.Node]:
-    """What may share the memory that an in-place operation overwrites: its input, views of it, what it views."""
-    seen, waiting = set(), [_overwritten(node)]
-    while waiting:
-        current = waiting.pop()
-        seen.add(current)
-        before = current.all_input_nodes[:1] if _may_view(current, root) else []
-        after = [user for user in current.users if _may_view(user, root)]
-        waiting += [other for other in (*before, *after) if other not in seen and other is not node]
-    return seen
-
-
-def _overwritten(node: fx.Node) -> fx.Node:
-    """What an operation in place writes to: its first argument, wherever that stands."""
-    first = node.kwargs.get("input", node.args[0] if node.args else None)
-    return first if isinstance(first, fx.Node) else node.all_input_nodes[0]
-
-
-def _may_view(node: fx.Node, root: nn.Module) -> bool:
-    if in_place(node, root):
-        return True
-    if node.op == "call_module":
-        return is_selecting_layer(root.get_submodule(str(node.target)))
-    target = node.args[1] if node.target is getattr else node.target
-    return is_selecting(node) or target in _MAY_RETURN_THEIR_INPUT
+def _check_output(graph: Graph) -> None:
+    """Raise UnsupportedError unless the network returns its last step."""
+    returned = next(node for node in graph.module.graph.nodes if node.op == "output").args[0]
+    if graph.nodes.get(getattr(returned, "name", "")) != len(graph.steps) - 1:
+        raise UnsupportedError("what the network returns does not depend on its input, or is not what it computes last")

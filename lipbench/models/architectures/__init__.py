@@ -5,10 +5,10 @@
     EXPORTED         the same network in plain torch layers, which are stored, certified and attacked
     UNCONSTRAINED    the twin of the same shape, plain layers and ReLU
 
-``exporting`` makes the plain form of a trained network; ``summary`` counts parameters and measures gradients.
+``building`` makes a network of a name, ``exporting`` the plain form of a trained one, ``summary`` counts parameters.
 """
 
-from lipbench.models.architectures.chains import Shape, build, cnn, mlp, resnet, vgg
+from lipbench.models.architectures.building import build
 from lipbench.models.architectures.exporting import export
 from lipbench.models.architectures.layers import (
     CONSTRAINED,
@@ -20,7 +20,6 @@ from lipbench.models.architectures.layers import (
     Normalize,
     Residual,
     layers_of,
-    orthogonium,
 )
 
 __all__ = [
@@ -32,13 +31,7 @@ __all__ = [
     "Layers",
     "Normalize",
     "Residual",
-    "Shape",
     "build",
-    "cnn",
     "export",
     "layers_of",
-    "mlp",
-    "orthogonium",
-    "resnet",
-    "vgg",
 ]

@@ -1,4 +1,4 @@
-"""Björck orthogonalisation as layers of the libraries do it, on small matrices and without waiting for a GPU."""
+"""Björck orthogonalisation as the layers of the libraries do it, on small matrices and without waiting for a GPU."""
 
 from collections.abc import Callable
 from typing import Any
@@ -37,7 +37,7 @@ def orthogonalize(weight: Tensor, eps: float, early: bool = True) -> Tensor:
 
 
 def _steps(gram: Tensor, most: int, eps: float, going: Tensor, early: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Steps of P from the identity; how many had an effect, and whether the iteration still goes on, both ()."""
+    """P after some steps from the identity; the number of effective steps, and whether it still iterates, both ()."""
     p = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     count = torch.zeros((), dtype=gram.dtype, device=gram.device)
     for _ in range(most):
@@ -79,7 +79,7 @@ def orthogonalize_by(weight: Tensor, steps: int) -> Tensor:
 class BjorckBy(nn.Module):
     """orthogonium's ``BatchedBjorckOrthogonalization`` of a matrix, with ``orthogonalize_by`` on a CPU.
 
-    A GPU takes the library's steps: they are fewer operations, which is what counts there, and wait for nothing.
+    A GPU takes the library's steps: they are fewer operations, which count there, and need no synchronisation.
     """
 
     def __init__(self, original: Any):
@@ -96,7 +96,7 @@ class BjorckBy(nn.Module):
         return orthogonalize_by(weight, self.original.niters)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """What an assignment stores: the weight as it is."""
+        """The stored form of an assigned weight: the weight itself."""
         return weight
 
 
@@ -107,7 +107,7 @@ class Bjorck(_BjorckNorm):
         super().__init__(original._w_bjorck, original.eps)
 
     def forward(self, weight: Tensor) -> Tensor:
-        """As the library's: in train mode orthogonalised, in eval mode what the last training step had."""
+        """As the library's: in train mode orthogonalised, in eval mode the weight of the last training step."""
         if self.training:
             found = orthogonalize(weight, self.eps, early=not weight.is_cuda)
             self._w_bjorck = found.detach()

@@ -1,13 +1,15 @@
-"""What ``lipbench list architectures`` says of an architecture."""
+"""The summary of an architecture that ``lipbench list architectures`` prints."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from lipbench._internal.randomness import keeping_random_numbers
 from lipbench.errors import LipbenchError
-from lipbench.models.architectures.chains import Shape, build
+from lipbench.models.architectures.building import build
 from lipbench.models.architectures.layers import EXPORTED, SETS
+from lipbench.models.architectures.parts import Shape
 
 SHAPE: Shape = (3, 32, 32)
 CLASSES = 10
@@ -34,7 +36,7 @@ def summarize(name: str) -> Summary:
 
 
 def _gradient_norm_of(name: str, layers: str) -> float | None:
-    with torch.random.fork_rng(devices=[]):
+    with keeping_random_numbers():
         torch.manual_seed(0)
         try:
             model = build(name, SETS[layers](), SHAPE, CLASSES, {})

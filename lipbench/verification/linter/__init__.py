@@ -1,19 +1,19 @@
-"""A linter of robustness claims: reads a model and its card, attacks nothing, and says what does not fit.
+"""A linter of robustness claims: it reads a model and its card, attacks nothing, and reports what does not fit.
 
-    lint.py         all checks of one model
-    table.py        the table of checks, findings, and what a check looks at
-    constants.py    L1: the claimed constant against the computed bound      layers.py     L2: layers behind the excess
-    units.py        L3: units of inputs, eps, margins and hyperparameters    behaviour.py  L4: modes, state, randomness
-    arithmetic.py   L5: precision of the weights and of the forward
+lint.py     all checks of one model          table.py        the table of checks, and findings
+subject.py  what a check looks at            observation.py  how a model behaves when it is run
+checks/     L1 constants.py: the claimed constant against the computed bound
+            L2 layers.py: layers behind the excess
+            L3 units.py: units of inputs, eps, margins and hyperparameters
+            L4 behaviour.py: modes, state, randomness
+            L5 precision.py: precision of the weights and of the forward
 
 An error means that radii read off the claim are not justified, or belong to another function or another scale of the
-input; a warning is true and worth knowing, but breaks no certificate by itself. A new check is one decorated function.
+input. A warning is true and worth knowing, but breaks no certificate by itself. A new check is one decorated function.
 """
 
-# These modules register their checks when they are imported.
-from lipbench.verification.linter import arithmetic, behaviour, constants, layers, units  # noqa: F401
-from lipbench.verification.linter.layers import unsupported
-from lipbench.verification.linter.lint import checks, lint
-from lipbench.verification.linter.table import Finding, Severity
+from lipbench.verification.linter.lint import lint, summaries
+from lipbench.verification.linter.subject import Severity
+from lipbench.verification.linter.table import Finding, unsupported
 
-__all__ = ["Finding", "Severity", "checks", "lint", "unsupported"]
+__all__ = ["Finding", "Severity", "lint", "summaries", "unsupported"]

@@ -5,13 +5,18 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
+from lipbench._internal.discovery import import_modules
 from lipbench.certification.certificate import Certificate
 from lipbench.models.cards import Card
-from lipbench.verification.linter.table import TABLE, Finding, Subject
+from lipbench.verification.linter import checks
+from lipbench.verification.linter.subject import Subject
+from lipbench.verification.linter.table import TABLE, Finding
+
+import_modules(checks)  # each registers its checks
 
 
-def checks() -> dict[str, str]:
-    """What each check looks for, by code."""
+def summaries() -> dict[str, str]:
+    """The fault that each check looks for, by code."""
     return {code: TABLE[code].summary for code in sorted(TABLE)}
 
 
@@ -24,12 +29,12 @@ def lint(
     labels: Tensor | None = None,
     eps: Sequence[float] = (),
 ) -> list[Finding]:
-    """What does not fit in a model and its claim, by code. Nothing is attacked, and ``module`` is never changed.
+    """The findings about a model and its claim, sorted by code. Nothing is attacked, and ``module`` is never changed.
 
-    module: as given, parametrised or not, in its own mode; proof: ``certificates.certificate`` of it, or None if it
-    could not be bounded (the finding then names what has no rule; ``unsupported`` makes it from an error at hand);
-    x: float (n, c, h, w), samples that the claim is meant for; labels: int64 (n,); eps: L2 radii that will be
-    reported. Checks that need what is not given are left out.
+    module: as given, parametrised or not, in its own mode; proof: its ``certificate``, or None if it could not be
+    bounded (the finding then names the layer without a rule; ``unsupported`` makes it from an error at hand); x: float
+    (n, c, h, w), samples that the claim is meant for; labels: int64 (n,); eps: L2 radii that will be reported. Checks
+    that need a missing argument are left out.
     """
     if proof is not None:  # the claim is the card's, whatever the proof was made with
         proof = replace(proof, claimed=None if card.claimed is None else card.claimed.constant)

@@ -1,0 +1,21 @@
+"""Dense layers."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from lipbench.models.architectures.layers import Layers
+from lipbench.models.architectures.parts import Chain, Shape, dense
+
+
+def mlp(
+    layers: Layers,
+    input_shape: Shape,
+    num_classes: int,
+    *,
+    widths: Sequence[int] = (128, 64),
+    batch_norm: bool = False,
+) -> Chain:
+    """Dense layers of ``widths`` with an activation after each, then the head."""
+    c, h, w = input_shape
+    return [nn.Flatten(), *dense(layers, c * h * w, widths, num_classes, batch_norm)]
