@@ -512,8 +512,8 @@ from lipbench import data, evaluation, suites
 from lipbench.network import resolve_device
 zoo, archive, out = map(Path, sys.argv[1:])
 suite = suites.parse({"name": "small", "norm": "L2", "eps": [0.02], "attack": [
-    {"backend": "autoattack", "name": "apgd-ce", "args": {"n_iter": 5}},
-    {"backend": "autoattack", "name": "square", "args": {"n_queries": 5}}]}, "memory")
+    {"name": "autoattack/apgd-ce", "args": {"n_iter": 5}},
+    {"name": "autoattack/square", "args": {"n_queries": 5}}]}, "memory")
 device = resolve_device("cpu")
 evaluation.evaluate(zoo, [suite], data.load(f"npz:{archive}"), out, device=device, progress=False)
 # not ru_maxrss, which a process inherits from the one that started it

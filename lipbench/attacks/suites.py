@@ -31,14 +31,13 @@ def _number(value: Any) -> Any:
 
 
 class AttackSpec(Strict):
-    """One attack of a suite: a backend, the attack's name there, and its arguments."""
+    """One attack of a suite: its name, "library/attack", and the arguments that differ from their defaults."""
 
-    backend: str
     name: str
     args: dict[str, Annotated[Any, BeforeValidator(_plain)]] = Field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"{self.backend}/{self.name}"
+        return self.name
 
 
 class Suite(Strict):

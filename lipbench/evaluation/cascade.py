@@ -17,8 +17,9 @@ from torch import Tensor
 
 from lipbench._internal import files, precision
 from lipbench._internal.arrays import Bools, Floats, Ints
-from lipbench.attacks import guard, indicators
+from lipbench.attacks import guard
 from lipbench.attacks.batch import AttackBatch
+from lipbench.attacks.indicators import failure_indicators
 from lipbench.attacks.network import Evaluations, Network
 from lipbench.attacks.norm import Norm
 from lipbench.certification.certificate import Certificate, certificate
@@ -188,8 +189,12 @@ class Cascade:
         correct = torch.nonzero(self.logits.argmax(dim=1) == self.labels.cpu())[:, 0]
         x, labels = self.x[correct.to(self.x.device)], self.labels[correct.to(self.x.device)]
         eps = unit.stage.eps[0]
-        zero, stuck = indicators.indicators(self.subject.network.surrogate, x, labels, norm=unit.norm, eps=eps)
-        columns = {"sample": correct.numpy() + self.shard.start, "zero_gradient": zero, "loss_stuck": stuck}
+        found = failure_indicators(self.subject.network.surrogate, x, labels, norm=unit.norm, eps=eps)
+        columns = {
+            "sample": correct.numpy() + self.shard.start,
+            "zero_gradient": found.zero_gradient,
+            "loss_stuck": found.loss_stuck,
+        }
         return columns, {"eps": eps}
 
 
@@ -232,7 +237,7 @@ class _Search:
         """What the attack is called with, once or once for each eps; later calls see what earlier ones broke."""
         stage = self.unit.stage
         assert stage is not None
-        declared = guard.describe(stage.attack)
+        declared = guard.attack_of(stage.attack)
         if self.unit.role == "alone":
             yield self._everyone(stage.eps[0])
             return
@@ -287,24 +292,24 @@ class _Search:
         cascade, stage, norm = self.cascade, self.unit.stage, self.unit.norm
         assert stage is not None
         assert norm is not None
-        declared = guard.describe(stage.attack)
+        declared = guard.attack_of(stage.attack)
         network = cascade.subject.network
         attacked = network if declared.exact else network.surrogate
         index = torch.tensor(pairs.samples).to(network.device)
         x, labels = cascade.x[index], cascade.labels[index]
         seed = int(files.sha256_json([stage.seed, cascade.shard.start])[:8], 16)
-        rows = AttackBatch(index.cpu(), cascade.shard.size, seed, self._reachable(pairs, norm))
+        batch = AttackBatch(index.cpu(), cascade.shard.size, seed, self._reachable(pairs, norm))
         eps: float | Tensor | None = None
         if declared.per_sample_eps:
             eps = torch.tensor(pairs.eps).to(network.device)
         elif not declared.minimal_norm:
             eps = float(pairs.eps[0]) if len(pairs.eps) else 1.0
         before = replace(network.evaluations)
-        candidates = guard.search(stage.attack, attacked, x, labels, norm=norm, eps=eps, seed=seed, rows=rows)
+        candidates = guard.search(stage.attack, attacked, x, labels, norm=norm, eps=eps, seed=seed, batch=batch)
         adversarial, distance, classes = guard.check_candidates(network, x, labels, candidates, norm)
         after = network.evaluations
         spent = Evaluations(after.forward - before.forward, after.backward - before.backward)
-        rows.share_out(spent.forward, spent.backward)
+        batch.share_out(spent.forward, spent.backward)
         self.ledger.attacked(pairs.samples, distance)
         return {
             "sample": pairs.samples + cascade.shard.start,
@@ -312,8 +317,8 @@ class _Search:
             "audit": pairs.audit,
             "adversarial_distance": distance,
             "adversarial_label": classes,
-            "forward": rows.forward.numpy(),
-            "backward": rows.backward.numpy(),
+            "forward": batch.forward.numpy(),
+            "backward": batch.backward.numpy(),
             "evaluations": spent,
             "adversarial_x": candidates[torch.from_numpy(adversarial).to(network.device)].cpu(),
         }

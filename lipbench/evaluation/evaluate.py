@@ -221,7 +221,7 @@ def _bar(run_folder: RunFolder, run: Run, progress: bool) -> Iterator[None]:
 
 def plan_suite(suite: Suite, seeds: tuple[int, ...] = (0,), *, strength: bool = False) -> SuitePlan:
     """A suite as a run has it: its first minimal-norm attack opens, on every correct sample; the others follow."""
-    minimal = [spec for spec in suite.attacks if guard.describe(spec).minimal_norm]
+    minimal = [spec for spec in suite.attacks if guard.attack_of(spec).minimal_norm]
     others = tuple(spec for spec in suite.attacks if not minimal or spec is not minimal[0])
     return SuitePlan(suite, tuple(minimal[:1]), others, (suite.eps,), seeds, strength)
 
@@ -242,7 +242,7 @@ def _entry(folder: Path, dataset: Dataset, plans: Iterable[SuitePlan]) -> ModelE
     check_fits(card, dataset)
     for suite_plan in plans:
         for spec in (*suite_plan.suite.attacks, *([ALONE] if suite_plan.strength else [])):
-            guard.check(spec, card.num_classes, card.input_shape, suite_plan.suite.norm)
+            guard.supported(spec, card.num_classes, card.input_shape, suite_plan.suite.norm)
     return ModelEntry(card.name, card.plain(), model.digest)
 
 

@@ -24,7 +24,7 @@ from lipbench.errors import LipbenchError
 from lipbench.models.cards import digest_of
 
 FORMAT = 3
-ALONE = AttackSpec(backend="autoattack", name="standard")
+ALONE = AttackSpec(name="autoattack/standard")
 Role = Literal["certify", "attack", "alone", "indicators"]
 
 
