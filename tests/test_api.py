@@ -67,11 +67,9 @@ name = "cheap"
 norm = "L2"
 eps = [1.5]
 [[attack]]
-backend = "gradient"
-name = "bisection"
+name = "gradient/bisection"
 [[attack]]
-backend = "art"
-name = "fgm"
+name = "art/fgm"
 """
 
 
@@ -389,7 +387,7 @@ def test_mnist_through_a_convolution(tmp_path):
     radii = proof.radii(logits, labels).numpy()
     right = (logits.argmax(1) == labels).numpy()
     assert right.mean() > 0.6
-    spec = AttackSpec(backend="gradient", name="bisection", args={"rounds": 4, "steps": 10})
+    spec = AttackSpec(name="gradient/bisection", args={"rounds": 4, "steps": 10})
     candidates = guard.search(spec, network, x, labels, norm=Norm.L2, eps=None, seed=0)
     found, distance, _ = guard.check_candidates(network, x, labels, candidates, Norm.L2)
     assert found[right].mean() > 0.9

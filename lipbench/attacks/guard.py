@@ -150,11 +150,11 @@ def search(
 
 def _candidates(attack: Attack, call: AttackCall) -> Tensor:
     """The attack's own candidates, brought into [0, 1]; every exception is a LipbenchError that names the attack."""
-    network = call.network
+    network, origin = call.network, call.x.clone()  # the attack may overwrite its input
     try:
         with finite((network, network.surrogate) if attack.exact else (network,), attack.name):
             found = attack.run(call)
-        return _cleaned(attack, found, call.x)
+        return _cleaned(attack, found, origin)
     except LipbenchError:
         raise
     except Exception as error:  # libraries raise IndexError, AssertionError and others for what they do not serve

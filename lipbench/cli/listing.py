@@ -78,7 +78,11 @@ def _attacks() -> Iterator[Row]:
     from lipbench.attacks import base
 
     for name in base.names():
-        attack = base.named(name)
+        try:
+            attack = base.named(name)
+        except LipbenchError as error:  # of a plugin
+            yield name, "-", "-", str(error)
+            continue
         yield name, _norms(attack), "minimal norm" if attack.minimal_norm else "at eps", attack.summary
 
 

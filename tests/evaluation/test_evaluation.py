@@ -37,13 +37,13 @@ KINDS = suites.parse(
     {
         **SMALL.plain(),
         "attack": [
-            {"backend": "autoattack", "name": "fab-t", "args": {"targets": 1, "n_iter": 1}},
-            {"backend": "art", "name": "fgm"},
-            {"backend": "autoattack", "name": "apgd-ce", "args": {"n_iter": 2}},
-            {"backend": "autoattack", "name": "square", "args": {"n_queries": 50}},
-            {"backend": "autoattack", "name": "apgd-t", "args": {"targets": 3, "n_iter": 10}},
-            {"backend": "gradient", "name": "bisection", "args": {"rounds": 2}},
-            {"backend": "gradient", "name": "pgd", "args": {"steps": 5}},
+            {"name": "autoattack/fab-t", "args": {"targets": 1, "n_iter": 1}},
+            {"name": "art/fgm"},
+            {"name": "autoattack/apgd-ce", "args": {"n_iter": 2}},
+            {"name": "autoattack/square", "args": {"n_queries": 50}},
+            {"name": "autoattack/apgd-t", "args": {"targets": 3, "n_iter": 10}},
+            {"name": "gradient/bisection", "args": {"rounds": 2}},
+            {"name": "gradient/pgd", "args": {"steps": 5}},
         ],
     },
     "test",
@@ -77,7 +77,7 @@ def test_each_attack_sees_the_open_samples_only(zoo_of, tmp_path, digits, device
     ledger, seen, broke = started(certify), {}, {}
     for unit in units_of(folder):
         found, counts = folder.load(unit)
-        declared = guard.describe(unit.stage.attack)
+        declared = guard.attack_of(unit.stage.attack)
         if not unit.stage.eps:
             assert (found["sample"].to_numpy() == np.flatnonzero(ledger.correct)).all()
             assert found["eps"].isna().all()
@@ -114,7 +114,7 @@ def test_without_pruning_every_correct_sample_is_attacked(zoo_of, tmp_path, digi
     everything = [(sample, eps) for eps in suite.eps for sample in correct]
     for unit in units_of(folder):
         found, counts = folder.load(unit)
-        if guard.describe(unit.stage.attack).minimal_norm:
+        if guard.attack_of(unit.stage.attack).minimal_norm:
             assert (found["sample"].to_numpy() == correct).all()
         else:
             assert pairs(found) == sorted(everything)
@@ -139,7 +139,7 @@ def test_the_audit_attacks_a_share_of_the_certified_samples(zoo_of, tmp_path, di
         audited = found[found.audit]
         assert len(audited) == info["audited"]
         seen[unit.kind] = set(audited["sample"])
-        if not guard.describe(unit.stage.attack).minimal_norm:
+        if not guard.attack_of(unit.stage.attack).minimal_norm:
             assert (audited["eps"] == [covered[sample] for sample in audited["sample"]]).all()
             assert len(audited) == np.ceil(0.2 * len(covered))
     assert len({frozenset(samples) for samples in (seen["art/fgm"], seen["autoattack/apgd-ce"])}) == 1
@@ -180,7 +180,7 @@ def test_classes_that_the_certificate_excludes_are_not_targeted(zoo_of, tmp_path
     search = guard.search
 
     def watched(spec, network, x, labels, **options):
-        seen.append((spec, options["eps"], options["rows"].index.numpy(), options["rows"].reachable))
+        seen.append((spec, options["eps"], options["batch"].index.numpy(), options["batch"].reachable))
         return search(spec, network, x, labels, **options)
 
     monkeypatch.setattr(guard, "search", watched)
@@ -299,7 +299,7 @@ def test_witnesses_are_adversarial_at_the_recorded_distance(norm, zoo_of, tmp_pa
         order = 2 if norm == "L2" else np.inf
         distance = torch.linalg.vector_norm((witness["x"].double() - x.double()).flatten(1), ord=order, dim=1).numpy()
         assert distance == pytest.approx(hits.adversarial_distance.to_numpy(), rel=1e-12)
-        if not guard.describe(unit.stage.attack).minimal_norm:
+        if not guard.attack_of(unit.stage.attack).minimal_norm:
             assert (hits.adversarial_distance <= hits.eps).all()
         assert witness["x"].min() >= 0
         assert witness["x"].max() <= 1
@@ -367,10 +367,10 @@ def test_shards_of_any_size_give_the_same_where_nothing_is_random(zoo_of, tmp_pa
         {
             **SMALL.plain(),
             "attack": [
-                {"backend": "gradient", "name": "bisection", "args": {"rounds": 2, "steps": 10}},
-                {"backend": "art", "name": "fgm"},
-                {"backend": "gradient", "name": "pgd", "args": {"steps": 10}},
-                {"backend": "autoattack", "name": "fab-t", "args": {"targets": 3, "n_iter": 10}},
+                {"name": "gradient/bisection", "args": {"rounds": 2, "steps": 10}},
+                {"name": "art/fgm"},
+                {"name": "gradient/pgd", "args": {"steps": 10}},
+                {"name": "autoattack/fab-t", "args": {"targets": 3, "n_iter": 10}},
             ],
         },
         "test",
@@ -588,7 +588,7 @@ def test_a_second_zoo_joins_the_run(zoo_of, tmp_path, digits):
 def test_a_check_of_strength_runs_beside_the_suite(zoo_of, tmp_path, digits):
     """AutoAttack alone sees every correct sample, and changes nothing of what the suite does."""
     models = zoo_of(TAU4)
-    short = AttackSpec(backend="autoattack", name="standard", args={"n_iter": 5, "targets": 2, "n_queries": 20})
+    short = AttackSpec(name="autoattack/standard", args={"n_iter": 5, "targets": 2, "n_queries": 20})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plans, "ALONE", short)
         strong = run(models, tmp_path / "strong", digits, samples=20, strength=True)
@@ -625,7 +625,7 @@ def test_a_gradient_of_nan_is_shown_in_the_report(zoo_of, tmp_path, digits, monk
 
     monkeypatch.setitem(rules._RULES, Spoilt, lambda layer, input_shape: 1.0)
     monkeypatch.setattr(cascade, "load_model", spoilt)
-    short = AttackSpec(backend="autoattack", name="standard", args={"n_iter": 2, "targets": 1, "n_queries": 200})
+    short = AttackSpec(name="autoattack/standard", args={"n_iter": 2, "targets": 1, "n_queries": 200})
     monkeypatch.setattr(plans, "ALONE", short)
     wide = TINY.with_grid([4.0])
     folder = run(path, tmp_path / "run", digits, suite=wide, samples=20, strength=True)

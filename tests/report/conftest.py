@@ -42,7 +42,7 @@ class Model:
     weights: str | None = None  # their digest; None: those of no other model
     card_has: dict = field(default_factory=dict)  # further fields of the card
     audit: list = field(default_factory=list)  # (sample, eps) that are attacked although certified
-    # what an attack finds where that is not ``distance``: by "backend/name", (that, eps) or (that, eps, seed), where
+    # what an attack finds where that is not ``distance``: by "library/name", (that, eps) or (that, eps, seed), where
     # AutoAttack alone is "alone"
     found: dict = field(default_factory=dict)
     zero_gradient: list = field(default_factory=list)  # samples
@@ -127,8 +127,8 @@ class Model:
 
 
 def suite(name="quick", norm="L2", eps=(0.1, 0.2, 0.4), attacks=("gradient/minimal", "art/PGD")) -> Suite:
-    pairs = [dict(zip(("backend", "name"), attack.split("/"), strict=True)) for attack in attacks]
-    return Suite.model_validate({"name": name, "norm": norm, "eps": list(eps), "attack": pairs})
+    named = [{"name": attack} for attack in attacks]
+    return Suite.model_validate({"name": name, "norm": norm, "eps": list(eps), "attack": named})
 
 
 def plan(what: Suite, groups=None, seeds=(SEED,), strength=False, grown=()) -> SuitePlan:

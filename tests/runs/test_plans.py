@@ -57,8 +57,8 @@ def test_stages_run_the_first_minimal_norm_attack_then_each_group_seed_by_seed()
 
 
 def test_a_suite_without_a_minimal_norm_attack_has_no_opening():
-    plan = plan_suite(suites.parse({**SMALL.plain(), "attack": [{"backend": "art", "name": "fgm"}]}, "test"))
-    assert plan.stages == (Stage(AttackSpec(backend="art", name="fgm"), (0.1, 0.4), 0, 0),)
+    plan = plan_suite(suites.parse({**SMALL.plain(), "attack": [{"name": "art/fgm"}]}, "test"))
+    assert plan.stages == (Stage(AttackSpec(name="art/fgm"), (0.1, 0.4), 0, 0),)
 
 
 def test_shards_cover_the_samples():
@@ -126,8 +126,7 @@ DETERMINING = {  # what changes -> the units that then have another name: none, 
 
 
 def spec(name: str, **args) -> AttackSpec:
-    backend, _, attack = name.partition("/")
-    return AttackSpec(backend=backend, name=attack, args=args)
+    return AttackSpec(name=name, args=args)
 
 
 def with_plan(run: Run, plan: SuitePlan) -> Run:
@@ -422,9 +421,9 @@ def test_a_run_that_grew_equals_one_that_was_asked_for_at_once(zoo_of, tmp_path,
 def test_groups_of_eps_know_nothing_of_each_other(zoo_of, tmp_path, digits):
     """Whichever came first: what one broke is open in the other all the same."""
     weak = [
-        {"backend": "art", "name": "fgm"},
-        {"backend": "gradient", "name": "pgd", "args": {"steps": 5}},
-        {"backend": "autoattack", "name": "apgd-ce", "args": {"n_iter": 2}},
+        {"name": "art/fgm"},
+        {"name": "gradient/pgd", "args": {"steps": 5}},
+        {"name": "autoattack/apgd-ce", "args": {"n_iter": 2}},
     ]
     suite, zoo = suites.parse({**SMALL.plain(), "attack": weak}, "test"), zoo_of(CNN)
     folders = []

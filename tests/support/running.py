@@ -16,7 +16,7 @@ import torch
 
 from lipbench._internal import files
 from lipbench._internal.processes import exists
-from lipbench.attacks import guard, suites
+from lipbench.attacks import base, suites
 from lipbench.attacks.suites import Suite
 from lipbench.evaluation.evaluate import Options, evaluate_zoo
 from lipbench.runs.folder import RunFolder
@@ -27,9 +27,9 @@ SMALL = suites.parse(
         "norm": "L2",
         "eps": [0.4, 0.1],
         "attack": [
-            {"backend": "art", "name": "fgm"},
-            {"backend": "gradient", "name": "bisection", "args": {"rounds": 4}},
-            {"backend": "autoattack", "name": "apgd-ce", "args": {"n_iter": 10}},
+            {"name": "art/fgm"},
+            {"name": "gradient/bisection", "args": {"rounds": 4}},
+            {"name": "autoattack/apgd-ce", "args": {"n_iter": 10}},
         ],
     },
     "test",
@@ -40,9 +40,9 @@ TINY = suites.parse(
     {
         **SMALL.plain(),
         "attack": [
-            {"backend": "gradient", "name": "bisection", "args": {"rounds": 1, "steps": 2, "targets": 1}},
-            {"backend": "art", "name": "fgm"},
-            {"backend": "autoattack", "name": "apgd-ce", "args": {"n_iter": 2}},
+            {"name": "gradient/bisection", "args": {"rounds": 1, "steps": 2, "targets": 1}},
+            {"name": "art/fgm"},
+            {"name": "autoattack/apgd-ce", "args": {"n_iter": 2}},
         ],
     },
     "test",
@@ -58,14 +58,13 @@ def run(zoo, out, digits, suite=SMALL, device=None, executor=None, **options) ->
 
 
 def with_attacks(*names: str, to: Suite = SMALL, **change: Any) -> Suite:
-    """A suite with further attacks at its end, ``backend/name`` with arguments that make them short."""
+    """A suite with further attacks at its end, ``library/name`` with arguments that make them short."""
     short = {"n_iter": 10, "targets": 3, "n_queries": 50, "max_iter": 5, "steps": 5, "rounds": 2}
     attacks = to.plain()["attack"]
     for name in names:
-        backend, _, attack = name.partition("/")
-        defaults = guard.get(backend).attacks[attack].defaults
+        defaults = base.named(name).defaults
         args = {key: value for key, value in short.items() if key in defaults}
-        attacks = [*attacks, {"backend": backend, "name": attack, "args": args}]
+        attacks = [*attacks, {"name": name, "args": args}]
     return suites.parse({**to.plain(), **change, "attack": attacks}, "test")
 
 
