@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import click
 
 from lipbench.errors import LipbenchError
-from lipbench.models.zoo import find_zoo, model_folders
 
 if TYPE_CHECKING:
     from lipbench.attacks.base import Attack
@@ -46,6 +45,7 @@ def _table(rows: list[Row]) -> None:
 
 def _models(zoo: str = "digits") -> Iterator[Row]:
     from lipbench.models import cards
+    from lipbench.models.zoo import find_zoo, model_folders
 
     for folder in model_folders(find_zoo(zoo)):
         card = cards.read(folder)
