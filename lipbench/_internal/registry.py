@@ -19,28 +19,28 @@ from lipbench.errors import LipbenchError, one_line, unknown_name
 class Registry:
     """Objects of one kind by name.
 
-    ``bundled``: what lipbench itself has, by name: "module:attribute", or the object; or a function that returns these.
-    Where it is a mapping, listing the names imports nothing.
+    ``declared``: the bundled ones by name, each as "module:attribute" or as the object itself; or a function that
+    returns such a mapping. Where it is a mapping, listing the names imports nothing.
     """
 
-    def __init__(self, kind: str, group: str, bundled: Mapping[str, Any] | Callable[[], Mapping[str, Any]]):
+    def __init__(self, kind: str, group: str, declared: Mapping[str, Any] | Callable[[], Mapping[str, Any]]):
         self.kind = kind
         self.group = group
-        self._bundled = bundled
+        self._declared = declared
 
     @cached_property
-    def builtin(self) -> dict[str, Any]:
-        """Names that need no entry point. A test or a notebook may add its own, as "module:attribute" or an object."""
-        return dict(self._bundled() if callable(self._bundled) else self._bundled)
+    def bundled(self) -> dict[str, Any]:
+        """What needs no entry point, in the order of declaration. A test or a notebook may add to it."""
+        return dict(self._declared() if callable(self._declared) else self._declared)
 
     def names(self) -> list[str]:
         """All registered names, sorted."""
-        return sorted({*self.builtin, *(point.name for point in entry_points(group=self.group))})
+        return sorted({*self.bundled, *(point.name for point in entry_points(group=self.group))})
 
     def get(self, name: str) -> Any:
         """The object called ``name``; raises LipbenchError with the closest name if there is none."""
-        if name in self.builtin:
-            found = self.builtin[name]
+        if name in self.bundled:
+            found = self.bundled[name]
             if not isinstance(found, str):
                 return found
             module, _, attribute = found.partition(":")

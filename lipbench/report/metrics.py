@@ -262,7 +262,7 @@ def summary(run_folder: RunFolder) -> pd.DataFrame:
     model with the same weights. Hyperparameters are ``loss.NAME``, arguments of adversarial training
     ``adversarial.NAME``, and what else differs from card to card is there by its place, such as ``training.epochs``.
     ``square_only`` to ``only_suite``: signs of attacks that fail, see ``_signs``; ``only_alone`` and ``only_suite``
-    count the samples that only AutoAttack alone broke, or only the suite. ``attacked:<attack>``, ``forward``
+    count the samples that only AutoAttack alone broke, or only the suite. ``attacked:<backend>/<name>``, ``forward``
     and ``backward`` count the attacks at the row's eps and the minimal-norm attacks, which serve every eps. Raises
     LipbenchError if records are missing or damaged.
     """

@@ -26,7 +26,7 @@ Records = tuple[pd.DataFrame, dict[str, Any]]  # of a unit, and its info
 class AttackRecords:
     """What one attack of a suite did to a model, at every eps and on every shard."""
 
-    name: str  # ``library/attack``, numbered where a suite runs the same one twice
+    name: str  # ``backend/attack``, numbered where a suite runs the same one twice
     frame: pd.DataFrame  # columns records.ATTACK and ``group``, one row per attacked sample and eps
     groups: tuple[tuple[float, ...], ...]  # of eps; the rows of -1 are of no group
 

@@ -37,7 +37,7 @@ def fake(monkeypatch):
         kind = type(
             "Noise", (Attack,), {"name": "fake/noise", "summary": "", "run": lambda self, call: run(call)} | declared
         )
-        monkeypatch.setitem(ATTACKS.builtin, "fake/noise", kind)
+        monkeypatch.setitem(ATTACKS.bundled, "fake/noise", kind)
 
     return install
 

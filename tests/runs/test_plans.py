@@ -91,9 +91,9 @@ def test_names_are_those_of_every_machine_and_version():
 
 NAMES = [
     "0867b232e4074a50e4c25cbb",
-    "0dea49e24770eca28318eaa3",
-    "dc041d3209613971b55d5343",
-    "d4148b8aaff3322daaf7b804",
+    "cc998f18187cc7747665b137",
+    "e2fdc64d5bcbbc45aee2f442",
+    "5b9d12e293a33ca7a6a134bd",
     "c793d933054a143020f41a9d",
     "6d63a384982f6e90a7b4b16c",
     "6e6e085d730f675ea0f695dc",
