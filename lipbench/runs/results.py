@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lipbench._internal import files, schema
-from lipbench._internal.arrays import Bools, Ints
+from lipbench._internal.arrays import Bools, Floats, Ints
 from lipbench.attacks.suites import Suite
 from lipbench.certification.grades import GRADES
 from lipbench.models.cards import Card
@@ -136,7 +136,7 @@ def _results(
         bounds_by_grade={
             grade: Bounds.certify(certify, norm, grade).replay(attacked) for grade in GRADES if grade in held
         },
-        mcr=norm.radius_from_l2(float(certify.signed_margin.mean()), facts.dimension),
+        mcr=norm.radius_from_l2(_mean(certify.signed_margin), facts.dimension),
         answers=_answers(certify),
         certificate=facts,
         attacks=_attacks(plan, found),
@@ -144,6 +144,12 @@ def _results(
         reference=None if plan.reference_attack is None else _reference(plan, found, certify),
         indicators=None if plan.reference_attack is None else _indicators(found, len(certify.sample)),
     )
+
+
+def _mean(values: Floats) -> float:
+    """NaN for margins that are infinite on both sides, which those of a constant network are."""
+    with np.errstate(invalid="ignore"):
+        return float(values.mean())
 
 
 def _answers(certify: CertifyRecord) -> str | None:
