@@ -22,9 +22,9 @@ from training import in_turns, ratio
 from lipbench import data
 from lipbench.attacks import guard
 from lipbench.attacks.autoattack import projection
-from lipbench.attacks.guard import AttackSpec
 from lipbench.attacks.network import Network, resolve_device
 from lipbench.attacks.norm import Norm
+from lipbench.attacks.suites import AttackSpec
 from lipbench.errors import LipbenchError
 from lipbench.models.fast_layers import quickened
 from lipbench.models.stored import load_model
@@ -62,7 +62,7 @@ def fab(network: Network, x: torch.Tensor, labels: torch.Tensor) -> None:
 
     theirs = {"projection_l2": library.projection_l2, "projection_linf": library.projection_linf}
     ours = {name: getattr(projection, name) for name in theirs}
-    spec = AttackSpec(backend="autoattack", name="fab-t")
+    spec = AttackSpec(name="autoattack/fab-t")
     for norm in Norm:
         spent, distances = [], []
         for functions in (theirs, ours):

@@ -67,16 +67,14 @@ name = "cheap"
 norm = "L2"
 eps = [1.5]
 [[attack]]
-backend = "gradient"
-name = "bisection"
+name = "gradient/bisection"
 [[attack]]
-backend = "art"
-name = "fgm"
+name = "art/fgm"
 """
 
 
-def test_a_run_grows_and_its_strength_is_checked(zoo_of, tmp_path, capsys):
-    """More eps, another seed and a check of strength, each added by the command that asks for it.
+def test_a_run_grows_and_gets_a_reference_attack(zoo_of, tmp_path, capsys):
+    """More eps, another seed and a reference attack, each added by the command that asks for it.
 
     Where AutoAttack breaks a sample at once, it is quick.
     """
@@ -87,7 +85,7 @@ def test_a_run_grows_and_its_strength_is_checked(zoo_of, tmp_path, capsys):
     first = {record: record.read_bytes() for record in (out / "records").iterdir()}
     assert len(first) == 6  # two shards: certify, bisection, fgm
     assert cli.run([*command, "--eps", "3.0"]) == 0
-    assert cli.run([*command, "--seed", "0", "--seed", "5", "--check-strength"]) == 0
+    assert cli.run([*command, "--seed", "0", "--seed", "5", "--reference-attack", "autoattack"]) == 0
     assert {record: record.read_bytes() for record in first} == first
     # of each shard: fgm at the new eps, and of both eps with the new seed; AutoAttack alone at both, the indicators
     assert len(list((out / "records").iterdir())) == 6 + 2 * (1 + 2 + 2 + 1)
@@ -105,7 +103,7 @@ def test_a_run_grows_and_its_strength_is_checked(zoo_of, tmp_path, capsys):
     assert cli.run(["status", str(out)]) == 0
     shown = capsys.readouterr().out
     assert "18 of 18 units done (100 %)" in shown
-    assert "autoattack/standard alone       4 of 4" in shown
+    assert "autoattack/standard as reference       4 of 4" in shown
 
 
 def test_the_report_waits_for_models_that_others_evaluate(zoo_of, tmp_path, capsys):
@@ -389,7 +387,7 @@ def test_mnist_through_a_convolution(tmp_path):
     radii = proof.radii(logits, labels).numpy()
     right = (logits.argmax(1) == labels).numpy()
     assert right.mean() > 0.6
-    spec = AttackSpec(backend="gradient", name="bisection", args={"rounds": 4, "steps": 10})
+    spec = AttackSpec(name="gradient/bisection", args={"rounds": 4, "steps": 10})
     candidates = guard.search(spec, network, x, labels, norm=Norm.L2, eps=None, seed=0)
     found, distance, _ = guard.check_candidates(network, x, labels, candidates, Norm.L2)
     assert found[right].mean() > 0.9

@@ -1,4 +1,4 @@
-"""Names to objects: built-in ones imported on first use, others through entry points.
+"""Names to objects: bundled ones imported on first use, others through entry points.
 
 A plugin registers an object under its name in the entry point group ``lipbench.<kind>s``, for instance
 
@@ -7,7 +7,9 @@ A plugin registers an object under its name in the entry point group ``lipbench.
 """
 
 import importlib
-from collections.abc import Mapping
+import pkgutil
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -16,21 +18,33 @@ from lipbench.errors import LipbenchError, one_line, unknown_name
 
 
 class Registry:
-    """Objects of one kind by name. Listing the names imports nothing."""
+    """Objects of one kind by name.
 
-    def __init__(self, kind: str, group: str, builtin: Mapping[str, str]):
+    ``declared``: the bundled ones by name, each as "module:attribute" or as the object itself; or a function that
+    returns such a mapping. Where it is a mapping, listing the names imports nothing.
+    """
+
+    def __init__(self, kind: str, group: str, declared: Mapping[str, Any] | Callable[[], Mapping[str, Any]]):
         self.kind = kind
         self.group = group
-        self._builtin = dict(builtin)  # name: "module:attribute"
+        self._declared = declared
+
+    @cached_property
+    def bundled(self) -> dict[str, Any]:
+        """What needs no entry point, in the order of declaration. A test or a notebook may add to it."""
+        return dict(self._declared() if callable(self._declared) else self._declared)
 
     def names(self) -> list[str]:
         """All registered names, sorted."""
-        return sorted({*self._builtin, *(point.name for point in entry_points(group=self.group))})
+        return sorted({*self.bundled, *(point.name for point in entry_points(group=self.group))})
 
     def get(self, name: str) -> Any:
         """The object called ``name``; raises LipbenchError with the closest name if there is none."""
-        if name in self._builtin:
-            module, _, attribute = self._builtin[name].partition(":")
+        if name in self.bundled:
+            found = self.bundled[name]
+            if not isinstance(found, str):
+                return found
+            module, _, attribute = found.partition(":")
             return getattr(importlib.import_module(module), attribute)
         for point in entry_points(group=self.group):
             if point.name == name:
@@ -41,6 +55,14 @@ class Registry:
                         f"the {self.kind} {name!r} of {point.value} cannot be imported: {one_line(error)}"
                     ) from error
         raise unknown_name(self.kind, name, self.names())
+
+
+def _bundled_attacks() -> dict[str, Any]:
+    """The ``ATTACK`` of every module in the packages of ``lipbench.attacks``, by the name that it declares."""
+    package = importlib.import_module("lipbench.attacks")
+    names = [info.name for info in pkgutil.walk_packages(package.__path__, "lipbench.attacks.")]
+    declared = [getattr(importlib.import_module(name), "ATTACK", None) for name in names]
+    return {attack.name: attack for attack in declared if attack is not None}
 
 
 LOSSES = Registry(
@@ -71,15 +93,7 @@ ARCHITECTURES = Registry(
     "lipbench.architectures",
     objects_in("models/architectures/chains"),
 )
-BACKENDS = Registry(
-    "backend",
-    "lipbench.attacks",
-    {
-        "gradient": "lipbench.attacks.gradient:BACKEND",
-        "art": "lipbench.attacks.art:BACKEND",
-        "autoattack": "lipbench.attacks.autoattack:BACKEND",
-    },
-)
+ATTACKS = Registry("attack", "lipbench.attacks", _bundled_attacks)
 DATASETS = Registry(
     "data set",
     "lipbench.datasets",

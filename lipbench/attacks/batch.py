@@ -1,4 +1,4 @@
-"""What lipbench knows of the rows that an attack sees: where they come from, what can win them, what they cost."""
+"""The rows of an attack's call: where they come from, which classes they can reach, what they cost."""
 
 import contextlib
 import hashlib
@@ -13,14 +13,14 @@ from lipbench.attacks.network import Network
 
 @dataclass
 class AttackBatch:
-    """The m rows of one call of an attack; one sample may stand in several, at several eps.
+    """The m rows of one call of an attack. One sample may have several rows, at several eps.
 
     ``index``: int64 (m,), the sample's place in its shard of ``population`` samples. Randomness is drawn for the whole
-    shard and read off at the index, so that what an attack finds for a sample depends neither on the other samples that
-    are still open nor on the size of a batch (but for Square's second run, see there).
+    shard and read off at the index, so that the candidate of a sample depends neither on the other samples that are
+    still open nor on the number of rows evaluated at once (except in Square's second run, see there).
     ``reachable``: bool (m, K), the classes that no certificate excludes at the row's eps; None where all are possible.
-    ``forward``, ``backward``: int64 (m,), evaluations of the network spent on each row. A backend that knows them
-    counts them with ``counting``; what is left is shared out evenly.
+    ``forward``, ``backward``: int64 (m,), evaluations of the network spent on each row. An attack that knows them
+    counts them with ``counting``; the rest is shared out evenly.
     """
 
     index: Tensor
@@ -52,7 +52,7 @@ class AttackBatch:
 
     @contextlib.contextmanager
     def counting(self, network: Network, which: Tensor) -> Iterator[None]:
-        """Inside, every pass through the network takes all the rows ``which``: int64 (b,), a row may be there twice."""
+        """Inside, every pass through the network takes all the rows ``which``: int64 (b,), a row may occur twice."""
         before = (network.evaluations.forward, network.evaluations.backward)
         yield
         after = (network.evaluations.forward, network.evaluations.backward)
@@ -63,14 +63,14 @@ class AttackBatch:
             counts.index_add_(0, which.cpu(), torch.full((len(which),), passes))
 
     def share_out(self, forward: int, backward: int) -> None:
-        """Count what is not counted yet of the totals, evenly, the first rows taking the remainder."""
+        """Share the part of the totals that is not counted yet evenly; the first rows take the remainder."""
         for counts, total in ((self.forward, forward), (self.backward, backward)):
             each, rest = divmod(total - int(counts.sum()), max(1, len(counts)))
             counts += each
             counts[:rest] += 1
 
     def generator(self, *purpose: object) -> torch.Generator:
-        """A CPU generator for one purpose: the same for the same seed, on every machine, whatever was drawn before."""
+        """A CPU generator for one purpose: the same for one seed on every machine, independent of earlier draws."""
         digest = hashlib.sha256(repr((self.seed, *purpose)).encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 

@@ -1,4 +1,4 @@
-"""What every attack may rely on: no entry of a gradient is NaN or infinite, and the logits that it saw were finite."""
+"""Every attack may rely on finite gradients, and on finite logits where it looked."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ LARGE = 1e15  # for an infinite entry: above all others, and its square is finit
 
 
 def _pass(x: Tensor) -> Tensor:
-    """The identity. In its gradient NaN, which tells no direction, becomes 0, and infinite entries LARGE ones."""
+    """The identity. In its gradient NaN, which has no direction, becomes 0, and infinite entries become LARGE."""
     x = x.view_as(x)  # the caller's own tensor keeps no hook
     if x.requires_grad:
         x.register_hook(lambda gradient: gradient.nan_to_num(0.0, LARGE, -LARGE))
@@ -27,10 +27,10 @@ def _pass(x: Tensor) -> Tensor:
 def finite(networks: Sequence[Network], attack: str) -> Iterator[None]:
     """Inside, gradients at the networks' inputs are finite.
 
-    Libraries carry a NaN from the gradient into the input, where no comparison is true: the logits are NaN, the sample
-    counts as broken, no later attack sees it, and the candidate is none. Raises LipbenchError at the end if a network
-    was evaluated at an input in [0, 1] where its logits are not finite: it has no class there, so that the sample
-    would be neither robust nor broken.
+    Otherwise libraries carry a NaN from the gradient into the input. There the logits are NaN and no comparison is
+    true: the library counts the sample as broken, none of its later attacks sees it, and its candidate is useless.
+    Raises LipbenchError at the end if a network was evaluated at an input in [0, 1] where its logits are not finite:
+    it has no class there, so that the sample would be neither robust nor broken.
     """
     undefined = [torch.zeros((), dtype=torch.bool, device=network.device) for network in networks]
 
@@ -40,7 +40,7 @@ def finite(networks: Sequence[Network], attack: str) -> Iterator[None]:
     def watch(place: int) -> Any:
         def after(module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
             out = out.detach()
-            # one pass over the logits settles it nearly always; on a GPU, asking would wait for it
+            # the sum of the logits nearly always decides; on a GPU, reading it would wait for the device
             if out.device.type == "cpu" and math.isfinite(out.sum().item()):
                 return
             strange = ~out.isfinite().flatten(1).all(dim=1)

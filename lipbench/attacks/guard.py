@@ -1,124 +1,75 @@
-"""Backends: one file per attack library, behind one guard.
+"""The guard between lipbench and every attack: the only caller of ``Attack.run``.
 
-A backend turns inputs into candidate inputs. It is believed in nothing else: ``search`` checks what goes in,
-restores the global state that attack libraries leave changed, and brings the candidates into the input range;
-``check_candidates`` re-classifies and measures them in float64.
+An attack turns inputs into candidates, and nothing else of what it says is trusted. ``search`` checks its input,
+restores the global state that attack libraries change, and brings the candidates into the input range;
+``check_candidates`` classifies them again and measures them in float64.
 """
 
+import contextlib
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from numbers import Real
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lipbench._internal.registry import BACKENDS
+from lipbench.attacks import base
+from lipbench.attacks.base import Attack, AttackCall
 from lipbench.attacks.batch import AttackBatch
 from lipbench.attacks.finite import finite
 from lipbench.attacks.isolation import preserved
 from lipbench.attacks.network import Network
 from lipbench.attacks.norm import Norm
-from lipbench.attacks.parameters import Parameter
 from lipbench.attacks.suites import LARGEST_EPS, AttackSpec
 from lipbench.errors import LipbenchError, UnsupportedError, one_line, unknown_name
 
-# (arguments, number of classes, input shape (c, h, w), norm) -> why the attack cannot run there, or None
-Obstacle = Callable[[Mapping[str, Any], int, tuple[int, ...], Norm], str | None]
 
+def attack_of(spec: AttackSpec) -> Attack:
+    """The attack of ``spec``.
 
-@dataclass(frozen=True)
-class Attack:
-    """What a backend declares of one of its attacks."""
-
-    name: str
-    summary: str  # one line, for `lipbench list attacks`
-    norms: frozenset[Norm]
-    minimal_norm: bool = False  # True: searches the smallest perturbation, takes no eps, is run once for every eps
-    min_classes: int = 2
-    max_classes: int | None = None  # None: any number
-    arguments: Mapping[str, Parameter] = field(default_factory=dict)
-    per_sample_eps: bool = False  # True: eps may also be a tensor (n,), one radius for each sample
-    exact: bool = False  # True: its candidates end on the boundary, so it needs the network's own arithmetic
-    obstacle: Obstacle | None = None  # limits that the fields above cannot express
-
-    @property
-    def defaults(self) -> dict[str, Any]:
-        """The default of each argument."""
-        return {name: argument.default for name, argument in self.arguments.items()}
-
-
-class Backend(Protocol):
-    """One attack library."""
-
-    name: str
-    attacks: Mapping[str, Attack]
-
-    def run(
-        self,
-        attack: str,
-        network: Network,
-        x: Tensor,
-        labels: Tensor,
-        *,
-        norm: Norm,
-        eps: float | Tensor | None,
-        seed: int,
-        args: Mapping[str, Any],
-        rows: AttackBatch,
-    ) -> Tensor:
-        """Candidate inputs, shaped as x, for x: float32 (n, c, h, w) in [0, 1], labels: int64 (n,), on the
-        network's device.
-
-        ``search`` is the only caller. It has seeded torch, NumPy and random with ``seed``, and has checked
-        that n >= 1, that every sample is classified correctly, that eps fits the attack, and that ``args``
-        holds every default. ``rows`` tells where the samples come from and which classes can be reached, and
-        may be ignored.
-        """
-        ...
-
-
-def get(name: str) -> Backend:
-    """The backend called ``name``; raises LipbenchError for an unknown one."""
-    backend: Backend = BACKENDS.get(name)
-    return backend
-
-
-def describe(spec: AttackSpec) -> Attack:
-    """What the backend declares of the attack of ``spec``.
-
-    Raises LipbenchError for an unknown backend, attack or argument, and for an argument outside its limits.
+    Raises LipbenchError for an unknown attack or argument, and for an argument outside its limits.
     """
-    attacks = get(spec.backend).attacks
-    if spec.name not in attacks:
-        raise unknown_name(f"attack of the backend {spec.backend!r}", spec.name, attacks)
-    attack = attacks[spec.name]
+    attack = base.named(spec.name)
+    parameters = attack.parameters
     for key, value in spec.args.items():
-        if key not in attack.arguments:
-            raise unknown_name(f"argument of {spec}", key, attack.arguments)
-        argument = attack.arguments[key]
-        if argument.choices and isinstance(value, str) and value not in argument.choices:
-            raise unknown_name(f"{key} of {spec}", value, argument.choices)
-        if not argument.accepts(value):
+        if key not in parameters:
+            raise unknown_name(f"argument of {spec}", key, parameters)
+        parameter = parameters[key]
+        if parameter.choices and isinstance(value, str) and value not in parameter.choices:
+            raise unknown_name(f"{key} of {spec}", value, parameter.choices)
+        if not parameter.accepts(value):
             raise LipbenchError(
-                f"argument {key!r} of {spec} must be {argument.expected}, got {value!r} ({argument.meaning})"
+                f"argument {key!r} of {spec} must be {parameter.expected}, got {value!r} ({parameter.meaning})"
             )
     return attack
 
 
-def check(spec: AttackSpec, num_classes: int, input_shape: tuple[int, ...], norm: Norm) -> None:
-    """Raise UnsupportedError if the attack cannot run there; the message names those that can.
+def supported(spec: AttackSpec, num_classes: int, input_shape: tuple[int, ...], norm: Norm) -> Attack:
+    """The attack of ``spec``; raises UnsupportedError if it cannot run there, and names those that can.
 
-    ``input_shape`` is (c, h, w). Raises LipbenchError as ``describe`` does.
+    ``input_shape`` is (c, h, w). Raises LipbenchError as ``attack_of`` does.
     """
-    attack = describe(spec)
-    reason = _obstacle(attack, {**attack.defaults, **spec.args}, num_classes, input_shape, norm)
-    if reason is not None:
-        others = ", ".join(_serving(num_classes, input_shape, norm, minimal_norm=attack.minimal_norm))
-        raise UnsupportedError(f"{spec} {reason}; attacks that serve this case: {others or 'none'}")
+    attack = attack_of(spec)
+    reason = _obstacle(attack, spec.args, num_classes, input_shape, norm)
+    if reason is None:
+        return attack
+    others = [
+        name
+        for name, other in _loadable()
+        if other.minimal_norm == attack.minimal_norm and _obstacle(other, {}, num_classes, input_shape, norm) is None
+    ]
+    raise UnsupportedError(f"{spec} {reason}; attacks that serve this case: {', '.join(others) or 'none'}")
+
+
+def _loadable() -> Iterator[tuple[str, Attack]]:
+    """All attacks but those of plugins that cannot be imported."""
+    for name in base.names():
+        with contextlib.suppress(LipbenchError):
+            yield name, base.named(name)
 
 
 def _obstacle(
@@ -130,17 +81,7 @@ def _obstacle(
         return f"needs at least {attack.min_classes} classes, the network has {num_classes}"
     if attack.max_classes is not None and num_classes > attack.max_classes:
         return f"takes at most {attack.max_classes} classes, the network has {num_classes}"
-    return attack.obstacle(args, num_classes, input_shape, norm) if attack.obstacle else None
-
-
-def _serving(num_classes: int, input_shape: tuple[int, ...], norm: Norm, *, minimal_norm: bool) -> list[str]:
-    return [
-        f"{name}/{attack.name}"
-        for name in BACKENDS.names()
-        for attack in get(name).attacks.values()
-        if attack.minimal_norm == minimal_norm
-        and _obstacle(attack, attack.defaults, num_classes, input_shape, norm) is None
-    ]
+    return attack.obstacle({**attack.defaults, **args}, num_classes, input_shape, norm)
 
 
 def inner_eps(eps: float | Tensor, norm: Norm, dimension: int) -> float | Tensor:
@@ -166,25 +107,25 @@ def search(
     norm: Norm,
     eps: float | Tensor | None,
     seed: int,
-    rows: AttackBatch | None = None,
+    batch: AttackBatch | None = None,
 ) -> Tensor:
     """Candidate inputs for x, found by the attack of ``spec``: float32 (n, c, h, w) in [0, 1]; x itself where
     none.
 
     x: float32 (n, c, h, w) in [0, 1]; labels: int64 (n,) in 0..K-1; both on the network's device. ``eps`` >
     0, in units of the input range; None for a minimal-norm attack; a tensor (n,) where the attack takes one
-    radius for each sample (``per_sample_eps``). ``rows``: by default every sample is its own row, of a shard of
+    radius for each sample (``per_sample_eps``). ``batch``: by default every sample is its own row, of a shard of
     its own, and any class can be reached; the evaluations are counted there. A misclassified sample is its own
     adversarial input, so the attack does not see it. Random state, trace function, modes and gradients are
-    afterwards as before, also after an error. Raises LipbenchError for inputs that do not fit, UnsupportedError as
-    ``check`` does, and LipbenchError for whatever the library raises, and for logits that are not finite somewhere in
-    [0, 1] where the attack looked.
+    afterwards as before, also after an error.
+
+    Raises LipbenchError for inputs that do not fit, for any exception of the attack, and for logits that are not finite
+    somewhere in [0, 1] where the attack looked; UnsupportedError as ``supported`` does.
     """
-    check(spec, network.num_classes, network.input_shape, norm)
-    attack = describe(spec)
+    attack = supported(spec, network.num_classes, network.input_shape, norm)
     _check_inputs(network, x, labels)
-    _check_eps(spec, attack, eps, len(x))
-    rows = AttackBatch.alone(len(x), seed) if rows is None else rows
+    _check_eps(attack, eps, len(x))
+    batch = AttackBatch.alone(len(x), seed) if batch is None else batch
     x = x.detach()
     candidates = x.clone()
     if len(x) == 0:
@@ -193,32 +134,31 @@ def search(
     with preserved(network, seed):
         network.eval()
         correct = (network.predict(x).argmax(1) == labels.cpu()).to(x.device)
-        seen = rows.of(correct)
-        if isinstance(eps, Tensor):
-            eps = eps.to(x.device, torch.float64)[correct]
-        try:
-            if correct.any():
-                with finite((network, network.surrogate) if attack.exact else (network,), str(spec)):
-                    found = get(spec.backend).run(
-                        spec.name,
-                        network,
-                        x[correct],
-                        labels[correct],
-                        norm=norm,
-                        eps=None if eps is None else inner_eps(eps, norm, x[0].numel()),
-                        seed=seed,
-                        args={**attack.defaults, **spec.args},
-                        rows=seen,
-                    )
-                candidates[correct] = _cleaned(spec, found, x[correct])
-        except LipbenchError:
-            raise
-        except Exception as error:  # libraries raise IndexError, AssertionError and others for what they do not serve
-            raise LipbenchError(f"{spec} failed: {type(error).__name__}: {one_line(error)}") from error
-    rows.add(correct, seen)
+        seen = batch.of(correct)
+        if correct.any():
+            if isinstance(eps, Tensor):
+                eps = eps.to(x.device, torch.float64)[correct]
+            inside = None if eps is None else inner_eps(eps, norm, x[0].numel())
+            arguments = {**attack.defaults, **spec.args}
+            call = AttackCall(network, x[correct], labels[correct], norm, inside, seed, arguments, seen)
+            candidates[correct] = _candidates(attack, call)
+    batch.add(correct, seen)
     after = network.evaluations
-    rows.share_out(after.forward - before.forward, after.backward - before.backward)
+    batch.share_out(after.forward - before.forward, after.backward - before.backward)
     return candidates
+
+
+def _candidates(attack: Attack, call: AttackCall) -> Tensor:
+    """The attack's own candidates, brought into [0, 1]; every exception is a LipbenchError that names the attack."""
+    network, origin = call.network, call.x.clone()  # the attack may overwrite its input
+    try:
+        with finite((network, network.surrogate) if attack.exact else (network,), attack.name):
+            found = attack.run(call)
+        return _cleaned(attack, found, origin)
+    except LipbenchError:
+        raise
+    except Exception as error:  # libraries raise IndexError, AssertionError and others for what they do not serve
+        raise LipbenchError(f"{attack.name} failed: {type(error).__name__}: {one_line(error)}") from error
 
 
 def _check_inputs(network: Network, x: Tensor, labels: Tensor) -> None:
@@ -244,16 +184,18 @@ def _check_inputs(network: Network, x: Tensor, labels: Tensor) -> None:
         )
 
 
-def _check_eps(spec: AttackSpec, attack: Attack, eps: float | Tensor | None, n: int) -> None:
+def _check_eps(attack: Attack, eps: float | Tensor | None, n: int) -> None:
     if attack.minimal_norm:
         if eps is not None:
-            raise LipbenchError(f"{spec} searches the smallest perturbation and takes no eps, got {eps}")
+            raise LipbenchError(f"{attack.name} searches the smallest perturbation and takes no eps, got {eps}")
         return
     if eps is None:
-        raise LipbenchError(f"{spec} needs an eps above 0, got None")
+        raise LipbenchError(f"{attack.name} needs an eps above 0, got None")
     if isinstance(eps, Tensor):
         if not attack.per_sample_eps:
-            raise LipbenchError(f"{spec} takes one eps for all samples, got a tensor of shape {tuple(eps.shape)}")
+            raise LipbenchError(
+                f"{attack.name} takes one eps for all samples, got a tensor of shape {tuple(eps.shape)}"
+            )
         if eps.shape != (n,):
             raise LipbenchError(f"expected eps of shape ({n},), one for each sample, got {tuple(eps.shape)}")
     elif isinstance(eps, bool) or not isinstance(eps, Real):
@@ -263,9 +205,13 @@ def _check_eps(spec: AttackSpec, attack: Attack, eps: float | Tensor | None, n: 
         raise LipbenchError(f"eps must be finite and above 0, and at most {LARGEST_EPS:g}, got {eps}")
 
 
-def _cleaned(spec: AttackSpec, found: Tensor, x: Tensor) -> Tensor:
+def _cleaned(attack: Attack, found: Tensor, x: Tensor) -> Tensor:
+    if not isinstance(found, Tensor):
+        raise LipbenchError(
+            f"{attack.name} returned {type(found).__name__}, expected a tensor of shape {tuple(x.shape)}"
+        )
     if found.shape != x.shape:
-        raise LipbenchError(f"{spec} returned shape {tuple(found.shape)}, expected {tuple(x.shape)}")
+        raise LipbenchError(f"{attack.name} returned shape {tuple(found.shape)}, expected {tuple(x.shape)}")
     found = found.detach().to(x.device, torch.float32)
     return torch.where(torch.isfinite(found), found, x).clamp(0, 1)
 
@@ -273,7 +219,7 @@ def _cleaned(spec: AttackSpec, found: Tensor, x: Tensor) -> Tensor:
 def check_candidates(
     network: Network, x: Tensor, labels: Tensor, candidates: Tensor, norm: Norm
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.int64]]:
-    """What the candidates are worth: (is_adversarial (n,), distance (n,), adversarial_label (n,)), in
+    """Classify and measure the candidates: (is_adversarial (n,), distance (n,), adversarial_label (n,)), in
     float64.
 
     A candidate is adversarial if it lies in [0, 1] and the largest float64 logit is not its label's.

@@ -1,5 +1,7 @@
 """Indicators of attack failure (Pintor et al., NeurIPS 2022, arXiv 2106.09947), in the form that needs few passes."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -11,28 +13,35 @@ from lipbench.attacks.norm import Norm
 STEPS = 10
 
 
-def indicators(network: Network, x: Tensor, labels: Tensor, *, norm: Norm, eps: float) -> tuple[Bools, Bools]:
-    """Where gradients mislead: (zero_gradient (n,), loss_stuck (n,)), bool.
+@dataclass(frozen=True)
+class FailureIndicators:
+    """Where gradients mislead, for n samples. Both bool (n,)."""
+
+    # the gradient of cross-entropy at x, in the float32 that attack libraries see, gives no direction: every entry is
+    # zero, or an entry is NaN or infinite
+    zero_gradient: Bools
+    # none of STEPS steps of eps / 4 along the finite entries of the gradient, inside eps, raises the cross-entropy to a
+    # larger finite number
+    loss_stuck: Bools
+
+
+def failure_indicators(network: Network, x: Tensor, labels: Tensor, *, norm: Norm, eps: float) -> FailureIndicators:
+    """The indicators of each sample.
 
     x: float32 (n, c, h, w) in [0, 1], classified correctly; labels: int64 (n,); eps: in units of the input range.
-    ``zero_gradient``: the gradient of cross-entropy at x, in the float32 that attack libraries see, gives no direction:
-    every entry is zero, or an entry is NaN or infinite. ``loss_stuck``: none of STEPS steps of eps / 4 along the finite
-    entries of the gradient, inside eps, raises the cross-entropy to a larger finite number.
     """
-    zero, stuck = [], []
+    zero = [torch.zeros(0, dtype=torch.bool)]
+    stuck = [torch.zeros(0, dtype=torch.bool)]
     for points, classes in zip(x.split(network.batch_size), labels.split(network.batch_size), strict=True):
         loss, gradient = _ascent(network, points, classes)
-        zero.append(~_gives_direction(gradient))
+        zero.append(~_gives_direction(gradient).cpu())
         first, raised, moved = loss, torch.zeros_like(loss, dtype=torch.bool), points
         for _ in range(STEPS):
             moved = _step(points, moved, gradient, norm, eps)
             loss, gradient = _ascent(network, moved, classes)
             raised |= (loss > first) & loss.isfinite()  # false for NaN
-        stuck.append(~raised)
-    empty = torch.zeros(0, dtype=torch.bool)
-    return torch.cat([empty, *(part.cpu() for part in zero)]).numpy(), torch.cat(
-        [empty, *(part.cpu() for part in stuck)]
-    ).numpy()
+        stuck.append(~raised.cpu())
+    return FailureIndicators(torch.cat(zero).numpy(), torch.cat(stuck).numpy())
 
 
 def _ascent(network: Network, points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

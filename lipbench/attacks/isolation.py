@@ -1,4 +1,4 @@
-"""The global state that attack libraries leave changed, and how it is put back."""
+"""The global state that attack libraries change, and its restoration."""
 
 import logging
 import random
@@ -11,18 +11,16 @@ import numpy as np
 import torch
 from torch import nn
 
-LOGGERS = ("auto-attack", "art")  # of pyautoattack and ART; both warn about what lipbench has checked already
+LOGGERS = ("auto-attack", "art")  # of pyautoattack and ART; both warn about inputs that lipbench has already checked
 
 
 @contextmanager
 def preserved(network: nn.Module, seed: int) -> Iterator[None]:
-    """Seed torch, NumPy and random with ``seed`` inside, and put everything back afterwards, also after an
-    error.
+    """Seed torch, NumPy and random with ``seed`` inside, and restore everything afterwards, also after an error.
 
-    Put back are: the random state of torch (CPU and CUDA), NumPy and random; the trace function, which
-    AutoAttack clears, so that coverage and debuggers stop; whether torch records gradients; the network's
-    modes, gradients and ``requires_grad``; logging levels and warning filters. Inside, gradients are on and
-    the libraries' logs are off.
+    Restored are the random state of torch (CPU and CUDA), NumPy and random; the trace function, which AutoAttack
+    clears, so that coverage and debuggers would stop; whether torch records gradients; the network's modes, gradients
+    and ``requires_grad``; logging levels and warning filters. Inside, gradients are on and the libraries' logs are off.
     """
     with _random_state(), _trace_function(), _network_state(network), _quiet(), torch.enable_grad():
         torch.manual_seed(seed)

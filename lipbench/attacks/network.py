@@ -44,18 +44,17 @@ def class_logits(out: Tensor) -> Tensor:
 class Network(nn.Module):
     """A classifier of inputs x: float32 (n, c, h, w) in [0, 1], frozen, in eval mode, in one dtype.
 
-    ``forward`` returns float32 logits (n, classes), which is what attack libraries accept; ``logits`` returns them as
-    float64, exactly as computed, and these decide. In float64 (the default) both are the same function up to the last
-    rounding, so that an attack never wins or loses a sample for float32 noise; in float32 the network runs as most
-    others run it. Weights that a layer computes from others are computed once (``lipschitz.frozen``). A head with a
+    ``forward`` returns float32 logits (n, classes), as attack libraries expect; ``logits`` returns them as float64,
+    exactly as computed, and these decide. In float64 (the default) both are the same function up to the last rounding,
+    so that no attack wins or loses a sample by float32 noise; in float32 the network runs as in most other tools.
+    Weights that a layer computes from others are computed once (``lipschitz.frozen``). A head with a
     single logit f (class 1 where f > 0) is shown as the two logits (-f/2, f/2), whose difference is f.
 
     Attributes: ``module``: the copy that runs; ``input_shape``: (c, h, w); ``num_classes``; ``single_logit``;
-    ``dtype``: torch.float32 or torch.float64; ``evaluations``: forward and backward passes since construction, whoever
-    caused them.
+    ``dtype``: torch.float32 or torch.float64; ``evaluations``: all forward and backward passes since construction.
 
-    Raises LipbenchError where what runs would not be the network that is given: for weights of less than float32, and
-    for float64 weights that float32 would round.
+    Raises LipbenchError where another network would run than the one given: for weights of less than float32, and for
+    float64 weights that float32 would round.
     """
 
     def __init__(
@@ -123,9 +122,9 @@ class Network(nn.Module):
 
     @cached_property
     def surrogate(self) -> "Network":
-        """The same network as attacks see it that need not meet the boundary to the last bit: in float32, with the
-        faster forms of its slow layers, and on a CPU, where that is faster, with channels innermost. Its evaluations
-        are counted here. What it finds is judged by ``self``.
+        """The same network for attacks that need not meet the boundary to the last bit: in float32, with the faster
+        forms of its slow layers, and on a CPU, where that is faster, with channels innermost. Its evaluations are
+        counted in ``self``, which also classifies the candidates found with it.
         """
         fast = Network(quickened(copy.deepcopy(self.module).float()), self.input_shape, self.device, "float32")
         if self.device.type == "cpu":

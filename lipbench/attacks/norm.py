@@ -1,10 +1,9 @@
-"""The threat model: a norm and a radius."""
+"""The norms in which perturbations are measured."""
 
 import math
-from dataclasses import dataclass
 from enum import StrEnum
 
-from lipbench.errors import LipbenchError, unknown_name
+from lipbench.errors import unknown_name
 
 ROUND_UP = 1 + 2.0**-50  # more than the roundings of 1 / sqrt(d) and of a radius times it, in float64
 
@@ -30,18 +29,3 @@ class Norm(StrEnum):
         too.
         """
         return radius if self is Norm.L2 else radius / (math.sqrt(dimension) * ROUND_UP)
-
-
-@dataclass(frozen=True)
-class ThreatModel:
-    """All perturbations of norm at most ``eps`` that keep the input in its range."""
-
-    norm: Norm
-    eps: float  # > 0, in units of the input range [0, 1]
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.eps) and self.eps > 0):
-            raise LipbenchError(f"eps must be a finite number above 0, got {self.eps}")
-
-    def __str__(self) -> str:
-        return f"{self.norm} {self.eps:g}"

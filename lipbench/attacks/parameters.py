@@ -1,4 +1,4 @@
-"""An argument of an attack: what it means, its default and its limits, declared together."""
+"""A parameter of an attack: its meaning, default and limits, declared together."""
 
 import math
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from typing import Any
 MOST_STEPS = 1_000_000  # of any loop: a search of more would not end
 MOST_RESTARTS = 10_000
 
-_KINDS = {bool: "true or false", int: "a whole number", float: "a finite number"}
+_KINDS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "a text"}
 _LIMITS = (("at_least", "at least"), ("above", "above"), ("at_most", "at most"), ("below", "below"))
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One argument of an attack. Every value within the limits makes the attack search; any other is refused.
+    """A parameter of an attack. With every value within the limits the attack searches; any other is refused.
 
     The type is that of the default; a whole number also serves for a float.
     """
@@ -24,11 +24,11 @@ class Parameter:
     above: float | None = None
     at_most: float | None = None
     below: float | None = None
-    choices: tuple[str, ...] = ()  # of a str
+    choices: tuple[str, ...] = ()  # of a text; (): any
 
     @property
     def expected(self) -> str:
-        """What is accepted, in words."""
+        """The accepted values, in words."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         limits = [f"{words} {limit}" for name, words in _LIMITS if (limit := getattr(self, name)) is not None]
@@ -37,7 +37,7 @@ class Parameter:
     def accepts(self, value: Any) -> bool:
         """Whether the attack may be run with it."""
         if isinstance(self.default, str):
-            return isinstance(value, str) and value in self.choices
+            return isinstance(value, str) and (not self.choices or value in self.choices)
         if isinstance(self.default, bool) or isinstance(value, bool):
             return isinstance(self.default, bool) and isinstance(value, bool)
         if not isinstance(value, int if isinstance(self.default, int) else int | float):

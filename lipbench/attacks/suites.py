@@ -14,16 +14,16 @@ from lipbench.attacks.norm import Norm
 from lipbench.errors import LipbenchError, unknown_name
 
 SMALLEST_EPS = 1e-6  # a float32 pixel near 1 moves in steps of 6e-8
-LARGEST_EPS = 1e6  # no image is so large that two of its kind lie further apart; squares of more overflow float32
+LARGEST_EPS = 1e6  # no two images lie further apart; the square of a larger radius may overflow float32
 
 
 def _plain(value: Any) -> Any:
-    """A number of NumPy as Python's own, which goes into files."""
+    """A NumPy number as a Python number, which can be written to files."""
     return value.item() if isinstance(value, np.generic) else value
 
 
 def _number(value: Any) -> Any:
-    """A number as it is: pydantic also takes True for 1 and "3" for 3."""
+    """A number, unchanged: pydantic would also accept True as 1 and "3" as 3."""
     value = _plain(value)
     if isinstance(value, bool | str | bytes):
         raise ValueError("input should be a number")
@@ -31,14 +31,13 @@ def _number(value: Any) -> Any:
 
 
 class AttackSpec(Strict):
-    """One attack of a suite: a backend, the attack's name there, and its arguments."""
+    """One attack of a suite: its name, "library/attack", and the arguments that differ from their defaults."""
 
-    backend: str
     name: str
     args: dict[str, Annotated[Any, BeforeValidator(_plain)]] = Field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"{self.backend}/{self.name}"
+        return self.name
 
 
 class Suite(Strict):
@@ -50,7 +49,7 @@ class Suite(Strict):
     # ascending, in units of the input range [0, 1]
     eps: Annotated[tuple[Annotated[float, BeforeValidator(_number)], ...], Field(min_length=1)]
     samples: Annotated[int, BeforeValidator(_number), Field(ge=1)] | None = (
-        None  # the first so many test samples, unless the user says otherwise
+        None  # how many test samples, from the first one; the user may choose another number
     )
     attacks: Annotated[tuple[AttackSpec, ...], Field(min_length=1, alias="attack")]
 
@@ -74,7 +73,7 @@ class Suite(Strict):
         return tuple(sorted(set(value)))
 
     def with_grid(self, eps: Sequence[float]) -> "Suite":
-        """The same suite on another grid of eps; raises LipbenchError for a grid that is none."""
+        """The same suite on another grid of eps; raises LipbenchError for an invalid grid."""
         values = list(eps) if isinstance(eps, Iterable) and not isinstance(eps, str) else []
         if not values:
             raise LipbenchError(f"eps must be a list of numbers, such as [0.1, 0.2], got {eps!r}")

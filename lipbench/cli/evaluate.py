@@ -56,9 +56,9 @@ from lipbench.errors import LipbenchError
 )
 @click.option("--no-prune", is_flag=True, help="Attack every correct sample at every eps.")
 @click.option(
-    "--check-strength",
-    is_flag=True,
-    help="Also run AutoAttack standard alone on every correct sample, and look for signs of masked gradients.",
+    "--reference-attack",
+    metavar="NAME",
+    help="Also run this attack alone on every correct sample, and look for signs of masked gradients: autoattack.",
 )
 @click.option(
     "--shard",
@@ -87,7 +87,7 @@ def command(
     seeds: tuple[int, ...],
     audit: float,
     no_prune: bool,
-    check_strength: bool,
+    reference_attack: str | None,
     shard: int,
     dtype: str,
     executor: str,
@@ -129,7 +129,7 @@ def command(
         prune=not no_prune,
         dtype=dtype,
         shard=shard,
-        strength=check_strength,
+        reference_attack=reference_attack,
     )
     workers = executors.build(executor, jobs=jobs, threads=threads, address=address, gpus=gpus_per_task)
     target = resolve_device(device, threads)
@@ -156,7 +156,7 @@ def command(
         )
         return
     click.echo(tables.short(tables.summary(run_folder)))
-    with run_folder.claims.waiting("report"):  # of several processes all are done at about the same time
+    with run_folder.leases.waiting("report"):  # of several processes all are done at about the same time
         written = reports.write(run_folder, out / "report")
     page = next(path for path in written if path.suffix == ".html")
     click.echo(

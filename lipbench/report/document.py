@@ -8,12 +8,13 @@ from typing import Any
 import pandas as pd
 
 from lipbench.certification.grades import GRADES
-from lipbench.report import metrics, results, tables
+from lipbench.report import metrics, tables
 from lipbench.report.formatting import claim, few, general, notation, percent, rows, violations
-from lipbench.report.results import Evidence
 from lipbench.report.tables import Group, Table
+from lipbench.runs import results
 from lipbench.runs.folder import RunFolder
 from lipbench.runs.plans import Run
+from lipbench.runs.results import ModelResults
 
 FIGURES = ("sandwich", "pareto", "gap")
 SHOWN_VIOLATIONS = 20
@@ -110,7 +111,7 @@ class Report:
     """A report before it is written."""
 
     title: str
-    evidences: list[Evidence]
+    evidences: list[ModelResults]
     summary: pd.DataFrame
     sections: tuple[Section, ...]
     facts: tuple[tuple[str, str], ...]  # what the run was
@@ -276,14 +277,14 @@ def _verdict(summary: pd.DataFrame) -> str:
     return f"Violations: {', '.join(counts)}; {models} model{'s' * (models != 1)}, {sizes} samples each, suite {suites}"
 
 
-def _violations(evidences: Sequence[Evidence]) -> Table | None:
+def _violations(evidences: Sequence[ModelResults]) -> Table | None:
     """The samples whose certificate is false, those of the strongest grade first; None if there are none."""
     found = []
     for item in evidences:
-        for grade in item.ledgers:
-            ledger = item.tested(grade)
-            for place in ledger.violations().nonzero()[0]:
-                pair = float(ledger.certified_radius[place]), float(ledger.adversarial_distance[place])
+        for grade in item.bounds_by_grade:
+            tested = item.tested(grade)
+            for place in tested.violations().nonzero()[0]:
+                pair = float(tested.certified_radius[place]), float(tested.adversarial_distance[place])
                 short = [f"{bound:.6g}" for bound in pair]
                 bounds = short if short[0] != short[1] else map(repr, pair)  # apart by less than six digits
                 found.append((grade, item.model, item.suite.name, str(item.samples[place]), *bounds))
@@ -314,7 +315,7 @@ def _facts(run: Run, summary: pd.DataFrame) -> tuple[tuple[str, str], ...]:
         attacks = ", ".join(str(attack) for attack in plan.suite.attacks)
         grid = ", ".join(f"{eps:.4g}" for eps in plan.suite.eps)
         seeds = f"seed{'s' * (len(plan.seeds) > 1)} {_words(plan.seeds)}"
-        alone = "; beside it AutoAttack standard alone" * plan.strength
+        alone = "; beside it AutoAttack standard alone" * (plan.reference_attack is not None)
         facts[f"suite {plan.suite.name}"] = f"{plan.suite.norm}, eps {grid}; attacks {attacks}; {seeds}{alone}"
     for key, value in (run.settings | run.provenance).items():
         if key == "audit":

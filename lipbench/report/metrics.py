@@ -22,9 +22,9 @@ from lipbench._internal import files
 from lipbench._internal.arrays import Bools
 from lipbench.certification.grades import GRADES
 from lipbench.models.cards import Card
-from lipbench.report import results
-from lipbench.report.results import Evidence
+from lipbench.runs import results
 from lipbench.runs.folder import RunFolder
+from lipbench.runs.results import ModelResults
 
 CONFIDENCE = 0.95
 ORDER = ("tau", "alpha", "min_margin")  # known hyperparameters, in the order of columns
@@ -109,7 +109,7 @@ class _Setting:
         return cls(_digest(content), further)
 
 
-def _architectures(evidences: Sequence[Evidence]) -> dict[str, str]:
+def _architectures(evidences: Sequence[ModelResults]) -> dict[str, str]:
     """Model to architecture: its label, or its name, with layers and arguments if models of the run differ in them."""
     told: dict[str, dict[str, Any]] = {}
     for item in evidences:
@@ -131,7 +131,7 @@ def _architectures(evidences: Sequence[Evidence]) -> dict[str, str]:
     return named
 
 
-def _settings(evidences: Sequence[Evidence]) -> dict[str, dict[str, Any]]:
+def _settings(evidences: Sequence[ModelResults]) -> dict[str, dict[str, Any]]:
     """The columns of each model's setting."""
     cards, architectures = {item.model: item.card for item in evidences}, _architectures(evidences)
     found = {key for card in cards.values() for key in card.loss.hyperparameters}
@@ -161,7 +161,7 @@ def _settings(evidences: Sequence[Evidence]) -> dict[str, dict[str, Any]]:
     return columns
 
 
-def _copies(evidences: Sequence[Evidence]) -> dict[str, str]:
+def _copies(evidences: Sequence[ModelResults]) -> dict[str, str]:
     """The first model of the run that has the same weights, for each that is not the first.
 
     The same file, or the same setting and the same answers: weights that are stored anew make another file.
@@ -178,14 +178,14 @@ def _copies(evidences: Sequence[Evidence]) -> dict[str, str]:
     return {model: original for model, original in originals.items() if original != model}
 
 
-def _accuracies(item: Evidence, eps: float) -> dict[str, Any]:
+def _accuracies(item: ModelResults, eps: float) -> dict[str, Any]:
     """Everything that is read off the two bounds (see the definitions in the README).
 
     ``certified``, ``gap`` and ``tightness`` are of the row's ``grade``.
     """
-    ledger, held = item.ledger, item.ledgers
-    certified, robust = ledger.certified(eps), ~ledger.broken(eps)
-    tightness = ledger.tightness()
+    bounds, held = item.bounds, item.bounds_by_grade
+    certified, robust = bounds.certified(eps), ~bounds.broken(eps)
+    tightness = bounds.tightness()
     by_grade = [_share(f"certified_{grade}", held[grade].certified(eps) if grade in held else None) for grade in GRADES]
     violations = {grade: int(item.tested(grade).violations().sum()) if grade in held else pd.NA for grade in GRADES}
     return {
@@ -193,7 +193,7 @@ def _accuracies(item: Evidence, eps: float) -> dict[str, Any]:
         "norm": str(item.suite.norm),
         "eps": eps,
         "n": item.n,
-        **_share("clean", ledger.correct),
+        **_share("clean", bounds.correct),
         "grade": item.grade,
         **_share("certified", certified),
         **{name: share for shares in by_grade for name, share in shares.items()},
@@ -203,11 +203,11 @@ def _accuracies(item: Evidence, eps: float) -> dict[str, Any]:
         "tightness_n": len(tightness),
         "mcr": item.mcr,
         **{f"violations_{grade}": count for grade, count in violations.items()},
-        **{key: item.certificate[key] for key in CERTIFICATE},
+        **{key: getattr(item.certificate, key) for key in CERTIFICATE},
     }
 
 
-def _work(item: Evidence, eps: float) -> dict[str, int]:
+def _work(item: ModelResults, eps: float) -> dict[str, int]:
     """How many samples each attack saw for ``eps``, and what they cost; minimal-norm attacks serve every eps, and count
     at each.
     """
@@ -221,14 +221,14 @@ def _work(item: Evidence, eps: float) -> dict[str, int]:
     }
 
 
-def _signs(item: Evidence, eps: float) -> dict[str, float]:
+def _signs(item: ModelResults, eps: float) -> dict[str, float]:
     """Signs that attacks fail, as shares of all samples (Pintor et al. 2022, arXiv 2106.09947), and AutoAttack alone.
 
     ``square_only``: broken within eps by Square only, which follows no gradient, NaN unless the suite has Square and
     another attack; ``unreached``: correct, and no attack found a perturbation of any size, NaN without an attack that
-    looks for one; ``zero_gradients`` to ``only_suite``: NaN without a check of strength.
+    looks for one; ``zero_gradients`` to ``only_suite``: NaN without a reference attack.
     """
-    ledger, strength, nothing = item.ledger, item.strength, float("nan")
+    bounds, nothing = item.bounds, float("nan")
     square, others = (
         [attack.broken(eps) for attack in item.attacks if ("square" in attack.name) is wanted]
         for wanted in (True, False)
@@ -236,17 +236,17 @@ def _signs(item: Evidence, eps: float) -> dict[str, float]:
     only = set().union(*square).difference(*others)
     signs = {
         "square_only": len(only) / item.n if item.n and square and others else nothing,
-        "unreached": float(np.isinf(ledger.adversarial_distance).mean()) if item.n and item.minimal_norm else nothing,
+        "unreached": float(np.isinf(bounds.adversarial_distance).mean()) if item.n and item.minimal_norm else nothing,
     }
     alone = ("zero_gradients", "loss_stuck", "robust_alone", "evaluations_alone", "only_alone", "only_suite")
-    if strength is None:
+    if item.reference is None or item.indicators is None:
         return signs | dict.fromkeys(alone, nothing)
-    there, here = strength.broken[eps], ledger.broken(eps)
+    there, here = item.reference.broken(eps), bounds.broken(eps)
     return signs | {
-        "zero_gradients": float(strength.zero_gradients.mean()),
-        "loss_stuck": float(strength.loss_stuck.mean()),
+        "zero_gradients": float(item.indicators.zero_gradient.mean()),
+        "loss_stuck": float(item.indicators.loss_stuck.mean()),
         "robust_alone": float((~there).mean()),
-        "evaluations_alone": strength.evaluations[eps],
+        "evaluations_alone": item.reference.evaluations[eps],
         "only_alone": int((there & ~here).sum()),
         "only_suite": int((here & ~there).sum()),
     }
@@ -269,7 +269,7 @@ def summary(run_folder: RunFolder) -> pd.DataFrame:
     return summarize(results.load(run_folder))
 
 
-def summarize(evidences: Sequence[Evidence]) -> pd.DataFrame:
+def summarize(evidences: Sequence[ModelResults]) -> pd.DataFrame:
     """``summary`` of what was already read."""
     settings, copies = _settings(evidences), _copies(evidences)
     frame = pd.DataFrame(

@@ -22,15 +22,15 @@ from lipbench.certification.grades import CLAIM_TOLERANCE, GRADES
 from lipbench.errors import LipbenchError
 
 MINIMAL_NORM = (  # from the cheapest to the dearest
-    AttackSpec(backend="gradient", name="bisection"),
-    AttackSpec(backend="autoattack", name="fab-t"),
+    AttackSpec(name="gradient/bisection"),
+    AttackSpec(name="autoattack/fab-t"),
 )
 INSIDE = (  # at each sample's own radius
-    AttackSpec(backend="gradient", name="pgd", args={"restarts": 1}),
-    AttackSpec(backend="autoattack", name="apgd-ce"),
-    AttackSpec(backend="autoattack", name="apgd-t"),
+    AttackSpec(name="gradient/pgd", args={"restarts": 1}),
+    AttackSpec(name="autoattack/apgd-ce"),
+    AttackSpec(name="autoattack/apgd-t"),
 )
-SANDWICH = AttackSpec(backend="gradient", name="pgd")
+SANDWICH = AttackSpec(name="gradient/pgd")
 SANDWICH_ROUNDS = 2
 BATCHES = (1, 2, 3, 8, 32)  # in which a point is evaluated again: sums are ordered otherwise
 NEIGHBOURS = 24

@@ -5,7 +5,7 @@ import torch
 from attacking import attack
 from torch import nn
 
-from lipbench.attacks import guard
+from lipbench.attacks import base, guard
 from lipbench.attacks.batch import AttackBatch
 from lipbench.attacks.network import Network
 from lipbench.attacks.norm import Norm
@@ -32,8 +32,8 @@ def test_another_seed_or_purpose_draws_other_numbers(seed, purpose):
 
 
 def test_the_numbers_are_normal_or_uniform():
-    rows = AttackBatch.alone(20_000)
-    normal, uniform = (rows.drawn((), "start", normal=kind).double() for kind in (True, False))
+    batch = AttackBatch.alone(20_000)
+    normal, uniform = (batch.drawn((), "start", normal=kind).double() for kind in (True, False))
     assert (normal.mean().item(), normal.std().item()) == pytest.approx((0, 1), abs=0.03)
     assert ((normal.abs() < 1).double().mean().item()) == pytest.approx(0.683, abs=0.02)
     assert uniform.min() >= -1
@@ -51,11 +51,11 @@ def test_the_generator_is_the_same_in_every_process():
     [([2, 0, 0], 9, [5, 2, 2]), ([1, 1, 1], 3, [1, 1, 1]), ([0, 0, 0], 2, [1, 1, 0]), ([], 0, [])],
 )
 def test_what_is_not_counted_is_shared_out_evenly(counted, total, expected):
-    rows = AttackBatch.alone(len(counted))
-    rows.forward[:] = torch.tensor(counted, dtype=torch.int64)
-    rows.share_out(total, 0)
-    assert rows.forward.tolist() == expected
-    assert rows.backward.tolist() == [0] * len(counted)
+    batch = AttackBatch.alone(len(counted))
+    batch.forward[:] = torch.tensor(counted, dtype=torch.int64)
+    batch.share_out(total, 0)
+    assert batch.forward.tolist() == expected
+    assert batch.backward.tolist() == [0] * len(counted)
 
 
 @pytest.fixture
@@ -64,17 +64,17 @@ def network():
 
 
 def test_each_pass_counts_for_the_rows_that_it_takes(network):
-    rows = AttackBatch.alone(4)
-    with rows.counting(network, torch.tensor([0, 2, 2])):  # row 2 with two targets
+    batch = AttackBatch.alone(4)
+    with batch.counting(network, torch.tensor([0, 2, 2])):  # row 2 with two targets
         x = torch.rand(3, 1, 2, 2, requires_grad=True)
         network(x).sum().backward()
         network(x)
-    with rows.counting(network, torch.tensor([3])):
+    with batch.counting(network, torch.tensor([3])):
         network(torch.rand(1, 1, 2, 2))
-    with rows.counting(network, torch.tensor([], dtype=torch.int64)):
+    with batch.counting(network, torch.tensor([], dtype=torch.int64)):
         pass
-    assert rows.forward.tolist() == [2, 0, 4, 1]
-    assert rows.backward.tolist() == [1, 0, 2, 0]
+    assert batch.forward.tolist() == [2, 0, 4, 1]
+    assert batch.backward.tolist() == [1, 0, 2, 0]
 
 
 def test_a_pass_that_leaves_rows_out_cannot_be_counted(network):
@@ -84,18 +84,18 @@ def test_a_pass_that_leaves_rows_out_cannot_be_counted(network):
 
 def test_some_of_the_rows_have_counts_of_their_own():
     reachable = torch.tensor([[True, False], [False, True], [True, True]])
-    rows = AttackBatch(torch.tensor([5, 6, 9]), 10, seed=2, reachable=reachable)
-    rows.forward[:] = torch.tensor([1, 2, 3])
+    batch = AttackBatch(torch.tensor([5, 6, 9]), 10, seed=2, reachable=reachable)
+    batch.forward[:] = torch.tensor([1, 2, 3])
     keep = torch.tensor([True, False, True])
-    part = rows.of(keep)
+    part = batch.of(keep)
     assert (part.index.tolist(), part.population, part.seed) == ([5, 9], 10, 2)
     assert torch.equal(part.reachable, reachable[[0, 2]])
     assert part.forward.tolist() == [0, 0]
     part.forward += torch.tensor([10, 20])
     part.backward += 1
-    rows.add(keep, part)
-    assert rows.forward.tolist() == [11, 2, 23]
-    assert rows.backward.tolist() == [1, 0, 1]
+    batch.add(keep, part)
+    assert batch.forward.tolist() == [11, 2, 23]
+    assert batch.backward.tolist() == [1, 0, 1]
 
 
 def test_a_class_can_be_reached_unless_it_is_excluded():
@@ -108,7 +108,6 @@ def test_a_class_can_be_reached_unless_it_is_excluded():
 # --- what the attacks count ------------------------------------------------------------------------------------------
 
 QUICK = {"n_iter": 6, "n_queries": 40, "max_iter": 6, "targets": 3, "batch_size": 5, "steps": 6, "rounds": 2}
-ATTACKS = [(name, attack) for name in ("gradient", "art", "autoattack") for attack in guard.get(name).attacks]
 
 
 def with_one_misclassified(digits: Case) -> Case:
@@ -117,21 +116,19 @@ def with_one_misclassified(digits: Case) -> Case:
     return Case(digits.network, digits.x, labels)
 
 
-@pytest.mark.parametrize(("backend", "name"), ATTACKS)
-def test_the_rows_add_up_to_what_the_network_counts(case, backend, name):
+@pytest.mark.parametrize("name", base.names())
+def test_the_rows_add_up_to_what_the_network_counts(case, name):
     digits = with_one_misclassified(case(10, 8))
-    declared = guard.get(backend).attacks[name]
-    spec = AttackSpec(
-        backend=backend, name=name, args={key: value for key, value in QUICK.items() if key in declared.defaults}
-    )
-    rows = AttackBatch.alone(8)
+    declared = base.named(name)
+    spec = AttackSpec(name=name, args={key: value for key, value in QUICK.items() if key in declared.defaults})
+    batch = AttackBatch.alone(8)
     before = digits.network.evaluations.forward, digits.network.evaluations.backward
     eps = None if declared.minimal_norm else 0.5
-    guard.search(spec, digits.network, digits.x, digits.labels, norm=Norm.L2, eps=eps, seed=0, rows=rows)
+    guard.search(spec, digits.network, digits.x, digits.labels, norm=Norm.L2, eps=eps, seed=0, batch=batch)
     after = digits.network.evaluations.forward, digits.network.evaluations.backward
-    assert (rows.forward.sum().item(), rows.backward.sum().item()) == (after[0] - before[0], after[1] - before[1])
-    assert (rows.forward >= 1).all()
-    assert (rows.backward >= 0).all()
+    assert (batch.forward.sum().item(), batch.backward.sum().item()) == (after[0] - before[0], after[1] - before[1])
+    assert (batch.forward >= 1).all()
+    assert (batch.backward >= 0).all()
 
 
 @pytest.mark.parametrize("batch_size", [None, 5])
@@ -159,7 +156,8 @@ def test_each_row_counts_its_own_runs(case, name, forward, backward, batch_size)
     runs = torch.tensor([0, 0, 2, 3, 3, 3, 3, 3])
     args = {"n_iter": 6} | ({"targets": 3} if name in ("apgd-t", "fab-t") else {})
     eps = None if name == "fab-t" else 1e-3
-    rows = attack(digits, name, Norm.L2, eps, rows=AttackBatch(torch.arange(8), 8, reachable=reachable), **args).rows
+    batch = AttackBatch(torch.arange(8), 8, reachable=reachable)
+    attack(digits, name, Norm.L2, eps, batch=batch, **args)
     attacked = torch.arange(8) != 1
-    assert rows.forward.tolist() == torch.where(attacked, forward(runs), 1).tolist()
-    assert rows.backward.tolist() == torch.where(attacked, backward(runs), 0).tolist()
+    assert batch.forward.tolist() == torch.where(attacked, forward(runs), 1).tolist()
+    assert batch.backward.tolist() == torch.where(attacked, backward(runs), 0).tolist()

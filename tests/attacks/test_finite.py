@@ -9,7 +9,8 @@ import torch
 from gradients import Detached, Root, Spoilt
 from torch import nn
 
-from lipbench.attacks import guard
+from lipbench.attacks import base, guard
+from lipbench.attacks.gradient.pgd import PGD
 from lipbench.attacks.network import Network
 from lipbench.attacks.norm import Norm
 from lipbench.attacks.suites import AttackSpec
@@ -17,7 +18,7 @@ from lipbench.errors import LipbenchError
 from tests.attacks.conftest import Case
 
 QUICK = {"n_iter": 10, "n_queries": 60, "max_iter": 10, "targets": 2, "steps": 10, "rounds": 2, "patience": True}
-ATTACKS = [(name, attack) for name in ("gradient", "art", "autoattack") for attack in guard.get(name).attacks]
+ATTACKS = base.names()
 EPS = {Norm.L2: 2.0, Norm.Linf: 0.3}
 
 
@@ -33,66 +34,68 @@ def spoilt(case):
     return make
 
 
-def broken(case, backend, name, norm, eps=None, **args):
+def broken(case, name, norm, eps=None, **args):
     """The share of the samples that the attack breaks, within eps."""
-    attack = guard.get(backend).attacks[name]
-    quick = {key: value for key, value in QUICK.items() if key in attack.arguments}
-    spec = AttackSpec(backend=backend, name=name, args={**quick, **args})
+    attack = base.named(name)
+    quick = {key: value for key, value in QUICK.items() if key in attack.parameters}
+    spec = AttackSpec(name=name, args={**quick, **args})
     eps = EPS[norm] if eps is None else eps
     given = None if attack.minimal_norm else eps
     found = guard.search(spec, case.network, case.x, case.labels, norm=norm, eps=given, seed=0)
     return np.mean(guard.check_candidates(case.network, case.x, case.labels, found, norm)[1] <= eps)
 
 
-def served(backend, name, norm):
-    if norm not in guard.get(backend).attacks[name].norms:
+def served(name, norm):
+    if norm not in base.named(name).norms:
         pytest.skip("not served, as declared")
 
 
 @pytest.mark.parametrize("norm", list(Norm))
 @pytest.mark.parametrize("pixel", [20, 27])  # of the middle of the image, where the network looks
-@pytest.mark.parametrize(("backend", "name"), ATTACKS)
-def test_a_pixel_without_a_gradient_hides_no_other(spoilt, backend, name, norm, pixel):
-    served(backend, name, norm)
+@pytest.mark.parametrize("name", ATTACKS)
+def test_a_pixel_without_a_gradient_hides_no_other(spoilt, name, norm, pixel):
+    served(name, norm)
     plain, masked = spoilt(Detached([pixel])), spoilt(Spoilt(math.nan, [pixel]))
-    assert broken(masked, backend, name, norm) == broken(plain, backend, name, norm) > 0.3
+    assert broken(masked, name, norm) == broken(plain, name, norm) > 0.3
 
 
 @pytest.mark.parametrize("norm", list(Norm))
 @pytest.mark.parametrize(
-    ("backend", "name", "args"),
+    ("name", "args"),
     [
-        ("autoattack", "standard", {}),  # its Square sees what the other three have not broken
-        ("autoattack", "square", {}),
-        ("art", "square", {}),
-        ("gradient", "pgd", {"restarts": 20}),
+        ("autoattack/standard", {}),  # its Square sees what the other three have not broken
+        ("autoattack/square", {}),
+        ("art/square", {}),
+        ("gradient/pgd", {"restarts": 20}),
     ],
 )
 @pytest.mark.parametrize("layer", [Spoilt(math.nan), Root(), Detached()])
-def test_what_needs_no_gradient_finds_what_is_there(spoilt, backend, name, args, norm, layer):
-    plain = broken(spoilt(nn.Identity()), backend, name if name != "standard" else "square", norm, 2 * EPS[norm])
-    assert broken(spoilt(layer), backend, name, norm, 2 * EPS[norm], **args) >= min(plain, 0.5) > 0.3
+def test_what_needs_no_gradient_finds_what_is_there(spoilt, name, args, norm, layer):
+    plain = broken(
+        spoilt(nn.Identity()), name if name != "autoattack/standard" else "autoattack/square", norm, 2 * EPS[norm]
+    )
+    assert broken(spoilt(layer), name, norm, 2 * EPS[norm], **args) >= min(plain, 0.5) > 0.3
 
 
 @pytest.mark.parametrize("norm", list(Norm))
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize(("backend", "name"), ATTACKS)
-def test_no_attack_moves_along_a_gradient_that_is_not_finite(spoilt, backend, name, norm, value):
-    served(backend, name, norm)
-    if (backend, name) == ("art", "square"):
+@pytest.mark.parametrize("name", ATTACKS)
+def test_no_attack_moves_along_a_gradient_that_is_not_finite(spoilt, name, norm, value):
+    served(name, norm)
+    if name == "art/square":
         pytest.skip("follows no gradient; in tiles of one pixel ART divides by zero and leaves out what is NaN")
     masked = spoilt(nn.Sequential(nn.Identity(), Spoilt(value)))
     points = []
     for network in (masked.network, masked.network.surrogate):
         network.module.register_forward_hook(lambda module, inputs, out: points.append(inputs[0].detach()))
-    broken(masked, backend, name, norm)
+    broken(masked, name, norm)
     assert all(seen.isfinite().all() for seen in points)
 
 
 def test_the_hooks_are_removed_also_after_an_error(spoilt, monkeypatch):
     masked = spoilt(Spoilt(math.nan))
-    spec = AttackSpec(backend="gradient", name="pgd")
-    monkeypatch.setattr(guard.get("gradient").__class__, "run", lambda *args, **kwargs: 1 / 0)
+    spec = AttackSpec(name="gradient/pgd")
+    monkeypatch.setattr(PGD, "run", lambda self, call: 1 / 0)
     with pytest.raises(LipbenchError, match="ZeroDivisionError"):
         guard.search(spec, masked.network, masked.x, masked.labels, norm=Norm.L2, eps=1.0, seed=0)
     for network in (masked.network, masked.network.surrogate):
@@ -119,16 +122,16 @@ class Undefined(nn.Module):
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("norm", list(Norm))
 @pytest.mark.parametrize(("value", "label"), [(math.nan, 0), (math.nan, 3), (math.inf, 0), (-math.inf, 0)])
-@pytest.mark.parametrize(("backend", "name"), ATTACKS)
-def test_an_input_without_a_class_is_an_error(backend, name, norm, value, label):
-    served(backend, name, norm)
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_input_without_a_class_is_an_error(name, norm, value, label):
+    served(name, norm)
     network = Network(Undefined(value, label), (1, 8, 8))
     some = Case(network, torch.full((3, 1, 8, 8), 0.5), torch.full((3,), label))
-    message = rf"^{backend}/{name} found inputs in \[0, 1\] where the network's logits are not finite in float(32|64): "
-    if name == "fgm":  # evaluates the network at the sample only
+    message = rf"^{name} found inputs in \[0, 1\] where the network's logits are not finite in float(32|64): "
+    if name == "art/fgm":  # evaluates the network at the sample only
         message = "^the network's logits are not finite: "
     with pytest.raises(LipbenchError, match=message):
-        broken(some, backend, name, norm)
+        broken(some, name, norm)
 
 
 class OfTheRange(nn.Module):
@@ -139,7 +142,7 @@ class OfTheRange(nn.Module):
 
 
 @pytest.mark.parametrize("norm", list(Norm))
-@pytest.mark.parametrize(("backend", "name"), ATTACKS)
-def test_a_network_may_be_undefined_outside_the_input_range(spoilt, backend, name, norm):
-    served(backend, name, norm)
-    assert broken(spoilt(OfTheRange()), backend, name, norm) == broken(spoilt(nn.Identity()), backend, name, norm)
+@pytest.mark.parametrize("name", ATTACKS)
+def test_a_network_may_be_undefined_outside_the_input_range(spoilt, name, norm):
+    served(name, norm)
+    assert broken(spoilt(OfTheRange()), name, norm) == broken(spoilt(nn.Identity()), name, norm)

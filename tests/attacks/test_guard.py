@@ -3,7 +3,6 @@ import math
 import random
 import sys
 import warnings
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,17 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from lipbench.attacks import guard
+from lipbench._internal.registry import ATTACKS
+from lipbench.attacks import base, guard
+from lipbench.attacks.base import Attack
 from lipbench.attacks.batch import AttackBatch
-from lipbench.attacks.guard import Attack
 from lipbench.attacks.network import Network
 from lipbench.attacks.norm import Norm
 from lipbench.attacks.parameters import Parameter
 from lipbench.attacks.suites import AttackSpec
 from lipbench.errors import LipbenchError, UnsupportedError
 
-PGD = AttackSpec(backend="gradient", name="pgd")
-FAKE = AttackSpec(backend="fake", name="noise")
+PGD = AttackSpec(name="gradient/pgd")
+FAKE = AttackSpec(name="fake/noise")
 
 
 def trace(frame, event, argument):
@@ -31,12 +31,13 @@ def trace(frame, event, argument):
 
 @pytest.fixture
 def fake(monkeypatch):
-    """A backend whose only attack is the function that it is given."""
+    """``fake(run, **declared)`` registers an attack that is the function ``run(call)``."""
 
     def install(run, **declared):
-        attack = Attack("noise", "", frozenset(Norm), **declared)
-        backend = SimpleNamespace(name="fake", attacks={"noise": attack}, run=run)
-        monkeypatch.setattr(guard, "get", lambda name: backend)
+        kind = type(
+            "Noise", (Attack,), {"name": "fake/noise", "summary": "", "run": lambda self, call: run(call)} | declared
+        )
+        monkeypatch.setitem(ATTACKS.bundled, "fake/noise", kind)
 
     return install
 
@@ -50,57 +51,56 @@ def search(case, spec=PGD, *, norm=Norm.L2, eps=0.3, seed=0, x=None, labels=None
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        (AttackSpec(backend="gradiant", name="pgd"), "did you mean 'gradient'"),
-        (AttackSpec(backend="gradient", name="bisektion"), "did you mean 'bisection'"),
+        (AttackSpec(name="gradiant/pgd"), "did you mean 'gradient/pgd'"),
+        (AttackSpec(name="gradient/bisektion"), "did you mean 'gradient/bisection'"),
         (
-            AttackSpec(backend="gradient", name="pgd", args={"step": 3}),
+            AttackSpec(name="gradient/pgd", args={"step": 3}),
             "did you mean 'steps'.*restarts, steps",
         ),
     ],
 )
 def test_a_spec_that_is_misspelt_is_explained(spec, message):
     with pytest.raises(LipbenchError, match=message):
-        guard.describe(spec)
+        guard.attack_of(spec)
 
 
 def test_a_whole_number_serves_where_the_default_is_a_float():
-    spec = AttackSpec(backend="art", name="pgd", args={"step_ratio": 2})
-    assert guard.describe(spec).name == "pgd"
+    spec = AttackSpec(name="art/pgd", args={"step_ratio": 2})
+    assert guard.attack_of(spec).name == "art/pgd"
 
 
 @pytest.mark.parametrize(
-    ("backend", "name", "args", "classes", "shape", "norm", "message"),
+    ("name", "args", "classes", "shape", "norm", "message"),
     [
-        ("art", "deepfool", {}, 10, (1, 8, 8), Norm.Linf, "does not support the norm Linf, only L2"),
-        ("autoattack", "apgd-dlr", {}, 2, (1, 8, 8), Norm.L2, "needs at least 3 classes, the network has 2"),
+        ("art/deepfool", {}, 10, (1, 8, 8), Norm.Linf, "does not support the norm Linf, only L2"),
+        ("autoattack/apgd-dlr", {}, 2, (1, 8, 8), Norm.L2, "needs at least 3 classes, the network has 2"),
         (
-            "art",
-            "auto_pgd",
+            "art/auto_pgd",
             {"loss_type": "difference_logits_ratio"},
             2,
             (1, 8, 8),
             Norm.L2,
             "at least 3 classes",
         ),
-        ("art", "square", {}, 10, (1, 4, 4), Norm.L2, "cannot place its first tile"),
-        ("art", "square", {}, 10, (1, 1, 20), Norm.Linf, "cannot place its first tile"),
+        ("art/square", {}, 10, (1, 4, 4), Norm.L2, "cannot place its first tile"),
+        ("art/square", {}, 10, (1, 1, 20), Norm.Linf, "cannot place its first tile"),
     ],
 )
-def test_what_an_attack_cannot_do_is_refused_and_others_are_named(backend, name, args, classes, shape, norm, message):
-    spec = AttackSpec(backend=backend, name=name, args=args)
+def test_what_an_attack_cannot_do_is_refused_and_others_are_named(name, args, classes, shape, norm, message):
+    spec = AttackSpec(name=name, args=args)
     with pytest.raises(UnsupportedError, match=message) as caught:
-        guard.check(spec, classes, shape, norm)
-    serving = "gradient/bisection" if name == "deepfool" else "gradient/pgd"
+        guard.supported(spec, classes, shape, norm)
+    serving = "gradient/bisection" if name == "art/deepfool" else "gradient/pgd"
     assert serving in str(caught.value).partition("serve this case: ")[2].split(", ")
-    assert f"{backend}/{name}" not in str(caught.value).partition("serve this case: ")[2].split(", ") or args
+    assert name not in str(caught.value).partition("serve this case: ")[2].split(", ") or args
     assert "\n" not in str(caught.value)
 
 
 def test_too_many_classes_are_refused(fake):
     fake(None, max_classes=3)
-    guard.check(FAKE, 3, (1, 8, 8), Norm.L2)
+    guard.supported(FAKE, 3, (1, 8, 8), Norm.L2)
     with pytest.raises(UnsupportedError, match="at most 3 classes, the network has 4"):
-        guard.check(FAKE, 4, (1, 8, 8), Norm.L2)
+        guard.supported(FAKE, 4, (1, 8, 8), Norm.L2)
 
 
 @pytest.mark.parametrize(
@@ -126,25 +126,25 @@ def test_inputs_that_do_not_fit_are_refused(case, change, message):
 
 
 @pytest.mark.parametrize(
-    ("name", "backend", "eps", "message"),
+    ("name", "eps", "message"),
     [
-        ("pgd", "gradient", None, "needs an eps"),
-        ("pgd", "gradient", 0.0, "finite and above 0"),
-        ("pgd", "gradient", math.nan, "finite and above 0"),
-        ("pgd", "gradient", math.inf, "finite and above 0"),
-        ("pgd", "gradient", 1e300, r"at most 1e\+06, got 1e\+300"),
-        ("pgd", "gradient", True, "eps must be a number, got True"),
-        ("pgd", "gradient", "0.3", "eps must be a number, got '0.3'"),
-        ("pgd", "gradient", torch.tensor([1.0, 1, 1, 1, math.nan]), "finite and above 0"),
-        ("pgd", "gradient", torch.ones(4), r"eps of shape \(5,\)"),
-        ("pgd", "gradient", torch.tensor([1.0, 1, 1, 1, 0]), "finite and above 0"),
-        ("pgd", "art", torch.ones(5), "one eps for all samples"),
-        ("bisection", "gradient", 0.3, "takes no eps, got 0.3"),
+        ("gradient/pgd", None, "needs an eps"),
+        ("gradient/pgd", 0.0, "finite and above 0"),
+        ("gradient/pgd", math.nan, "finite and above 0"),
+        ("gradient/pgd", math.inf, "finite and above 0"),
+        ("gradient/pgd", 1e300, r"at most 1e\+06, got 1e\+300"),
+        ("gradient/pgd", True, "eps must be a number, got True"),
+        ("gradient/pgd", "0.3", "eps must be a number, got '0.3'"),
+        ("gradient/pgd", torch.tensor([1.0, 1, 1, 1, math.nan]), "finite and above 0"),
+        ("gradient/pgd", torch.ones(4), r"eps of shape \(5,\)"),
+        ("gradient/pgd", torch.tensor([1.0, 1, 1, 1, 0]), "finite and above 0"),
+        ("art/pgd", torch.ones(5), "one eps for all samples"),
+        ("gradient/bisection", 0.3, "takes no eps, got 0.3"),
     ],
 )
-def test_an_eps_that_does_not_fit_is_refused(case, name, backend, eps, message):
+def test_an_eps_that_does_not_fit_is_refused(case, name, eps, message):
     with pytest.raises(LipbenchError, match=message):
-        search(case(10, 5), AttackSpec(backend=backend, name=name), eps=eps)
+        search(case(10, 5), AttackSpec(name=name), eps=eps)
 
 
 def global_state(network):
@@ -183,11 +183,11 @@ def test_global_state_is_put_back(case, fake, error, gradient):
         parameter.grad = None if gradient is None else torch.full_like(parameter, gradient)
     digits.network.module[0].train()
 
-    def run(attack, network, x, labels, **_):
-        spoil(network)
+    def run(call):
+        spoil(call.network)
         if error is not None:
             raise error
-        return x
+        return call.x
 
     fake(run)
     previous = sys.gettrace()
@@ -208,10 +208,9 @@ def test_global_state_is_put_back(case, fake, error, gradient):
 
 @pytest.mark.parametrize("name", ["autoattack/standard", "autoattack/fab-t", "art/pgd", "art/square"])
 def test_the_libraries_leave_no_trace(case, name, capfd):
-    backend, _, attack = name.partition("/")
-    known = guard.get(backend).attacks[attack]
+    known = base.named(name)
     quick = {"n_iter": 5, "n_queries": 20, "max_iter": 5, "targets": 2}
-    spec = AttackSpec(backend=backend, name=attack, args={key: quick[key] for key in quick if key in known.defaults})
+    spec = AttackSpec(name=name, args={key: quick[key] for key in quick if key in known.defaults})
     digits = case(10, 5)
     previous = sys.gettrace()
     sys.settrace(trace)
@@ -226,7 +225,7 @@ def test_the_libraries_leave_no_trace(case, name, capfd):
 
 
 def test_a_librarys_exception_becomes_one_line(case, fake):
-    def run(*_, **__):
+    def run(call):
         raise IndexError("index 9\n  is out of bounds")
 
     fake(run)
@@ -237,8 +236,8 @@ def test_a_librarys_exception_becomes_one_line(case, fake):
 def test_candidates_are_brought_into_range(case, fake):
     digits = case(10, 4)
 
-    def run(attack, network, x, labels, **_):
-        found = x.double().requires_grad_() * 1
+    def run(call):
+        found = call.x.double().requires_grad_() * 1
         found[0] = math.nan
         found[1] = math.inf
         found[2] = 5.0
@@ -254,7 +253,7 @@ def test_candidates_are_brought_into_range(case, fake):
 
 
 def test_candidates_of_another_shape_are_refused(case, fake):
-    fake(lambda attack, network, x, labels, **_: x[1:])
+    fake(lambda call: call.x[1:])
     with pytest.raises(LipbenchError, match=r"returned shape \(3, 1, 8, 8\), expected \(4, 1, 8, 8\)"):
         search(case(10, 4), FAKE)
 
@@ -265,9 +264,9 @@ def test_the_attack_sees_correct_samples_only_and_cannot_change_the_inputs(case,
     labels[1] = (labels[1] + 1) % 10
     seen = []
 
-    def run(attack, network, x, labels, **_):
-        seen.append(labels.clone())
-        return x.fill_(0.5)
+    def run(call):
+        seen.append(call.labels.clone())
+        return call.x.fill_(0.5)
 
     fake(run)
     original = digits.x.clone()
@@ -285,21 +284,22 @@ def test_the_attack_sees_the_rows_of_correct_samples_only(case, fake):
     reachable = torch.rand(4, 10, generator=torch.Generator().manual_seed(0)) < 0.5
     given = AttackBatch(torch.tensor([7, 3, 0, 5]), 9, seed=2, reachable=reachable)
     eps = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
-    seen = {}
+    calls = []
 
-    def run(attack, network, x, labels, *, rows, eps, **_):
-        seen.update(rows=rows, eps=eps)
-        with rows.counting(network, torch.tensor([0, 0, 2])):
-            network(x[[0, 0, 2]])
-        network(x[:2])  # which it does not count
-        return x
+    def run(call):
+        calls.append(call)
+        with call.batch.counting(call.network, torch.tensor([0, 0, 2])):
+            call.network(call.x[[0, 0, 2]])
+        call.network(call.x[:2])  # which it does not count
+        return call.x
 
     fake(run, per_sample_eps=True)
-    guard.search(FAKE, digits.network, digits.x, labels, norm=Norm.L2, eps=eps, seed=2, rows=given)
-    assert seen["rows"].index.tolist() == [7, 0, 5]
-    assert (seen["rows"].population, seen["rows"].seed) == (9, 2)
-    assert torch.equal(seen["rows"].reachable, reachable[[0, 2, 3]])
-    assert torch.equal(seen["eps"], guard.inner_eps(eps[[0, 2, 3]], Norm.L2, 64))
+    guard.search(FAKE, digits.network, digits.x, labels, norm=Norm.L2, eps=eps, seed=2, batch=given)
+    (call,) = calls
+    assert call.batch.index.tolist() == [7, 0, 5]
+    assert (call.batch.population, call.batch.seed) == (9, 2)
+    assert torch.equal(call.batch.reachable, reachable[[0, 2, 3]])
+    assert torch.equal(call.eps, guard.inner_eps(eps[[0, 2, 3]], Norm.L2, 64))
     # 3 passes were counted, 2 and the 4 that find the correct samples shared out, the first rows taking the remainder
     assert given.forward.tolist() == [2 + 2, 0 + 2, 0 + 1, 1 + 1]
     assert given.backward.tolist() == [0] * 4
@@ -307,7 +307,7 @@ def test_the_attack_sees_the_rows_of_correct_samples_only(case, fake):
 
 def test_without_rows_every_sample_is_a_row_of_its_own_shard(case, fake):
     seen = []
-    fake(lambda attack, network, x, labels, rows, **_: seen.append(rows) or x)
+    fake(lambda call: seen.append(call.batch) or call.x)
     search(case(10, 3), FAKE, seed=4)
     assert (seen[0].index.tolist(), seen[0].population, seen[0].seed) == ([0, 1, 2], 3, 4)
     assert seen[0].reachable is None
@@ -315,7 +315,7 @@ def test_without_rows_every_sample_is_a_row_of_its_own_shard(case, fake):
 
 @pytest.mark.parametrize("misclassified", [True, False])
 def test_nothing_to_attack_returns_at_once(case, fake, misclassified):
-    def run(*_, **__):
+    def run(call):
         raise AssertionError("nothing is left to attack")
 
     fake(run)
@@ -325,20 +325,21 @@ def test_nothing_to_attack_returns_at_once(case, fake, misclassified):
 
 
 def test_arguments_reach_the_attack_over_its_defaults(case, fake):
-    seen = {}
+    calls = []
 
-    def run(attack, network, x, labels, **options):
-        seen.update(options)
-        return x
+    def run(call):
+        calls.append(call)
+        return call.x
 
-    fake(run, arguments={"steps": Parameter(3, ""), "restarts": Parameter(1, "")})
+    fake(run, steps=Parameter(3, ""), restarts=Parameter(1, ""))
     search(case(10, 2), FAKE.model_copy(update={"args": {"steps": 9}}), norm=Norm.Linf, seed=5)
-    assert seen["args"] == {"steps": 9, "restarts": 1}
-    assert (seen["norm"], seen["seed"]) == (Norm.Linf, 5)
-    assert seen["eps"] == guard.inner_eps(0.3, Norm.Linf, 64)
+    (call,) = calls
+    assert call.arguments == {"steps": 9, "restarts": 1}
+    assert (call.norm, call.seed) == (Norm.Linf, 5)
+    assert call.eps == guard.inner_eps(0.3, Norm.Linf, 64)
 
 
-def test_judge_measures_in_float64_and_believes_the_network(case):
+def test_candidates_are_measured_in_float64_and_classified_by_the_network(case):
     digits = case(10, 4)
     flat = digits.network.predict(torch.zeros(1, 1, 8, 8)).argmax(1).item()
     labels = torch.tensor([(flat + 1) % 10, flat, (flat + 1) % 10, (flat + 1) % 10])
@@ -356,7 +357,7 @@ def test_judge_measures_in_float64_and_believes_the_network(case):
         assert predicted.tolist() == [flat, -1, -1, -1]
 
 
-def test_judge_of_nothing_and_of_the_wrong_shape(case):
+def test_no_candidates_and_candidates_of_the_wrong_shape(case):
     digits = case(10, 3)
     none = digits.first(0)
     arrays = guard.check_candidates(none.network, none.x, none.labels, none.x, Norm.L2)

@@ -87,11 +87,16 @@ def ready(module, digits, device="cpu", samples=100):
     return network.surrogate, x[right].to(device), labels[right].to(device)
 
 
+def flags(network, x, labels, *, norm, eps):
+    found = indicators.failure_indicators(network, x, labels, norm=norm, eps=eps)
+    return found.zero_gradient, found.loss_stuck
+
+
 @pytest.mark.parametrize("norm", Norm)
 @pytest.mark.parametrize("name", [TAU4, CNN, UNCONSTRAINED])
 def test_bundled_networks_are_not_flagged(name, norm, digits, digits_zoo, device):
     network, x, labels = ready(load_model(digits_zoo / name).module, digits, device)
-    zero, stuck = indicators.indicators(network, x, labels, norm=norm, eps=EPS[norm])
+    zero, stuck = flags(network, x, labels, norm=norm, eps=EPS[norm])
     assert zero.shape == stuck.shape == (len(x),)
     assert zero.dtype == stuck.dtype == bool
     assert not zero.any()
@@ -101,7 +106,7 @@ def test_bundled_networks_are_not_flagged(name, norm, digits, digits_zoo, device
 @pytest.mark.parametrize("norm", Norm)
 def test_logits_cut_to_steps_have_no_gradient_and_a_loss_that_is_stuck(norm, digits, body, device):
     network, x, labels = ready(nn.Sequential(body, Steps()), digits, device)
-    zero, stuck = indicators.indicators(network, x, labels, norm=norm, eps=EPS[norm])
+    zero, stuck = flags(network, x, labels, norm=norm, eps=EPS[norm])
     assert zero.all()
     assert stuck.all()
 
@@ -109,7 +114,7 @@ def test_logits_cut_to_steps_have_no_gradient_and_a_loss_that_is_stuck(norm, dig
 @pytest.mark.parametrize("norm", Norm)
 def test_a_gradient_that_leads_the_wrong_way_leaves_the_loss_stuck(norm, digits, body):
     network, x, labels = ready(nn.Sequential(body, Reversed()), digits)
-    zero, stuck = indicators.indicators(network, x, labels, norm=norm, eps=EPS[norm])
+    zero, stuck = flags(network, x, labels, norm=norm, eps=EPS[norm])
     assert not zero.any()
     assert stuck.mean() > 0.9
 
@@ -123,7 +128,7 @@ class Blind(nn.Module):
 
 def test_pixels_that_do_not_matter_are_no_sign(digits, body):
     network, x, labels = ready(nn.Sequential(Blind(), body), digits)
-    zero, stuck = indicators.indicators(network, x, labels, norm=Norm.Linf, eps=0.05)
+    zero, stuck = flags(network, x, labels, norm=Norm.Linf, eps=0.05)
     assert not zero.any()
     assert not stuck.any()
 
@@ -137,7 +142,7 @@ class Scaled(nn.Module):
 
 def test_a_tiny_gradient_is_one(digits, body):
     network, x, labels = ready(nn.Sequential(body, Scaled()), digits)
-    zero, stuck = indicators.indicators(network, x, labels, norm=Norm.Linf, eps=0.05)
+    zero, stuck = flags(network, x, labels, norm=Norm.Linf, eps=0.05)
     assert not zero.any()
     assert stuck.all()
 
@@ -154,7 +159,7 @@ def test_a_loss_that_rose_and_fell_again_is_not_stuck():
     """Steps of 8 / 256 cross the ridge to its far side, which is higher, and back: after ten the loss is as before."""
     network = Network(Ridge(), SHAPE)
     x, labels = torch.full((1, *SHAPE), 0.5), torch.tensor([0])
-    zero, stuck = indicators.indicators(network, x, labels, norm=Norm.Linf, eps=32 / 256)
+    zero, stuck = flags(network, x, labels, norm=Norm.Linf, eps=32 / 256)
     assert zero.tolist() == stuck.tolist() == [False]
 
 
@@ -162,7 +167,7 @@ def test_a_loss_that_rose_and_fell_again_is_not_stuck():
 def test_each_sample_is_told_apart_whatever_the_batches(digits, body, batch_size):
     network, x, labels = ready(Where(body, Steps()), digits)
     network.batch_size = batch_size
-    zero, stuck = indicators.indicators(network, x, labels, norm=Norm.Linf, eps=1e-3)
+    zero, stuck = flags(network, x, labels, norm=Norm.Linf, eps=1e-3)
     flagged = inky(x).numpy()
     assert 10 < flagged.sum() < len(x) - 10
     assert np.array_equal(zero, flagged)
@@ -175,7 +180,7 @@ def test_the_ascent_stays_inside_eps_and_goes_to_its_edge(norm, digits, body):
     network, x, labels = ready(Remembers(body), digits, samples=40)
     Remembers.seen.clear()
     before = network.evaluations.total
-    indicators.indicators(network, x, labels, norm=norm, eps=EPS[norm])
+    flags(network, x, labels, norm=norm, eps=EPS[norm])
     passes = indicators.STEPS + 1
     assert network.evaluations.total - before == 2 * passes * len(x)
     seen = [points for points in Remembers.seen if len(points) == len(x)]  # the others measure the memory of a batch
@@ -219,7 +224,7 @@ NO_DIRECTION = {
 @pytest.mark.parametrize("name", NO_DIRECTION)
 def test_a_gradient_that_is_not_finite_gives_no_direction(name, norm, digits, body):
     network, x, labels = ready(nn.Sequential(NO_DIRECTION[name], body), digits)
-    zero, stuck = indicators.indicators(network, x, labels, norm=norm, eps=EPS[norm])
+    zero, stuck = flags(network, x, labels, norm=norm, eps=EPS[norm])
     assert zero.all()
     if name in ("NaN", "zero", "a root at 0"):  # not one entry is left to follow
         assert stuck.all()
@@ -228,7 +233,7 @@ def test_a_gradient_that_is_not_finite_gives_no_direction(name, norm, digits, bo
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_one_sample_without_a_direction_is_no_sign_for_the_others(digits, body, value):
     network, x, labels = ready(nn.Sequential(SpoiltWhere(value), body), digits)
-    zero, stuck = indicators.indicators(network, x, labels, norm=Norm.L2, eps=1e-3)
+    zero, stuck = flags(network, x, labels, norm=Norm.L2, eps=1e-3)
     assert np.array_equal(zero, inky(x).numpy())
     assert not stuck[~inky(x)].any()
 
@@ -251,13 +256,13 @@ class Broken(nn.Module):
 def test_a_loss_that_is_not_finite_is_stuck(value, norm):
     network = Network(Broken(value), SHAPE).surrogate
     x, labels = torch.full((3, *SHAPE), 0.5), torch.zeros(3, dtype=torch.int64)
-    zero, stuck = indicators.indicators(network, x, labels, norm=norm, eps=0.1)
+    zero, stuck = flags(network, x, labels, norm=norm, eps=0.1)
     assert not zero.any()
     assert stuck.all()
 
 
 def test_no_samples(digits, body):
     network, x, labels = ready(body, digits, samples=10)
-    zero, stuck = indicators.indicators(network, x[:0], labels[:0], norm=Norm.L2, eps=0.1)
+    zero, stuck = flags(network, x[:0], labels[:0], norm=Norm.L2, eps=0.1)
     assert zero.shape == stuck.shape == (0,)
     assert zero.dtype == stuck.dtype == bool

@@ -1,12 +1,11 @@
-"""The arguments of every attack: what is accepted makes it search, everything else is refused in one line."""
+"""The parameters of every attack: with every accepted value it searches, any other is refused in one line."""
 
 import math
 
 import numpy as np
 import pytest
 
-from lipbench._internal.registry import BACKENDS
-from lipbench.attacks import guard
+from lipbench.attacks import base, guard
 from lipbench.attacks.norm import Norm
 from lipbench.attacks.parameters import Parameter
 from lipbench.attacks.suites import AttackSpec
@@ -57,38 +56,27 @@ FAR = {Norm.L2: 3.0, Norm.Linf: 0.4}  # nearly every sample can be broken there
 WEAK = {"art/fgm", "art/square", "art/deepfool", "autoattack/square"}  # one step or proposal need not succeed
 
 
-def declared(name):
-    backend, _, attack = name.partition("/")
-    return guard.get(backend).attacks[attack]
-
-
 def spec(name, **args):
-    backend, _, attack = name.partition("/")
-    return AttackSpec(backend=backend, name=attack, args=args)
+    return AttackSpec(name=name, args=args)
 
 
 def search(case, wanted, norm):
-    eps = None if guard.describe(wanted).minimal_norm else FAR[norm]
+    eps = None if guard.attack_of(wanted).minimal_norm else FAR[norm]
     found = guard.search(wanted, case.network, case.x, case.labels, norm=norm, eps=eps, seed=0)
     return found, guard.check_candidates(case.network, case.x, case.labels, found, norm)[0]
 
 
 def test_the_table_covers_every_argument_and_each_says_what_it_means():
-    known = {
-        (f"{name}/{attack.name}", key): argument
-        for name in BACKENDS.names()
-        for attack in guard.get(name).attacks.values()
-        for key, argument in attack.arguments.items()
-    }
+    known = {(name, key): parameter for name in base.names() for key, parameter in base.named(name).parameters.items()}
     assert known.keys() == LIMITS.keys() | OTHERS
-    assert all(argument.meaning and "\n" not in argument.meaning for argument in known.values())
-    assert all(argument.accepts(argument.default) for argument in known.values())
+    assert all(parameter.meaning and "\n" not in parameter.meaning for parameter in known.values())
+    assert all(parameter.accepts(parameter.default) for parameter in known.values())
 
 
 def wrong(name, key):
     """Values next to the limits, and others that no argument takes."""
     smallest, largest = LIMITS[name, key]
-    whole = isinstance(declared(name).defaults[key], int)
+    whole = isinstance(base.named(name).defaults[key], int)
     yield from (
         -1,
         -(10**30),
@@ -116,11 +104,11 @@ def wrong(name, key):
 
 @pytest.mark.parametrize(("name", "key"), LIMITS)
 def test_what_is_outside_the_limits_is_refused_in_one_line(name, key):
-    argument = declared(name).arguments[key]
+    argument = base.named(name).parameters[key]
     for value in wrong(name, key):
         bad = spec(name, **{key: value})
         with pytest.raises(LipbenchError) as caught:
-            guard.check(bad, 10, (1, 8, 8), Norm.L2)
+            guard.supported(bad, 10, (1, 8, 8), Norm.L2)
         came = repr(value.item() if isinstance(value, np.generic) else value)
         assert str(caught.value) == (
             f"argument '{key}' of {name} must be {argument.expected}, got {came} ({argument.meaning})"
@@ -130,10 +118,10 @@ def test_what_is_outside_the_limits_is_refused_in_one_line(name, key):
 @pytest.mark.parametrize(("name", "key"), LIMITS)
 def test_what_is_within_the_limits_is_accepted(name, key):
     smallest, largest = LIMITS[name, key]
-    number = np.int64 if isinstance(declared(name).defaults[key], int) else np.float64
+    number = np.int64 if isinstance(base.named(name).defaults[key], int) else np.float64
     for value in (smallest, 10**30 if largest is None else largest, number(smallest)):
         good = spec(name, **{key: value})
-        assert guard.describe(good).name == declared(name).name
+        assert guard.attack_of(good).name == base.named(name).name
         assert type(good.args[key]) in (int, float)  # plain, so that it can be written
 
 
@@ -147,25 +135,26 @@ def test_the_limits_are_said_in_words():
 @pytest.mark.parametrize("value", [0, 1, "true", None, 1.0])
 def test_true_or_false_is_nothing_else(value):
     with pytest.raises(LipbenchError, match=r"'patience' of autoattack/square must be true or false, got"):
-        guard.describe(spec("autoattack/square", patience=value))
-    assert guard.describe(spec("autoattack/square", patience=np.True_)).name == "square"
+        guard.attack_of(spec("autoattack/square", patience=value))
+    assert guard.attack_of(spec("autoattack/square", patience=np.True_)).name == "autoattack/square"
 
 
 @pytest.mark.parametrize("value", [3, None, ["cross_entropy"], np.zeros(2)])
 def test_a_choice_is_a_string(value):
     with pytest.raises(LipbenchError, match=r"must be one of cross_entropy, difference_logits_ratio, got"):
-        guard.describe(spec("art/auto_pgd", loss_type=value))
+        guard.attack_of(spec("art/auto_pgd", loss_type=value))
 
 
 def test_a_choice_that_is_misspelt_is_explained():
     with pytest.raises(LipbenchError, match="did you mean 'cross_entropy'"):
-        guard.describe(spec("art/auto_pgd", loss_type="cross_entropi"))
+        guard.attack_of(spec("art/auto_pgd", loss_type="cross_entropi"))
 
 
 def test_pgd_without_a_run_is_refused(case):
     digits = case(10, 5)
     with pytest.raises(
-        UnsupportedError, match=r"gradient/pgd needs targets or restarts above 0.*serve this case: art/fgm"
+        UnsupportedError,
+        match=r"gradient/pgd needs targets or restarts above 0.*serve this case: art/auto_pgd, art/fgm",
     ):
         search(digits, spec("gradient/pgd", targets=0), Norm.L2)
     for args in ({"targets": 0, "restarts": 1}, {"targets": 1, "restarts": 0}):
@@ -194,10 +183,10 @@ def evaluated_elsewhere(case, wanted, norm):
 @pytest.mark.parametrize("norm", list(Norm))
 @pytest.mark.parametrize("name", ATTACKS)
 def test_the_smallest_values_together_are_still_a_search(case, name, norm):
-    attack = declared(name)
+    attack = base.named(name)
     if norm not in attack.norms:
         pytest.skip("not served, as declared")
-    args = {key: LIMITS[name, key][0] for key in attack.arguments if (name, key) in LIMITS}
+    args = {key: LIMITS[name, key][0] for key in attack.parameters if (name, key) in LIMITS}
     if name == "gradient/pgd":
         args["targets"] = 1  # or restarts: with neither it is refused
     if name == "art/square":
@@ -211,12 +200,12 @@ def test_the_smallest_values_together_are_still_a_search(case, name, norm):
 @pytest.mark.parametrize("norm", list(Norm))
 @pytest.mark.parametrize(("name", "key"), LIMITS)
 def test_every_limit_that_can_be_run_is_a_search(case, name, key, norm):
-    attack = declared(name)
+    attack = base.named(name)
     if norm not in attack.norms:
         pytest.skip("not served, as declared")
     smallest, largest = LIMITS[name, key]
     digits = case(10, 12, scale=10.0)
-    quick = {argument: value for argument, value in QUICK.items() if argument in attack.arguments}
+    quick = {argument: value for argument, value in QUICK.items() if argument in attack.parameters}
     endless = key in ("steps", "rounds", "restarts", "max_iter", "n_iter", "n_queries")
     values = [smallest] if endless else [smallest, 10**30 if largest is None else largest]
     for value in values:
@@ -236,18 +225,18 @@ def test_every_limit_that_can_be_run_is_a_search(case, name, key, norm):
 
 @pytest.mark.parametrize("norm", list(Norm))
 def test_the_first_proposals_of_square_change_a_pixel(norm):
-    guard.check(spec("art/square", p_init=1 / 64), 10, (1, 8, 8), norm)
-    guard.check(spec("art/square", p_init=0.0013), 10, (1, 28, 28), norm)
+    guard.supported(spec("art/square", p_init=1 / 64), 10, (1, 8, 8), norm)
+    guard.supported(spec("art/square", p_init=0.0013), 10, (1, 28, 28), norm)
     with pytest.raises(UnsupportedError, match=r"changes less than one pixel of 8 x 8 with p_init 0\.0156"):
-        guard.check(spec("art/square", p_init=0.0156), 10, (1, 8, 8), norm)
+        guard.supported(spec("art/square", p_init=0.0156), 10, (1, 8, 8), norm)
 
 
 @pytest.mark.parametrize("norm", list(Norm))
-@pytest.mark.parametrize("name", [name for name in ATTACKS if not declared(name).minimal_norm])
+@pytest.mark.parametrize("name", [name for name in ATTACKS if not base.named(name).minimal_norm])
 @pytest.mark.parametrize("eps", [20.0, 1e6])
 def test_a_radius_beyond_every_image_is_a_search(case, name, norm, eps):
-    attack, digits = declared(name), case(10, 12, scale=10.0)
-    args = {argument: value for argument, value in QUICK.items() if argument in attack.arguments}
+    attack, digits = base.named(name), case(10, 12, scale=10.0)
+    args = {argument: value for argument, value in QUICK.items() if argument in attack.parameters}
     found = guard.search(spec(name, **args), digits.network, digits.x, digits.labels, norm=norm, eps=eps, seed=0)
     adversarial, distance, _ = guard.check_candidates(digits.network, digits.x, digits.labels, found, norm)
     assert adversarial.mean() >= 0.8

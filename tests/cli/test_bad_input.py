@@ -16,7 +16,7 @@ from lipbench.models import cards
 from lipbench.models.cards import digest_of
 from lipbench.runs.plans import ModelEntry, Run, SuitePlan
 
-SUITE = 'name = "s"\nnorm = "L2"\neps = [0.1]\n[[attack]]\nbackend = "gradient"\nname = "bisection"\n'
+SUITE = 'name = "s"\nnorm = "L2"\neps = [0.1]\n[[attack]]\nname = "gradient/bisection"\n'
 RECIPE = (
     'data = "digits"\nseeds = [0]\n[training]\nepochs = 1\n[[architecture]]\nname = "mlp"\n'
     '[[loss]]\nname = "kr_multiclass"\n'
@@ -212,13 +212,13 @@ CASES = {  # name: (what the user does, given a working folder with a zoo of one
     "--eps that is no number": (lambda w: f"evaluate {w}/zoo --eps a,b", "--eps"),
     "suite with a misspelt key": (lambda w: suite(w, SUITE.replace("norm", "nrom")), "nrom"),
     "suite with an unknown norm": (lambda w: suite(w, SUITE.replace("L2", "L3")), "L3"),
-    "suite with an unknown backend": (
+    "suite with an unknown library": (
         lambda w: suite(w, SUITE.replace("gradient", "gradent")),
-        "did you mean 'gradient'",
+        "did you mean 'gradient/bisection'",
     ),
     "suite with an unknown attack": (
         lambda w: suite(w, SUITE.replace("bisection", "bisect")),
-        "did you mean 'bisection'",
+        "did you mean 'gradient/bisection'",
     ),
     "suite with a misspelt argument": (lambda w: suite(w, SUITE + "args = { step = 3 }\n"), "step"),
     "suite that does not exist": (lambda w: f"evaluate {w}/zoo --suite {w}/none.toml", "none.toml"),

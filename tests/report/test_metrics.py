@@ -5,15 +5,18 @@ import pandas as pd
 import pytest
 from matplotlib.path import Path
 from matplotlib.text import Text
+from running import loaded, rewrite
 from scipy.stats import binomtest
 
 from lipbench.certification.grades import GRADES
 from lipbench.errors import LipbenchError
-from lipbench.report import document, metrics, results, tables, writer
+from lipbench.report import document, metrics, tables, writer
 from lipbench.report.figures import draw, gap, representative
 from lipbench.report.formatting import labels, notation
 from lipbench.report.pareto import pareto
-from lipbench.runs.folder import DamagedError
+from lipbench.runs import results
+from lipbench.runs.store import DamagedError
+from lipbench.runs.units import AttackUnit, CertifyUnit, IndicatorUnit, ReferenceUnit
 
 HAND = {
     "correct": [1, 1, 1, 1, 0],
@@ -195,7 +198,7 @@ def test_the_layout_changes_nothing(make_run, sweep):
         model.zero_gradient, model.loss_stuck = [0, 13, 29], [13]
         model.found["alone"] = [2 * distance for distance in model.distance]
     whole, apart = (
-        tables.summary(make_run(models, strength=True, **how))
+        tables.summary(make_run(models, reference_attack="autoattack", **how))
         for how in ({}, {"shard": 7, "groups": ((0.4,), (0.1, 0.2))})
     )
     assert whole["robust_alone"].nunique() > 4
@@ -226,7 +229,7 @@ SIGNS = {
 
 @pytest.mark.parametrize("shard", [1000, 3, 1])
 def test_signs_of_failure_and_autoattack_alone_by_hand(make_run, make_model, suite, shard):
-    run = make_run(make_model(**SIGNS), [suite(attacks=SQUARE)], strength=True, shard=shard)
+    run = make_run(make_model(**SIGNS), [suite(attacks=SQUARE)], reference_attack="autoattack", shard=shard)
     frame = tables.summary(run)
     # within 0.1 and 0.2 the second sample is broken by Square's 0.09 only; within 0.4 by 0.3 as well
     assert list(frame["square_only"]) == [0.2, 0.2, 0.0]
@@ -270,7 +273,7 @@ def test_a_certificate_that_only_autoattack_alone_breaks_is_false(make_run, make
     found = {"alone": [0.25, np.inf], ("alone", 0.1): NOTHING}
     radii = {"floating": [0.25, 0.1], "real": [0.3, 0.1], "nominal": [0.35, 0.1]}
     model = make_model(correct=[1, 1], distance=NOTHING, found=found, **radii)
-    frame = tables.summary(make_run(model, strength=True))
+    frame = tables.summary(make_run(model, reference_attack="autoattack"))
     assert [list(frame[f"violations_{grade}"]) for grade in GRADES] == [[0] * 3, [1] * 3, [1] * 3]
     assert list(frame["robust"]) == [1.0] * 3  # stays the suite's
     assert list(frame["robust_alone"]) == [1.0, 1.0, 0.5]
@@ -279,9 +282,9 @@ def test_a_certificate_that_only_autoattack_alone_breaks_is_false(make_run, make
 def test_labels_that_differ_from_model_to_model_are_an_error(make_run, make_model):
     """All models of a run see the same samples."""
     folder = make_run([make_model(**HAND, name="a"), make_model(**HAND, name="b")])
-    unit = next(unit for unit in folder.read().units() if (unit.model, unit.role) == ("b", "certify"))
-    frame, info = folder.load(unit)
-    folder.write(unit, frame.assign(label=frame["label"] + 2, prediction=frame["prediction"] + 2), info)
+    unit = next(unit for unit in folder.read().units() if (unit.model, unit.kind) == ("b", "certify"))
+    frame, info = loaded(folder, unit)
+    rewrite(folder, unit, frame.assign(label=frame["label"] + 2, prediction=frame["prediction"] + 2), info)
     assert folder.damage(unit) is None  # by itself it may be right
     with pytest.raises(DamagedError, match="labels differ from those of the test set, or of other records"):
         tables.summary(folder)
@@ -864,10 +867,10 @@ def test_labels_of_the_front_keep_clear_of_each_other_and_of_leaders(make_run, s
         assert not any(leader.intersects_bbox(box) for leader in leaders)
 
 
-@pytest.mark.parametrize("role", ["certify", "attack", "alone", "indicators"])
-def test_an_unfinished_run_is_an_error(make_run, make_model, role):
-    folder = make_run(make_model(**HAND), strength=True, shard=2)
-    unit = [unit for unit in folder.read().units() if unit.role == role][-1]  # of the last shard
+@pytest.mark.parametrize("kind", [CertifyUnit, AttackUnit, ReferenceUnit, IndicatorUnit])
+def test_an_unfinished_run_is_an_error(make_run, make_model, kind):
+    folder = make_run(make_model(**HAND), reference_attack="autoattack", shard=2)
+    unit = [unit for unit in folder.read().units() if isinstance(unit, kind)][-1]  # of the last shard
     (folder.records / f"{unit.name}.parquet").unlink()
     with pytest.raises(LipbenchError, match="the run is not finished"):
         tables.summary(folder)

@@ -1,4 +1,4 @@
-"""An attack run as the evaluation runs it, on rows of a shard, and judged."""
+"""An attack run as the evaluation runs it, on rows of a shard, and its candidates checked."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,16 +19,16 @@ class Outcome:
     candidates: Tensor
     adversarial: NDArray[np.bool_]
     distance: NDArray[np.float64]
-    rows: AttackBatch
+    batch: AttackBatch
 
 
 def attack(
-    case: Case, name: str, norm: Norm, eps: float | Tensor | None, *, rows: AttackBatch | None = None, **args: Any
+    case: Case, name: str, norm: Norm, eps: float | Tensor | None, *, batch: AttackBatch | None = None, **args: Any
 ) -> Outcome:
-    """What the attack of AutoAttack called ``name`` finds; every sample a row of its own, where ``rows`` is None."""
-    rows = AttackBatch.alone(len(case.x)) if rows is None else rows
-    spec = AttackSpec(backend="autoattack", name=name, args=args)
-    options = {"norm": norm, "eps": eps, "seed": rows.seed, "rows": rows}
+    """What the attack of AutoAttack called ``name`` finds; every sample a row of its own, where ``batch`` is None."""
+    batch = AttackBatch.alone(len(case.x)) if batch is None else batch
+    spec = AttackSpec(name=f"autoattack/{name}", args=args)
+    options = {"norm": norm, "eps": eps, "seed": batch.seed, "batch": batch}
     candidates = guard.search(spec, case.network, case.x, case.labels, **options)
     adversarial, distance, _ = guard.check_candidates(case.network, case.x, case.labels, candidates, norm)
-    return Outcome(candidates, adversarial, distance, rows)
+    return Outcome(candidates, adversarial, distance, batch)

@@ -1,6 +1,7 @@
 """Evaluations that tests run, compare and kill: on digits, with a small suite, in this process or in others."""
 
 import contextlib
+import dataclasses
 import os
 import signal
 import subprocess
@@ -16,9 +17,10 @@ import torch
 
 from lipbench._internal import files
 from lipbench._internal.processes import exists
-from lipbench.attacks import guard, suites
+from lipbench.attacks import base, suites
 from lipbench.attacks.suites import Suite
 from lipbench.evaluation.evaluate import Options, evaluate_zoo
+from lipbench.runs import records
 from lipbench.runs.folder import RunFolder
 
 SMALL = suites.parse(
@@ -27,9 +29,9 @@ SMALL = suites.parse(
         "norm": "L2",
         "eps": [0.4, 0.1],
         "attack": [
-            {"backend": "art", "name": "fgm"},
-            {"backend": "gradient", "name": "bisection", "args": {"rounds": 4}},
-            {"backend": "autoattack", "name": "apgd-ce", "args": {"n_iter": 10}},
+            {"name": "art/fgm"},
+            {"name": "gradient/bisection", "args": {"rounds": 4}},
+            {"name": "autoattack/apgd-ce", "args": {"n_iter": 10}},
         ],
     },
     "test",
@@ -40,9 +42,9 @@ TINY = suites.parse(
     {
         **SMALL.plain(),
         "attack": [
-            {"backend": "gradient", "name": "bisection", "args": {"rounds": 1, "steps": 2, "targets": 1}},
-            {"backend": "art", "name": "fgm"},
-            {"backend": "autoattack", "name": "apgd-ce", "args": {"n_iter": 2}},
+            {"name": "gradient/bisection", "args": {"rounds": 1, "steps": 2, "targets": 1}},
+            {"name": "art/fgm"},
+            {"name": "autoattack/apgd-ce", "args": {"n_iter": 2}},
         ],
     },
     "test",
@@ -58,19 +60,30 @@ def run(zoo, out, digits, suite=SMALL, device=None, executor=None, **options) ->
 
 
 def with_attacks(*names: str, to: Suite = SMALL, **change: Any) -> Suite:
-    """A suite with further attacks at its end, ``backend/name`` with arguments that make them short."""
+    """A suite with further attacks at its end, ``library/name`` with arguments that make them short."""
     short = {"n_iter": 10, "targets": 3, "n_queries": 50, "max_iter": 5, "steps": 5, "rounds": 2}
     attacks = to.plain()["attack"]
     for name in names:
-        backend, _, attack = name.partition("/")
-        defaults = guard.get(backend).attacks[attack].defaults
+        defaults = base.named(name).defaults
         args = {key: value for key, value in short.items() if key in defaults}
-        attacks = [*attacks, {"backend": backend, "name": attack, "args": args}]
+        attacks = [*attacks, {"name": name, "args": args}]
     return suites.parse({**to.plain(), **change, "attack": attacks}, "test")
 
 
+def loaded(folder: RunFolder, unit) -> tuple[pd.DataFrame, dict]:
+    """The columns of a unit's record, and what its metadata say."""
+    record = folder.load(unit)
+    return record.frame(), {"model": unit.model, "unit": unit.name, **dataclasses.asdict(record.facts)}
+
+
+def rewrite(folder: RunFolder, unit, columns, info: dict) -> None:
+    """A record with these columns and metadata, whether they make sense or not."""
+    about = {"model": unit.model, "unit": unit.name, **info}
+    files.write_bytes(folder.record_path(unit), records.encode(records.table_of(columns), about))
+
+
 def decoded(folder: RunFolder) -> dict[str, tuple[pd.DataFrame, dict]]:
-    return {unit.name: folder.load(unit) for unit in folder.read().units()}
+    return {unit.name: loaded(folder, unit) for unit in folder.read().units()}
 
 
 def witnesses(folder: RunFolder) -> dict[str, bytes]:
@@ -98,8 +111,8 @@ def computed(folder: RunFolder) -> Counter[str]:
 
 
 def leftovers(folder: RunFolder) -> list[Path]:
-    """Claims and temporary files."""
-    return [*folder.claims.folder.iterdir(), *folder.path.rglob(f"{files.TEMPORARY}*")]
+    """Leases and temporary files."""
+    return [*folder.leases.folder.iterdir(), *folder.path.rglob(f"{files.TEMPORARY}*")]
 
 
 def command(zoo, out, suite: Path, *options: str) -> list[str]:

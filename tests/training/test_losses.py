@@ -60,7 +60,7 @@ def cosine(a, b):
 
 
 def test_every_built_in_loss_is_in_these_tables():
-    assert set(HYPERPARAMETERS) == {name for name, at in LOSSES._builtin.items() if at.startswith("lipbench.")}
+    assert set(HYPERPARAMETERS) == {name for name, at in LOSSES.bundled.items() if at.startswith("lipbench.")}
 
 
 # --- values, by hand
@@ -500,7 +500,7 @@ class Plugin(torch.nn.Module):
 
 
 def test_a_plugins_loss_is_multiclass_unless_it_says_otherwise(monkeypatch):
-    monkeypatch.setitem(LOSSES._builtin, "mine", f"{__name__}:Plugin")
+    monkeypatch.setitem(LOSSES.bundled, "mine", f"{__name__}:Plugin")
     assert losses.head("mine", 7) == 7
     assert losses.build("mine", {"strength": 2.0}).strength == 2.0
     monkeypatch.setattr(Plugin, "binary", True, raising=False)

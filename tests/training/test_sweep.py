@@ -661,7 +661,7 @@ PLUGINS = {"loud": loud, "added": added, "reflected": reflected}
 @pytest.fixture
 def plugins(monkeypatch):
     for name in PLUGINS:
-        monkeypatch.setitem(registry.ARCHITECTURES._builtin, name, f"{__name__}:{name}")
+        monkeypatch.setitem(registry.ARCHITECTURES.bundled, name, f"{__name__}:{name}")
 
 
 @pytest.mark.parametrize("std", [None, 0.25])
@@ -698,7 +698,7 @@ def test_train_says_on_stderr_that_a_claim_does_not_hold(plugins, pair, tmp_path
     pair.write_text(PAIR.replace('name = "mlp"\nargs = { widths = [16] }', 'name = "loud"'))
     command = f"train {pair} -o {tmp_path}/zoo -q"
     script = f"import sys; sys.path[:0] = {sys.path!r}; import {__name__} as t\n"
-    script += f"t.registry.ARCHITECTURES._builtin['loud'] = '{__name__}:loud'\n"
+    script += f"t.registry.ARCHITECTURES.bundled['loud'] = '{__name__}:loud'\n"
     script += f"sys.exit(t.cli.run({command.split()!r}))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -600,7 +600,7 @@ def test_the_search_survives_gradients_that_are_not_finite():
 @pytest.fixture
 def smooth_zoo(tmp_path, monkeypatch):
     """A function that stores a model with a GELU that claims a constant, and returns its folder."""
-    monkeypatch.setitem(ARCHITECTURES._builtin, "smooth", "unanalysed:smooth")
+    monkeypatch.setitem(ARCHITECTURES.bundled, "smooth", "unanalysed:smooth")
     return lambda claimed: store(tmp_path / "smooth-zoo" / "smooth", claimed)
 
 
@@ -659,7 +659,7 @@ def test_a_pair_above_the_computed_bound_is_a_failure(tmp_path, monkeypatch, cap
     # which notices this wrong rule, though not every one
     monkeypatch.setattr(rule_checks, "check_steps", lambda graph, x: None)
     monkeypatch.setitem(RULES, unanalysed.Double, lambda layer, shape: Effect((1.0,), EXACT))
-    monkeypatch.setitem(ARCHITECTURES._builtin, "doubled", "unanalysed:doubled")
+    monkeypatch.setitem(ARCHITECTURES.bundled, "doubled", "unanalysed:doubled")
     folder = store(tmp_path / "zoo" / "doubled", None, "doubled")
     arguments = ["verify", str(folder), "-q", "--samples", "3", "-o", str(tmp_path / "v")]
     assert cli.run(arguments) == 1

@@ -9,29 +9,43 @@ from torch import Tensor
 from lipbench.attacks.autoattack.canvas import PaddedSquare, canvas
 from lipbench.attacks.network import Network
 from lipbench.attacks.norm import Norm
+from lipbench.attacks.parameters import MOST_STEPS, Parameter
 
 ENSEMBLE = ("apgd-ce", "apgd-t", "fab-t", "square")  # version='standard'
 
 
+# The library keeps two losses and an outcome for every iteration of every row.
+N_ITER = Parameter(100, "iterations of each run", at_least=1, at_most=10_000)
+TARGETS = Parameter(
+    9,
+    "runs towards so many wrong classes, those with the largest logits; where there are fewer, all of them",
+    at_least=1,
+)
+N_QUERIES = Parameter(5000, "proposals for each sample, each one forward pass", at_least=1, at_most=MOST_STEPS)
+
+
 def configured(
-    network: Network, *, norm: Norm, eps: float, seed: int, attacks: tuple[str, ...], args: Mapping[str, Any]
+    network: Network, arguments: Mapping[str, Any], *, norm: Norm, eps: float, seed: int, attacks: tuple[str, ...]
 ) -> Any:
-    """An AutoAttack object with the parameters of version='standard', and at most K - 1 targets."""
+    """An AutoAttack object with the parameters of version='standard', and at most K - 1 targets.
+
+    arguments: ``n_iter``, ``targets`` and ``n_queries``, where they differ from the defaults above.
+    """
     from pyautoattack import AutoAttack
     from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 
     common = {"eps": eps, "norm": norm.value, "seed": seed, "device": network.device}
     library = AutoAttack(network, attacks=list(attacks), version="custom", **common)
     library.verbose = False
-    n_iter = args.get("n_iter", 100)
+    n_iter = arguments.get("n_iter", N_ITER.default)
     # APGD derives its step-size checkpoints from n_iter in the constructor, so it is made anew.
     library.apgd = APGDAttack(network, n_iter=n_iter, logger=library.logger, **common)
     library.apgd_targeted = APGDAttack_targeted(network, n_iter=n_iter, logger=library.logger, **common)
     library.fab.n_restarts = 1
     library.fab.n_iter = n_iter
-    targets = min(args.get("targets", 9), network.num_classes - 1)
+    targets = min(arguments.get("targets", TARGETS.default), network.num_classes - 1)
     library.apgd_targeted.n_target_classes = library.fab.n_target_classes = targets
-    library.square.n_queries = args.get("n_queries", 5000)
+    library.square.n_queries = arguments.get("n_queries", N_QUERIES.default)
     if network.num_classes < 4:
         pgd = library.apgd_targeted
         pgd.dlr_loss_targeted = lambda logits, labels: targeted_margin(logits, labels, pgd.y_target)

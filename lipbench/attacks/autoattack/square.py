@@ -1,25 +1,28 @@
-"""Square (Andriushchenko et al. 2020, arXiv 1912.00049) with a radius for each row.
+"""``autoattack/square``: Square (Andriushchenko et al. 2020, arXiv 1912.00049) with a radius for each row.
 
-The proposals, the schedule and the arithmetic are the library's, operation for operation: with one eps and its stream
-of random numbers (``LibraryDraws`` in the tests) the candidates are its own, bit for bit. What differs: eps may differ
-by row, so that one run serves the samples open at any eps; the random numbers are drawn for the whole shard; and a row
-is given up when its progress says that it will not arrive (``hopeless``). That costs one or two in a hundred of the
-rows that Square would break; so where Square breaks more than MASKED of a shard's samples, which AutoAttack takes for a
-sign of masked gradients, the rows given up are run again to their last query.
+The proposals, the schedule and the arithmetic are the library's, operation for operation: with one eps and the
+library's stream of random numbers (``LibraryDraws`` in the tests) the candidates are its own, bit for bit. Three things
+differ. eps may differ by row, so that one run serves the samples open at any eps; the random numbers are drawn for the
+whole shard; and a row is given up when its progress indicates that it will not arrive (``hopeless``). That costs one or
+two in a hundred of the rows that Square would break. So where Square breaks more than MASKED of a shard's samples,
+which AutoAttack takes for a sign of masked gradients, the rows given up are run again to their last query.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lipbench.attacks.autoattack.canvas import canvas
-from lipbench.attacks.autoattack.library import configured
+from lipbench.attacks.autoattack.draws import Draws, ShardDraws
+from lipbench.attacks.autoattack.library import N_QUERIES, configured
+from lipbench.attacks.base import Attack, AttackCall
 from lipbench.attacks.batch import AttackBatch
 from lipbench.attacks.network import Network
 from lipbench.attacks.norm import Norm
+from lipbench.attacks.parameters import Parameter
 
 # Queries before which rows may be given up. Not shares of n_queries: the library's schedule of windows is none either,
 # and a row makes little progress before the windows are small.
@@ -28,46 +31,44 @@ MASKED = 0.002  # as in pyautoattack's check_square_sr
 CAUTION = 3.0  # times its last progress that a row is trusted to make with each further doubling of the queries
 
 
-class Draws(Protocol):
-    """Where the random numbers come from. Signs are -1 or 1."""
+class Square(Attack):
+    """See the module."""
 
-    def signs(self, active: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """One sign for each active row, int64 (a,), and entry: float32 (a, *shape)."""
-        ...
+    name = "autoattack/square"
+    summary = "Square: random search without gradients; patience: never give up a sample before the last query"
+    per_sample_eps = True
+    n_queries = N_QUERIES
+    patience = Parameter(False, "true: a sample is never given up before the last query")
 
-    def sign(self, shape: tuple[int, ...]) -> Tensor:
-        """Signs that all rows share: float32 (*shape,)."""
-        ...
-
-    def below(self, high: int) -> int:
-        """A whole number in 0 .. high - 1; 0 for high = 0."""
-        ...
-
-    def coin(self) -> bool:
-        """True or False."""
-        ...
+    def run(self, call: AttackCall) -> Tensor:
+        """Candidates within eps; x itself, or the best that was found, where none was: float32 (n, c, h, w)."""
+        return search(call)
 
 
-class ShardDraws:
-    """Drawn for all samples of the shard and read off for the active ones; the same whatever else is open."""
+def search(call: AttackCall, draws: Draws | None = None) -> Tensor:
+    """As ``Square.run``, with random numbers from ``draws``; by default, those of the shard."""
+    network, x, labels, batch, eps = call.network, call.x, call.labels, call.batch, call.radii
+    made = configured(network, call.arguments, norm=call.norm, eps=1.0, seed=batch.seed, attacks=("square",)).square
+    library = getattr(made, "square", made)  # the library's own, also where it is shown a padded canvas
+    library.init_hyperparam(x)
+    shown = canvas(network.input_shape[1:], call.norm)
+    found, given_up = x.clone(), torch.zeros(len(x), dtype=torch.bool)
 
-    def __init__(self, rows: AttackBatch, device: torch.device):
-        self.rows, self.device = rows, device
-        self.each, self.shared = rows.generator("square", "signs"), rows.generator("square", "shared")
+    def run(which: Tensor, patience: bool) -> None:
+        for active in which.split(network.batch_size):
+            source = ShardDraws(batch, x.device) if draws is None else draws
+            queries = call.arguments["n_queries"]
+            loop = _Search(library, network, shown.crop, call.norm, batch, source, queries, patience)
+            radius = eps[active].float().view(-1, 1, 1, 1)
+            points, left = loop.run(active, shown.pad(x[active]), labels[active], radius)
+            found[active] = shown.crop(points)
+            given_up[active] = left
 
-    def signs(self, active: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """See ``Draws``; so below."""
-        bits = torch.randint(0, 2, (self.rows.population, *shape), generator=self.each, dtype=torch.int8)
-        return (2 * bits[self.rows.index[active]] - 1).float().to(self.device)
-
-    def sign(self, shape: tuple[int, ...]) -> Tensor:  # noqa: D102
-        return (2 * torch.randint(0, 2, shape, generator=self.shared) - 1).float().to(self.device)
-
-    def below(self, high: int) -> int:  # noqa: D102
-        return int(torch.randint(0, max(1, high), (1,), generator=self.shared))
-
-    def coin(self) -> bool:  # noqa: D102
-        return bool(torch.randint(0, 2, (1,), generator=self.shared))
+    run(torch.arange(len(x)), call.arguments["patience"])
+    broken = ~given_up & (_margins(network, found, labels) <= 0).cpu() if given_up.any() else given_up
+    if len(batch.index[broken].unique()) > MASKED * batch.population:
+        run(torch.nonzero(given_up)[:, 0], True)
+    return found
 
 
 @dataclass(frozen=True)
@@ -87,47 +88,13 @@ class State:
         return State(**values)
 
 
-def square(
-    network: Network,
-    x: Tensor,
-    labels: Tensor,
-    eps: Tensor,
-    *,
-    norm: Norm,
-    rows: AttackBatch,
-    args: Mapping[str, Any],
-    draws: Draws | None = None,
-) -> Tensor:
-    """Candidates within eps: (m,), float32 (m, c, h, w); x itself, or the best that was found, where none was."""
-    library = configured(network, norm=norm, eps=1.0, seed=rows.seed, attacks=("square",), args=args).square
-    library = getattr(library, "square", library)  # the library's own, also where it is shown a padded canvas
-    library.init_hyperparam(x)
-    shown = canvas(network.input_shape[1:], norm)
-    found, given_up = x.clone(), torch.zeros(len(x), dtype=torch.bool)
-
-    def search(which: Tensor, patience: bool) -> None:
-        for active in which.split(network.batch_size):
-            source = ShardDraws(rows, x.device) if draws is None else draws
-            run = _Search(library, network, shown.crop, norm, rows, source, args["n_queries"], patience)
-            radius = eps[active].float().view(-1, 1, 1, 1)
-            points, left = run.run(active, shown.pad(x[active]), labels[active], radius)
-            found[active] = shown.crop(points)
-            given_up[active] = left
-
-    search(torch.arange(len(x)), args["patience"])
-    broken = ~given_up & (_margins(network, found, labels) <= 0).cpu() if given_up.any() else given_up
-    if len(rows.index[broken].unique()) > MASKED * rows.population:
-        search(torch.nonzero(given_up)[:, 0], True)
-    return found
-
-
 @dataclass
 class _Search:
     library: Any  # pyautoattack's SquareAttack
     network: Network
     crop: Callable[[Tensor], Tensor]
     norm: Norm
-    rows: AttackBatch
+    batch: AttackBatch
     draws: Draws
     queries: int
     patience: bool
@@ -166,7 +133,7 @@ class _Search:
         return result, given_up
 
     def _margin(self, active: Tensor, points: Tensor, labels: Tensor) -> Tensor:
-        self.rows.forward[active] += 1
+        self.batch.forward[active] += 1
         return _margins(self.network, self.crop(points), labels)
 
     def _side(self, query: int, height: int, width: int) -> int:
@@ -247,3 +214,6 @@ def hopeless(before: Tensor, now: Tensor, query: int, queries: int) -> Tensor:
     """
     doublings = torch.log2(torch.tensor(queries / query))
     return now - CAUTION * doublings * (before - now) > 0
+
+
+ATTACK = Square()

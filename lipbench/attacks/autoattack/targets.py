@@ -1,4 +1,4 @@
-"""Runs of targeted attacks: each row with each class that it may be moved to, in batches."""
+"""Runs of targeted attacks, in batches: each row with each class that it may be moved to."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,44 +11,44 @@ from lipbench.attacks.network import Network
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Independent runs, b of them. All int64 (b,), on the CPU."""
+class Runs:
+    """A batch of b independent runs. All int64 (b,), on the CPU."""
 
-    rows: Tensor  # of the attack's inputs; one row may stand there with several classes
+    rows: Tensor  # of the attack's inputs; one row may have runs towards several classes
     classes: Tensor  # the targets
     places: Tensor  # of the target among the logits at x: 2 is the second largest
 
-    def of(self, keep: Tensor) -> "Batch":
+    def of(self, keep: Tensor) -> "Runs":
         """The runs where ``keep``: bool (b,)."""
-        return Batch(self.rows[keep], self.classes[keep], self.places[keep])
+        return Runs(self.rows[keep], self.classes[keep], self.places[keep])
 
 
-def everyone(network: Network, x: Tensor) -> Iterator[Batch]:
+def untargeted(network: Network, x: Tensor) -> Iterator[Runs]:
     """One run for each row, without a target."""
     for rows in torch.arange(len(x)).split(network.batch_size):
         nothing = torch.zeros_like(rows)
-        yield Batch(rows, nothing, nothing)
+        yield Runs(rows, nothing, nothing)
 
 
-def batches(network: Network, x: Tensor, rows: AttackBatch, count: int) -> Iterator[Batch]:
+def targeted(network: Network, x: Tensor, batch: AttackBatch, count: int) -> Iterator[Runs]:
     """Each row with its ``count`` largest wrong logits at x, largest first, but for classes that it cannot reach."""
-    ranked = _ranked(network, x, rows)
+    ranked = _ranked(network, x, batch)
     runs = []
     for place in range(2, min(count, network.num_classes - 1) + 2):
         classes = ranked[:, -place]
-        keep = torch.nonzero(rows.can_reach(classes))[:, 0]
+        keep = torch.nonzero(batch.can_reach(classes))[:, 0]
         runs.append((keep, classes[keep], torch.full_like(keep, place)))
-    every = Batch(*(torch.cat(parts) for parts in zip(*runs, strict=True)))
+    every = Runs(*(torch.cat(parts) for parts in zip(*runs, strict=True)))
     for which in torch.arange(len(every.rows)).split(network.batch_size):
         if len(which) > 0:  # split makes one empty part of nothing
             yield every.of(which)
 
 
 @torch.no_grad()
-def _ranked(network: Network, x: Tensor, rows: AttackBatch) -> Tensor:
+def _ranked(network: Network, x: Tensor, batch: AttackBatch) -> Tensor:
     """Classes by their logits, ascending, as the library ranks them: int64 (m, K) on the CPU."""
     parts = []
     for which in torch.arange(len(x)).split(network.batch_size):
-        with rows.counting(network, which):
+        with batch.counting(network, which):
             parts.append(network(x[which]).sort(dim=1)[1].cpu())
     return torch.cat(parts)

@@ -8,7 +8,7 @@ from attacking import attack
 from torch import nn
 
 from lipbench.attacks import guard
-from lipbench.attacks.autoattack.targets import batches
+from lipbench.attacks.autoattack.targets import targeted
 from lipbench.attacks.batch import AttackBatch
 from lipbench.attacks.network import Network
 from lipbench.attacks.norm import Norm
@@ -18,7 +18,7 @@ TARGETS = 4
 
 
 def drawn_by_torch(self, shape, attack_name, place, *, normal):
-    """In place of ``Rows.drawn``: what the library itself draws from the global stream, another for each target."""
+    """In place of ``AttackBatch.drawn``: the library's own draws from the global stream, others for each target."""
     torch.manual_seed(place)
     size = (self.population, *shape)
     return (torch.randn(size) if normal else 2 * torch.rand(size) - 1)[self.index]
@@ -85,13 +85,13 @@ def test_the_targets_are_the_largest_wrong_logits_that_can_be_reached(case, coun
     digits.network.__dict__["batch_size"] = batch_size
     reachable = torch.rand(12, 10, generator=torch.Generator().manual_seed(0)) < 0.6
     reachable[5] = False
-    rows = AttackBatch(torch.arange(12), 12, reachable=reachable)
-    every = list(batches(digits.network, digits.x, rows, count))
-    assert all(0 < len(batch.rows) <= batch_size for batch in every)
+    batch = AttackBatch(torch.arange(12), 12, reachable=reachable)
+    every = list(targeted(digits.network, digits.x, batch, count))
+    assert all(0 < len(runs.rows) <= batch_size for runs in every)
     got = [
         (row, target, place)
-        for batch in every
-        for row, target, place in zip(*(values.tolist() for values in vars(batch).values()), strict=True)
+        for runs in every
+        for row, target, place in zip(*(values.tolist() for values in vars(runs).values()), strict=True)
     ]
     ranked = digits.network.predict(digits.x).argsort(dim=1, descending=True)
     expected = [
@@ -117,22 +117,22 @@ def test_a_class_that_cannot_be_reached_is_no_target(name, eps):
     """The first row may be moved to class 2, the second may not; where no class is left, the row costs nothing."""
     for first, second in (([False, True, True], [False, True, False]), ([False, False, True], [False] * 3)):
         digits = three_classes()
-        rows = AttackBatch(torch.arange(2), 2, reachable=torch.tensor([first, second]))
-        found = attack(digits, name, Norm.L2, eps, rows=rows, n_iter=10)
+        batch = AttackBatch(torch.arange(2), 2, reachable=torch.tensor([first, second]))
+        found = attack(digits, name, Norm.L2, eps, batch=batch, n_iter=10)
         assert found.adversarial.tolist() == [True, False]
         assert torch.equal(found.candidates[1], digits.x[1])
-        assert (rows.backward[1] == 0) == (not any(second))
-        assert rows.backward[0] > rows.backward[1]
+        assert (batch.backward[1] == 0) == (not any(second))
+        assert batch.backward[0] > batch.backward[1]
 
 
 @pytest.mark.parametrize(("name", "eps"), [("apgd-t", 0.55), ("fab-t", None)])
 def test_nothing_to_reach_costs_the_ranking_only(name, eps):
-    digits, rows = three_classes(), AttackBatch(torch.arange(2), 2, reachable=torch.zeros(2, 3, dtype=torch.bool))
-    assert list(batches(digits.network, digits.x, rows.of(torch.tensor([True, True])), 9)) == []
-    found = attack(digits, name, Norm.L2, eps, rows=rows, n_iter=10)
+    digits, batch = three_classes(), AttackBatch(torch.arange(2), 2, reachable=torch.zeros(2, 3, dtype=torch.bool))
+    assert list(targeted(digits.network, digits.x, batch.of(torch.tensor([True, True])), 9)) == []
+    found = attack(digits, name, Norm.L2, eps, batch=batch, n_iter=10)
     assert not found.adversarial.any()
-    assert rows.forward.tolist() == [2, 2]
-    assert rows.backward.tolist() == [0, 0]
+    assert batch.forward.tolist() == [2, 2]
+    assert batch.backward.tolist() == [0, 0]
 
 
 def test_a_row_that_float32_takes_for_a_tie_does_not_stop_the_others():
@@ -156,4 +156,4 @@ def test_the_first_target_that_is_won_gives_the_candidate_whatever_the_batch(cas
     digits.network.__dict__["batch_size"] = 20  # one target after the other
     one_by_one = attack(digits, "apgd-t", Norm.L2, 1.5, n_iter=15, targets=4)
     assert torch.allclose(one_by_one.candidates, together.candidates, atol=1e-5)
-    assert one_by_one.rows.forward.sum() < together.rows.forward.sum()
+    assert one_by_one.batch.forward.sum() < together.batch.forward.sum()

@@ -1,11 +1,10 @@
 """What an attack finds for a row depends on nothing but the row: not on the eps, the batch or the rows beside it."""
 
-import importlib
-
 import pytest
 import torch
 from attacking import Outcome, attack
 
+from lipbench.attacks.autoattack import square
 from lipbench.attacks.batch import AttackBatch
 from lipbench.attacks.norm import Norm
 from tests.attacks.conftest import Case
@@ -24,7 +23,6 @@ ARGS = {
 @pytest.fixture(scope="module", autouse=True)
 def square_gives_up_early():
     """Within the few queries here; and no row is run again, which is the one thing that is up to all rows."""
-    square = importlib.import_module("lipbench.attacks.autoattack.square")  # the package's ``square`` is the function
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(square, "CHECKPOINTS", (30, 60))
         patch.setattr(square, "MASKED", 1.0)
@@ -40,7 +38,7 @@ def at_every_eps(digits: Case, name: str, norm: Norm, keep: list[int] | None = N
         index, eps = index[keep], eps[keep]
     several = Case(digits.network, digits.x[index], digits.labels[index])
     radius = None if name == "fab-t" else eps.to(digits.x.device)
-    return attack(several, name, norm, radius, rows=AttackBatch(index, SAMPLES, seed=5), **ARGS[name])
+    return attack(several, name, norm, radius, batch=AttackBatch(index, SAMPLES, seed=5), **ARGS[name])
 
 
 def assert_same(got: Outcome, expected: Outcome, keep: list[int] | slice = slice(None)) -> None:
@@ -79,7 +77,7 @@ def test_the_table_above_breaks_some_rows_and_not_others(together, name, norm):
 def test_several_eps_in_one_call_are_what_a_call_for_each_finds(case, together, name, norm):
     digits, several = case(10, SAMPLES), together(name, norm)
     for place, eps in enumerate(RADII[norm]):
-        alone = attack(digits, name, norm, eps, rows=AttackBatch.alone(SAMPLES, seed=5), **ARGS[name])
+        alone = attack(digits, name, norm, eps, batch=AttackBatch.alone(SAMPLES, seed=5), **ARGS[name])
         here = slice(SAMPLES * place, SAMPLES * (place + 1))
         assert_same(alone, several, here)
         assert (several.distance[here][alone.adversarial] <= eps).all()
@@ -105,5 +103,5 @@ def test_the_place_in_the_shard_decides_what_is_drawn(case, together, name, norm
     digits = case(10, SAMPLES)
     eps = RADII[norm][-1]
     elsewhere = AttackBatch(torch.arange(SAMPLES) + 1, SAMPLES + 1, seed=5)
-    moved = attack(digits, name, norm, eps, rows=elsewhere, **ARGS[name])
+    moved = attack(digits, name, norm, eps, batch=elsewhere, **ARGS[name])
     assert not torch.allclose(moved.candidates, together(name, norm).candidates[-SAMPLES:], atol=1e-3)

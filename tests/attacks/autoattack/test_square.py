@@ -1,6 +1,5 @@
 """Our loop of Square: the library's own with its random stream; when rows are given up, and when they are run again."""
 
-import importlib
 from collections import Counter
 
 import pytest
@@ -8,14 +7,14 @@ import torch
 from attacking import attack
 from torch import nn
 
+from lipbench.attacks.autoattack import square
 from lipbench.attacks.autoattack.canvas import canvas
-from lipbench.attacks.autoattack.square import ShardDraws, hopeless, square
+from lipbench.attacks.autoattack.draws import ShardDraws
+from lipbench.attacks.base import AttackCall
 from lipbench.attacks.batch import AttackBatch
 from lipbench.attacks.network import Network
 from lipbench.attacks.norm import Norm
 from tests.attacks.conftest import Case
-
-module = importlib.import_module("lipbench.attacks.autoattack.square")  # the package's ``square`` is the function
 
 
 class LibraryDraws:
@@ -67,26 +66,26 @@ def test_square_is_the_librarys_bit_for_bit(case, shape, norm, eps):
     library.init_hyperparam(x)
     torch.manual_seed(3)
     queries, expected = library.attack_single_run(shown.pad(x), labels)
-    rows, args = AttackBatch.alone(len(x)), {"n_queries": 260, "patience": True}
-    options = {"norm": norm, "rows": rows, "args": args, "draws": LibraryDraws()}
+    batch, args = AttackBatch.alone(len(x)), {"n_queries": 260, "patience": True}
+    call = AttackCall(network, x, labels, norm, torch.full((len(x),), eps), 0, args, batch)
     torch.manual_seed(3)
-    found = square(network, x, labels, torch.full((len(x),), eps), **options)
+    found = square.search(call, LibraryDraws())
     assert torch.equal(found, shown.crop(expected))
-    assert rows.forward.tolist() == queries.tolist()
-    assert rows.backward.sum() == 0
+    assert batch.forward.tolist() == queries.tolist()
+    assert batch.backward.sum() == 0
     assert len(queries.unique()) > 3  # some were broken on the way
     assert queries.max() == 261  # and some never
 
 
 def test_the_signs_of_a_shard():
-    rows = AttackBatch(torch.tensor([6, 0, 3]), 8, seed=1)
-    drawn = ShardDraws(rows, torch.device("cpu")).signs(torch.tensor([0, 1, 2]), (400, 1, 1))
+    batch = AttackBatch(torch.tensor([6, 0, 3]), 8, seed=1)
+    drawn = ShardDraws(batch, torch.device("cpu")).signs(torch.tensor([0, 1, 2]), (400, 1, 1))
     assert drawn.dtype == torch.float32
     assert drawn.shape == (3, 400, 1, 1)
     assert set(drawn.flatten().tolist()) == {-1.0, 1.0}
     assert drawn.mean().abs() < 0.1
     # the second row alone, as when the others are done
-    alone = ShardDraws(rows, torch.device("cpu")).signs(torch.tensor([1]), (400, 1, 1))
+    alone = ShardDraws(batch, torch.device("cpu")).signs(torch.tensor([1]), (400, 1, 1))
     assert torch.equal(alone[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[1])
 
@@ -119,19 +118,19 @@ def test_what_all_rows_share():
 )
 def test_a_row_is_hopeless_if_three_times_its_progress_falls_short(before, now, query, queries, expected):
     values = (torch.tensor([value], dtype=torch.float32) for value in (before, now))
-    assert hopeless(*values, query, queries).tolist() == [expected]
+    assert square.hopeless(*values, query, queries).tolist() == [expected]
 
 
 @pytest.mark.parametrize(("norm", "eps", "queries"), [(Norm.L2, 0.6, 900), (Norm.Linf, 0.09, 1300)])
 def test_giving_up_saves_queries_and_loses_next_to_nothing(case, norm, eps, queries, monkeypatch):
     """Queries enough for two checkpoints, or three; no row is run again."""
-    monkeypatch.setattr(module, "MASKED", 1.0)
+    monkeypatch.setattr(square, "MASKED", 1.0)
     digits = case(10, 30)
     patient, hasty = (attack(digits, "square", norm, eps, n_queries=queries, patience=flag) for flag in (True, False))
     assert not (hasty.adversarial & ~patient.adversarial).any()
     assert patient.adversarial.sum() > 6
     assert hasty.adversarial.sum() >= 0.9 * patient.adversarial.sum()
-    assert hasty.rows.forward.sum() < 0.85 * patient.rows.forward.sum()
+    assert hasty.batch.forward.sum() < 0.85 * patient.batch.forward.sum()
     # the random numbers are the same: what both find is the same
     both = torch.from_numpy(hasty.adversarial)
     assert torch.allclose(hasty.candidates[both], patient.candidates[both], atol=1e-5)
@@ -151,7 +150,7 @@ class Steps(nn.Module):
 @pytest.mark.parametrize("norm", list(Norm))
 def test_with_masked_gradients_no_row_is_lost_by_giving_up(case, norm, monkeypatch):
     """Square breaks more than MASKED of the shard there, so that the rows given up are run again."""
-    monkeypatch.setattr(module, "CHECKPOINTS", (10, 20))
+    monkeypatch.setattr(square, "CHECKPOINTS", (10, 20))
     digits = case(10, 30)
     network = Network(Steps(digits.network.module), (1, 8, 8))
     masked, eps = Case(network, digits.x, digits.labels), 0.9 if norm is Norm.L2 else 0.12
@@ -160,7 +159,7 @@ def test_with_masked_gradients_no_row_is_lost_by_giving_up(case, norm, monkeypat
     assert found.adversarial.tolist() == patient.adversarial.tolist()
     assert torch.allclose(found.candidates, patient.candidates, atol=1e-5)
     assert attack(masked, "apgd-ce", norm, eps, n_iter=20).adversarial.sum() < patient.adversarial.sum()
-    monkeypatch.setattr(module, "MASKED", 1.0)
+    monkeypatch.setattr(square, "MASKED", 1.0)
     assert attack(masked, "square", norm, eps, n_queries=250).adversarial.sum() < patient.adversarial.sum()
 
 
@@ -175,7 +174,7 @@ def test_with_masked_gradients_no_row_is_lost_by_giving_up(case, norm, monkeypat
 )
 @pytest.mark.parametrize("batch_size", [None, 2])
 def test_rows_are_run_again_where_more_than_two_in_a_thousand_samples_break(broken, again, batch_size, monkeypatch):
-    monkeypatch.setattr(module, "CHECKPOINTS", (10, 20))
+    monkeypatch.setattr(square, "CHECKPOINTS", (10, 20))
     network = Network(nn.Sequential(nn.Flatten(), nn.Linear(25, 2)), (1, 5, 5))
     with torch.no_grad():
         network.module[1].weight.copy_(torch.tensor([[1.0], [-1.0]]).expand(2, 25) / 25)
@@ -186,12 +185,16 @@ def test_rows_are_run_again_where_more_than_two_in_a_thousand_samples_break(brok
     index = torch.tensor([500, *broken])
     x, labels = torch.full((len(index), 1, 5, 5), 0.5), torch.zeros(len(index), dtype=torch.int64)
     eps = torch.tensor([1e-3, *[0.4] * len(broken)])
-    rows, patient = AttackBatch(index, 1000), AttackBatch(index, 1000)
-    options, args = {"norm": Norm.Linf}, {"n_queries": 100, "patience": False}
-    found = square(network, x, labels, eps, rows=rows, args=args, **options)
-    square(network, x, labels, eps, rows=patient, args=args | {"patience": True}, **options)
+    hasty, patient = AttackBatch(index, 1000), AttackBatch(index, 1000)
+
+    def search(batch: AttackBatch, patience: bool) -> torch.Tensor:
+        args = {"n_queries": 100, "patience": patience}
+        return square.search(AttackCall(network, x, labels, Norm.Linf, eps, 0, args, batch))
+
+    found = search(hasty, False)
+    search(patient, True)
     assert network.predict(found).argmax(1).tolist() == [0, *[1] * len(broken)]
     # one query at the start, 20 up to the second checkpoint; all of them the second time
     assert patient.forward[0] == 101
-    assert rows.forward[0] == 21 + again * 101
-    assert rows.forward[1:].tolist() == patient.forward[1:].tolist()  # only what was given up is run again
+    assert hasty.forward[0] == 21 + again * 101
+    assert hasty.forward[1:].tolist() == patient.forward[1:].tolist()  # only what was given up is run again

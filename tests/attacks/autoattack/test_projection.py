@@ -116,7 +116,7 @@ def test_fab_projects_with_them_and_leaves_the_librarys_alone(norm, monkeypatch)
     network = Network(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3)), (3, 8, 8))
     x = torch.rand(5, 3, 8, 8)
     labels = network(x).argmax(1)
-    spec = AttackSpec(backend="autoattack", name="fab-t", args={"n_iter": 4})
+    spec = AttackSpec(name="autoattack/fab-t", args={"n_iter": 4})
     found = guard.search(spec, network, x, labels, norm=Norm.parse(norm), eps=None, seed=0)
     assert len(asked) == 4  # one batch holds both targets
     assert (network(found).argmax(1) != labels).any()

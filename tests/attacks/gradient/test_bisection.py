@@ -3,12 +3,13 @@ import pytest
 import torch
 from torch import nn
 
-from lipbench.attacks import gradient, guard
+from lipbench.attacks import guard
+from lipbench.attacks.gradient import bisection
 from lipbench.attacks.network import Network
 from lipbench.attacks.norm import Norm
 from lipbench.attacks.suites import AttackSpec
 
-BISECTION = AttackSpec(backend="gradient", name="bisection")
+BISECTION = AttackSpec(name="gradient/bisection")
 
 
 def distances(case, spec, norm, eps=None):
@@ -20,9 +21,9 @@ def distances(case, spec, norm, eps=None):
 @pytest.mark.parametrize("norm", list(Norm))
 def test_bisection_is_near_the_best_of_the_libraries(case, norm):
     digits = case(10, 60)
-    rivals = [AttackSpec(backend="autoattack", name="fab-t", args={"targets": 4, "n_iter": 50})]
+    rivals = [AttackSpec(name="autoattack/fab-t", args={"targets": 4, "n_iter": 50})]
     if norm is Norm.L2:
-        rivals.append(AttackSpec(backend="art", name="deepfool"))
+        rivals.append(AttackSpec(name="art/deepfool"))
     before = digits.network.evaluations.backward
     adversarial, distance, _ = distances(digits, BISECTION, norm)
     gradients = (digits.network.evaluations.backward - before) / len(digits.x)
@@ -43,7 +44,7 @@ def test_a_sample_whose_bounds_have_met_costs_nothing_more(case, norm, monkeypat
         return distances(digits, BISECTION, norm)[1], digits.network.evaluations.total - before
 
     distance, evaluations = spent()
-    monkeypatch.setattr(gradient, "SETTLED", 0.0)
+    monkeypatch.setattr(bisection, "SETTLED", 0.0)
     nearest, most = spent()
     assert evaluations < 0.75 * most
     assert (distance <= nearest * 1.01).all()
@@ -83,7 +84,7 @@ def test_the_last_halving_reaches_the_boundary_even_without_rounds():
     network = Network(nn.Sequential(nn.Flatten(), head), (3, 4, 4))
     x = 0.45 + 0.1 * torch.rand(20, 3, 4, 4)
     logits = network.predict(x)
-    spec = AttackSpec(backend="gradient", name="bisection", args={"rounds": 1, "steps": 1})
+    spec = AttackSpec(name="gradient/bisection", args={"rounds": 1, "steps": 1})
     found = guard.search(spec, network, x, logits.argmax(1), norm=Norm.L2, eps=None, seed=0)
     _, distance, _ = guard.check_candidates(network, x, logits.argmax(1), found, Norm.L2)
     exact = (logits[:, 1] - logits[:, 0]).abs() / head.weight.detach().double().norm()
@@ -114,8 +115,8 @@ def test_bisection_tries_more_than_the_largest_wrong_logit():
         network.module[1].weight.copy_(torch.tensor([[0.0, 0.0], [0.01, 0.0], [0.0, 1.0]]))
         network.module[1].bias.copy_(torch.tensor([1.0, 0.9, 0.5]))
     x, labels = torch.zeros(1, 1, 1, 2), torch.tensor([0])
-    for name, eps in (("bisection", None), ("pgd", 0.6)):
-        spec = AttackSpec(backend="gradient", name=name)
+    for name, eps in (("gradient/bisection", None), ("gradient/pgd", 0.6)):
+        spec = AttackSpec(name=name)
         found = guard.search(spec, network, x, labels, norm=Norm.L2, eps=eps, seed=0)
         adversarial, _, label = guard.check_candidates(network, x, labels, found, Norm.L2)
         assert adversarial.all()
@@ -143,8 +144,8 @@ def test_where_there_is_no_adversarial_input_the_candidate_is_the_input():
         network.module[1].bias.copy_(torch.tensor([5.0, 0.0, 0.0]))
     x = torch.rand(4, 1, 2, 2)
     labels = torch.zeros(4, dtype=torch.int64)
-    for name, eps in (("bisection", None), ("pgd", 10.0)):
-        spec = AttackSpec(backend="gradient", name=name)
+    for name, eps in (("gradient/bisection", None), ("gradient/pgd", 10.0)):
+        spec = AttackSpec(name=name)
         found = guard.search(spec, network, x, labels, norm=Norm.L2, eps=eps, seed=0)
         assert torch.equal(found, x)
 
@@ -164,41 +165,6 @@ def test_a_constant_network_is_no_division_by_zero():
 def test_candidates_are_the_same_in_batches(case, norm, monkeypatch):
     digits = case(10, 30)
     _, whole, _ = distances(digits, BISECTION, norm)
-    monkeypatch.setattr("lipbench.attacks.gradient.BATCH", 7)
+    monkeypatch.setattr("lipbench.attacks.gradient.ascent.BATCH", 7)
     _, parts, _ = distances(digits, BISECTION, norm)
     assert parts == pytest.approx(whole, rel=5e-3)
-
-
-@pytest.mark.parametrize("norm", list(Norm))
-def test_pgd_attacks_each_sample_within_its_own_radius(case, norm):
-    """A little above the smallest distance known it must succeed; at half of it, it cannot."""
-    digits = case(10, 40)
-    _, nearest, _ = distances(digits, BISECTION, norm)
-    factor = np.where(np.arange(40) % 2, 1.05, 0.5)
-    radius = torch.tensor(nearest * factor)
-    spec = AttackSpec(backend="gradient", name="pgd")
-    adversarial, distance, _ = distances(digits, spec, norm, eps=radius)
-    assert (distance[adversarial] <= radius.numpy()[adversarial]).all()
-    assert adversarial[1::2].mean() >= 0.95
-    assert not adversarial[0::2].any()
-
-
-def test_pgd_with_one_radius_equals_the_same_radius_for_each(case):
-    digits = case(10, 20)
-    spec = AttackSpec(backend="gradient", name="pgd", args={"restarts": 1})
-    *_, one = distances(digits, spec, Norm.L2, eps=0.5)
-    *_, each = distances(digits, spec, Norm.L2, eps=torch.full((20,), 0.5, dtype=torch.float64))
-    assert torch.equal(one, each)
-
-
-def test_restarts_and_targets_of_pgd_only_add(case):
-    digits = case(10, 60)
-    broken = []
-    for args in ({"targets": 1}, {"targets": 4}, {"targets": 4, "restarts": 3}):
-        spec = AttackSpec(backend="gradient", name="pgd", args={"steps": 15, **args})
-        adversarial, _, _ = distances(digits, spec, Norm.L2, eps=0.5)
-        broken.append(adversarial)
-    assert (broken[1] >= broken[0]).all()
-    assert (broken[2] >= broken[1]).all()
-    random_only = AttackSpec(backend="gradient", name="pgd", args={"targets": 0, "restarts": 1})
-    assert distances(digits, random_only, Norm.L2, eps=0.5)[0].sum() >= 0.8 * broken[1].sum()

@@ -1,0 +1,1 @@
+"""lipbench's own attacks, by gradient ascent on the margin."""

@@ -1,0 +1,143 @@
+"""Gradient ascent on the margin max_{j != y} f_j - f_y, in float64, at float32 points: what ``bisection`` and ``pgd``
+share.
+
+The margin does not depend on the scale of the logits, as cross-entropy does. Every point that is tried is a float32
+input, so that an adversarial point stays adversarial when it is stored.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lipbench.attacks.base import AttackCall
+from lipbench.attacks.network import Network
+from lipbench.attacks.norm import Norm
+
+BATCH = 1000
+MOMENTUM = 0.75
+TINY = 1e-300  # against 0 / 0 where a gradient vanishes
+TIE = 1e-12  # of the largest logit: nearer to the boundary, another batch size may round to the other class
+TARGETS = "so many wrong classes, those with the largest logits; where there are fewer, all of them"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A batch to attack: x: float64 (n, c, h, w) holding float32 values, labels: int64 (n,)."""
+
+    network: Network
+    x: Tensor
+    labels: Tensor
+    norm: Norm
+
+    def of(self, keep: Tensor) -> "Goal":
+        """The samples where ``keep``: bool (n,) is True."""
+        return Goal(self.network, self.x[keep], self.labels[keep], self.norm)
+
+    def place(self, delta: Tensor) -> Tensor:
+        """The float32 points of [0, 1] nearest to x + delta, as float64."""
+        return (self.x + delta).clamp(0, 1).float().double()
+
+    def size(self, delta: Tensor) -> Tensor:
+        """The norm of each perturbation: (n,)."""
+        return torch.linalg.vector_norm(delta.flatten(1), ord=2 if self.norm is Norm.L2 else math.inf, dim=1)
+
+    def slope(self, gradient: Tensor) -> Tensor:
+        """The dual norm of each gradient: the growth of the margin for each unit of the norm: (n,)."""
+        order = 2 if self.norm is Norm.L2 else 1
+        return torch.linalg.vector_norm(gradient.flatten(1), ord=order, dim=1).clamp_min(TINY)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """The unit perturbation along which the margin grows fastest."""
+        return gradient.sign() if self.norm is Norm.Linf else gradient / column(self.slope(gradient))
+
+    def project(self, delta: Tensor, eps: Tensor) -> Tensor:
+        """The point of the ball of radius eps: (n,) nearest to delta."""
+        if self.norm is Norm.Linf:
+            return torch.minimum(torch.maximum(delta, -column(eps)), column(eps))
+        return delta * column((eps / self.size(delta).clamp_min(TINY)).clamp_max(1))
+
+    def targets(self, count: int) -> list[Tensor]:
+        """The ``count`` wrong classes with the largest logits at x, largest first: int64 (n,) each."""
+        with torch.no_grad():
+            logits = self.network.logits(self.x).scatter(1, self.labels[:, None], -math.inf)
+        return list(logits.argsort(dim=1, descending=True).T[: min(count, self.network.num_classes - 1)])
+
+    def evaluate(self, points: Tensor, targets: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """(adversarial: bool (n,), margin: (n,), its gradient) at the points; the margin is to ``targets`` if
+        given.
+
+        Components of the gradient that lead out of [0, 1] are 0. Ties do not count as adversarial.
+        """
+        points = points.detach().requires_grad_()
+        with torch.enable_grad():
+            logits, own, margin = self._margin(points)
+            aim = margin if targets is None else logits.gather(1, targets[:, None])[:, 0] - own
+            (gradient,) = torch.autograd.grad(aim.sum(), points)
+        blocked = ((points <= 0) & (gradient < 0)) | ((points >= 1) & (gradient > 0))
+        adversarial = margin > TIE * logits.abs().amax(1)
+        return adversarial.detach(), aim.detach(), gradient.masked_fill(blocked, 0)
+
+    @torch.no_grad()
+    def adversarial(self, points: Tensor) -> Tensor:
+        """As ``evaluate``, without the gradient: bool (n,)."""
+        logits, _, margin = self._margin(points)
+        return margin > TIE * logits.abs().amax(1)
+
+    def _margin(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        logits = self.network.logits(points)
+        own = logits.gather(1, self.labels[:, None])[:, 0]
+        return logits, own, logits.scatter(1, self.labels[:, None], -math.inf).amax(1) - own
+
+
+@dataclass
+class Best:
+    """The nearest adversarial point so far of each sample: point (n, c, h, w), distance (n,) or inf."""
+
+    goal: Goal
+    point: Tensor
+    distance: Tensor
+
+    @classmethod
+    def none(cls, goal: Goal) -> "Best":
+        """Before anything was found."""
+        return cls(goal, goal.x.clone(), torch.full_like(goal.x[:, 0, 0, 0], math.inf))
+
+    def offer(self, points: Tensor, adversarial: Tensor) -> None:
+        """Keep the points that are adversarial and nearer."""
+        distance = self.goal.size(points - self.goal.x)
+        better = adversarial & (distance < self.distance)
+        self.distance = torch.where(better, distance, self.distance)
+        self.point = torch.where(column(better), points, self.point)
+
+    def of(self, keep: Tensor) -> "Best":
+        """The samples where ``keep``: bool (n,) is True."""
+        return Best(self.goal.of(keep), self.point[keep], self.distance[keep])
+
+    def take(self, rows: Tensor, part: "Best") -> None:
+        """Keep what ``part`` found for some of the samples, at indices ``rows``: int64 (k,)."""
+        self.point[rows], self.distance[rows] = part.point, part.distance
+
+    @property
+    def found(self) -> Tensor:
+        """Where there is one: bool (n,)."""
+        return self.distance.isfinite()
+
+
+def column(values: Tensor) -> Tensor:
+    """Values of samples, (n,), as a factor of images: (n, 1, 1, 1)."""
+    return values.view(-1, 1, 1, 1)
+
+
+def step_size(step: Tensor | int, steps: int) -> Tensor:
+    """From half of eps down to a fiftieth, along a cosine."""
+    return 0.02 + 0.24 * (1 + torch.cos(torch.as_tensor(step) * (math.pi / steps)))
+
+
+def batches(call: AttackCall) -> Iterator[tuple[Goal, slice]]:
+    """The samples of a call in batches of at most BATCH, each with its place in the call."""
+    for start in range(0, len(call.x), BATCH):
+        part = slice(start, start + BATCH)
+        yield Goal(call.network, call.x[part].double(), call.labels[part], call.norm), part
