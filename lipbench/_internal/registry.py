@@ -22,6 +22,11 @@ class Registry:
         self.group = group
         self._builtin = dict(builtin)  # name: "module:attribute"
 
+    @property
+    def bundled(self) -> tuple[str, ...]:
+        """The names that come with lipbench, in the order of declaration."""
+        return tuple(self._builtin)
+
     def names(self) -> list[str]:
         """All registered names, sorted."""
         return sorted({*self._builtin, *(point.name for point in entry_points(group=self.group))})
