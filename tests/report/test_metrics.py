@@ -9,9 +9,21 @@ from scipy.stats import binomtest
 
 from lipbench.certification.grades import GRADES
 from lipbench.errors import LipbenchError
-from lipbench.report import document, metrics, results, tables, writer
+from lipbench.report import (
+    Results,
+    columns,
+    document,
+    effects,
+    intervals,
+    metrics,
+    notation,
+    remarks,
+    results,
+    tables,
+    writer,
+)
 from lipbench.report.figures import draw, gap, representative
-from lipbench.report.formatting import labels, notation
+from lipbench.report.formatting import labels, legend
 from lipbench.report.pareto import pareto
 from lipbench.runs.folder import DamagedError
 
@@ -35,7 +47,7 @@ LAYOUTS = {  # how the same records may lie in a run folder
 
 @pytest.fixture(params=LAYOUTS.values(), ids=LAYOUTS)
 def by_eps(request, make_run, make_model):
-    return tables.summary(make_run(make_model(**HAND, audit=[(1, 0.2)]), **request.param)).set_index("eps")
+    return Results.load(make_run(make_model(**HAND, audit=[(1, 0.2)]), **request.param)).summary().set_index("eps")
 
 
 @pytest.mark.parametrize(
@@ -54,7 +66,7 @@ def test_accuracies_follow_the_definitions(by_eps, eps, floating, real, nominal,
 
 
 def test_without_an_error_analysis_the_headline_is_of_grade_real(make_run, make_model):
-    frame = tables.summary(make_run(make_model(**HAND, not_analysed="no error analysis is known for GELU")))
+    frame = Results.load(make_run(make_model(**HAND, not_analysed="no error analysis is known for GELU"))).summary()
     assert frame["grade"].tolist() == ["real"] * 3
     assert frame["certified"].tolist() == frame["certified_real"].tolist() == pytest.approx([0.6, 0.4, 0.2])
     assert frame["gap"].tolist() == pytest.approx([0.0, 0.2, 0.0])
@@ -72,7 +84,7 @@ def test_a_setting_has_the_grade_that_all_its_models_have(make_run, make_model):
         make_model(**plain, name="b", seed=1, not_analysed="overflow"),
         make_model(**plain, name="c", hyperparameters={"tau": 1.0}),
     ]
-    settings = tables.hyperparameters(tables.summary(make_run(models))).query("eps == 0.1")
+    settings = effects.hyperparameters(Results.load(make_run(models)).summary()).query("eps == 0.1")
     assert dict(zip(settings["loss.tau"], settings["grade"], strict=True)) == {1.0: "float", 4.0: "real"}
     # what is weaker than the table says is marked
     assert list(labels(settings).values()) == [
@@ -103,7 +115,7 @@ def test_the_cost_counts_the_attacks_of_this_eps_and_the_minimal_norm_one(by_eps
 @pytest.mark.parametrize(("count", "n"), [(0, 7), (7, 7), (4, 5), (353, 360), (1, 1)])
 def test_interval_is_that_of_clopper_and_pearson(count, n):
     expected = binomtest(count, n).proportion_ci(0.95, method="exact")
-    assert metrics.clopper_pearson(count, n) == pytest.approx((expected.low, expected.high), abs=1e-10)
+    assert intervals.clopper_pearson(count, n) == pytest.approx((expected.low, expected.high), abs=1e-10)
 
 
 def test_interval_of_four_in_five_as_printed_in_tables_of_the_binomial(by_eps):
@@ -114,7 +126,7 @@ def test_interval_of_four_in_five_as_printed_in_tables_of_the_binomial(by_eps):
 
 def test_an_l2_certificate_shrinks_by_the_root_of_the_dimension_in_linf(make_run, make_model, suite):
     model = make_model(correct=[1, 1], real=[0.8, 1.61], distance=[0.15, 0.25])
-    row = tables.summary(make_run(model, [suite(norm="Linf", eps=[0.2])])).iloc[0]
+    row = Results.load(make_run(model, [suite(norm="Linf", eps=[0.2])])).summary().iloc[0]
     assert row["norm"] == "Linf"
     assert row["certified_real"] == 0.5  # radii 0.1 and 0.20125
     assert row["robust"] == 0.5
@@ -123,12 +135,12 @@ def test_an_l2_certificate_shrinks_by_the_root_of_the_dimension_in_linf(make_run
 
 
 def test_a_false_certificate_is_counted(make_run, make_model):
-    row = tables.summary(make_run(make_model(correct=[1, 1], real=[0.3, 0.2], distance=[0.25, 0.2]))).iloc[0]
+    row = Results.load(make_run(make_model(correct=[1, 1], real=[0.3, 0.2], distance=[0.25, 0.2]))).summary().iloc[0]
     assert row["violations_real"] == 1
 
 
 def test_a_model_without_a_claim_has_no_nominal_numbers(make_run, make_model):
-    row = tables.summary(make_run(make_model(correct=[1], real=[0.1], distance=[0.2], claimed=None))).iloc[0]
+    row = Results.load(make_run(make_model(correct=[1], real=[0.1], distance=[0.2], claimed=None))).summary().iloc[0]
     nothing = (
         "certified_nominal",
         "certified_nominal_hi",
@@ -141,7 +153,7 @@ def test_a_model_without_a_claim_has_no_nominal_numbers(make_run, make_model):
 
 def test_what_only_an_attack_at_a_small_eps_found_counts_at_every_larger_one(make_run, make_model, suite):
     model = make_model(correct=[1, 1], real=[0.0, 0.0], distance=[0.05, 0.3])
-    frame = tables.summary(make_run(model, [suite(attacks=["art/PGD"])]))
+    frame = Results.load(make_run(model, [suite(attacks=["art/PGD"])])).summary()
     assert list(frame["robust"]) == [0.5, 0.5, 0.0]
 
 
@@ -151,7 +163,7 @@ NOTHING = [np.inf, np.inf]
 def test_what_another_group_of_eps_found_counts_at_every_larger_eps(make_run, make_model, suite):
     found = {"art/PGD": NOTHING, ("art/PGD", 0.2): [0.15, np.inf], ("art/PGD", 0.4): [np.inf, 0.35]}
     model = make_model(correct=[1, 1], real=[0.0, 0.0], distance=NOTHING, found=found)
-    frame = tables.summary(make_run(model, [suite(attacks=["art/PGD"])], groups=((0.1, 0.4), (0.2,))))
+    frame = Results.load(make_run(model, [suite(attacks=["art/PGD"])], groups=((0.1, 0.4), (0.2,)))).summary()
     assert list(frame["eps"]) == [0.1, 0.2, 0.4]
     assert list(frame["robust"]) == [1.0, 0.5, 0.0]
     assert list(frame["attacked:art/PGD"]) == [2, 2, 2]
@@ -160,7 +172,7 @@ def test_what_another_group_of_eps_found_counts_at_every_larger_eps(make_run, ma
 def test_each_seed_has_a_column_and_lowers_robust_accuracy(make_run, make_model):
     found = {"art/PGD": NOTHING, ("art/PGD", 0.2, 8): [0.15, np.inf], ("art/PGD", 0.4, 7): [np.inf, 0.35]}
     model = make_model(correct=[1, 1], real=[0.0, 0.0], distance=NOTHING, found=found)
-    frame = tables.summary(make_run(model, seeds=(7, 8)))
+    frame = Results.load(make_run(model, seeds=(7, 8))).summary()
     assert list(frame["robust"]) == [1.0, 0.5, 0.0]
     attacked = [name for name in frame if name.startswith("attacked:")]
     assert attacked == ["attacked:gradient/minimal", "attacked:art/PGD", "attacked:art/PGD#2"]
@@ -195,7 +207,7 @@ def test_the_layout_changes_nothing(make_run, sweep):
         model.zero_gradient, model.loss_stuck = [0, 13, 29], [13]
         model.found["alone"] = [2 * distance for distance in model.distance]
     whole, apart = (
-        tables.summary(make_run(models, strength=True, **how))
+        Results.load(make_run(models, strength=True, **how)).summary()
         for how in ({}, {"shard": 7, "groups": ((0.4,), (0.1, 0.2))})
     )
     assert whole["robust_alone"].nunique() > 4
@@ -227,7 +239,7 @@ SIGNS = {
 @pytest.mark.parametrize("shard", [1000, 3, 1])
 def test_signs_of_failure_and_autoattack_alone_by_hand(make_run, make_model, suite, shard):
     run = make_run(make_model(**SIGNS), [suite(attacks=SQUARE)], strength=True, shard=shard)
-    frame = tables.summary(run)
+    frame = Results.load(run).summary()
     # within 0.1 and 0.2 the second sample is broken by Square's 0.09 only; within 0.4 by 0.3 as well
     assert list(frame["square_only"]) == [0.2, 0.2, 0.0]
     assert list(frame["unreached"]) == [0.2] * 3  # the fourth; the fifth is misclassified
@@ -244,7 +256,7 @@ def test_signs_of_failure_and_autoattack_alone_by_hand(make_run, make_model, sui
 def test_what_is_audited_is_not_broken_by_square_only(make_run, make_model, suite):
     model = make_model(**SIGNS | {"real": [0.0, 0.2, 0.0, 0.0, 0.0]}, audit=[(1, 0.1)])
     run = make_run(model, [suite(attacks=SQUARE)])
-    assert list(tables.summary(run)["square_only"]) == [0.0, 0.0, 0.0]
+    assert list(Results.load(run).summary()["square_only"]) == [0.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -261,7 +273,7 @@ def test_what_is_audited_is_not_broken_by_square_only(make_run, make_model, suit
 def test_signs_that_a_suite_cannot_show_are_not_a_number(make_run, make_model, suite, attacks, known):
     names = ("square_only", "unreached", "zero_gradients", "loss_stuck", "robust_alone", "evaluations_alone")
     model = make_model(correct=[1, 0], real=[0.0, 0.0], distance=[0.05, 0.0])
-    frame = tables.summary(make_run(model, [suite(attacks=attacks)]))
+    frame = Results.load(make_run(model, [suite(attacks=attacks)])).summary()
     assert {name for name in (*names, "only_alone", "only_suite") if frame[name].notna().any()} == known
     assert (frame[list(known)] == 0).all().all()
 
@@ -270,7 +282,7 @@ def test_a_certificate_that_only_autoattack_alone_breaks_is_false(make_run, make
     found = {"alone": [0.25, np.inf], ("alone", 0.1): NOTHING}
     radii = {"floating": [0.25, 0.1], "real": [0.3, 0.1], "nominal": [0.35, 0.1]}
     model = make_model(correct=[1, 1], distance=NOTHING, found=found, **radii)
-    frame = tables.summary(make_run(model, strength=True))
+    frame = Results.load(make_run(model, strength=True)).summary()
     assert [list(frame[f"violations_{grade}"]) for grade in GRADES] == [[0] * 3, [1] * 3, [1] * 3]
     assert list(frame["robust"]) == [1.0] * 3  # stays the suite's
     assert list(frame["robust_alone"]) == [1.0, 1.0, 0.5]
@@ -284,7 +296,7 @@ def test_labels_that_differ_from_model_to_model_are_an_error(make_run, make_mode
     folder.write(unit, frame.assign(label=frame["label"] + 2, prediction=frame["prediction"] + 2), info)
     assert folder.damage(unit) is None  # by itself it may be right
     with pytest.raises(DamagedError, match="labels differ from those of the test set, or of other records"):
-        tables.summary(folder)
+        Results.load(folder).summary()
 
 
 # --- settings ---
@@ -296,17 +308,17 @@ def test_hyperparameters_are_columns_and_missing_ones_are_nan(make_run, make_mod
         make_model(**plain, name="a", hyperparameters={"tau": 4.0}),
         make_model(**plain, name="b", loss="hkr", hyperparameters={"alpha": 10.0, "min_margin": 0.5, "seed": 3.0}),
     ]
-    frame = tables.summary(make_run(models)).drop_duplicates("model").set_index("model")
-    columns = ["loss.tau", "loss.alpha", "loss.min_margin", "loss.seed"]
-    assert list(metrics.hyperparameter_columns(frame)) == columns
-    np.testing.assert_equal(frame.loc["a", columns].tolist(), [4.0, np.nan, np.nan, np.nan])
-    np.testing.assert_equal(frame.loc["b", columns].tolist(), [np.nan, 10.0, 0.5, 3.0])
+    frame = Results.load(make_run(models)).summary().drop_duplicates("model").set_index("model")
+    names = ["loss.tau", "loss.alpha", "loss.min_margin", "loss.seed"]
+    assert list(columns.hyperparameter_columns(frame)) == names
+    np.testing.assert_equal(frame.loc["a", names].tolist(), [4.0, np.nan, np.nan, np.nan])
+    np.testing.assert_equal(frame.loc["b", names].tolist(), [np.nan, 10.0, 0.5, 3.0])
     assert list(frame["seed"]) == [0, 0]
 
 
 def test_one_attack_twice_in_a_suite_has_two_columns(make_run, make_model, suite):
     model = make_model(correct=[1], real=[0.1], distance=[0.2])
-    frame = tables.summary(make_run(model, [suite(attacks=["art/PGD", "art/PGD"])]))
+    frame = Results.load(make_run(model, [suite(attacks=["art/PGD", "art/PGD"])])).summary()
     assert [name for name in frame if name.startswith("attacked:")] == [
         "attacked:art/PGD",
         "attacked:art/PGD#2",
@@ -378,22 +390,22 @@ def test_a_hyperparameter_may_have_any_name(make_run, make_model, name):
         return make_run(models)
 
     folder = run(name)
-    summary, plain = tables.summary(folder), tables.summary(run("harmless"))
+    summary, plain = Results.load(folder).summary(), Results.load(run("harmless")).summary()
     pd.testing.assert_frame_equal(summary[list(METRICS)], plain[list(METRICS)])
-    settings = tables.hyperparameters(summary)
+    settings = effects.hyperparameters(summary)
     assert settings[f"loss.{name}"].tolist() == [1.0] * 3 + [2.0] * 3 + [3.0] * 3
-    assert metrics.hyperparameter_columns(summary) == [
+    assert columns.hyperparameter_columns(summary) == [
         f"loss.{key}" for key in sorted([name, "other"], key=_known_first)
     ]
     assert settings["robust_mean"].tolist() == pytest.approx([1 / 3, 1 / 3, 0] * 3)
-    trend = metrics.trends(summary)
+    trend = effects.trends(summary)
     assert trend["hyperparameter"].tolist() == [name]
     shown = " ".join(name.split("\n"))
     assert set(labels(settings).values()) == {
         "tau_cross_entropy, " + ", ".join(f"{key} {value}" for key, value in _in_order(shown, name, value))
         for value in (1, 2, 3)
     }
-    read = pd.read_csv(io.StringIO(writer.texts(document.build(folder))["hyperparameters.csv"]))
+    read = pd.read_csv(io.StringIO(writer.texts(document.build(Results.load(folder)))["hyperparameters.csv"]))
     assert read[f"loss.{name}"].tolist() == settings[f"loss.{name}"].tolist()
     assert read["robust_mean"].tolist() == settings["robust_mean"].tolist()
     assert f"{shown} 1" in tables.short(summary)
@@ -407,13 +419,14 @@ def test_hyperparameters_of_any_name_are_drawn(make_run, make_model):
         for radius, value in radii
     ]
     evidences = results.load(make_run(models))
-    drawn = draw(tables.groups(metrics.summarize(evidences))[0], evidences)
+    drawn = draw(tables.groups(metrics.summary(evidences))[0], evidences)
     titles = [ax.get_xlabel().partition(" (")[0] for ax in drawn["gap"].axes]
     assert sorted(titles) == sorted(CLASHES[::4])
 
 
 def _known_first(name):
-    return (metrics.ORDER.index(name) if name in metrics.ORDER else len(metrics.ORDER), name)
+    known = list(notation.symbols())
+    return (known.index(name) if name in known else len(known), name)
 
 
 def _in_order(shown, name, value):
@@ -427,7 +440,7 @@ def test_a_figure_names_what_starts_with_an_underscore_or_holds_a_formula(make_r
         for a, b in pairs
     ]
     evidences = results.load(make_run(models))
-    drawn = draw(tables.groups(metrics.summarize(evidences))[0], evidences)
+    drawn = draw(tables.groups(metrics.summary(evidences))[0], evidences)
     for figure in drawn.values():
         figure.draw_without_rendering()
     said = [text.get_text().strip() for ax in drawn["gap"].axes for text in ax.get_legend().get_texts()]
@@ -440,13 +453,13 @@ def test_words_of_families_are_not_those_of_hyperparameters(make_run, make_model
         make_model([1], [0.1], [0.2], name="a", loss="tau", hyperparameters={"mcr": 1.0}),
         make_model([1], [0.1], [0.2], name="b", loss="mcr", hyperparameters={"tau": 2.0, "alpha": 3.0}),
     ]
-    frame = tables.hyperparameters(tables.summary(make_run(models)))
+    frame = effects.hyperparameters(Results.load(make_run(models)).summary())
     assert set(labels(frame, short=True).values()) == {"tau, mcr 1", "MCR loss, τ=2, α=3"}
 
 
 def test_attacks_that_are_named_like_a_second_run_of_another_have_columns_of_their_own(make_run, make_model, suite):
     what = suite(attacks=["art/PGD", "art/PGD", "art/PGD#2"])
-    frame = tables.summary(make_run(make_model([1], [0.1], [0.2]), [what]))
+    frame = Results.load(make_run(make_model([1], [0.1], [0.2]), [what])).summary()
     assert len({name for name in frame if name.startswith("attacked:")}) == 3
 
 
@@ -499,17 +512,17 @@ def two_cards(make_model, **other):
 
 @pytest.mark.parametrize(("other", "column"), CARD_DIFFERS.values(), ids=CARD_DIFFERS)
 def test_models_whose_cards_differ_are_not_pooled_and_what_differs_is_shown(make_run, make_model, other, column):
-    summary = tables.summary(make_run(two_cards(make_model, **other)))
-    settings = tables.hyperparameters(summary)
-    assert column in metrics.further_columns(settings)
-    assert column in metrics.setting_columns(settings)
+    summary = Results.load(make_run(two_cards(make_model, **other))).summary()
+    settings = effects.hyperparameters(summary)
+    assert column in columns.further_columns(settings)
+    assert column in columns.setting_columns(settings)
     assert settings["n_models"].tolist() == [1] * 6
     assert sorted(settings["certified_mean"].unique()) == [0.0, 1.0]
     said = list(labels(settings).values())
     assert len(set(said)) == 2
     assert all(f", {column} " in label for label in said)
-    remark = tables.groups(summary)[0]
-    assert any(column in text for text in document._models(remark))
+    (remark,) = remarks.further_differences(tables.groups(summary)[0])
+    assert column in remark
 
 
 @pytest.mark.parametrize(
@@ -522,17 +535,17 @@ def test_models_whose_cards_differ_are_not_pooled_and_what_differs_is_shown(make
     ids=["versions", "a whole number as a float", "another order"],
 )
 def test_models_whose_cards_say_the_same_are_seeds(make_run, make_model, other):
-    settings = tables.hyperparameters(tables.summary(make_run(two_cards(make_model, **other))))
+    settings = effects.hyperparameters(Results.load(make_run(two_cards(make_model, **other))).summary())
     assert settings["n_seeds"].tolist() == [2] * 3
     assert settings["certified_mean"].tolist() == [0.5, 0.0, 0.0]
-    assert metrics.further_columns(settings) == []
+    assert columns.further_columns(settings) == []
 
 
 def test_the_claim_is_read_off_the_weights_and_makes_no_setting(make_run, make_model):
     models = [
         make_model([1], [0.1], [0.2], name=f"m{claimed}", seed=int(claimed), claimed=claimed) for claimed in (1.0, 2.0)
     ]
-    assert tables.hyperparameters(tables.summary(make_run(models)))["n_seeds"].tolist() == [2] * 3
+    assert effects.hyperparameters(Results.load(make_run(models)).summary())["n_seeds"].tolist() == [2] * 3
 
 
 def test_architectures_of_one_label_are_told_apart(make_run, make_model):
@@ -540,7 +553,7 @@ def test_architectures_of_one_label_are_told_apart(make_run, make_model):
         make_model([1], [0.1], [0.2], name=str(width), seed=width, label="net", args={"widths": [width]})
         for width in (8, 9)
     ]
-    settings = tables.hyperparameters(tables.summary(make_run(models)))
+    settings = effects.hyperparameters(Results.load(make_run(models)).summary())
     assert settings["n_models"].tolist() == [1] * 6
     assert list(labels(settings).values()) == [
         "tau_cross_entropy, tau 4, architecture.args.widths [8]",
@@ -550,7 +563,7 @@ def test_architectures_of_one_label_are_told_apart(make_run, make_model):
 
 def test_hyperparameters_that_differ_behind_the_fourth_digit_are_printed_whole(make_run, make_model):
     models = [make_model([1], [0.1], [0.2], name=str(tau), hyperparameters={"tau": tau}) for tau in (1.00001, 1.00002)]
-    settings = tables.hyperparameters(tables.summary(make_run(models)))
+    settings = effects.hyperparameters(Results.load(make_run(models)).summary())
     assert list(labels(settings).values()) == ["tau_cross_entropy, tau 1.00001", "tau_cross_entropy, tau 1.00002"]
 
 
@@ -567,8 +580,8 @@ def test_trends_and_lines_join_only_what_was_trained_alike(make_run, make_model)
         for epochs, counts in ((60, (4, 3, 1)), (2, (1, 2, 3)))
         for tau, count in zip((1.0, 4.0, 16.0), counts, strict=True)
     ]
-    summary = tables.summary(make_run(models))
-    trend = metrics.trends(summary)
+    summary = Results.load(make_run(models)).summary()
+    trend = effects.trends(summary)
     assert dict(zip(trend["training.epochs"], trend["certified"].round(9), strict=True)) == {60: -1.0, 2: 1.0}
     group = tables.groups(summary)[0]
     assert [row[0] for row in tables.trend_table(trend, group).rows] == [
@@ -593,19 +606,21 @@ def test_a_copy_is_no_further_seed(make_run, make_model, seed, same):
         model("b", [0.0] * 4, seed=1),
         model("c", [0.15] * 4, seed=seed, weights=model("a", []).card()["weights_sha256"][:same] + "f" * (64 - same)),
     ]
-    summary = tables.summary(make_run(some))
+    summary = Results.load(make_run(some)).summary()
     assert summary["copy_of"].tolist() == [""] * 6 + ["a"] * 3
-    settings = tables.hyperparameters(summary)
+    settings = effects.hyperparameters(summary)
     assert settings["n_models"].tolist() == settings["n_seeds"].tolist() == [2] * 3
     assert settings["certified_mean"].tolist() == [0.5, 0.0, 0.0]
     assert settings["certified_std"].tolist()[0] == pytest.approx(np.std([0, 1], ddof=1))
-    assert document._models(tables.groups(summary)[0]) == ["c is a copy of a: equal weights, counted once."]
+    assert remarks.copies(tables.groups(summary)[0]) == ["c is a copy of a: equal weights, counted once."]
 
 
 def test_constant_networks_of_two_seeds_are_no_copies(make_run, make_model):
     """Whatever their weights are, they say the same of every sample."""
     constant = {"correct": [1, 0], "real": [8.0, 0.0], "distance": [np.inf, 0.0], "margin": [np.inf, -np.inf]}
-    summary = tables.summary(make_run([make_model(**constant, name=name, seed=n) for n, name in enumerate("ab")]))
+    summary = Results.load(
+        make_run([make_model(**constant, name=name, seed=n) for n, name in enumerate("ab")])
+    ).summary()
     assert set(summary["copy_of"]) == {""}
 
 
@@ -614,16 +629,16 @@ def test_the_same_weights_under_another_card_are_another_setting_and_named(make_
     other = make_model(
         [1], [0.1], [0.2], name="b", hyperparameters={"tau": 1.0}, weights=first.card()["weights_sha256"]
     )
-    summary = tables.summary(make_run([first, other]))
-    assert tables.hyperparameters(summary)["n_models"].tolist() == [1] * 6
-    assert document._models(tables.groups(summary)[0]) == [
+    summary = Results.load(make_run([first, other])).summary()
+    assert effects.hyperparameters(summary)["n_models"].tolist() == [1] * 6
+    assert remarks.copies(tables.groups(summary)[0]) == [
         "b is a copy of a: equal weights, another setting on its card."
     ]
 
 
 def test_spread_over_seeds(make_run, make_model):
     models = seeds(make_model, [1, 2, 4]) + seeds(make_model, [3], hyperparameters={"tau": 1.0})
-    frame = tables.hyperparameters(tables.summary(make_run(models)))
+    frame = effects.hyperparameters(Results.load(make_run(models)).summary())
     at = frame[frame["eps"] == 0.1].set_index("loss.tau")
     assert list(at.index) == [1.0, 4.0]  # ascending, whatever the order of the run
     spread = [at.loc[4.0, f"certified_{key}"] for key in ("mean", "std", "min", "max")]
@@ -640,7 +655,7 @@ def test_spread_over_seeds(make_run, make_model):
 )
 def test_models_that_differ_in_more_than_the_seed_are_not_averaged(make_run, make_model, other):
     models = [*seeds(make_model, [1]), make_model([1] * 4, [0.1] * 4, [0.2] * 4, name="other", seed=1, **other)]
-    assert list(tables.hyperparameters(tables.summary(make_run(models)))["n_models"]) == [1] * 6
+    assert list(effects.hyperparameters(Results.load(make_run(models)).summary())["n_models"]) == [1] * 6
 
 
 def test_trends_are_ranks_within_a_family(make_run, make_model):
@@ -648,7 +663,7 @@ def test_trends_are_ranks_within_a_family(make_run, make_model):
     for tau, count in ((1.0, 4), (4.0, 3), (16.0, 1)):
         models += seeds(make_model, [count], hyperparameters={"tau": tau})
     models += seeds(make_model, [2, 2], loss="kr", hyperparameters={})
-    trend = metrics.trends(tables.summary(make_run(models)).query("eps == 0.1"))
+    trend = effects.trends(Results.load(make_run(models)).summary().query("eps == 0.1"))
     assert trend[["family", "hyperparameter", "points"]].to_numpy().tolist() == [["tau_cross_entropy", "tau", 3]]
     assert trend["certified"].item() == pytest.approx(-1)
     assert trend["gap"].item() == pytest.approx(1)
@@ -661,10 +676,10 @@ def test_trends_are_at_the_eps_where_certified_accuracy_differs_most(make_run, m
     for tau, certified in ((1.0, 0.35), (4.0, 0.25), (16.0, 0.15)):
         radii = [certified, certified, 0.12, 0.01]
         models.append(make_model([1] * 4, radii, [0.5] * 4, name=f"tau{tau}", hyperparameters={"tau": tau}))
-    summary = tables.summary(make_run(models))
+    summary = Results.load(make_run(models)).summary()
     grid = sorted(summary["eps"].unique())
-    trend = metrics.trends(summary)
-    assert trend["eps"].item() == metrics.chosen_eps(tables.hyperparameters(summary)) < grid[-1]
+    trend = effects.trends(summary)
+    assert trend["eps"].item() == effects.chosen_eps(effects.hyperparameters(summary)) < grid[-1]
     assert trend["certified"].item() < 0
     assert len(set(summary[summary["eps"] == grid[-1]]["certified"])) == 1
 
@@ -676,24 +691,24 @@ def test_a_trend_has_an_interval(make_run, make_model):
         )
         for tau, count in ((1.0, 9), (4.0, 6), (16.0, 7), (64.0, 3), (256.0, 1))
     ]
-    summary = tables.summary(make_run(models))
-    row = metrics.trends(summary.query("eps == 0.1")).iloc[0]
+    summary = Results.load(make_run(models)).summary()
+    row = effects.trends(summary.query("eps == 0.1")).iloc[0]
     assert row["certified"] == pytest.approx(-0.9)
     # Bonett and Wright by hand: atanh .9 = 1.472219, sqrt((1 + .81 / 2) / 2) = .838153, z = 1.959964
     assert (row["certified_lo"], row["certified_hi"]) == pytest.approx((-0.996067, 0.168896), abs=1e-5)
-    text = tables.trend_table(metrics.trends(summary.query("eps == 0.1")), tables.groups(summary)[0])
+    text = tables.trend_table(effects.trends(summary.query("eps == 0.1")), tables.groups(summary)[0])
     assert "-0.90 [-1.00, +0.17]" in text.rows[0]
 
 
 @pytest.mark.parametrize("n", [4, 5, 20])
 def test_the_interval_of_a_perfect_order_shrinks_with_the_points(n):
-    low, high = metrics.spearman_interval(1.0, n)
+    low, high = intervals.spearman_interval(1.0, n)
     assert high == 1
     assert -1 < low < 1
-    assert metrics.spearman_interval(1.0, n + 1)[0] > low
-    assert metrics.spearman_interval(-1.0, n) == (-high, -low)
-    assert np.isnan(metrics.spearman_interval(1.0, 3)).all()
-    assert np.isnan(metrics.spearman_interval(float("nan"), n)).all()
+    assert intervals.spearman_interval(1.0, n + 1)[0] > low
+    assert intervals.spearman_interval(-1.0, n) == (-high, -low)
+    assert np.isnan(intervals.spearman_interval(1.0, 3)).all()
+    assert np.isnan(intervals.spearman_interval(float("nan"), n)).all()
 
 
 def test_architectures_under_the_same_loss_stand_side_by_side(make_run, make_model):
@@ -707,27 +722,27 @@ def test_architectures_under_the_same_loss_stand_side_by_side(make_run, make_mod
         model("d", 8.0, 0.1),
         make_model([1], [0.1], [0.2], name="e", loss="cross_entropy", hyperparameters={}, constrained=False),
     ]
-    table = tables.matched_table(tables.groups(tables.summary(make_run(models)))[0])
+    table = tables.matched_table(tables.groups(Results.load(make_run(models)).summary())[0])
     assert [row[:4] for row in table.rows] == [
         ("tau_cross_entropy, tau 4", "mlp(layers=orthogonium)", "2", "0.75 ± 0.00"),
         ("tau_cross_entropy, tau 4", "mlp(layers=torchlip)", "1", "0.25"),
     ]
-    assert tables.matched_table(tables.groups(tables.summary(make_run(models[3:])))[0]) is None
+    assert tables.matched_table(tables.groups(Results.load(make_run(models[3:])).summary())[0]) is None
 
 
 def test_the_front_holds_what_nothing_beats():
     at = pd.DataFrame({"clean_mean": [0.9, 0.8, 0.7, 0.85, 0.9], "robust_mean": [0.1, 0.5, 0.4, np.nan, 0.05]})
-    assert metrics.on_front(at, "robust").tolist() == [True, True, False, False, False]
+    assert effects.on_front(at, "robust").tolist() == [True, True, False, False, False]
 
 
 def test_the_chosen_eps_is_where_constrained_settings_differ_most():
     rows = [(0.1, True, 0.9), (0.1, True, 0.8), (0.2, True, 0.7), (0.2, True, 0.3), (0.1, False, 0.0)]
     settings = pd.DataFrame(rows, columns=["eps", "constrained", "certified_mean"])
-    assert metrics.chosen_eps(settings) == 0.2
+    assert effects.chosen_eps(settings) == 0.2
 
 
 def test_every_family_has_a_panel(make_run, sweep):
-    frame = tables.hyperparameters(tables.summary(make_run(sweep(seeds=1, n=10)))).query("eps == 0.1")
+    frame = effects.hyperparameters(Results.load(make_run(sweep(seeds=1, n=10))).summary()).query("eps == 0.1")
     chosen = frame.loc[representative(frame)]
     assert len(chosen) == 8
     assert set(chosen["family"]) == set(frame["family"])
@@ -747,12 +762,12 @@ def test_the_figure_labels_the_front_and_nothing_else(make_run, make_model):
     ]
     for model in models:
         model.distance += [0.0] * (4 - len(model.distance))
-    group = tables.groups(tables.summary(make_run(models)))[0]
+    group = tables.groups(Results.load(make_run(models)).summary())[0]
     assert {text.get_text() for text in pareto(group).axes[0].texts} == {"CE, τ=1", "CE, τ=16"}
 
 
 def test_the_terminal_table_has_a_row_per_setting(make_run, sweep):
-    text = tables.short(tables.summary(make_run(sweep(seeds=2, n=20)))).splitlines()
+    text = tables.short(Results.load(make_run(sweep(seeds=2, n=20))).summary()).splitlines()
     assert len(text) == 3 + 15
     assert all(len(line) <= 110 for line in text)
     assert text[0].endswith("n = 20; accuracies in percent; certified is grade float")
@@ -766,7 +781,7 @@ def test_the_terminal_table_has_a_row_per_setting(make_run, sweep):
 def test_the_terminal_table_cuts_only_what_is_longer_than_any_bundled_setting(make_run, make_model, other, cut):
     setting = {"loss": "hkr_multiclass", "hyperparameters": {"alpha": 0.99, "min_margin": 0.05}}
     models = [make_model([1], [0.1], [0.2], name=name, **setting, architecture=name) for name in ("mlp", other)]
-    text = tables.short(tables.summary(make_run(models)))
+    text = tables.short(Results.load(make_run(models)).summary())
     assert all(len(line) <= 110 for line in text.splitlines())
     assert ("..." in text) is cut
 
@@ -785,7 +800,7 @@ def test_an_architecture_is_named_by_what_differs_in_it(make_run, make_model):
         model("f", architecture="cnn", **free),
         model("g", architecture="cnn", label="wide", args={"channels": [8]}),
     ]
-    named = tables.summary(make_run(models)).query("eps == 0.1").set_index("model")["architecture"].to_dict()
+    named = Results.load(make_run(models)).summary().query("eps == 0.1").set_index("model")["architecture"].to_dict()
     assert named == {
         "a": "mlp(layers=torchlip)",
         "b": "mlp(layers=orthogonium)",
@@ -798,7 +813,7 @@ def test_an_architecture_is_named_by_what_differs_in_it(make_run, make_model):
 
 
 def labels_of(models, make_run):
-    return list(labels(tables.hyperparameters(tables.summary(make_run(models)))).values())
+    return list(labels(effects.hyperparameters(Results.load(make_run(models)).summary())).values())
 
 
 def test_a_label_tells_the_adversarial_arguments_that_differ_and_eps(make_run, make_model):
@@ -813,7 +828,7 @@ def test_a_label_tells_the_adversarial_arguments_that_differ_and_eps(make_run, m
         "adversarial training, eps 0.3, steps 10",
         "adversarial training, eps 0.3, steps 20",
     ]
-    frame = tables.summary(make_run([one, plain]))
+    frame = Results.load(make_run([one, plain])).summary()
     assert {"adversarial.norm", "adversarial.eps", "adversarial.steps"} <= set(frame)
 
 
@@ -821,8 +836,8 @@ def test_the_short_words_are_said_to_be_what_they_are(make_run, make_model):
     models = [make_model([1], [0.1], [0.2], name="a", loss=loss, hyperparameters={"alpha": 0.5}) for loss in ("x",)]
     models += [make_model([1], [0.1], [0.2], name="b", loss="hkr_multiclass", hyperparameters={})]
     models += [make_model([1], [0.1], [0.2], name="c", loss="kr_multiclass", hyperparameters={})]
-    frame = tables.hyperparameters(tables.summary(make_run(models)))
-    assert notation(frame) == "HKR is hkr_multiclass, KR is kr_multiclass, α is alpha."
+    frame = effects.hyperparameters(Results.load(make_run(models)).summary())
+    assert legend(frame) == "HKR is hkr_multiclass, KR is kr_multiclass, α is alpha."
     assert set(labels(frame, short=True).values()) == {"x, α=0.5", "HKR", "KR"}
 
 
@@ -832,7 +847,7 @@ def inside(outer, inner):
 
 def test_legends_of_the_gap_figure_neither_leave_it_nor_cover_a_panel(make_run, sweep):
     evidences = results.load(make_run(sweep(seeds=2, n=20)))
-    figure = draw(tables.groups(metrics.summarize(evidences))[0], evidences)["gap"]
+    figure = draw(tables.groups(metrics.summary(evidences))[0], evidences)["gap"]
     panels = [ax.get_window_extent() for ax in figure.axes]
     assert len(panels) == 3
     first, second, third = (panel.x0 for panel in panels)
@@ -847,7 +862,7 @@ def test_legends_of_the_gap_figure_neither_leave_it_nor_cover_a_panel(make_run, 
 
 
 def test_labels_of_the_front_keep_clear_of_each_other_and_of_leaders(make_run, sweep):
-    group = tables.groups(tables.summary(make_run(sweep(seeds=2, n=60))))[0]
+    group = tables.groups(Results.load(make_run(sweep(seeds=2, n=60))).summary())[0]
     figure = pareto(group)
     ax = figure.axes[0]
     figure.draw_without_rendering()
@@ -870,4 +885,4 @@ def test_an_unfinished_run_is_an_error(make_run, make_model, role):
     unit = [unit for unit in folder.read().units() if unit.role == role][-1]  # of the last shard
     (folder.records / f"{unit.name}.parquet").unlink()
     with pytest.raises(LipbenchError, match="the run is not finished"):
-        tables.summary(folder)
+        Results.load(folder).summary()
