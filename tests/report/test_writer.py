@@ -6,11 +6,12 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from hand_made import FAILING, SQUARE
 
 from lipbench import report
 from lipbench._internal import files
 from lipbench.errors import LipbenchError
-from lipbench.report import Results, definitions, document, effects, style
+from lipbench.report import Results, document, effects, style
 from lipbench.report import writer as page
 from lipbench.report.writer import markdown, tex
 
@@ -447,24 +448,6 @@ def test_the_report_tells_every_seed_and_the_check_of_strength(make_run, make_mo
 # --- signs that attacks fail ---
 
 
-FAILING = {  # worked out in test_report_frames
-    "correct": [1, 1, 1, 1, 0],
-    "real": [0.0] * 5,
-    "distance": [np.inf] * 5,
-    "found": {
-        "gradient/minimal": [0.05, 0.3, np.inf, np.inf, 0.0],
-        ("art/PGD", 0.2): [np.inf, np.inf, 0.15, np.inf, 0.0],
-        ("autoattack/square", 0.1): [np.inf, 0.09, np.inf, np.inf, 0.0],
-        ("alone", 0.1): [0.05, np.inf, np.inf, np.inf, 0.0],
-        ("alone", 0.2): [np.inf, 0.12, np.inf, np.inf, 0.0],
-        ("alone", 0.4): [0.3, 0.3, 0.3, 0.39, 0.0],
-    },
-    "zero_gradient": [0, 3],
-    "loss_stuck": [1],
-}
-SQUARE = ["gradient/minimal", "art/PGD", "autoattack/square"]
-
-
 @pytest.mark.usefixtures("unsaved")
 def test_signs_that_attacks_fail_are_told_and_red(make_run, make_model, suite, tmp_path):
     good = make_model([1] * 5, [0.0] * 5, [0.05] * 5, name="good", hyperparameters={"tau": 1.0})
@@ -508,43 +491,6 @@ def test_without_a_check_of_strength_only_the_suite_is_told(make_run, make_model
     plain, _ = both(tmp_path / "out")
     assert "| model | never reached | only by Square |\n" in plain
     assert "| model | 0.0 | n/a |" in plain  # no Square, nothing to say
-
-
-def test_every_sign_is_defined(make_run, make_model):
-    (section,) = document.build(Results.load(make_run(make_model(**FAILING), strength=True))).sections
-    signs, alone = section.details[2:4]
-    words = {one.word for one in definitions.definitions()}
-    assert set(signs.columns[1:]) < words
-    assert alone.title.startswith("AutoAttack standard alone")
-    assert "AutoAttack alone" in words
-
-
-@pytest.mark.parametrize(
-    ("sign", "most", "said"),
-    [
-        ("zero_gradient", 10, "1.1 % have no gradient of cross-entropy to follow"),
-        ("loss_stuck", 10, "1.1 % have a loss that gradient ascent does not raise"),
-        ("autoattack/square", 2, "0.3 % were broken only by Square, which follows no gradient"),
-        ("alone", 0, "0.1 % were broken by AutoAttack standard alone and not by the suite"),
-        ("gradient/minimal", 0, "0.1 % were broken by no attack at any size"),
-    ],
-)
-def test_how_many_samples_of_1000_are_worth_a_remark(make_run, make_model, suite, sign, most, said):
-    def remarks(count):
-        far = np.arange(1000) < count
-        found = {
-            "art/PGD": [np.inf] * 1000,
-            "autoattack/square": np.where(far & (sign == "autoattack/square"), 0.05, np.inf),
-            "alone": np.where(far & (sign == "alone"), 0.05, np.inf),
-            "gradient/minimal": np.where(far & (sign == "gradient/minimal"), np.inf, 0.5),
-        }
-        signs = {sign: list(range(count))} if "_" in sign else {}
-        model = make_model([1] * 1000, [0.0] * 1000, [0.5] * 1000, found=found, **signs)
-        run = make_run(model, [suite(attacks=SQUARE, eps=[0.1])], strength=True)
-        return document.build(Results.load(run)).sections[0].remarks
-
-    assert remarks(most) == ()
-    assert remarks(most + 1) == (f"model: robust accuracy may be too high. Of the samples, {said}.",)
 
 
 @pytest.mark.usefixtures("unsaved")
