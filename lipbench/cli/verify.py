@@ -8,12 +8,12 @@ import click
 
 from lipbench.cli import options
 from lipbench.errors import EXIT_BROKEN, EXIT_HOLDS, LipbenchError
-from lipbench.evaluation.evaluate import data_of
-from lipbench.models.zoo import find_zoo
 
 if TYPE_CHECKING:
     import torch
 
+    from lipbench.evaluation.evaluate import data_of
+    from lipbench.models.zoo import find_zoo
     from lipbench.verification.verify import Verdict, Verification, VerificationResult
 
 
@@ -113,6 +113,7 @@ def command(
 
 
 def _replay(path: Path, model: str | None, device: "torch.device", as_json: bool) -> int:
+    from lipbench.models.zoo import find_zoo
     from lipbench.verification import witness
 
     folder = None if model is None else find_zoo(model)
