@@ -109,7 +109,7 @@ def _section(group: Group, suffix: str, trends: pd.DataFrame) -> Section:
             *filter(None, [tables.matched_table(group)]),
             tables.grade_table(group),
             tables.attack_table(group),
-            tables.strength_table(group),
+            tables.signs_table(group),
             *filter(None, [tables.alone_table(group)]),
             tables.model_table(group),
         ),

@@ -69,8 +69,8 @@ def _sorted(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     pairs = list(zip(*(frame[name] for name in GROUP), strict=True))
     order_of_run = list(dict.fromkeys(pairs))
     place = [order_of_run.index(pair) for pair in pairs]
-    told = [name for name in keys if name not in (SETTING.name, CONSTRAINED.name)]
-    order = ["_suite", "_unconstrained", *told, EPS.name, SETTING.name]
+    by_setting = [name for name in keys if name not in (SETTING.name, CONSTRAINED.name)]
+    order = ["_suite", "_unconstrained", *by_setting, EPS.name, SETTING.name]
     frame = frame.assign(_suite=place, _unconstrained=~frame[CONSTRAINED.name].astype(bool))
     frame = frame.sort_values(order, kind="stable", key=lambda c: c.astype(str) if c.dtype == object else c)
     return frame.drop(columns=["_suite", "_unconstrained"]).reset_index(drop=True)
@@ -93,13 +93,13 @@ def trends(summary: pd.DataFrame) -> pd.DataFrame:
     models, found = distinct(summary), hyperparameter_columns(summary)
     kind = [*GROUP, *(name for name in setting_columns(summary) if name != SETTING.name and name not in found)]
     for _, every in models.groupby(alike(models, kind), sort=False):
-        told = every.iloc[0]
-        group = every[every[EPS.name] == chosen[tuple(told[name] for name in GROUP)]]
+        first = every.iloc[0]
+        group = every[every[EPS.name] == chosen[tuple(first[name] for name in GROUP)]]
         for name in found:
             known = group[np.isfinite(group[name])]
             if len(known[name].unique()) < 2:
                 continue
-            row = {key: told[key] for key in kind}
+            row = {key: first[key] for key in kind}
             hyperparameter = name.removeprefix(HYPERPARAMETERS.name)
             row |= {EPS.name: known[EPS.name].iloc[0], "hyperparameter": hyperparameter, "points": len(known)}
             for metric in SHARES:

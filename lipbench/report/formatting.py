@@ -85,9 +85,9 @@ def labels(
 
     The architecture comes first where ``frame`` holds more than one. What a loss does not have is left out, and so are
     arguments of adversarial training, other than eps, that are the same in all of ``frame``. Settings that would read
-    the same are told apart by what they differ in, such as ``training.epochs 2``. The grade comes last where it is
+    the same are distinguished by what they differ in, such as ``training.epochs 2``. The grade comes last where it is
     weaker than that of others. Not ``whole``: without the family, where all of ``frame`` share it and anything else is
-    left to say. ``without``: columns that are not told.
+    left to say. ``without``: columns that labels leave out.
     """
     settings, best = rows(frame.drop_duplicates("setting")), strongest(frame)
     words = _words(frame, settings, short=short, whole=whole, without=without)
@@ -111,17 +111,19 @@ def labels(
 def _words(
     frame: pd.DataFrame, settings: Sequence[Mapping[str, Any]], *, short: bool, whole: bool, without: Sequence[str]
 ) -> dict[str, list[str]]:
-    """Architecture, family and numbers of each setting, as ``labels`` tells them."""
+    """Architecture, family and numbers of each setting, as ``labels`` has them."""
     several = len(frame["architecture"].unique()) > 1 and "architecture" not in without
     named = whole or len(frame["family"].unique()) > 1
-    told = {name: _shown(frame[name]) for name in _told(frame) if name not in without}
+    shown_by = {name: _shown(frame[name]) for name in _labelled(frame) if name not in without}
     symbols = notation.symbols(frame["family"].unique()) if short else {}
     found = {}
     for row in settings:
         parts = [str(row["architecture"])] if several else []
         parts += [family(row["family"], short=short)] if named else []
         parts += ["adversarial training"] if row["adversarial"] and row["constrained"] else []
-        parts += [_start(name, symbols) + shown(row[name]) for name, shown in told.items() if not pd.isna(row[name])]
+        parts += [
+            _start(name, symbols) + shown(row[name]) for name, shown in shown_by.items() if not pd.isna(row[name])
+        ]
         found[row["setting"]] = parts
     return found
 
@@ -166,13 +168,13 @@ def _one_line(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
-def _told(frame: pd.DataFrame) -> list[str]:
-    """The columns that a label tells: hyperparameters, eps of adversarial training, and what else differs there."""
+def _labelled(frame: pd.DataFrame) -> list[str]:
+    """The columns that a label shows: hyperparameters, eps of adversarial training, and what else differs there."""
     adversarial, arguments = frame["adversarial"].astype(bool), columns.adversarial_columns(frame)
     differ = [name for name in arguments if len(frame.loc[adversarial, name].unique()) > 1]
     eps = f"{columns.ADVERSARIAL_ARGUMENTS.name}eps"
-    told = [name for name in arguments if name == eps or name in differ]
-    return [*columns.hyperparameter_columns(frame), *told]
+    kept = [name for name in arguments if name == eps or name in differ]
+    return [*columns.hyperparameter_columns(frame), *kept]
 
 
 def strongest(frame: pd.DataFrame) -> str:

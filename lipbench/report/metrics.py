@@ -163,7 +163,7 @@ WORK = (
         "audited",
         "count",
         SAMPLES,
-        "certified samples that an attack saw for eps all the same",
+        "certified samples that an attack saw for eps, as an audit",
         heading="of these, certified samples (audit)",
         value=_audited,
         by_eps=True,
@@ -219,12 +219,12 @@ def summary(evidences: Sequence[Evidence]) -> pd.DataFrame:
     ``loss.NAME``, arguments of adversarial training ``adversarial.NAME``, and what else differs from card to card has
     its path, such as ``training.epochs``. ``attacked:<backend>/<name>`` counts the samples that an attack saw.
     """
-    told, copies = settings.cells(evidences), settings.copies(evidences)
+    cells, copies = settings.cells(evidences), settings.copies(evidences)
     frame = pd.DataFrame(
         {
             columns.MODEL.name: item.model,
             columns.COPY_OF.name: copies.get(item.model, ""),
-            **told[item.model],
+            **cells[item.model],
             columns.SEED.name: item.card.seed,
             **{SUITE.name: item.suite.name, NORM.name: str(item.suite.norm), EPS.name: eps},
             **{name: cell for metric in METRICS for name, cell in metric.cells(item, eps).items()},

@@ -65,13 +65,13 @@ class Results:
     @functools.cached_property
     def models(self) -> pd.DataFrame:
         """One row per model: what its card says, its Lipschitz bound, and whether the claim is confirmed."""
-        told, copies = settings.cells(self.evidences), settings.copies(self.evidences)
+        cells, copies = settings.cells(self.evidences), settings.copies(self.evidences)
         once = {item.model: item for item in self.evidences}
         frame = pd.DataFrame(
             {
                 MODEL.name: model,
                 columns.COPY_OF.name: copies.get(model, ""),
-                **told[model],
+                **cells[model],
                 columns.SEED.name: item.card.seed,
                 "weights_sha256": item.card.weights_sha256,
                 **{metric.name: metric.value(item, item.suite.eps[0]) for metric in metrics.OF_CERTIFICATE},

@@ -17,7 +17,7 @@ from lipbench.report import columns, notation
 from lipbench.report.results import Evidence
 
 NOT_SETTING = ("name", "seed", "weights_sha256", "claimed")  # fields of a card
-IMPLIED = ("card.loss", "card.versions", "architecture.")  # mostly told by family and architecture
+IMPLIED = ("card.loss", "card.versions", "architecture.")  # family and architecture mostly imply these
 
 
 @dataclass(frozen=True)
@@ -70,39 +70,39 @@ def cells(evidences: Sequence[Evidence]) -> dict[str, dict[str, Any]]:
     for name in dict.fromkeys(name for setting in settings.values() for name in setting.further):
         values = {model: setting.further.get(name, nothing) for model, setting in settings.items()}
         if _differs(name, values, found):
-            for model, told in found.items():
-                told[name] = _plain(values[model])
+            for model, row in found.items():
+                row[name] = _plain(values[model])
     return found
 
 
 def _differs(name: str, values: Mapping[str, Any], found: Mapping[str, Mapping[str, Any]]) -> bool:
     """Whether models differ in the values of a column; of those that family and architecture imply, beyond these."""
-    told = [column.name for column in (columns.FAMILY, columns.ARCHITECTURE, columns.CONSTRAINED)]
+    implied_by = [column.name for column in (columns.FAMILY, columns.ARCHITECTURE, columns.CONSTRAINED)]
     different: dict[Any, set[str]] = {}
     for model, cell in found.items():
-        alike = [cell[key] for key in told] if name.startswith(IMPLIED) else []
+        alike = [cell[key] for key in implied_by] if name.startswith(IMPLIED) else []
         different.setdefault(tuple(alike), set()).add(_digest(values[model]))
     return any(len(digests) > 1 for digests in different.values())
 
 
 def _architectures(evidences: Sequence[Evidence]) -> dict[str, str]:
     """Model to architecture: its label, or its name, with layers and arguments if models of the run differ in them."""
-    told: dict[str, dict[str, Any]] = {}
+    arguments: dict[str, dict[str, Any]] = {}
     for item in evidences:
         architecture = item.card.architecture
         layers = {"layers": architecture.layers} if architecture.constrained else {}
-        told[item.model] = {**layers, **architecture.args}
-        told[item.model].pop("outputs", None)  # goes with the loss
+        arguments[item.model] = {**layers, **architecture.args}
+        arguments[item.model].pop("outputs", None)  # goes with the loss
     named = {}
     for item in evidences:
         name, called = item.card.architecture.name, item.card.architecture.label
-        others = [told[other.model] for other in evidences if other.card.architecture.name == name]
+        others = [arguments[other.model] for other in evidences if other.card.architecture.name == name]
         differ = [
             key
-            for key, value in told[item.model].items()
+            for key, value in arguments[item.model].items()
             if any(other.get(key) != value for other in others if key != "layers" or key in other)
         ]
-        shown = ", ".join(f"{key}={told[item.model][key]}" for key in differ)
+        shown = ", ".join(f"{key}={arguments[item.model][key]}" for key in differ)
         named[item.model] = called or (f"{name}({shown})" if shown else name)
     return named
 

@@ -28,7 +28,7 @@ def _unreached(item: Evidence, eps: float) -> float:
 
 
 def _beside(value: Callable[[Strength, Evidence, float], Any]) -> Callable[[Evidence, float], Any]:
-    """A column that only a check of strength fills."""
+    """A column that is n/a unless AutoAttack was run alone."""
     return lambda item, eps: NOTHING if item.strength is None else value(item.strength, item, eps)
 
 

@@ -75,7 +75,7 @@ class Group:
 
     @property
     def checked(self) -> bool:
-        """Whether the strength of the attacks was checked."""
+        """Whether AutoAttack was run alone beside the suite."""
         return bool(self.summary["robust_alone"].notna().any())
 
     def by_setting(self, *, short: bool = False) -> list[tuple[str, list[dict[str, Any]]]]:
@@ -158,7 +158,7 @@ def attack_table(group: Group) -> Table:
     return Table(title, heads, body)
 
 
-def strength_table(group: Group) -> Table:
+def signs_table(group: Group) -> Table:
     """Rows: models. Columns: signs that attacks fail, each at the eps where it shows most."""
     shown = [m for m in sorted(SIGNS, key=lambda sign: sign.rank) if group.checked or not m.compared]
     body = tuple(
@@ -169,7 +169,7 @@ def strength_table(group: Group) -> Table:
 
 
 def alone_table(group: Group) -> Table | None:
-    """Rows: models. Columns: robust accuracy beside that of AutoAttack alone; None without a check of strength."""
+    """Rows: models. Columns: robust accuracy beside that of AutoAttack alone; None where it was not run."""
     if not group.checked:
         return None
     body = []
