@@ -66,7 +66,7 @@ def evaluate(
     seeds: Sequence[int] = (0,),
     audit: float = 0.01,
     prune: bool = True,
-    strength: bool = False,
+    reference_attack: str | None = None,
     shard: int = 1000,
     dtype: str = "float64",
     device: str = "auto",
@@ -81,8 +81,8 @@ def evaluate(
 
     zoo: a folder, or the name of a bundled zoo; suite: names, paths or Suite objects; eps: another grid of radii for
     the suites; data_set: as for ``--data``, the one on the cards by default; out: the run folder, a temporary one by
-    default; samples, seeds, audit, prune, strength, shard, dtype: see ``evaluation.Options``; threads: of torch on
-    the CPU, in each process; executor: "local" or "ray", with ``jobs`` processes or tasks at once; address and
+    default; samples, seeds, audit, prune, reference_attack, shard, dtype: see ``evaluation.Options``; threads: of torch
+    on the CPU, in each process; executor: "local" or "ray", with ``jobs`` processes or tasks at once; address and
     gpus_per_task: for ray. Raises LipbenchError for wrong use.
     """
     options = Options(
@@ -90,7 +90,7 @@ def evaluate(
         seeds=seeds,  # type: ignore[arg-type]  # any sequence: it is made a tuple there
         audit=audit,
         prune=prune,
-        strength=strength,
+        reference_attack=reference_attack,
         shard=shard,
         dtype=dtype,
     )

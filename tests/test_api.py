@@ -75,8 +75,8 @@ name = "fgm"
 """
 
 
-def test_a_run_grows_and_its_strength_is_checked(zoo_of, tmp_path, capsys):
-    """More eps, another seed and a check of strength, each added by the command that asks for it.
+def test_a_run_grows_and_gets_a_reference_attack(zoo_of, tmp_path, capsys):
+    """More eps, another seed and a reference attack, each added by the command that asks for it.
 
     Where AutoAttack breaks a sample at once, it is quick.
     """
@@ -87,7 +87,7 @@ def test_a_run_grows_and_its_strength_is_checked(zoo_of, tmp_path, capsys):
     first = {record: record.read_bytes() for record in (out / "records").iterdir()}
     assert len(first) == 6  # two shards: certify, bisection, fgm
     assert cli.run([*command, "--eps", "3.0"]) == 0
-    assert cli.run([*command, "--seed", "0", "--seed", "5", "--check-strength"]) == 0
+    assert cli.run([*command, "--seed", "0", "--seed", "5", "--reference-attack", "autoattack"]) == 0
     assert {record: record.read_bytes() for record in first} == first
     # of each shard: fgm at the new eps, and of both eps with the new seed; AutoAttack alone at both, the indicators
     assert len(list((out / "records").iterdir())) == 6 + 2 * (1 + 2 + 2 + 1)
@@ -105,7 +105,7 @@ def test_a_run_grows_and_its_strength_is_checked(zoo_of, tmp_path, capsys):
     assert cli.run(["status", str(out)]) == 0
     shown = capsys.readouterr().out
     assert "18 of 18 units done (100 %)" in shown
-    assert "autoattack/standard alone       4 of 4" in shown
+    assert "autoattack/standard as reference       4 of 4" in shown
 
 
 def test_the_report_waits_for_models_that_others_evaluate(zoo_of, tmp_path, capsys):

@@ -97,13 +97,13 @@ INSTEAD_OF_A_RUN = {
     "records of something else": lambda out, aside: put(out / "records" / "2023.parquet"),
     "witnesses of something else": lambda out, aside: put(out / "witnesses" / "statement.txt"),
     "a journal of something else": lambda out, aside: put(out / "journal" / "monday.jsonl"),
-    "claims of something else": lambda out, aside: put(out / "claims" / "notes.2023"),
-    "a claim called like ours": lambda out, aside: put(out / "claims" / "run.0"),
-    "a folder called like a claim": lambda out, aside: (out / "claims" / "run.0").mkdir(parents=True),
-    "a pipe called like a claim": lambda out, aside: (out / "claims").mkdir() or os.mkfifo(out / "claims" / "run.0"),
-    "a file called claims": lambda out, aside: put(out / "claims"),
+    "leases of something else": lambda out, aside: put(out / "leases" / "notes.2023"),
+    "a lease called like ours": lambda out, aside: put(out / "leases" / "run.0"),
+    "a folder called like a lease": lambda out, aside: (out / "leases" / "run.0").mkdir(parents=True),
+    "a pipe called like a lease": lambda out, aside: (out / "leases").mkdir() or os.mkfifo(out / "leases" / "run.0"),
+    "a file called leases": lambda out, aside: put(out / "leases"),
     "a link to records": lambda out, aside: (out / "records").symlink_to(aside),
-    "a link to claims": lambda out, aside: (out / "claims").symlink_to(aside),
+    "a link to leases": lambda out, aside: (out / "leases").symlink_to(aside),
     "a run.json of something else": lambda out, aside: put(out / "run.json", "{}"),
     "a run.json that is none": lambda out, aside: put(out / "run.json", "to run: json"),
     "a list called run.json": lambda out, aside: put(out / "run.json", "[]"),
@@ -151,11 +151,11 @@ def kept(before: dict[str, object], after: dict[str, object]) -> bool:
 def test_files_of_others_in_a_run_folder_stay_as_they_are(place):
     out = place / "out"
     assert evaluate(place, out) == 0
-    beside(["records", "witnesses", "claims", "journal", "report"], out)
+    beside(["records", "witnesses", "leases", "journal", "report"], out)
     put(place / "elsewhere" / "precious")
     before = tree(out)
     ours = [put(out / name / abandoned("x"), "half") for name in (".", "records", "witnesses")]
-    lease = put(out / "claims" / "gone.0", json.dumps(LEASE))
+    lease = put(out / "leases" / "gone.0", json.dumps(LEASE))
     assert evaluate(place, out) == 0
     assert kept(before, tree(out))
     assert not any(path.exists() for path in (*ours, lease))
@@ -168,7 +168,7 @@ def test_files_of_others_in_a_run_folder_stay_as_they_are(place):
     RunFolder(out).journal.entries()  # can be read
 
 
-@pytest.mark.parametrize("name", ["records", "witnesses", "claims", "journal"])
+@pytest.mark.parametrize("name", ["records", "witnesses", "leases", "journal"])
 def test_links_in_a_run_folder_are_not_followed(name, place, capfd):
     out, aside = place / "out", place / "elsewhere"
     assert evaluate(place, out) == 0
@@ -336,7 +336,7 @@ def test_the_recipe_that_is_kept_is_the_one_that_was_read(place, digits, monkeyp
 def test_a_claim_of_something_else_is_never_removed(tmp_path, monkeypatch):
     """Nor taken for one of a name that anybody works on."""
     monkeypatch.setattr(claims, "LEASE", 0.0)
-    folder = tmp_path / "claims"
+    folder = tmp_path / "leases"
     contents = ["mine", "{}", json.dumps([LEASE]), json.dumps({**LEASE, "pid": "1"}), json.dumps({"pid": 1})]
     contents.append(json.dumps({key: value for key, value in LEASE.items() if key != "token"}))
     for number, content in enumerate(contents):

@@ -56,9 +56,9 @@ from lipbench.errors import LipbenchError
 )
 @click.option("--no-prune", is_flag=True, help="Attack every correct sample at every eps.")
 @click.option(
-    "--check-strength",
-    is_flag=True,
-    help="Run AutoAttack standard alone, too, on every correct sample, and look for gradients that mislead.",
+    "--reference-attack",
+    metavar="NAME",
+    help="Also run this attack alone on every correct sample, and look for gradients that mislead: autoattack.",
 )
 @click.option(
     "--shard",
@@ -87,7 +87,7 @@ def command(
     seeds: tuple[int, ...],
     audit: float,
     no_prune: bool,
-    check_strength: bool,
+    reference_attack: str | None,
     shard: int,
     dtype: str,
     executor: str,
@@ -127,7 +127,7 @@ def command(
         prune=not no_prune,
         dtype=dtype,
         shard=shard,
-        strength=check_strength,
+        reference_attack=reference_attack,
     )
     workers = executors.build(executor, jobs=jobs, threads=threads, address=address, gpus=gpus_per_task)
     target = resolve_device(device, threads)
@@ -155,7 +155,7 @@ def command(
         return
     results = reports.Results.load(run_folder)
     click.echo(tables.short(results.summary()))
-    with run_folder.claims.waiting("report"):  # of several processes all are done at about the same time
+    with run_folder.leases.waiting("report"):  # of several processes all are done at about the same time
         written = reports.write(results, out / "report")
     page = next(path for path in written if path.suffix == ".html")
     click.echo(

@@ -16,4 +16,4 @@ def command(run: Path) -> None:
     from lipbench.runs import status
     from lipbench.runs.folder import RunFolder
 
-    click.echo(status.show(status.state(RunFolder(run))))
+    click.echo(status.show(status.status_of(RunFolder(run))))

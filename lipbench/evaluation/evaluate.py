@@ -21,12 +21,14 @@ from lipbench.attacks import guard
 from lipbench.attacks.suites import Suite
 from lipbench.data import Dataset, Split
 from lipbench.errors import LipbenchError, unknown_name
-from lipbench.evaluation.cascade import Cascade, Subject, Superseded
+from lipbench.evaluation.cascade import Cascade, Superseded
+from lipbench.evaluation.prepared import PreparedModel
 from lipbench.models import cards
 from lipbench.models.stored import check_fits, load_model
 from lipbench.models.zoo import model_folders
 from lipbench.runs.folder import RunFolder
-from lipbench.runs.plans import ALONE, ModelEntry, Run, Shard, SuitePlan
+from lipbench.runs.plans import REFERENCE_ATTACKS, ModelEntry, Run, SuitePlan
+from lipbench.runs.units import Shard
 from lipbench.work.executors import Executor
 from lipbench.work.executors.local import LocalExecutor
 
@@ -44,7 +46,7 @@ class Options:
     prune: bool = True  # False: attack every correct sample at every eps
     dtype: str = "float64"  # what the networks compute in, whoever runs them; or "float32"
     shard: int = 1000  # samples that are worked on at once; memory grows with it
-    strength: bool = False  # run AutoAttack standard alone beside the suites, on every sample at each eps
+    reference_attack: str | None = None  # run beside the suites on every correct sample at each eps: "autoattack"
 
     def __post_init__(self) -> None:
         checked = {
@@ -53,10 +55,11 @@ class Options:
             "audit": arguments.real_number("audit, a share of the samples,", self.audit, 0, 1),
             "prune": arguments.truth("prune", self.prune),
             "shard": arguments.whole_number("shard", self.shard, 1),
-            "strength": arguments.truth("strength", self.strength),
         }
         if self.dtype not in tuple(DTYPES):
             raise unknown_name("dtype", self.dtype, DTYPES)
+        if self.reference_attack not in (None, *REFERENCE_ATTACKS):
+            raise unknown_name("reference attack", self.reference_attack, REFERENCE_ATTACKS)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 
@@ -93,7 +96,7 @@ def evaluate_zoo(
     if not suites:
         raise LipbenchError("which suite? give at least one, such as quick")
     folders = model_folders(zoo_folder)
-    plans = tuple(plan_suite(suite, options.seeds, strength=options.strength) for suite in suites)
+    plans = tuple(plan_suite(suite, options.seeds, options.reference_attack) for suite in suites)
     split = dataset.test.first(options.samples or _samples(suites))
     entries = tuple(_entry(folder, dataset, plans) for folder in folders)
     arguments.distinct("model", [entry.name for entry in entries])
@@ -105,12 +108,12 @@ def evaluate_zoo(
     places = {entry.name: folder.resolve() for folder, entry in zip(folders, entries, strict=True)}
     executor = LocalExecutor(1, torch.get_num_threads()) if executor is None else executor
     source = dataset if executor == LocalExecutor(1, torch.get_num_threads()) else None
-    common = Common(out.resolve(), run, places, dataset.spec, data_dir, device.type, source)
+    common = Common(run_folder, run, places, dataset.spec, data_dir, device.type, source)
     run_folder.mend(run, split.labels)
     with _bar(run_folder, run, progress):
         while tasks := _tasks(run_folder, run, common):
-            busy = run_folder.claims.running()
-            free = [replace(task, silence=run_folder.claims.silence()) for task in tasks if task.name not in busy]
+            busy = run_folder.leases.running()
+            free = [replace(task, silence=run_folder.leases.silence()) for task in tasks if task.name not in busy]
             if not free or not sum(executor.run(work, free)):  # the rest is somebody else's
                 time.sleep(POLL)
     run_folder.tidy()
@@ -121,7 +124,7 @@ def evaluate_zoo(
 class Common:
     """What the tasks of one call share."""
 
-    run_folder: Path
+    run_folder: RunFolder  # in this process with what it has read
     run: Run
     places: dict[str, Path]  # the folder of each model
     data: str  # the data set's spec
@@ -137,48 +140,50 @@ class Task:
     common: Common
     entry: ModelEntry
     shard: Shard
-    silence: Mapping[str, tuple[int, float]] = field(default_factory=dict)  # see ``Claims.silence``
+    silence: Mapping[str, tuple[int, float]] = field(default_factory=dict)  # see ``Leases.silence``
 
     @property
     def name(self) -> str:
-        """What its claim is called."""
+        """What its lease is called."""
         return self.common.run.certify_unit(self.entry, self.shard).name
 
 
 def work(task: Task) -> int:
     """Compute what is missing of a task, unless another process is at it; returns how many units were computed."""
-    common, run_folder = task.common, RunFolder(task.common.run_folder)
-    run_folder.claims.told(task.silence)  # a worker lives too short to see for itself that a claim is abandoned
-    with run_folder.claims.holding(task.name) as claim:
-        if claim is None or all(run_folder.has(unit) for unit in common.run.units_of(task.entry, task.shard)):
+    common, run_folder = task.common, task.common.run_folder
+    run_folder.leases.told(task.silence)  # a worker lives too short to see for itself that a lease is abandoned
+    with run_folder.leases.holding(task.name) as lease:
+        if lease is None or all(run_folder.has(unit) for unit in common.run.units_of(task.entry, task.shard)):
             return 0
         split = _split(common).part(task.shard.start, task.shard.stop)
         device = torch.device(common.device)
-        subject = _subject(common.places[task.entry.name], task.entry.digest, device, common.run.settings["dtype"])
-        cascade = Cascade(run_folder, common.run, task.entry, task.shard, split, subject)
+        place, dtype = common.places[task.entry.name], common.run.settings["dtype"]
+        model = prepared_model(place, task.entry.digest, device, dtype)
+        cascade = Cascade(run_folder, common.run, task.entry, task.shard, split, model)
         try:
-            return cascade.work(claim)
+            return cascade.work(lease)
         except Superseded:
             return 0
 
 
 @functools.lru_cache(maxsize=2)
-def _subject(folder: Path, digest: str, device: torch.device, dtype: str) -> Subject:
-    return Subject.load(folder, digest, device, dtype)
+def prepared_model(folder: Path, digest: str, device: torch.device, dtype: str) -> PreparedModel:
+    """The model made ready, kept for the next tasks; see ``PreparedModel.load``."""
+    return PreparedModel.load(folder, digest, device, dtype)
 
 
 def _split(common: Common) -> Split:
     samples = common.run.settings["samples"]
     if common.dataset is not None:
         return common.dataset.test.first(samples)
-    split = _loaded(common.data, common.data_dir, samples)
+    split = loaded_split(common.data, common.data_dir, samples)
     if split.sha256 != common.run.settings["data_sha256"]:
         raise LipbenchError(f"a worker found other data under {common.data!r} than the run is about")
     return split
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(spec: str, data_dir: Path | None, samples: int) -> Split:
+def loaded_split(spec: str, data_dir: Path | None, samples: int) -> Split:
     """The samples that a worker found; they stay in memory, and so does their digest: it is of these."""
     return data.load_once(spec, data_dir).test.first(samples)
 
@@ -219,11 +224,11 @@ def _bar(run_folder: RunFolder, run: Run, progress: bool) -> Iterator[None]:
             show()
 
 
-def plan_suite(suite: Suite, seeds: tuple[int, ...] = (0,), *, strength: bool = False) -> SuitePlan:
+def plan_suite(suite: Suite, seeds: tuple[int, ...] = (0,), reference_attack: str | None = None) -> SuitePlan:
     """A suite as a run has it: its first minimal-norm attack opens, on every correct sample; the others follow."""
     minimal = [spec for spec in suite.attacks if guard.describe(spec).minimal_norm]
     others = tuple(spec for spec in suite.attacks if not minimal or spec is not minimal[0])
-    return SuitePlan(suite, tuple(minimal[:1]), others, (suite.eps,), seeds, strength)
+    return SuitePlan(suite, tuple(minimal[:1]), others, (suite.eps,), seeds, reference_attack)
 
 
 def _samples(suites: Sequence[Suite]) -> int | None:
@@ -241,7 +246,8 @@ def _entry(folder: Path, dataset: Dataset, plans: Iterable[SuitePlan]) -> ModelE
     card = model.card
     check_fits(card, dataset)
     for suite_plan in plans:
-        for spec in (*suite_plan.suite.attacks, *([ALONE] if suite_plan.strength else [])):
+        reference = [] if suite_plan.reference_attack is None else [REFERENCE_ATTACKS[suite_plan.reference_attack]]
+        for spec in (*suite_plan.suite.attacks, *reference):
             guard.check(spec, card.num_classes, card.input_shape, suite_plan.suite.norm)
     return ModelEntry(card.name, card.plain(), model.digest)
 

@@ -6,7 +6,7 @@ write(results, out)          # every file of a report
 check(results, published)    # what in a published report differs from a rebuild
 """
 
-from lipbench.report.overview import Results
+from lipbench.report.results import Results
 from lipbench.report.writer import FILES, check, refuse_changed, write
 
 __all__ = ["FILES", "Results", "check", "refuse_changed", "write"]

@@ -13,7 +13,7 @@ import pandas as pd
 from lipbench.report.intervals import clopper_pearson
 
 if TYPE_CHECKING:
-    from lipbench.report.results import Evidence
+    from lipbench.runs.results import ModelResults
 
 Kind = Literal["text", "flag", "count", "number", "share", "any"]
 SAMPLES, EVALUATIONS = "samples", "evaluations of the network"  # units
@@ -72,7 +72,7 @@ class Metric(Column):
     value: returns the cell; with ``interval`` a mask bool (n,) of the samples that count, or None where it is n/a.
     """
 
-    value: Callable[["Evidence", float], Any] = field(kw_only=True)
+    value: Callable[["ModelResults", float], Any] = field(kw_only=True)
     interval: bool = False  # a share of the samples: its 95 % interval is in ``NAME_lo`` and ``NAME_hi``
     over_seeds: bool = False  # hyperparameters.csv has its mean, std, min and max; tables show it for each setting
     by_eps: bool = False  # another one at each eps
@@ -97,7 +97,7 @@ class Metric(Column):
             for short, word in STATISTICS.items()
         )
 
-    def cells(self, item: "Evidence", eps: float) -> dict[str, Any]:
+    def cells(self, item: "ModelResults", eps: float) -> dict[str, Any]:
         """The cells of a row of summary.csv, by column."""
         value = self.value(item, eps)
         if not self.interval:

@@ -12,12 +12,12 @@ from lipbench.report import effects, tables
 from lipbench.report.formatting import few, legend, percent, violations
 from lipbench.report.metrics import SHARES
 from lipbench.report.remarks import remarks
-from lipbench.report.results import Evidence
 from lipbench.report.tables import Group, Table
 from lipbench.runs.plans import Run
+from lipbench.runs.results import ModelResults
 
 if TYPE_CHECKING:
-    from lipbench.report.overview import Results
+    from lipbench.report.results import Results
 
 FIGURES = ("sandwich", "pareto", "gap")
 SHOWN_VIOLATIONS = 20
@@ -46,7 +46,7 @@ class Report:
     """A report before it is written."""
 
     title: str
-    evidences: tuple[Evidence, ...]
+    items: tuple[ModelResults, ...]
     summary: pd.DataFrame
     settings: pd.DataFrame
     sections: tuple[Section, ...]
@@ -57,7 +57,7 @@ class Report:
 
 def build(results: "Results") -> Report:
     """Everything that a report says."""
-    run, evidences = results.run, results.evidences
+    run, items = results.run, results.items
     summary, trends = results.summary(), results.effects()
     groups = tables.groups(summary)
     suffixes = _suffixes([group.suite for group in groups])
@@ -66,13 +66,13 @@ def build(results: "Results") -> Report:
     title = "Certified and empirical robustness" + (f": {about}" if about else "")
     return Report(
         title=title,
-        evidences=evidences,
+        items=items,
         summary=summary,
         settings=results.hyperparameters(),
         sections=sections,
         facts=_facts(run, summary),
         verdict=_verdict(summary),
-        violations=_violations(evidences),
+        violations=_violations(items),
     )
 
 
@@ -145,14 +145,14 @@ def _verdict(summary: pd.DataFrame) -> str:
     return f"Violations: {', '.join(counts)}; {models} model{'s' * (models != 1)}, {sizes} samples each, suite {suites}"
 
 
-def _violations(evidences: Sequence[Evidence]) -> Table | None:
+def _violations(items: Sequence[ModelResults]) -> Table | None:
     """The samples whose certificate is false, those of the strongest grade first; None if there are none."""
     found = []
-    for item in evidences:
-        for grade in item.ledgers:
-            ledger = item.tested(grade)
-            for place in ledger.violations().nonzero()[0]:
-                pair = float(ledger.certified_radius[place]), float(ledger.adversarial_distance[place])
+    for item in items:
+        for grade in item.bounds_by_grade:
+            tested = item.tested(grade)
+            for place in tested.violations().nonzero()[0]:
+                pair = float(tested.certified_radius[place]), float(tested.adversarial_distance[place])
                 short = [f"{bound:.6g}" for bound in pair]
                 bounds = short if short[0] != short[1] else map(repr, pair)  # apart by less than six digits
                 found.append((grade, item.model, item.suite.name, str(item.samples[place]), *bounds))
@@ -183,7 +183,7 @@ def _facts(run: Run, summary: pd.DataFrame) -> tuple[tuple[str, str], ...]:
         attacks = ", ".join(str(attack) for attack in plan.suite.attacks)
         grid = ", ".join(f"{eps:.4g}" for eps in plan.suite.eps)
         seeds = f"seed{'s' * (len(plan.seeds) > 1)} {_words(plan.seeds)}"
-        alone = "; beside it AutoAttack standard alone" * plan.strength
+        alone = "; beside it AutoAttack standard alone" * (plan.reference_attack is not None)
         facts[f"suite {plan.suite.name}"] = f"{plan.suite.norm}, eps {grid}; attacks {attacks}; {seeds}{alone}"
     for key, value in (run.settings | run.provenance).items():
         if key == "audit":

@@ -17,17 +17,17 @@ from matplotlib.transforms import ScaledTranslation
 from lipbench.report import columns, effects, notation, style
 from lipbench.report.formatting import family, few, labels, number, rows
 from lipbench.report.pareto import pareto
-from lipbench.report.results import Evidence
 from lipbench.report.tables import Group
+from lipbench.runs.results import ModelResults
 
 PANELS = 8  # settings in the sandwich figure
 LINES = 5  # eps in a panel of the gap figure
 
 
-def draw(group: Group, evidences: Sequence[Evidence]) -> dict[str, Figure]:
-    """The figures of one suite by name. ``evidences``: those of that suite."""
+def draw(group: Group, items: Sequence[ModelResults]) -> dict[str, Figure]:
+    """The figures of one suite by name. ``items``: those of that suite."""
     with mpl.rc_context(style.RC):
-        drawn = {"sandwich": sandwich(group, evidences), "pareto": pareto(group), "gap": gap(group)}
+        drawn = {"sandwich": sandwich(group, items), "pareto": pareto(group), "gap": gap(group)}
         for figure in drawn.values():
             style.settle(figure)
     return drawn
@@ -46,14 +46,14 @@ def representative(settings: pd.DataFrame, most: int = PANELS) -> list[Any]:
     return [index for count, family in zip(share, families, strict=True) for index in few(family, count)]
 
 
-def curves(items: Sequence[Evidence], eps: Any) -> tuple[Any, Any]:
+def curves(items: Sequence[ModelResults], eps: Any) -> tuple[Any, Any]:
     """Certified and robust accuracy in percent, mean over models, each (k,), at ``eps`` (k,)."""
-    certified = [[item.ledger.certified(e).mean() for e in eps] for item in items]
-    robust = [[(~item.ledger.broken(e)).mean() for e in eps] for item in items]
+    certified = [[item.bounds.certified(e).mean() for e in eps] for item in items]
+    robust = [[(~item.bounds.broken(e)).mean() for e in eps] for item in items]
     return 100 * np.mean(certified, axis=0), 100 * np.mean(robust, axis=0)
 
 
-def _sandwich_panel(ax: Axes, items: Sequence[Evidence], grid: Sequence[float], certified_grade: str) -> None:
+def _sandwich_panel(ax: Axes, items: Sequence[ModelResults], grid: Sequence[float], certified_grade: str) -> None:
     fine, marks = np.linspace(0, max(grid), 301), np.array(grid)
     certified, robust = curves(items, fine)
     marked = curves(items, marks)
@@ -66,7 +66,7 @@ def _sandwich_panel(ax: Axes, items: Sequence[Evidence], grid: Sequence[float], 
     ax.plot(marks, marked[0], "o", color=style.CERTIFIED, markersize=3.5, clip_on=False)
 
 
-def sandwich(group: Group, evidences: Sequence[Evidence]) -> Figure:
+def sandwich(group: Group, items: Sequence[ModelResults]) -> Figure:
     """Certified and robust accuracy over eps, one panel per setting; the band between them is the gap."""
     settings = group.settings[group.settings["eps"] == group.eps[0]]
     if settings["clean_mean"].isna().all():
@@ -80,7 +80,7 @@ def sandwich(group: Group, evidences: Sequence[Evidence]) -> Figure:
     for ax, index in zip(axes.flat, chosen, strict=False):
         row = rows(settings.loc[[index]])[0]
         models = set(summary.loc[summary["setting"] == row["setting"], "model"])
-        _sandwich_panel(ax, [item for item in evidences if item.model in models], group.eps, group.grade)
+        _sandwich_panel(ax, [item for item in items if item.model in models], group.eps, group.grade)
         ax.set_title(f"{style.wrap(named[row['setting']])}\ntightness {number(row['tightness_mean'], 2)}")
     axes[0, 0].set(xlim=(0, max(group.eps) * 1.02), ylim=(0, 102))
     for ax in list(axes.flat)[len(chosen) :]:

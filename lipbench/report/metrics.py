@@ -14,8 +14,8 @@ from lipbench._internal.arrays import Bools
 from lipbench.certification.grades import GRADES
 from lipbench.report import columns, settings
 from lipbench.report.columns import EPS, EVALUATIONS, NORM, SAMPLES, SUITE, Column, Metric
-from lipbench.report.results import Evidence
 from lipbench.report.signs import ALONE, SIGNS
+from lipbench.runs.results import ModelResults
 
 NOTHING = float("nan")
 
@@ -23,34 +23,34 @@ NOTHING = float("nan")
 # --- how they are computed ---
 
 
-def _certified(grade: str) -> Callable[[Evidence, float], Bools | None]:
-    return lambda item, eps: item.ledgers[grade].certified(eps) if grade in item.ledgers else None
+def _certified(grade: str) -> Callable[[ModelResults, float], Bools | None]:
+    return lambda item, eps: item.bounds_by_grade[grade].certified(eps) if grade in item.bounds_by_grade else None
 
 
-def _violations(grade: str) -> Callable[[Evidence, float], Any]:
-    return lambda item, eps: int(item.tested(grade).violations().sum()) if grade in item.ledgers else pd.NA
+def _violations(grade: str) -> Callable[[ModelResults, float], Any]:
+    return lambda item, eps: int(item.tested(grade).violations().sum()) if grade in item.bounds_by_grade else pd.NA
 
 
-def _of_certificate(column: Column) -> Callable[[Evidence, float], Any]:
-    return lambda item, eps: item.certificate[column.name]
+def _of_certificate(column: Column) -> Callable[[ModelResults, float], Any]:
+    return lambda item, eps: getattr(item.certificate, column.name)
 
 
-def _gap(item: Evidence, eps: float) -> float:
-    robust, certified = ~item.ledger.broken(eps), item.ledger.certified(eps)
+def _gap(item: ModelResults, eps: float) -> float:
+    robust, certified = ~item.bounds.broken(eps), item.bounds.certified(eps)
     return (int(robust.sum()) - int(certified.sum())) / item.n if item.n else NOTHING
 
 
-def _tightness(item: Evidence, eps: float) -> float:
-    known = item.ledger.tightness()
+def _tightness(item: ModelResults, eps: float) -> float:
+    known = item.bounds.tightness()
     return float(np.median(known)) if len(known) else NOTHING
 
 
-def _audited(item: Evidence, eps: float) -> int:
+def _audited(item: ModelResults, eps: float) -> int:
     parts = [attack.at(eps) for attack in item.attacks]
     return len({sample for part in parts for sample in part.loc[part["audit"].astype(bool), "sample"]})
 
 
-def _spent(name: str) -> Callable[[Evidence, float], int]:
+def _spent(name: str) -> Callable[[ModelResults, float], int]:
     return lambda item, eps: sum(int(attack.at(eps)[name].sum()) for attack in item.attacks)
 
 
@@ -62,7 +62,7 @@ CLEAN = Metric(
     SAMPLES,
     "share classified correctly",
     term="clean accuracy",
-    value=lambda item, eps: item.ledger.correct,
+    value=lambda item, eps: item.bounds.correct,
     interval=True,
     over_seeds=True,
 )
@@ -72,7 +72,7 @@ CERTIFIED = Metric(
     SAMPLES,
     "share correct with certified_radius > eps",
     term="certified accuracy",
-    value=lambda item, eps: item.ledger.certified(eps),
+    value=lambda item, eps: item.bounds.certified(eps),
     interval=True,
     over_seeds=True,
     by_eps=True,
@@ -97,7 +97,7 @@ ROBUST = Metric(
     SAMPLES,
     "share correct with adversarial_distance > eps, after the suite was run at eps",
     term="robust accuracy",
-    value=lambda item, eps: ~item.ledger.broken(eps),
+    value=lambda item, eps: ~item.bounds.broken(eps),
     interval=True,
     over_seeds=True,
     by_eps=True,
@@ -197,7 +197,7 @@ METRICS: tuple[Metric, ...] = (  # in the order of the columns of summary.csv
         "count",
         SAMPLES,
         "correct samples with a known adversarial distance: those of tightness",
-        value=lambda item, eps: len(item.ledger.tightness()),
+        value=lambda item, eps: len(item.bounds.tightness()),
     ),
     *(MCR, *VIOLATIONS.values(), *OF_CERTIFICATE),
     *(*SIGNS, *ALONE),
@@ -212,14 +212,14 @@ SUMMARY: tuple[Column, ...] = (  # every column of summary.csv
 )
 
 
-def summary(evidences: Sequence[Evidence]) -> pd.DataFrame:
+def summary(items: Sequence[ModelResults]) -> pd.DataFrame:
     """One row per model, suite, norm and eps, in the order of the run. ``SUMMARY`` declares the columns.
 
     Accuracies are shares in [0, 1]; each has its interval in ``<name>_lo`` and ``<name>_hi``. Hyperparameters are
     ``loss.NAME``, arguments of adversarial training ``adversarial.NAME``, and what else differs from card to card has
     its path, such as ``training.epochs``. ``attacked:<backend>/<name>`` counts the samples that an attack saw.
     """
-    cells, copies = settings.cells(evidences), settings.copies(evidences)
+    cells, copies = settings.cells(items), settings.copies(items)
     frame = pd.DataFrame(
         {
             columns.MODEL.name: item.model,
@@ -231,7 +231,7 @@ def summary(evidences: Sequence[Evidence]) -> pd.DataFrame:
             **{f"{ATTACKED.name}{attack.name}": len(attack.at(eps)) for attack in item.attacks},
             **{name: cell for metric in WORK for name, cell in metric.cells(item, eps).items()},
         }
-        for item in evidences
+        for item in items
         for eps in item.suite.eps
     )
     work = [metric.name for metric in WORK]  # last: the attacks of a later suite are columns to the right

@@ -11,7 +11,7 @@ from lipbench.certification.grades import GRADES
 from lipbench.report import columns
 from lipbench.report.columns import MODEL, NORM, SUITE, Column
 from lipbench.report.metrics import GRADE
-from lipbench.report.results import Evidence
+from lipbench.runs.results import ModelResults
 
 UNIT = "suite's norm, input range [0, 1]"
 SAMPLES: tuple[Column, ...] = (
@@ -43,16 +43,16 @@ SAMPLES: tuple[Column, ...] = (
 )
 
 
-def frame(evidences: Sequence[Evidence], answers: "dict[str, tuple[Ints, Ints]]") -> pd.DataFrame:
+def frame(items: Sequence[ModelResults], answers: "dict[str, tuple[Ints, Ints]]") -> pd.DataFrame:
     """One row per model, suite and sample; ``SAMPLES`` declares the columns.
 
-    answers: for each model the labels and the predictions, int64 (n,), in the order of ``Evidence.samples``.
+    answers: for each model the labels and the predictions, int64 (n,), in the order of ``ModelResults.samples``.
     """
-    parts = [_part(item, *answers[item.model]) for item in evidences]
+    parts = [_part(item, *answers[item.model]) for item in items]
     return columns.typed(pd.concat(parts, ignore_index=True), SAMPLES)
 
 
-def _part(item: Evidence, labels: Ints, predictions: Ints) -> pd.DataFrame:
+def _part(item: ModelResults, labels: Ints, predictions: Ints) -> pd.DataFrame:
     return pd.DataFrame(
         {
             MODEL.name: item.model,
@@ -61,28 +61,28 @@ def _part(item: Evidence, labels: Ints, predictions: Ints) -> pd.DataFrame:
             "sample": item.samples,
             "label": labels,
             "prediction": predictions,
-            "correct": item.ledger.correct,
+            "correct": item.bounds.correct,
             GRADE.name: item.grade,
             **{f"certified_radius_{grade}": _radii(item, grade) for grade in GRADES},
-            "adversarial_distance": item.ledger.adversarial_distance,
+            "adversarial_distance": item.bounds.adversarial_distance,
             "attack": _attacks(item),
         }
     )
 
 
-def _radii(item: Evidence, grade: str) -> Floats:
+def _radii(item: ModelResults, grade: str) -> Floats:
     """NaN where the model has no certificate of that grade."""
-    if grade not in item.ledgers:
+    if grade not in item.bounds_by_grade:
         return np.full(item.n, np.nan)
-    return item.ledgers[grade].certified_radius
+    return item.bounds_by_grade[grade].certified_radius
 
 
-def _attacks(item: Evidence) -> list[str]:
+def _attacks(item: ModelResults) -> list[str]:
     """The name of the attack that found the smallest distance of each sample, the first one of several."""
-    found, smallest = [""] * item.n, item.ledger.adversarial_distance
+    found, smallest = [""] * item.n, item.bounds.adversarial_distance
     for attack in reversed(item.attacks):
         pairs = zip(attack.frame["sample"].tolist(), attack.frame["adversarial_distance"].tolist(), strict=True)
         for row, distance in pairs:
-            if np.isfinite(distance) and distance == smallest[row] and item.ledger.correct[row]:
+            if np.isfinite(distance) and distance == smallest[row] and item.bounds.correct[row]:
                 found[row] = attack.name
     return found

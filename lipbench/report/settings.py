@@ -14,7 +14,7 @@ from typing import Any
 from lipbench._internal import files
 from lipbench.models.cards import Card
 from lipbench.report import columns, notation
-from lipbench.report.results import Evidence
+from lipbench.runs.results import ModelResults
 
 NOT_SETTING = ("name", "seed", "weights_sha256", "claimed")  # fields of a card
 IMPLIED = ("card.loss", "card.versions", "architecture.")  # family and architecture mostly imply these
@@ -43,9 +43,9 @@ class Setting:
         return cls(_digest(content), further)
 
 
-def cells(evidences: Sequence[Evidence]) -> dict[str, dict[str, Any]]:
+def cells(items: Sequence[ModelResults]) -> dict[str, dict[str, Any]]:
     """The setting of each model as cells, by column: those of ``columns.OF_SETTINGS``."""
-    cards, architectures = {item.model: item.card for item in evidences}, _architectures(evidences)
+    cards, architectures = {item.model: item.card for item in items}, _architectures(items)
     families = [card.loss.name for card in cards.values()]
     hyperparameters = notation.ordered({key for card in cards.values() for key in card.loss.hyperparameters}, families)
     adversarial = sorted({key for card in cards.values() for key in card.loss.adversarial})
@@ -85,18 +85,18 @@ def _differs(name: str, values: Mapping[str, Any], found: Mapping[str, Mapping[s
     return any(len(digests) > 1 for digests in different.values())
 
 
-def _architectures(evidences: Sequence[Evidence]) -> dict[str, str]:
+def _architectures(items: Sequence[ModelResults]) -> dict[str, str]:
     """Model to architecture: its label, or its name, with layers and arguments if models of the run differ in them."""
     arguments: dict[str, dict[str, Any]] = {}
-    for item in evidences:
+    for item in items:
         architecture = item.card.architecture
         layers = {"layers": architecture.layers} if architecture.constrained else {}
         arguments[item.model] = {**layers, **architecture.args}
         arguments[item.model].pop("outputs", None)  # goes with the loss
     named = {}
-    for item in evidences:
+    for item in items:
         name, called = item.card.architecture.name, item.card.architecture.label
-        others = [arguments[other.model] for other in evidences if other.card.architecture.name == name]
+        others = [arguments[other.model] for other in items if other.card.architecture.name == name]
         differ = [
             key
             for key, value in arguments[item.model].items()
@@ -107,7 +107,7 @@ def _architectures(evidences: Sequence[Evidence]) -> dict[str, str]:
     return named
 
 
-def copies(evidences: Sequence[Evidence]) -> dict[str, str]:
+def copies(items: Sequence[ModelResults]) -> dict[str, str]:
     """The first model of the run that has the same weights, for each that is not the first.
 
     Weights are the same if their files are, or if setting and answers are: weights that are stored anew make another
@@ -115,7 +115,7 @@ def copies(evidences: Sequence[Evidence]) -> dict[str, str]:
     """
     first: dict[tuple[str, ...], str] = {}
     originals: dict[str, str] = {}
-    for item in evidences:
+    for item in items:
         keys: list[tuple[str, ...]] = [(item.card.weights_sha256,)]
         if item.answers is not None:
             keys.append((Setting.of(item.card).digest, item.answers))

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from lipbench.report.columns import EVALUATIONS, SAMPLES, Metric, Remark
-from lipbench.report.results import Evidence, Strength
+from lipbench.runs.results import ModelResults, Reference
 
 NOTHING = float("nan")
 
 
-def _square_only(item: Evidence, eps: float) -> float:
+def _square_only(item: ModelResults, eps: float) -> float:
     square, others = (
         [attack.broken(eps) for attack in item.attacks if ("square" in attack.name) is wanted]
         for wanted in (True, False)
@@ -23,13 +23,18 @@ def _square_only(item: Evidence, eps: float) -> float:
     return len(only) / item.n if item.n and square and others else NOTHING
 
 
-def _unreached(item: Evidence, eps: float) -> float:
-    return float(np.isinf(item.ledger.adversarial_distance).mean()) if item.n and item.minimal_norm else NOTHING
+def _unreached(item: ModelResults, eps: float) -> float:
+    return float(np.isinf(item.bounds.adversarial_distance).mean()) if item.n and item.minimal_norm else NOTHING
 
 
-def _beside(value: Callable[[Strength, Evidence, float], Any]) -> Callable[[Evidence, float], Any]:
-    """A column that is n/a unless AutoAttack was run alone."""
-    return lambda item, eps: NOTHING if item.strength is None else value(item.strength, item, eps)
+def _beside(value: Callable[[Reference, ModelResults, float], Any]) -> Callable[[ModelResults, float], Any]:
+    """A column that is n/a without a reference attack."""
+    return lambda item, eps: NOTHING if item.reference is None else value(item.reference, item, eps)
+
+
+def _indicator(name: str) -> Callable[[ModelResults, float], float]:
+    """The share of samples where an indicator is set."""
+    return lambda item, eps: NOTHING if item.indicators is None else float(getattr(item.indicators, name).mean())
 
 
 UNREACHED = Metric(
@@ -65,7 +70,7 @@ ZERO_GRADIENTS = Metric(
     heading="no gradient",
     term="no gradient",
     optional=True,
-    value=_beside(lambda strength, item, eps: float(strength.zero_gradients.mean())),
+    value=_indicator("zero_gradient"),
     remark=Remark(0.01, "have no gradient of cross-entropy to follow"),
     compared=True,
 )
@@ -78,7 +83,7 @@ LOSS_STUCK = Metric(
     heading="loss stuck",
     term="loss stuck",
     optional=True,
-    value=_beside(lambda strength, item, eps: float(strength.loss_stuck.mean())),
+    value=_indicator("loss_stuck"),
     remark=Remark(0.01, "have a loss that gradient ascent does not raise"),
     compared=True,
 )
@@ -94,7 +99,7 @@ ROBUST_ALONE = Metric(
     heading="alone",
     term="AutoAttack alone",
     optional=True,
-    value=_beside(lambda strength, item, eps: float((~strength.broken[eps]).mean())),
+    value=_beside(lambda reference, item, eps: float((~reference.broken(eps)).mean())),
     by_eps=True,
     compared=True,
 )
@@ -104,7 +109,7 @@ EVALUATIONS_ALONE = Metric(
     EVALUATIONS,
     "forward and backward passes that AutoAttack alone took at eps",
     optional=True,
-    value=_beside(lambda strength, item, eps: strength.evaluations[eps]),
+    value=_beside(lambda reference, item, eps: reference.evaluations[eps]),
     by_eps=True,
     compared=True,
 )
@@ -115,7 +120,7 @@ ONLY_ALONE = Metric(
     "samples that AutoAttack alone broke at eps, and the suite did not",
     heading="alone only",
     optional=True,
-    value=_beside(lambda strength, item, eps: int((strength.broken[eps] & ~item.ledger.broken(eps)).sum())),
+    value=_beside(lambda reference, item, eps: int((reference.broken(eps) & ~item.bounds.broken(eps)).sum())),
     by_eps=True,
     remark=Remark(0.0, "were broken by AutoAttack standard alone and not by the suite", rank=-1),
     compared=True,
@@ -127,7 +132,7 @@ ONLY_SUITE = Metric(
     "samples that the suite broke at eps, and AutoAttack alone did not",
     heading="suite only",
     optional=True,
-    value=_beside(lambda strength, item, eps: int((item.ledger.broken(eps) & ~strength.broken[eps]).sum())),
+    value=_beside(lambda reference, item, eps: int((item.bounds.broken(eps) & ~reference.broken(eps)).sum())),
     by_eps=True,
     compared=True,
 )

@@ -14,7 +14,7 @@ import pandas as pd
 from lipbench._internal import files
 from lipbench.report import definitions, document
 from lipbench.report.document import Report
-from lipbench.report.overview import Results
+from lipbench.report.results import Results
 from lipbench.report.tables import Table
 from lipbench.runs.folder import RunFolder
 
@@ -106,7 +106,7 @@ def draw(report: Report) -> "dict[str, Figure]":
     drawn: dict[str, Figure] = {}
     for section in report.sections:
         key = (section.group.suite, section.group.norm)
-        some = [item for item in report.evidences if (item.suite.name, str(item.suite.norm)) == key]
+        some = [item for item in report.items if (item.suite.name, str(item.suite.norm)) == key]
         drawn |= {section.files[name]: figure for name, figure in figures.draw(section.group, some).items()}
     return drawn
 

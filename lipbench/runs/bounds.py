@@ -1,4 +1,4 @@
-"""The ledger of bounds: for each sample, certified_radius <= distance to the decision boundary <= adversarial_distance.
+"""The bounds of a sample: certified_radius <= distance to the decision boundary <= adversarial_distance.
 
 Certificates raise the lower bound, attacks lower the upper one; nothing else writes either.
 
@@ -9,13 +9,16 @@ eps, and a certificate is false where the adversarial distance is below the radi
 broken unless its certificate is false.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from lipbench._internal.arrays import Bools, Floats, Ints
+from lipbench.attacks.norm import Norm
 from lipbench.errors import LipbenchError
+from lipbench.runs.records import AttackRecord, CertifyRecord
 
 
 @dataclass
@@ -25,26 +28,41 @@ class Bounds:
     correct: Bools  # predicted class equals the label
     certified_radius: Floats  # >= 0, of one grade; 0 where misclassified or tied
     adversarial_distance: Floats  # 0 where misclassified, inf where no adversarial input is known
+    first: int = 0  # row of the test set that the first sample is; the others follow it
 
     @classmethod
-    def start(cls, correct: Any, certified_radius: Any) -> "Bounds":
-        """The ledger before any attack. ``correct``: bool (n,); ``certified_radius``: float (n,)."""
+    def start(cls, correct: Any, certified_radius: Any, first: int = 0) -> "Bounds":
+        """The bounds before any attack. ``correct``: bool (n,); ``certified_radius``: float (n,)."""
         correct = np.asarray(correct, dtype=bool)
         radius = np.where(correct, np.asarray(certified_radius, dtype=np.float64), 0.0)
-        return cls(correct, radius, np.where(correct, np.inf, 0.0))
+        return cls(correct, radius, np.where(correct, np.inf, 0.0), first)
+
+    @classmethod
+    def certify(cls, record: CertifyRecord, norm: Norm, grade: str) -> "Bounds":
+        """The bounds before any attack, in ``norm``, with the radii of one grade."""
+        scale = norm.radius_from_l2(1.0, record.facts.dimension)
+        first = int(record.sample[0]) if len(record.sample) else 0
+        return cls.start(record.correct, record.radius(grade) * scale, first)
 
     def copy(self) -> "Bounds":
-        """A ledger that goes its own way from here."""
-        return Bounds(self.correct, self.certified_radius, self.adversarial_distance.copy())
+        """The same bounds, to be lowered separately."""
+        return Bounds(self.correct, self.certified_radius, self.adversarial_distance.copy(), self.first)
+
+    def replay(self, records: Iterable[AttackRecord]) -> "Bounds":
+        """Lower the upper bounds to what the records of attacks say; returns these bounds."""
+        for record in records:
+            self.attacked(record.sample, record.adversarial_distance)
+        return self
 
     def attacked(self, samples: Ints, distances: Floats) -> None:
-        """Lower the upper bound of ``samples`` (indices, which may repeat) to ``distances`` where those are smaller.
+        """Lower the upper bound of ``samples`` to ``distances`` where those are smaller.
 
-        Raises LipbenchError for NaN, which is above no eps and at most none: the sample would stay robust for ever.
+        ``samples``: rows of the test set, which may repeat. Raises LipbenchError for NaN, which is above no eps and at
+        most none: the sample would stay robust for ever.
         """
         if np.isnan(distances).any():
             raise LipbenchError(f"an adversarial distance is NaN, at sample {samples[np.isnan(distances)][0]}")
-        np.minimum.at(self.adversarial_distance, samples, distances)
+        np.minimum.at(self.adversarial_distance, samples - self.first, distances)
 
     def broken(self, eps: float) -> Bools:
         """Misclassified, or an adversarial input within eps is known."""

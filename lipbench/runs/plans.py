@@ -1,12 +1,5 @@
 """What a run consists of: models, shards of samples, suites and their stages; and the units of work that follow.
 
-A unit is named by the hash of everything that determines it, its predecessors in the same chain included:
-
-    certify        one per model and shard
-    attack         one per model, shard, suite and stage: an attack at a group of eps, or at none
-    alone          with a check of strength, one per model, shard, suite and eps: AutoAttack standard on every sample
-    indicators     likewise, one per model, shard and suite: signs that gradients mislead
-
 The first minimal-norm attack of a suite sees every correct sample, whatever the grid. The others run once for each
 group of eps, on the samples that are open at some eps of it; a grid that is extended later is a further group, and the
 units of the first stay as they are.
@@ -15,27 +8,16 @@ units of the first stay as they are.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from lipbench._internal import files
-from lipbench.attacks.norm import Norm
 from lipbench.attacks.suites import AttackSpec, Suite
 from lipbench.errors import LipbenchError
 from lipbench.models.cards import digest_of
+from lipbench.runs.units import AttackUnit, CertifyUnit, IndicatorUnit, ReferenceUnit, Shard, Stage, SuiteUnit, Unit
 
-FORMAT = 3
-ALONE = AttackSpec(backend="autoattack", name="standard")
-Role = Literal["certify", "attack", "alone", "indicators"]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One step of a suite."""
-
-    attack: AttackSpec
-    eps: tuple[float, ...]  # ascending; () for the minimal-norm attack that sees every correct sample
-    seed: int  # of the attack
-    place: int = -1  # of the attack among ``SuitePlan.attacks``; -1 for one that is not there
+FORMAT = 4
+REFERENCE_ATTACKS = {"autoattack": AttackSpec(backend="autoattack", name="standard")}
 
 
 @dataclass(frozen=True)
@@ -47,7 +29,7 @@ class SuitePlan:
     attacks: tuple[AttackSpec, ...]  # the others, in the order of the suite
     groups: tuple[tuple[float, ...], ...]  # of eps, each ascending, in the order in which they were asked for
     seeds: tuple[int, ...]  # of the attacks, likewise
-    strength: bool = False  # whether AutoAttack alone is run beside the suite
+    reference_attack: str | None = None  # key of REFERENCE_ATTACKS: what is run beside the suite
     grown: tuple[tuple[int, int], ...] = ()  # how many attacks and seeds there were before each time some were added
 
     @property
@@ -90,7 +72,7 @@ class SuitePlan:
             attacks,
             (*self.groups, tuple(sorted(fresh))) if fresh else self.groups,
             seeds,
-            self.strength or other.strength,
+            self.reference_attack or other.reference_attack,
             self.grown if before == (len(attacks), len(seeds)) else (*self.grown, before),
         )
 
@@ -102,7 +84,7 @@ class SuitePlan:
             "attacks": [attack.model_dump() for attack in self.attacks],
             "groups": [list(group) for group in self.groups],
             "seeds": list(self.seeds),
-            "strength": self.strength,
+            "reference_attack": self.reference_attack,
             "grown": [list(counts) for counts in self.grown],
         }
 
@@ -116,9 +98,9 @@ class SuitePlan:
         if not groups or not content["seeds"]:
             raise ValueError("a suite has no eps or no seed")
         seeds = tuple(_count(seed, "a seed", most=2**32 - 1) for seed in content["seeds"])
-        suite, strength = Suite.model_validate(content["suite"]), content["strength"]
+        suite, reference = Suite.model_validate(content["suite"]), content["reference_attack"]
         counts = [(_count(many, "grown"), _count(times, "grown")) for many, times in content.get("grown", [])]
-        plan = cls(suite, opening, attacks, groups, seeds, strength, tuple(counts))
+        plan = cls(suite, opening, attacks, groups, seeds, reference, tuple(counts))
         plan._check(tuple(content["suite"]["eps"]))
         return plan
 
@@ -129,8 +111,9 @@ class SuitePlan:
             raise ValueError(f"the eps of the suite {name!r} are not ascending, or not those of its groups")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"the suite {name!r} names a seed twice")
-        if not isinstance(self.strength, bool):
-            raise ValueError(f"strength of the suite {name!r} is {self.strength!r}, expected true or false")
+        if self.reference_attack not in (None, *REFERENCE_ATTACKS):
+            known = ", ".join(REFERENCE_ATTACKS)
+            raise ValueError(f"reference_attack of the suite {name!r} is {self.reference_attack!r}, expected {known}")
         rest = list(self.suite.attacks)
         for attack in self.opening:
             if attack not in rest:
@@ -159,41 +142,6 @@ class ModelEntry:
 
 
 @dataclass(frozen=True)
-class Shard:
-    """Some consecutive samples: rows start .. stop - 1 of the test set."""
-
-    start: int
-    stop: int
-
-    @property
-    def size(self) -> int:
-        """How many samples."""
-        return self.stop - self.start
-
-
-@dataclass(frozen=True)
-class Unit:
-    """A unit of work. ``name`` is the hash of everything that determines its records."""
-
-    name: str
-    role: Role
-    model: str
-    shard: Shard
-    suite: str | None = None  # None for certify
-    norm: Norm | None = None
-    stage: Stage | None = None  # None for certify; for indicators that of the largest eps
-    # what its records must agree with: the model's card, and the settings of the run
-    card: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
-    settings: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
-
-    @property
-    def kind(self) -> str:
-        """Units of one kind cost alike."""
-        named = {"attack": str(self.stage.attack), "alone": f"{self.stage.attack} alone"} if self.stage else {}
-        return named.get(self.role, self.role)
-
-
-@dataclass(frozen=True)
 class Run:
     """What ``run.json`` says: enough to name every unit and to rebuild every report."""
 
@@ -212,15 +160,15 @@ class Run:
             raise LipbenchError(f"the settings of the run lack {error}; evaluate again, into another folder") from error
         return tuple(Shard(start, min(start + size, samples)) for start in range(0, samples, size))
 
-    def certify_unit(self, model: ModelEntry, shard: Shard) -> Unit:
+    def certify_unit(self, model: ModelEntry, shard: Shard) -> CertifyUnit:
         """The unit that predicts and certifies the samples of a shard."""
         key = {"format": FORMAT, "settings": self.settings, "model": model.digest, "rows": [shard.start, shard.stop]}
-        name = files.sha256_json(key)[:24]
-        return Unit(name, "certify", model.name, shard, card=model.card, settings=self.settings)
+        return CertifyUnit(name=_hash(key), model=model.name, shard=shard, card=model.card, settings=self.settings)
 
-    def attack_units(self, model: ModelEntry, shard: Shard, plan: SuitePlan) -> list[Unit]:
+    def attack_units(self, model: ModelEntry, shard: Shard, plan: SuitePlan) -> list[AttackUnit]:
         """The attack units of a model and shard under a suite; each group of eps is a chain of its own."""
-        opened = self.certify_unit(model, shard).name
+        common = self._of_suite(model, shard, plan)
+        opened: str = common["certify"]
         chains: dict[tuple[float, ...], str] = {}
         units = []
         for stage in plan.stages:
@@ -231,37 +179,50 @@ class Run:
                 "attack": stage.attack.model_dump(),
                 "seed": stage.seed,
             }
-            name = files.sha256_json(key)[:24]
+            name = _hash(key)
             if stage.eps:
                 chains[stage.eps] = name
             else:
                 opened = name
-            about = (model.name, shard, plan.suite.name, plan.suite.norm, stage, model.card, self.settings)
-            units.append(Unit(name, "attack", *about))
+            units.append(AttackUnit(name=name, stage=stage, **common))
         return units
 
-    def strength_units(self, model: ModelEntry, shard: Shard, plan: SuitePlan) -> list[Unit]:
-        """What a check of strength adds, outside the chains: AutoAttack alone at each eps, then the indicators."""
-        if not plan.strength:
+    def reference_units(
+        self, model: ModelEntry, shard: Shard, plan: SuitePlan
+    ) -> "list[ReferenceUnit | IndicatorUnit]":
+        """What a reference attack adds, outside the chains: that attack at each eps, then the indicators."""
+        if plan.reference_attack is None:
             return []
-        certify, norm, seed = self.certify_unit(model, shard).name, plan.suite.norm, plan.seeds[0]
-        grid = plan.suite.eps
-        wanted: list[tuple[Role, float]] = [*(("alone", eps) for eps in grid), ("indicators", grid[-1])]
-        units = []
-        for role, eps in wanted:
-            key = {"for": certify, "role": role, "norm": norm.value, "eps": eps, "seed": seed}
-            stage = Stage(ALONE, (eps,), seed)
-            name = files.sha256_json(key)[:24]
-            about = (model.name, shard, plan.suite.name, norm, stage, model.card, self.settings)
-            units.append(Unit(name, role, *about))
-        return units
+        common, attack = self._of_suite(model, shard, plan), REFERENCE_ATTACKS[plan.reference_attack]
+        seed, grid = plan.seeds[0], plan.suite.eps
+        key = {"for": common["certify"], "norm": plan.suite.norm.value, "seed": seed}
+        units: list[ReferenceUnit | IndicatorUnit] = []
+        for eps in grid:
+            name = _hash(key | {"reference": attack.model_dump(), "eps": eps})
+            units.append(ReferenceUnit(name=name, stage=Stage(attack, (eps,), seed), **common))
+        return [*units, IndicatorUnit(name=_hash(key | {"indicators": True, "eps": grid[-1]}), eps=grid[-1], **common)]
+
+    def suite_units(self, model: ModelEntry, shard: Shard, plan: SuitePlan) -> list[SuiteUnit]:
+        """Every unit of a model and shard under a suite, in the order of work."""
+        return [*self.attack_units(model, shard, plan), *self.reference_units(model, shard, plan)]
+
+    def _of_suite(self, model: ModelEntry, shard: Shard, plan: SuitePlan) -> dict[str, Any]:
+        """What the units of a model and shard under a suite have in common."""
+        return {
+            "model": model.name,
+            "shard": shard,
+            "certify": self.certify_unit(model, shard).name,
+            "suite": plan.suite.name,
+            "norm": plan.suite.norm,
+            "card": model.card,
+            "settings": self.settings,
+        }
 
     def units_of(self, model: ModelEntry, shard: Shard) -> Iterator[Unit]:
         """Every unit of a model and shard, in the order of work."""
         yield self.certify_unit(model, shard)
         for plan in self.suites:
-            yield from self.attack_units(model, shard, plan)
-            yield from self.strength_units(model, shard, plan)
+            yield from self.suite_units(model, shard, plan)
 
     def units(self) -> Iterator[Unit]:
         """Every unit of the run, in the order of work."""
@@ -314,6 +275,10 @@ class Run:
         if not isinstance(settings.get("prune", True), bool) or not 0 <= settings.get("audit", 0) <= 1:
             raise ValueError("prune is true or false, and audit a share in [0, 1]")
         return cls(settings, models, suites, dict(content["provenance"]))
+
+
+def _hash(key: dict[str, Any]) -> str:
+    return files.sha256_json(key)[:24]
 
 
 def _count(value: Any, name: str, least: int = 0, most: float = math.inf) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lipbench._internal.processes import machine
 from lipbench.runs.folder import RunFolder
 from lipbench.runs.journal import Entry
-from lipbench.runs.plans import Unit
+from lipbench.runs.units import Unit
 from lipbench.work.lease import owner_of
 
 
@@ -23,7 +23,7 @@ class Worker:
 
 
 @dataclass(frozen=True)
-class State:
+class RunStatus:
     """A run folder at one moment. ``kinds``: (done, all) units of each kind, in the order of work."""
 
     path: str
@@ -35,7 +35,7 @@ class State:
     last: float | None  # seconds since a unit was finished
 
 
-def state(run_folder: RunFolder) -> State:
+def status_of(run_folder: RunFolder) -> RunStatus:
     """Look at a run folder; raises LipbenchError if it holds no run."""
     run = run_folder.read()
     units = list({unit.name: unit for unit in run.units()}.values())  # suites that begin alike share units
@@ -45,7 +45,7 @@ def state(run_folder: RunFolder) -> State:
     tasks = {run.certify_unit(model, shard).name: (model.name, shard) for model in run.models for shard in run.shards}
     open_units = Counter((unit.model, unit.shard) for unit in missing)
     workers = []
-    for name, path in run_folder.claims.running().items():
+    for name, path in run_folder.leases.running().items():
         owner = owner_of(path)
         if name in tasks and owner is not None:
             model, shard = tasks[name]
@@ -53,7 +53,7 @@ def state(run_folder: RunFolder) -> State:
             rows = (shard.start, shard.stop)
             workers.append(Worker(place, owner.pid, model, rows, open_units[(model, shard)]))
     entries = run_folder.journal.entries()
-    return State(
+    return RunStatus(
         str(run_folder.path),
         len(units) - len(missing),
         len(units),
@@ -86,24 +86,24 @@ def expected(missing: list[Unit], entries: list[Entry], workers: int) -> float |
     return total / workers
 
 
-def show(state: State) -> str:
-    """The state as lines for a terminal."""
-    percent = 100 * state.done // state.total if state.total else 100  # 100 only if nothing is left
-    lines = [f"{state.path}: {state.done} of {state.total} units done ({percent} %)"]
-    width = max(len(kind) for kind in state.kinds)
-    lines += [f"  {kind.ljust(width)}  {done:>6} of {total}" for kind, (done, total) in state.kinds.items()]
-    ago = "" if state.last is None else f"; the last unit was finished {_duration(state.last)} ago"
-    lines.append(f"running: {len(state.workers) or 'nobody'}{ago}")
+def show(status: RunStatus) -> str:
+    """The status as lines for a terminal."""
+    percent = 100 * status.done // status.total if status.total else 100  # 100 only if nothing is left
+    lines = [f"{status.path}: {status.done} of {status.total} units done ({percent} %)"]
+    width = max(len(kind) for kind in status.kinds)
+    lines += [f"  {kind.ljust(width)}  {done:>6} of {total}" for kind, (done, total) in status.kinds.items()]
+    ago = "" if status.last is None else f"; the last unit was finished {_duration(status.last)} ago"
+    lines.append(f"running: {len(status.workers) or 'nobody'}{ago}")
     lines += [
         f"  {worker.model}, samples {worker.rows[0]}-{worker.rows[1] - 1}: {_units(worker.left)} left "
         f"(process {worker.pid}, {worker.place})"
-        for worker in state.workers
+        for worker in status.workers
     ]
-    left = state.total - state.done
+    left = status.total - status.done
     if not left:
         return "\n".join([*lines, "nothing is left: `lipbench report` writes the report"])
-    lines.append(f"left: {_units(left)}, {'no estimate yet' if state.seconds is None else _duration(state.seconds)}")
-    if not state.workers:
+    lines.append(f"left: {_units(left)}, {'no estimate yet' if status.seconds is None else _duration(status.seconds)}")
+    if not status.workers:
         lines.append(
             "nobody works on it, unless workers are just starting: `lipbench evaluate` as before goes on with it"
         )

@@ -64,7 +64,7 @@ WRONG_OPTIONS = {
     "seeds": [[], [0, 0], [-1], [2**32], [True], [0.5], "01", 3, None, ["0"]],
     "audit": [-0.1, 1.5, float("nan"), True, "0.5", None],
     "prune": [0, 1, "no", None],
-    "strength": [0, 1, "no", None],
+    "reference_attack": [0, 1, "no", True, []],
     "dtype": ["float16", 64, None, [], ["float32"]],
 }
 

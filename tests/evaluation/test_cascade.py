@@ -37,7 +37,7 @@ def tasks_of(zoo, out, digits, **options) -> list[evaluate.Task]:
 
 
 def claim_elsewhere(folder: RunFolder, task: evaluate.Task, generation: int):
-    path = folder.claims.folder / f"{task.name}.{generation}"
+    path = folder.leases.folder / f"{task.name}.{generation}"
     path.write_text(ELSEWHERE)
     return path
 
@@ -59,7 +59,7 @@ def test_whoever_was_superseded_writes_nothing(zoo_of, tmp_path, digits, monkeyp
     assert [path.stem for path in folder.records.iterdir()] == [certify.name]  # written before that
     assert list(folder.witnesses.iterdir()) == []
     assert list(computed(folder)) == [certify.name]
-    assert [path.name for path in folder.claims.folder.iterdir()] == [f"{task.name}.1"]  # its successor's is left alone
+    assert [path.name for path in folder.leases.folder.iterdir()] == [f"{task.name}.1"]  # its successor's is left alone
 
 
 def test_whoever_was_superseded_removes_no_record(zoo_of, tmp_path, digits, monkeypatch):
@@ -72,7 +72,7 @@ def test_whoever_was_superseded_removes_no_record(zoo_of, tmp_path, digits, monk
     path.write_bytes(b"half")
     monkeypatch.setattr(lease.Lease, "held", False)
     before = stamps(folder)
-    common = evaluate.Common(folder.path, folder.read(), {TAU4: models / TAU4}, "digits", None, "cpu", digits)
+    common = evaluate.Common(folder, folder.read(), {TAU4: models / TAU4}, "digits", None, "cpu", digits)
     task = evaluate.Task(common, folder.read().models[0], folder.read().shards[0])
     assert evaluate.work(task) == 0
     assert stamps(folder) == before
@@ -115,12 +115,12 @@ def test_an_evaluation_waits_for_what_others_work_on(zoo_of, tmp_path, digits, m
     release = threading.Event()
 
     def other():
-        with folder.claims.holding(task.name):
+        with folder.leases.holding(task.name):
             release.wait(60)
 
     holder = threading.Thread(target=other)
     holder.start()
-    assert until(lambda: folder.claims.running(), 10)
+    assert until(lambda: folder.leases.running(), 10)
     calls = Counting()
     waiter = threading.Thread(
         target=run, args=(models, tmp_path / "run", digits), kwargs={"suite": TINY, "samples": 20, "executor": calls}
@@ -147,7 +147,7 @@ class Untidy:
     def run(self, function, tasks):
         yield from LocalExecutor(1, 1).run(function, tasks)
         dead = {"machine": machine(), "pid": 2**22 + 1, "started": "1", "token": "x"}  # above any pid_max of Linux
-        (self.folder.claims.folder / f"{tasks[0].name}.0").write_text(json.dumps(dead))
+        (self.folder.leases.folder / f"{tasks[0].name}.0").write_text(json.dumps(dead))
         for folder in (self.folder.records, self.folder.witnesses):
             (folder / f"{files.TEMPORARY}x-{machine()}-{2**22 + 1}-0123abcd").write_text("half")
 

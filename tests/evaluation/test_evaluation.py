@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import os
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,7 @@ import safetensors.torch
 import torch
 from bundled import CNN, TAU4, TAU256, UNCONSTRAINED
 from gradients import Spoilt
-from running import SMALL, TINY, computed, decoded, leftovers, run, same, stamps, with_attacks
+from running import SMALL, TINY, computed, decoded, leftovers, loaded, run, same, stamps, with_attacks
 from torch import nn
 
 from lipbench import cli, data, report
@@ -24,12 +23,15 @@ from lipbench.attacks.norm import Norm
 from lipbench.attacks.suites import AttackSpec
 from lipbench.certification.lipschitz import rules
 from lipbench.errors import LipbenchError
-from lipbench.evaluation import cascade, evaluate
+from lipbench.evaluation import cascade, evaluate, prepared
+from lipbench.evaluation.attack_job import AttackJob, Samples
+from lipbench.evaluation.selection import Pairs
 from lipbench.models.stored import load_model
-from lipbench.runs import folder as records
 from lipbench.runs import plans
 from lipbench.runs.bounds import Bounds
 from lipbench.runs.folder import RunFolder
+from lipbench.runs.records import AttackRecord, CertifyFacts, CertifyRecord, IndicatorRecord, columns_of
+from lipbench.runs.units import AttackUnit, ReferenceUnit, Shard, Stage
 
 # an attack of each kind: minimal-norm first and later, one eps at a time, one radius for each row, targeted, random
 # and so weak at first that something is left for each
@@ -58,7 +60,7 @@ def units_of(folder: RunFolder, place: int = 0, shard: int = 0, suite: int = 0):
 
 def certified(folder: RunFolder, shard: int = 0) -> tuple[pd.DataFrame, dict]:
     content = folder.read()
-    return folder.load(content.certify_unit(content.models[0], content.shards[shard]))
+    return loaded(folder, content.certify_unit(content.models[0], content.shards[shard]))
 
 
 def started(certify: pd.DataFrame) -> Bounds:
@@ -76,7 +78,7 @@ def test_each_attack_sees_the_open_samples_only(zoo_of, tmp_path, digits, device
     assert info["lipschitz_bound"] == pytest.approx(1, abs=1e-5)
     ledger, seen, broke = started(certify), {}, {}
     for unit in units_of(folder):
-        found, counts = folder.load(unit)
+        found, counts = loaded(folder, unit)
         declared = guard.describe(unit.stage.attack)
         if not unit.stage.eps:
             assert (found["sample"].to_numpy() == np.flatnonzero(ledger.correct)).all()
@@ -113,7 +115,7 @@ def test_without_pruning_every_correct_sample_is_attacked(zoo_of, tmp_path, digi
     correct = np.flatnonzero(certify.label == certify.prediction)
     everything = [(sample, eps) for eps in suite.eps for sample in correct]
     for unit in units_of(folder):
-        found, counts = folder.load(unit)
+        found, counts = loaded(folder, unit)
         if guard.describe(unit.stage.attack).minimal_norm:
             assert (found["sample"].to_numpy() == correct).all()
         else:
@@ -135,7 +137,7 @@ def test_the_audit_attacks_a_share_of_the_certified_samples(zoo_of, tmp_path, di
     assert len(set(covered.values())) > 1
     seen = {}
     for unit in units_of(folder)[1:]:
-        found, info = folder.load(unit)
+        found, info = loaded(folder, unit)
         audited = found[found.audit]
         assert len(audited) == info["audited"]
         seen[unit.kind] = set(audited["sample"])
@@ -146,18 +148,18 @@ def test_the_audit_attacks_a_share_of_the_certified_samples(zoo_of, tmp_path, di
     # an attack that serves every eps at once sees them too, but what is open at a larger eps is no audit there
     *before, last = units_of(folder)
     for unit in before:
-        found, _ = folder.load(unit)
+        found, _ = loaded(folder, unit)
         ledger.attacked(found["sample"].to_numpy(), found["adversarial_distance"].to_numpy())
     somewhere = set(np.flatnonzero(np.any([ledger.open(eps) for eps in suite.eps], axis=0)))
     assert seen["autoattack/fab-t"] == seen["art/fgm"] - somewhere
-    assert set(folder.load(last)[0]["sample"]) == seen["art/fgm"] | somewhere
+    assert set(loaded(folder, last)[0]["sample"]) == seen["art/fgm"] | somewhere
 
 
 def test_the_audit_is_random_but_the_same_in_every_run(zoo_of, tmp_path, digits):
     models, chosen = zoo_of(TAU4), []
     for name, seeds, shard in (("a", (0,), 60), ("b", (0,), 60), ("seed", (1,), 60), ("shard", (0,), 59)):
         folder = run(models, tmp_path / name, digits, audit=0.2, seeds=seeds, shard=shard)
-        found, _ = folder.load(units_of(folder)[1])
+        found, _ = loaded(folder, units_of(folder)[1])
         chosen.append(frozenset(found.loc[found.audit, "sample"]))
     assert chosen[0] == chosen[1]
     assert len(set(chosen)) == 3
@@ -168,7 +170,7 @@ def test_no_audit_and_audit_of_everything(zoo_of, tmp_path, digits):
     for audit in (0.0, 1.0):
         folder = run(models, tmp_path / str(audit), digits, audit=audit)
         certify, _ = certified(folder)
-        found, _ = folder.load(units_of(folder)[1])
+        found, _ = loaded(folder, units_of(folder)[1])
         assert found.audit.sum() == audit * started(certify).certified(0.1).sum()
 
 
@@ -186,17 +188,17 @@ def test_classes_that_the_certificate_excludes_are_not_targeted(zoo_of, tmp_path
     monkeypatch.setattr(guard, "search", watched)
     models = zoo_of(TAU256)
     folder = run(models, tmp_path / "run", digits, suite=KINDS, audit=0.2)
-    subject = cascade.Subject.load(models / TAU256, folder.read().models[0].digest, torch.device("cpu"), "float64")
+    model = prepared.PreparedModel.load(models / TAU256, folder.read().models[0].digest, torch.device("cpu"), "float64")
     test = digits.test.first(60)
-    logits = subject.network.predict(torch.from_numpy(test.x))
-    radii = subject.proof.pairwise_radii(logits, torch.from_numpy(test.labels), "float").numpy()
+    logits = model.network.predict(torch.from_numpy(test.x))
+    radii = model.proof.pairwise_radii(logits, torch.from_numpy(test.labels), "float").numpy()
     ledger, excluded, audits, calls = started(certified(folder)[0]), 0, 0, iter(seen)
     assert next(calls)[3] is None  # the opening looks for the distance, whatever eps says
     opening, *others = units_of(folder)
-    found, _ = folder.load(opening)
+    found, _ = loaded(folder, opening)
     ledger.attacked(found["sample"].to_numpy(), found["adversarial_distance"].to_numpy())
     for unit in others:
-        found, _ = folder.load(unit)
+        found, _ = loaded(folder, unit)
         audited = set(pairs(found[found.audit].fillna(0)))
         for spec, eps, index, reachable in [next(calls)] if unit.kind != "art/fgm" else [next(calls), next(calls)]:
             assert spec == unit.stage.attack
@@ -219,17 +221,12 @@ def test_classes_that_the_certificate_excludes_are_not_targeted(zoo_of, tmp_path
 def test_a_radius_that_says_nothing_excludes_no_class():
     """Above the row's eps a class is excluded; at it, below it, and at NaN it can be reached."""
     radii = np.array([[np.inf, 0.3, 0.2, np.nan], [np.nan] * 4])
-    stage = SimpleNamespace(eps=(0.2,))
-    run = SimpleNamespace(settings={"prune": True})
-    search = cascade._Search(
-        SimpleNamespace(run=run, pairwise_radii={"float": radii}, x=torch.zeros(1, 1)),
-        plan=None,
-        unit=SimpleNamespace(stage=stage, role="attack"),
-        ledger=None,
-        grade="float",
-    )
-    rows = cascade.Pairs(np.array([0, 1, 0]), np.full(3, 0.2), np.full(3, 0.2), np.array([False, False, True]))
-    reachable = search._reachable(rows, Norm.L2)
+    stage = Stage(SMALL.attacks[0], (0.2,), 0)
+    where = {"model": "m", "shard": Shard(0, 2), "certify": "c", "suite": "small", "norm": Norm.L2}
+    unit = AttackUnit(name="u", stage=stage, **where)
+    job = AttackJob(unit, None, Samples(torch.zeros(2, 1), None, radii), None, {"prune": True})
+    rows = Pairs(np.array([0, 1, 0]), np.full(3, 0.2), np.full(3, 0.2), np.array([False, False, True]))
+    reachable = job.reachable(rows)
     assert reachable.tolist() == [[False, False, True, True], [True] * 4, [True] * 4]
 
 
@@ -241,7 +238,7 @@ def test_a_targeted_attack_spends_nothing_on_excluded_classes(zoo_of, tmp_path, 
     frames = []
     for folder in (pruned, plain):
         unit = next(unit for unit in units_of(folder) if unit.kind == "autoattack/apgd-t")
-        frames.append(folder.load(unit)[0].set_index(["sample", "eps"]))
+        frames.append(loaded(folder, unit)[0].set_index(["sample", "eps"]))
     less, more = frames
     assert set(less.index) < set(more.index)
     both = more.loc[less.index]
@@ -255,22 +252,22 @@ def test_a_targeted_attack_spends_nothing_on_excluded_classes(zoo_of, tmp_path, 
 def test_evaluations_are_shared_out_to_the_rows_without_a_rest(options, zoo_of, tmp_path, digits, monkeypatch):
     """What the rows say sums up to what the unit says, and that is what the network counted."""
     spent = []
-    true = cascade.Cascade._unit
+    true = cascade.Cascade.unit
 
-    def counted(self, unit, claim, compute):
+    def counted(self, unit, *args):
         self.logits  # once for each task, in no unit  # noqa: B018
-        counts = self.subject.network.evaluations
+        counts = self.model.network.evaluations
         before = counts.forward, counts.backward
-        result = true(self, unit, claim, compute)
-        if unit.role == "attack":
+        result = true(self, unit, *args)
+        if isinstance(unit, AttackUnit):
             spent.append((unit, counts.forward - before[0], counts.backward - before[1]))
         return result
 
-    monkeypatch.setattr(cascade.Cascade, "_unit", counted)
+    monkeypatch.setattr(cascade.Cascade, "unit", counted)
     folder = run(zoo_of(CNN), tmp_path / "run", digits, suite=KINDS, samples=40, **options)
     assert len(spent) == 7
     for unit, forward, backward in spent:
-        found, info = folder.load(unit)
+        found, info = loaded(folder, unit)
         assert info["forward"] == found["forward"].sum() == forward
         assert info["backward"] == found["backward"].sum() == backward
         assert (found["forward"] > 0).all()
@@ -286,7 +283,7 @@ def test_witnesses_are_adversarial_at_the_recorded_distance(norm, zoo_of, tmp_pa
     network = Network(load_model(path / CNN).module, (1, 8, 8))
     checked = 0
     for unit in units_of(folder):
-        found, _ = folder.load(unit)
+        found, _ = loaded(folder, unit)
         hits = found[np.isfinite(found.adversarial_distance)]
         assert folder.witness_path(unit).exists() == (len(hits) > 0)
         assert (found.adversarial_label[~np.isfinite(found.adversarial_distance)] == -1).all()
@@ -351,7 +348,9 @@ def compared(a: RunFolder, b: RunFolder, tolerance: float) -> int:
         rows = {}
         for shard in range(len(folder.read().shards)):
             for place, unit in enumerate(units_of(folder, shard=shard)):
-                for sample, eps, distance in folder.load(unit)[0][["sample", "eps", "adversarial_distance"]].to_numpy():
+                for sample, eps, distance in loaded(folder, unit)[0][
+                    ["sample", "eps", "adversarial_distance"]
+                ].to_numpy():
                     rows[place, sample, str(eps)] = distance
         found.append(rows)
     left, right = found
@@ -390,7 +389,7 @@ def test_the_size_of_a_batch_decides_nothing(zoo_of, tmp_path, digits, monkeypat
     logits = Network.logits
     monkeypatch.setattr(Network, "batch_size", 16)
     monkeypatch.setattr(Network, "logits", lambda self, x: sizes.append(len(x)) or logits(self, x))
-    evaluate._subject.cache_clear()
+    evaluate.prepared_model.cache_clear()
     small = run(models, tmp_path / "small", digits, suite=KINDS, samples=50, audit=0.2)
     assert 16 in sizes
     certify, narrow = certified(whole)[0], certified(small)[0]
@@ -400,21 +399,21 @@ def test_the_size_of_a_batch_decides_nothing(zoo_of, tmp_path, digits, monkeypat
 
 def changed_certificate(monkeypatch, change):
     """Evaluate with certificates that differ in ``change(proof)`` from those of the networks."""
-    true = cascade.certificate
+    true = prepared.certificate
 
     def changed(*args):
         proof = true(*args)
         return dataclasses.replace(proof, **change(proof))
 
-    monkeypatch.setattr(cascade, "certificate", changed)
-    evaluate._subject.cache_clear()
+    monkeypatch.setattr(prepared, "certificate", changed)
+    evaluate.prepared_model.cache_clear()
 
 
 @pytest.fixture(autouse=True)
 def no_model_is_kept():
     """What one test changes of a model, another must not find."""
     yield
-    evaluate._subject.cache_clear()
+    evaluate.prepared_model.cache_clear()
 
 
 def test_float32_networks_have_certificates_for_float32(zoo_of, tmp_path, digits, device):
@@ -434,9 +433,11 @@ def test_float32_networks_have_certificates_for_float32(zoo_of, tmp_path, digits
     assert 0 < lost[1].min() <= lost[1].max() < 1e-9
     # logits of another arithmetic: every sample's differ in the last bits
     assert 0 < (single.signed_margin - double.signed_margin).abs().max() < 1e-5
-    ledger = records.ledger(single, Norm.L2, 64, records.grade(single))
+    record = folder.load(folder.read().certify_unit(folder.read().models[0], folder.read().shards[0]))
+    assert record.grade == "float"
+    ledger = Bounds.certify(record, Norm.L2, record.grade)
     for unit in units_of(folder):
-        found, _ = folder.load(unit)
+        found, _ = loaded(folder, unit)
         ledger.attacked(found["sample"].to_numpy(), found["adversarial_distance"].to_numpy())
     assert not ledger.violations().any()
     with pytest.raises(LipbenchError, match=r"dtype: float32 there, float64 now"):
@@ -450,8 +451,8 @@ def test_without_an_error_analysis_grade_real_prunes(zoo_of, tmp_path, digits, m
     assert info["not_analysed"] == "no analysis of Odd"
     assert info["forward"] == 60
     assert certify.certified_radius_float.isna().all()
-    assert records.grade(certify) == "real"
-    found, _ = folder.load(units_of(folder)[1])
+    assert folder.load(folder.read().certify_unit(folder.read().models[0], folder.read().shards[0])).grade == "real"
+    found, _ = loaded(folder, units_of(folder)[1])
     for eps in SMALL.eps:
         seen = set(found.loc[found["eps"] == eps, "sample"])
         closed = set(np.flatnonzero(certify.certified_radius_real > eps))
@@ -460,11 +461,22 @@ def test_without_an_error_analysis_grade_real_prunes(zoo_of, tmp_path, digits, m
 
 
 def test_the_grade_of_the_headline_is_read_off_the_records():
-    frame = pd.DataFrame({"label": [0, 0], "prediction": [0, 1], "certified_radius_real": [0.8, 0.0]})
-    both, real = (frame.assign(certified_radius_float=values) for values in ([0.4, 0.0], [np.nan, np.nan]))
-    assert (records.grade(both), records.grade(real)) == ("float", "real")
+    facts = CertifyFacts(1.0, 1.0, True, None, "float64", 64, 2)
+    radii = {"certified_radius_real": np.array([0.8, 0.0]), "certified_radius_nominal": np.array([0.8, 0.0])}
+    classes = {"sample": np.arange(2), "label": np.array([0, 0]), "prediction": np.array([0, 1])}
+    both, real = (
+        CertifyRecord(
+            **classes,
+            signed_margin=np.array([0.8, -0.1]),
+            **radii,
+            certified_radius_float=np.array(values),
+            facts=facts,
+        )
+        for values in ([0.4, 0.0], [np.nan, np.nan])
+    )
+    assert (both.grade, real.grade) == ("float", "real")
     for grade, radius in (("float", 0.05), ("real", 0.1)):
-        ledger = records.ledger(both, Norm.Linf, 64, grade)
+        ledger = Bounds.certify(both, Norm.Linf, grade)
         assert ledger.certified_radius.tolist() == pytest.approx([radius, 0.0])
         assert ledger.correct.tolist() == [True, False]
 
@@ -475,12 +487,12 @@ def test_a_false_certificate_is_a_violation(tmp_path, zoo_of, digits, monkeypatc
     folder = run(zoo_of(TAU4), tmp_path / "run", digits)
     ledger = started(certified(folder)[0])
     for unit in units_of(folder):
-        found, _ = folder.load(unit)
+        found, _ = loaded(folder, unit)
         ledger.attacked(found["sample"].to_numpy(), found["adversarial_distance"].to_numpy())
     assert ledger.violations().sum() > 40
 
 
-@pytest.mark.parametrize("left", [["records"], ["run.json"], ["records", "witnesses", "claims", "journal"]])
+@pytest.mark.parametrize("left", [["records"], ["run.json"], ["records", "witnesses", "leases", "journal"]])
 def test_a_run_killed_before_its_first_file_goes_on(left, zoo_of, tmp_path, digits):
     for name in left:
         path = tmp_path / "run" / name
@@ -564,7 +576,7 @@ def test_workers_that_find_other_samples_record_nothing(zoo_of, tmp_path, archiv
     np.savez(replacement, x_test=1 - dataset.test.images[:, 0], y_test=dataset.test.labels)
     replacement.replace(archive)
     assert same(run(models, tmp_path / "b", dataset, suite=TINY, shard=60, executor=Backwards()), whole)
-    evaluate._loaded.cache_clear()
+    evaluate.loaded_split.cache_clear()
     data.load_once.cache_clear()
     with pytest.raises(LipbenchError, match=r"a worker found other data under 'npz:"):
         run(models, tmp_path / "c", dataset, suite=TINY, shard=60, executor=Backwards())
@@ -585,34 +597,34 @@ def test_a_second_zoo_joins_the_run(zoo_of, tmp_path, digits):
     assert set(computed(folder).values()) == {1}
 
 
-def test_a_check_of_strength_runs_beside_the_suite(zoo_of, tmp_path, digits):
-    """AutoAttack alone sees every correct sample, and changes nothing of what the suite does."""
+def test_a_reference_attack_runs_beside_the_suite(zoo_of, tmp_path, digits):
+    """It sees every correct sample, and changes nothing of what the suite does."""
     models = zoo_of(TAU4)
     short = AttackSpec(backend="autoattack", name="standard", args={"n_iter": 5, "targets": 2, "n_queries": 20})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plans, "ALONE", short)
-        strong = run(models, tmp_path / "strong", digits, samples=20, strength=True)
+        patch.setitem(plans.REFERENCE_ATTACKS, "autoattack", short)
+        strong = run(models, tmp_path / "strong", digits, samples=20, reference_attack="autoattack")
         content = strong.read()
         units = {unit.name: unit for unit in content.units()}
-        extra = content.strength_units(content.models[0], content.shards[0], content.suites[0])
+        extra = content.reference_units(content.models[0], content.shards[0], content.suites[0])
     plain = run(models, tmp_path / "plain", digits, samples=20)
     assert units.keys() - {unit.name for unit in extra} == {unit.name for unit in plain.read().units()}
     certify, _ = certified(strong)
     correct = np.flatnonzero(certify.label == certify.prediction)
-    assert [unit.kind for unit in extra] == ["autoattack/standard alone"] * 2 + ["indicators"]
+    assert [unit.kind for unit in extra] == ["autoattack/standard as reference"] * 2 + ["indicators"]
     for unit in extra:
-        found, info = strong.load(unit)
+        found, info = loaded(strong, unit)
         assert (found["sample"].to_numpy() == correct).all()
-        if unit.role == "alone":
+        if isinstance(unit, ReferenceUnit):
             assert (found["eps"] == unit.stage.eps[0]).all()
             assert info["forward"] == found["forward"].sum() > 0
         else:
-            assert tuple(found) == records.INDICATORS
+            assert tuple(found) == tuple(columns_of(IndicatorRecord))
             assert not found["zero_gradient"].any()
             assert not found["loss_stuck"].any()
             assert info["eps"] == 0.4
     for unit in plain.read().units():
-        pd.testing.assert_frame_equal(plain.load(unit)[0], strong.load(unit)[0], check_exact=True)
+        pd.testing.assert_frame_equal(loaded(plain, unit)[0], loaded(strong, unit)[0], check_exact=True)
 
 
 def test_a_gradient_of_nan_is_shown_in_the_report(zoo_of, tmp_path, digits, monkeypatch):
@@ -624,11 +636,11 @@ def test_a_gradient_of_nan_is_shown_in_the_report(zoo_of, tmp_path, digits, monk
         return dataclasses.replace(model, module=nn.Sequential(Spoilt(math.nan), *model.module))
 
     monkeypatch.setitem(rules._RULES, Spoilt, lambda layer, input_shape: 1.0)
-    monkeypatch.setattr(cascade, "load_model", spoilt)
+    monkeypatch.setattr(prepared, "load_model", spoilt)
     short = AttackSpec(backend="autoattack", name="standard", args={"n_iter": 2, "targets": 1, "n_queries": 200})
-    monkeypatch.setattr(plans, "ALONE", short)
+    monkeypatch.setitem(plans.REFERENCE_ATTACKS, "autoattack", short)
     wide = TINY.with_grid([4.0])
-    folder = run(path, tmp_path / "run", digits, suite=wide, samples=20, strength=True)
+    folder = run(path, tmp_path / "run", digits, suite=wide, samples=20, reference_attack="autoattack")
     report.write(folder, tmp_path / "report")
     summary = pd.read_csv(tmp_path / "report" / "summary.csv")
     assert (summary.zero_gradients == summary.clean).all()  # the others are misclassified
@@ -640,21 +652,21 @@ def test_a_gradient_of_nan_is_shown_in_the_report(zoo_of, tmp_path, digits, monk
 def test_records_have_the_columns_that_are_documented(zoo_of, tmp_path, digits):
     folder = run(zoo_of(UNCONSTRAINED), tmp_path / "run", digits, samples=20)
     certify, info = certified(folder)
-    assert tuple(certify) == records.CERTIFY
+    assert tuple(certify) == tuple(columns_of(CertifyRecord))
     assert (certify["sample"] == np.arange(20)).all()
     assert (certify["label"] == digits.test.labels[:20]).all()
     assert certify.certified_radius_nominal.isna().all()  # its card claims nothing
     assert info["model"] == UNCONSTRAINED
     for unit in units_of(folder):
-        assert tuple(folder.load(unit)[0]) == records.ATTACK
+        assert tuple(loaded(folder, unit)[0]) == tuple(columns_of(AttackRecord))
 
 
 def test_an_attack_that_sees_nothing_has_empty_records(zoo_of, tmp_path, digits):
     folder = run(zoo_of(TAU4), tmp_path / "run", digits, suite=SMALL.with_grid([1e-5]), samples=20, audit=0.0)
     for unit in units_of(folder)[1:]:
-        found, info = folder.load(unit)
+        found, info = loaded(folder, unit)
         assert len(found) == info["attacked"] == info["forward"] == info["backward"] == 0
-        assert tuple(found) == records.ATTACK
+        assert tuple(found) == tuple(columns_of(AttackRecord))
         assert not folder.witness_path(unit).exists()
 
 

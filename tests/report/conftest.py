@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from running import rewrite
 
 from lipbench._internal import files
 from lipbench.attacks.suites import Suite
 from lipbench.models.cards import Card, digest_of
 from lipbench.runs.folder import RunFolder
-from lipbench.runs.plans import ModelEntry, Run, SuitePlan, Unit
+from lipbench.runs.plans import ModelEntry, Run, SuitePlan
+from lipbench.runs.units import AttackUnit, CertifyUnit, IndicatorUnit, ReferenceUnit, Unit
 
 DIMENSION = 64
 SEED = 7
@@ -101,7 +103,7 @@ class Model:
 
     def _attack(self, unit: Unit, eps: float) -> dict:
         rows = self._correct(unit)
-        name = "alone" if unit.role == "alone" else str(unit.stage.attack)
+        name = "alone" if isinstance(unit, ReferenceUnit) else str(unit.stage.attack)
         known = [self.found.get(key) for key in ((name, eps, unit.stage.seed), (name, eps), name)]
         distance = next((values for values in known if values is not None), self.distance)
         distance = np.array(distance, dtype=float)[rows]
@@ -109,11 +111,11 @@ class Model:
         return {
             "sample": rows,
             "eps": np.full(len(rows), eps),
-            "audit": np.array([unit.role == "attack" and (row, eps) in self.audit for row in rows], dtype=bool),
+            "audit": np.array([isinstance(unit, AttackUnit) and (row, eps) in self.audit for row in rows], dtype=bool),
             "adversarial_distance": hit,
             "adversarial_label": np.where(np.isfinite(hit), 1, -1),
-            "forward": np.full(len(rows), 200 if unit.role == "alone" else 20),
-            "backward": np.full(len(rows), 100 if unit.role == "alone" else 10),
+            "forward": np.full(len(rows), 200 if isinstance(unit, ReferenceUnit) else 20),
+            "backward": np.full(len(rows), 100 if isinstance(unit, ReferenceUnit) else 10),
         }
 
     def indicators(self, unit: Unit) -> dict:
@@ -131,11 +133,11 @@ def suite(name="quick", norm="L2", eps=(0.1, 0.2, 0.4), attacks=("gradient/minim
     return Suite.model_validate({"name": name, "norm": norm, "eps": list(eps), "attack": pairs})
 
 
-def plan(what: Suite, groups=None, seeds=(SEED,), strength=False, grown=()) -> SuitePlan:
+def plan(what: Suite, groups=None, seeds=(SEED,), reference_attack=None, grown=()) -> SuitePlan:
     """An attack called minimal opens, at no eps; the others follow at every eps, which were asked for in ``groups``."""
     opening = tuple(attack for attack in what.attacks if attack.name == "minimal")
     others = tuple(attack for attack in what.attacks if attack.name != "minimal")
-    return SuitePlan(what, opening, others, tuple(groups or [what.eps]), tuple(seeds), strength, grown)
+    return SuitePlan(what, opening, others, tuple(groups or [what.eps]), tuple(seeds), reference_attack, grown)
 
 
 def write_run(path: Path, models: list[Model], suites=None, shard=1000, title=None, **how) -> RunFolder:
@@ -162,13 +164,13 @@ def write_run(path: Path, models: list[Model], suites=None, shard=1000, title=No
     by_name = {model.name: model for model in models}
     for unit in run.units():
         model = by_name[unit.model]
-        columns = {"certify": model.certify, "indicators": model.indicators}.get(unit.role, model.attack)(unit)
-        folder.write(unit, columns, _info(unit, model, columns, settings["dtype"]))
+        columns = {CertifyUnit: model.certify, IndicatorUnit: model.indicators}.get(type(unit), model.attack)(unit)
+        rewrite(folder, unit, columns, _info(unit, model, columns, settings["dtype"]))
     return folder
 
 
 def _info(unit: Unit, model: Model, columns: dict, dtype: str) -> dict:
-    if unit.role == "certify":
+    if isinstance(unit, CertifyUnit):
         return {
             "lipschitz_bound": model.bound,
             "claimed": model.claimed,
@@ -178,10 +180,15 @@ def _info(unit: Unit, model: Model, columns: dict, dtype: str) -> dict:
             "dimension": DIMENSION,
             "forward": unit.shard.size,
         }
-    if unit.role == "indicators":
-        return {"eps": unit.stage.eps[0]}
+    if isinstance(unit, IndicatorUnit):
+        return {"eps": unit.eps}
     counts = {name: int(columns[name].sum()) for name in ("forward", "backward")}
-    return {**counts, "attacked": len(columns["sample"]), "audited": int(columns["audit"].sum())}
+    return {
+        **counts,
+        "attacked": len(columns["sample"]),
+        "audited": int(columns["audit"].sum()),
+        "witnesses_sha256": None,
+    }
 
 
 def sweep(seeds=3, n=360) -> list[Model]:

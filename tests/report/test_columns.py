@@ -8,7 +8,7 @@ from lipbench.report.columns import Column, Metric
 
 @pytest.fixture
 def item(make_run, make_model):
-    (found,) = Results.load(make_run(make_model([1, 1, 1, 0], [0.3, 0.15, 0.0, 0.0], [0.4, 0.3, 0.15, 0.0]))).evidences
+    (found,) = Results.load(make_run(make_model([1, 1, 1, 0], [0.3, 0.15, 0.0, 0.0], [0.4, 0.3, 0.15, 0.0]))).items
     return found
 
 
@@ -22,7 +22,7 @@ def test_a_metric_is_its_declaration(item):
         heading="ahead",
         interval=True,
         over_seeds=True,
-        value=lambda item, eps: item.ledger.certified(2 * eps),
+        value=lambda item, eps: item.bounds.certified(2 * eps),
     )
     low, high = intervals.clopper_pearson(1, 4)
     assert ahead.cells(item, 0.1) == {"certified_ahead": 0.25, "certified_ahead_lo": low, "certified_ahead_hi": high}

@@ -5,7 +5,7 @@ from lipbench.report import Results, definitions, document, writer
 
 
 def test_every_sign_is_defined(make_run, make_model):
-    (section,) = document.build(Results.load(make_run(make_model(**FAILING), strength=True))).sections
+    (section,) = document.build(Results.load(make_run(make_model(**FAILING), reference_attack="autoattack"))).sections
     signs, alone = section.details[2:4]
     words = {one.word for one in definitions.definitions()}
     assert set(signs.columns[1:]) < words

@@ -1,7 +1,7 @@
 import pytest
 from hand_made import CLASHES, inside
 
-from lipbench.report import Results, effects, metrics, results, tables
+from lipbench.report import Results, effects, metrics, tables
 from lipbench.report.figures import draw, representative
 
 
@@ -12,8 +12,8 @@ def test_hyperparameters_of_any_name_are_drawn(make_run, make_model):
         for place, name in enumerate(CLASHES[::4])
         for radius, value in radii
     ]
-    evidences = results.load(make_run(models))
-    drawn = draw(tables.groups(metrics.summary(evidences))[0], evidences)
+    items = Results.load(make_run(models)).items
+    drawn = draw(tables.groups(metrics.summary(items))[0], items)
     titles = [ax.get_xlabel().partition(" (")[0] for ax in drawn["gap"].axes]
     assert sorted(titles) == sorted(CLASHES[::4])
 
@@ -24,8 +24,8 @@ def test_a_figure_names_what_starts_with_an_underscore_or_holds_a_formula(make_r
         make_model([1], [0.1 * a], [0.2 * b], name=f"{a}{b}", loss="_my$^loss", hyperparameters={"_a": a, "$\\b$": b})
         for a, b in pairs
     ]
-    evidences = results.load(make_run(models))
-    drawn = draw(tables.groups(metrics.summary(evidences))[0], evidences)
+    items = Results.load(make_run(models)).items
+    drawn = draw(tables.groups(metrics.summary(items))[0], items)
     for figure in drawn.values():
         figure.draw_without_rendering()
     said = [text.get_text().strip() for ax in drawn["gap"].axes for text in ax.get_legend().get_texts()]
@@ -41,8 +41,8 @@ def test_every_family_has_a_panel(make_run, sweep):
 
 
 def test_legends_of_the_gap_figure_neither_leave_it_nor_cover_a_panel(make_run, sweep):
-    evidences = results.load(make_run(sweep(seeds=2, n=20)))
-    figure = draw(tables.groups(metrics.summary(evidences))[0], evidences)["gap"]
+    items = Results.load(make_run(sweep(seeds=2, n=20))).items
+    figure = draw(tables.groups(metrics.summary(items))[0], items)["gap"]
     panels = [ax.get_window_extent() for ax in figure.axes]
     assert len(panels) == 3
     first, second, third = (panel.x0 for panel in panels)

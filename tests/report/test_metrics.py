@@ -130,7 +130,7 @@ def test_the_layout_changes_nothing(make_run, sweep):
         model.zero_gradient, model.loss_stuck = [0, 13, 29], [13]
         model.found["alone"] = [2 * distance for distance in model.distance]
     whole, apart = (
-        Results.load(make_run(models, strength=True, **how)).summary()
+        Results.load(make_run(models, reference_attack="autoattack", **how)).summary()
         for how in ({}, {"shard": 7, "groups": ((0.4,), (0.1, 0.2))})
     )
     assert whole["robust_alone"].nunique() > 4

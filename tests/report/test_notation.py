@@ -7,7 +7,7 @@ from lipbench._internal import registry
 from lipbench._internal.registry import LOSSES
 from lipbench.report import notation
 from lipbench.report.formatting import labels, legend
-from lipbench.report.overview import Results
+from lipbench.report.results import Results
 from lipbench.training.notation import Notation
 
 

@@ -26,7 +26,7 @@ def test_how_many_samples_of_1000_are_worth_a_remark(make_run, make_model, suite
         }
         signs = {sign: list(range(count))} if "_" in sign else {}
         model = make_model([1] * 1000, [0.0] * 1000, [0.5] * 1000, found=found, **signs)
-        run = make_run(model, [suite(attacks=SQUARE, eps=[0.1])], strength=True)
+        run = make_run(model, [suite(attacks=SQUARE, eps=[0.1])], reference_attack="autoattack")
         return document.build(Results.load(run)).sections[0].remarks
 
     assert remarks(most) == ()

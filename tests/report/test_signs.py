@@ -8,7 +8,7 @@ from lipbench.report import Results
 
 @pytest.mark.parametrize("shard", [1000, 3, 1])
 def test_signs_of_failure_and_autoattack_alone_by_hand(make_run, make_model, suite, shard):
-    run = make_run(make_model(**SIGNS), [suite(attacks=SQUARE)], strength=True, shard=shard)
+    run = make_run(make_model(**SIGNS), [suite(attacks=SQUARE)], reference_attack="autoattack", shard=shard)
     frame = Results.load(run).summary()
     # within 0.1 and 0.2 the second sample is broken by Square's 0.09 only; within 0.4 by 0.3 as well
     assert list(frame["square_only"]) == [0.2, 0.2, 0.0]
@@ -52,7 +52,7 @@ def test_a_certificate_that_only_autoattack_alone_breaks_is_false(make_run, make
     found = {"alone": [0.25, np.inf], ("alone", 0.1): NOTHING}
     radii = {"floating": [0.25, 0.1], "real": [0.3, 0.1], "nominal": [0.35, 0.1]}
     model = make_model(correct=[1, 1], distance=NOTHING, found=found, **radii)
-    frame = Results.load(make_run(model, strength=True)).summary()
+    frame = Results.load(make_run(model, reference_attack="autoattack")).summary()
     assert [list(frame[f"violations_{grade}"]) for grade in GRADES] == [[0] * 3, [1] * 3, [1] * 3]
     assert list(frame["robust"]) == [1.0] * 3  # stays the suite's
     assert list(frame["robust_alone"]) == [1.0, 1.0, 0.5]

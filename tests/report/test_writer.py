@@ -281,7 +281,7 @@ DEGENERATE = {
     [
         (["art/PGD"], {}),
         (["gradient/minimal"], {}),
-        (["gradient/minimal", "autoattack/square"], {"strength": True, "shard": 1, "seeds": (0, 1)}),
+        (["gradient/minimal", "autoattack/square"], {"reference_attack": "autoattack", "shard": 1, "seeds": (0, 1)}),
     ],
     ids=["at an eps", "minimal norm", "everything"],
 )
@@ -431,8 +431,13 @@ def test_a_title_heads_the_report(make_run, make_model, tmp_path):
     assert f"<h1>{heading} &lt;1&gt;</h1>" in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_the_report_tells_every_seed_and_the_check_of_strength(make_run, make_model, tmp_path):
-    run = make_run(make_model([1, 1], [0.3, 0.3], [0.4, 0.4], audit=[(1, 0.2)]), seeds=(7, 8), strength=True, shard=1)
+def test_the_report_tells_every_seed_and_the_reference_attack(make_run, make_model, tmp_path):
+    run = make_run(
+        make_model([1, 1], [0.3, 0.3], [0.4, 0.4], audit=[(1, 0.2)]),
+        seeds=(7, 8),
+        reference_attack="autoattack",
+        shard=1,
+    )
     report.write(Results.load(run), tmp_path / "out")
     plain, page = both(tmp_path / "out")
     fact = "eps 0.1, 0.2, 0.4; attacks gradient/minimal, art/PGD; seeds 7, 8; beside it AutoAttack standard alone"
@@ -451,7 +456,7 @@ def test_the_report_tells_every_seed_and_the_check_of_strength(make_run, make_mo
 @pytest.mark.usefixtures("unsaved")
 def test_signs_that_attacks_fail_are_told_and_red(make_run, make_model, suite, tmp_path):
     good = make_model([1] * 5, [0.0] * 5, [0.05] * 5, name="good", hyperparameters={"tau": 1.0})
-    run = make_run([make_model(**FAILING), good], [suite(attacks=SQUARE)], strength=True, shard=2)
+    run = make_run([make_model(**FAILING), good], [suite(attacks=SQUARE)], reference_attack="autoattack", shard=2)
     report.write(Results.load(run), tmp_path / "out")
     plain, page = both(tmp_path / "out")
     said = (
@@ -471,7 +476,7 @@ def test_signs_that_attacks_fail_are_told_and_red(make_run, make_model, suite, t
 
 @pytest.mark.usefixtures("unsaved")
 def test_autoattack_alone_stands_beside_the_suite(make_run, make_model, suite, tmp_path):
-    run = make_run(make_model(**FAILING), [suite(attacks=SQUARE)], strength=True, shard=2)
+    run = make_run(make_model(**FAILING), [suite(attacks=SQUARE)], reference_attack="autoattack", shard=2)
     report.write(Results.load(run), tmp_path / "out")
     plain, page = both(tmp_path / "out")
     robust = " | ".join(f"suite, robust, eps {eps} | alone, robust, eps {eps}" for eps in (0.1, 0.2, 0.4))
@@ -483,7 +488,7 @@ def test_autoattack_alone_stands_beside_the_suite(make_run, make_model, suite, t
 
 
 @pytest.mark.usefixtures("unsaved")
-def test_without_a_check_of_strength_only_the_suite_is_told(make_run, make_model, tmp_path):
+def test_without_a_reference_attack_only_the_suite_is_told(make_run, make_model, tmp_path):
     report.write(Results.load(make_run(make_model([1], [0.3], [0.4]))), tmp_path / "out")
     for text in both(tmp_path / "out"):
         assert "too high" not in text.split("Definitions")[0]
@@ -496,7 +501,7 @@ def test_without_a_check_of_strength_only_the_suite_is_told(make_run, make_model
 @pytest.mark.usefixtures("unsaved")
 def test_what_autoattack_alone_broke_inside_a_radius_is_a_violation(make_run, make_model, tmp_path):
     model = make_model([1], [0.3], [np.inf], nominal=[0.1], found={"alone": [0.25]})
-    report.write(Results.load(make_run(model, strength=True)), tmp_path / "out")
+    report.write(Results.load(make_run(model, reference_attack="autoattack")), tmp_path / "out")
     plain, page = both(tmp_path / "out")
     assert "Violations: 1 of grade float, 1 of grade real, 0 of grade nominal" in plain
     assert "| real | model | quick | 0 | 0.3 | 0.25 |" in plain

@@ -1,7 +1,6 @@
 """The two bounds of a sample, and what they say at a radius: most of all where both of them, or one, equal eps."""
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,14 +8,15 @@ import torch
 
 from lipbench.attacks import suites
 from lipbench.attacks.norm import Norm
-from lipbench.evaluation import cascade
+from lipbench.evaluation.attack_job import AttackJob, Samples
+from lipbench.evaluation.selection import Selection
 from lipbench.runs.bounds import Bounds
-from lipbench.runs.plans import Shard, Stage, Unit
+from lipbench.runs.units import AttackUnit, Shard, Stage
 
 BELOW, EPS, ABOVE = math.nextafter(0.5, 0), 0.5, math.nextafter(0.5, 1)
 
 
-def ledger(radius: float, distance: float, correct: bool = True) -> Bounds:
+def bounds_of(radius: float, distance: float, correct: bool = True) -> Bounds:
     bounds = Bounds.start([correct], [radius])
     bounds.attacked(np.array([0]), np.array([distance]))
     return bounds
@@ -49,13 +49,13 @@ def said(bounds: Bounds, eps: float = EPS) -> tuple[bool, ...]:
     ],
 )
 def test_what_the_bounds_say_at_eps(radius, distance, certified, broken, open_, violated):
-    assert said(ledger(radius, distance)) == (certified, broken, open_, violated)
+    assert said(bounds_of(radius, distance)) == (certified, broken, open_, violated)
 
 
 def test_a_misclassified_sample_is_broken_and_violates_nothing():
     for radius in (0.0, EPS, 1.0):  # whatever radius its class had
-        assert said(ledger(radius, math.inf, correct=False)) == (False, True, False, False)
-        assert ledger(radius, math.inf, correct=False).certified_radius.tolist() == [0.0]
+        assert said(bounds_of(radius, math.inf, correct=False)) == (False, True, False, False)
+        assert bounds_of(radius, math.inf, correct=False).certified_radius.tolist() == [0.0]
 
 
 def test_no_sample_is_certified_and_broken_unless_its_certificate_is_false():
@@ -72,13 +72,10 @@ def test_no_sample_is_certified_and_broken_unless_its_certificate_is_false():
 def test_a_class_at_the_distance_of_eps_is_attacked():
     """Where the radius is eps, the sample is open at eps, and the class that it may go to is not excluded."""
     suite = suites.load("quick")
-    unit = Unit("u", "attack", "m", Shard(0, 1), None, Norm.L2, Stage(suite.attacks[0], (EPS,), 0, 0))
-    stub = SimpleNamespace(
-        run=SimpleNamespace(settings={"prune": True}),
-        x=torch.zeros(1, 1, 2, 2),
-        pairwise_radii={"float": np.array([[math.inf, EPS, ABOVE]])},
-    )
-    search = cascade._Search(stub, None, unit, ledger(EPS, math.inf), "float")
-    rows = search._at(EPS, np.full(1, np.nan))
+    where = {"model": "m", "shard": Shard(0, 1), "certify": "c", "suite": suite.name, "norm": Norm.L2}
+    unit = AttackUnit(name="u", stage=Stage(suite.attacks[0], (EPS,), 0, 0), **where)
+    samples = Samples(torch.zeros(1, 1, 2, 2), torch.zeros(1), np.array([[math.inf, EPS, ABOVE]]))
+    job = AttackJob(unit, None, samples, bounds_of(EPS, math.inf), {"prune": True})
+    rows = Selection(unit, job.bounds, job.settings).at(EPS, np.full(1, np.nan))
     assert rows.samples.tolist() == [0]
-    assert search._reachable(rows, Norm.L2).tolist() == [[False, True, False]]
+    assert job.reachable(rows).tolist() == [[False, True, False]]

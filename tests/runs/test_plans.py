@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from bundled import CNN, TAU4, UNCONSTRAINED
-from running import SMALL, run, same, stamps, with_attacks
+from running import SMALL, loaded, run, same, stamps, with_attacks
 
 from lipbench._internal import files
 from lipbench.attacks import guard, suites
@@ -18,7 +18,8 @@ from lipbench.evaluation.evaluate import plan_suite
 from lipbench.models import cards
 from lipbench.models.cards import digest_of
 from lipbench.runs.folder import RunFolder
-from lipbench.runs.plans import FORMAT, ModelEntry, Run, Shard, Stage, SuitePlan
+from lipbench.runs.plans import FORMAT, ModelEntry, Run, SuitePlan
+from lipbench.runs.units import AttackUnit, CertifyUnit, IndicatorUnit, ReferenceUnit, Shard, Stage
 
 FGM, APGD, BISECTION = "art/fgm", "autoattack/apgd-ce", "gradient/bisection"
 SETTINGS = {"data": "digits", "data_sha256": "d", "samples": 50, "shard": 20, "prune": True, "versions": {"torch": "2"}}
@@ -33,15 +34,6 @@ def planned(suite=SMALL, seeds=(0,), **change) -> Run:
 
 def names(run: Run) -> list[str]:
     return [unit.name for unit in run.units()]
-
-
-def named(run: Run, shard: int = 0) -> dict[tuple, str]:
-    """Unit names of a shard by role, attack, eps and seed."""
-    units = run.units_of(run.models[0], run.shards[shard])
-    return {
-        (unit.role, *((str(unit.stage.attack), unit.stage.eps, unit.stage.seed) if unit.stage else ())): unit.name
-        for unit in units
-    }
 
 
 def test_stages_run_the_first_minimal_norm_attack_then_each_group_seed_by_seed():
@@ -70,11 +62,11 @@ def test_shards_cover_the_samples():
 
 
 def test_every_unit_has_a_name_of_its_own_and_units_come_in_the_order_of_work():
-    plan = plan_suite(SMALL, (0, 1), strength=True)
+    plan = plan_suite(SMALL, (0, 1), reference_attack="autoattack")
     run = Run(SETTINGS, (MODEL, dataclasses.replace(MODEL, name="n", digest="other")), (plan,))
     units = list(run.units())
     assert len({unit.name for unit in units}) == len(units) == 2 * 3 * (1 + 1 + 2 * 2 + 2 + 1)
-    kinds = ["certify", BISECTION, *[FGM, APGD] * 2, *["autoattack/standard alone"] * 2, "indicators"]
+    kinds = ["certify", BISECTION, *[FGM, APGD] * 2, *["autoattack/standard as reference"] * 2, "indicators"]
     assert [unit.kind for unit in units] == kinds * 6
     assert [(unit.model, unit.shard) for unit in units] == sorted(
         ((unit.model, unit.shard) for unit in units), key=lambda key: (key[0], key[1].start)
@@ -84,19 +76,19 @@ def test_every_unit_has_a_name_of_its_own_and_units_come_in_the_order_of_work():
 
 def test_names_are_those_of_every_machine_and_version():
     """A change here makes every record that was ever written another one: then FORMAT must change, too."""
-    plan = plan_suite(SMALL, strength=True)
-    assert FORMAT == 3
+    plan = plan_suite(SMALL, reference_attack="autoattack")
+    assert FORMAT == 4
     assert names(Run(SETTINGS, (dataclasses.replace(MODEL, digest="digest"),), (plan,)))[:7] == NAMES
 
 
 NAMES = [
-    "0867b232e4074a50e4c25cbb",
-    "0dea49e24770eca28318eaa3",
-    "dc041d3209613971b55d5343",
-    "d4148b8aaff3322daaf7b804",
-    "c793d933054a143020f41a9d",
-    "6d63a384982f6e90a7b4b16c",
-    "6e6e085d730f675ea0f695dc",
+    "bc2c071f6252c810a39a934e",
+    "ef6de48b536d90d40115993b",
+    "13e68886a9382704a9008b54",
+    "a694c54849062c4863143323",
+    "ea81d174213bfed58fec4e26",
+    "e51e79229b9e7de5561d3893",
+    "dc76d3758098564d2929cde8",
 ]
 
 
@@ -136,7 +128,7 @@ def with_plan(run: Run, plan: SuitePlan) -> Run:
 
 def change_suite(run: Run, **change) -> Run:
     suite = suites.parse({**run.suites[0].suite.plain(), **change}, "test")
-    return with_plan(run, plan_suite(suite, strength=True))
+    return with_plan(run, plan_suite(suite, reference_attack="autoattack"))
 
 
 def change_attack(run: Run, place: int, **change) -> Run:
@@ -148,22 +140,23 @@ def change_attack(run: Run, place: int, **change) -> Run:
 @pytest.mark.parametrize("what", DETERMINING)
 def test_a_name_depends_on_what_determines_the_unit_and_on_nothing_else(what):
     change, expected = DETERMINING[what]
-    before = Run(SETTINGS, (MODEL,), (plan_suite(SMALL, strength=True),))
+    before = Run(SETTINGS, (MODEL,), (plan_suite(SMALL, reference_attack="autoattack"),))
     after = change(before)
     pairs = list(zip(before.units(), after.units(), strict=True))
     assert len(pairs) == 3 * 7
     for old, new in pairs:
-        at_eps = old.role == "attack" and old.stage.eps != ()
+        at_eps = isinstance(old, AttackUnit) and old.stage.eps != ()
         other = {
             "all": True,
             "none": False,
-            "but certify": old.role != "certify",
-            "attacks": old.role == "attack",
-            # of the eps 0.1 and 0.4 one stays: AutoAttack alone at that one is as it was
-            "at eps": at_eps or (what == "the eps" and old.stage is not None and old.stage.eps == (0.4,)),
+            "but certify": not isinstance(old, CertifyUnit),
+            "attacks": isinstance(old, AttackUnit),
+            # of the eps 0.1 and 0.4 one stays: the reference attack at that one is as it was
+            "at eps": at_eps
+            or (what == "the eps" and isinstance(old, ReferenceUnit | IndicatorUnit) and old.eps == 0.4),
             APGD: at_eps and str(old.stage.attack) == APGD,
         }[expected]
-        assert (old.name != new.name) == other, (old.kind, old.stage)
+        assert (old.name != new.name) == other, old
 
 
 def test_suites_that_begin_alike_share_units():
@@ -180,14 +173,14 @@ EXTENSIONS = {  # the run grows from the first to the last; no unit of one is mi
     "attacks after seeds": [{"seeds": (0, 1)}, {"attacks": 2}, {"seeds": (5,)}, {"attacks": 3}],
     "all at once": [{}, {"seeds": (0, 1), "attacks": 1, "eps": [0.3]}, {"attacks": 2, "seeds": (3,), "eps": [0.2]}],
     "less than there is": [{"attacks": 2, "seeds": (0, 1), "eps": [0.1, 0.2]}, {"eps": [0.2]}],
-    "strength": [{}, {"strength": True}, {}],
+    "a reference attack": [{}, {"reference_attack": "autoattack"}, {}],
 }
 MORE = ("autoattack/fab-t", "autoattack/apgd-t", "gradient/pgd")
 
 
 def grown(step) -> Run:
     suite = with_attacks(*MORE[: step.get("attacks", 0)], eps=step.get("eps", [0.1, 0.4]))
-    plan = plan_suite(suite, step.get("seeds", (0,)), strength=step.get("strength", False))
+    plan = plan_suite(suite, step.get("seeds", (0,)), step.get("reference_attack"))
     return Run(SETTINGS, (MODEL,), (plan,))
 
 
@@ -205,7 +198,7 @@ def test_a_run_that_grows_keeps_every_unit(case):
     assert set(last.suite.eps) == {eps for step in steps for eps in step.get("eps", [0.1, 0.4])}
     assert [str(attack) for attack in last.attacks] == [FGM, APGD, *MORE[: max(s.get("attacks", 0) for s in steps)]]
     assert last.suite == with_attacks(*MORE[: max(s.get("attacks", 0) for s in steps)], eps=last.suite.eps)
-    assert last.strength == any(step.get("strength") for step in steps)
+    assert last.reference_attack == ("autoattack" if any(step.get("reference_attack") for step in steps) else None)
     # every attack with every seed at every group, once; and an attack never before what it was added after
     searches = [(stage.seed, stage.place) for stage in last.stages if stage.eps == last.groups[-1]]
     assert sorted(searches) == sorted((seed, place) for seed in last.seeds for place in range(len(last.attacks)))
@@ -257,7 +250,7 @@ def test_models_and_suites_of_both_runs_join_in_order():
     run = planned().merged(Run(SETTINGS, (second, MODEL), (plan_suite(other),)))
     assert [model.name for model in run.models] == ["m", "a"]
     assert [plan.suite.name for plan in run.suites] == ["small", "other"]
-    assert {unit.norm for unit in run.units() if unit.suite == "other"} == {Norm.Linf}
+    assert {unit.norm for unit in run.units() if isinstance(unit, AttackUnit) and unit.suite == "other"} == {Norm.Linf}
 
 
 def test_a_new_title_replaces_the_old_one_and_nothing_else_of_the_provenance():
@@ -270,7 +263,9 @@ def test_a_new_title_replaces_the_old_one_and_nothing_else_of_the_provenance():
 def test_run_json_round_trip(digits_zoo):
     card = cards.read(digits_zoo / TAU4)
     entry = ModelEntry(card.name, card.plain(), digest_of(card.plain()))
-    run = grown({"seeds": (0, 4294967295), "eps": [0.1, 1 / 3]}).merged(grown({"attacks": 2, "strength": True}))
+    run = grown({"seeds": (0, 4294967295), "eps": [0.1, 1 / 3]}).merged(
+        grown({"attacks": 2, "reference_attack": "autoattack"})
+    )
     run = dataclasses.replace(run, models=(entry,), provenance={"zoo": "digits", "hardware": {"gpu": None}})
     stored = files.json.loads(files.json.dumps(run.plain()))
     assert Run.from_plain(stored) == run
@@ -331,7 +326,8 @@ DAMAGE = {
         f"seeds {seeds}": lambda content, seeds=seeds: content["suites"][0].update(seeds=seeds)
         for seeds in ([-1], [2**32], [0, 0], [0.5], [True])
     },
-    "strength in words": lambda content: content["suites"][0].update(strength="no"),
+    "a reference attack of no name": lambda content: content["suites"][0].update(reference_attack="no"),
+    "a reference attack that is no name": lambda content: content["suites"][0].update(reference_attack=True),
     "an opening of another suite": lambda content: content["suites"][0].update(opening=[spec("art/pgd").model_dump()]),
     "an attack less": lambda content: content["suites"][0]["attacks"].pop(),
     "attacks in another order": lambda content: content["suites"][0]["attacks"].reverse(),
@@ -361,7 +357,7 @@ def test_settings_that_lack_a_key_are_named(key):
 
 def test_another_format_is_named(tmp_path):
     files.write_json(tmp_path / "run.json", {**planned().plain(), "format": 2})
-    with pytest.raises(LipbenchError, match=r"format 2, expected 3: another version of lipbench made it"):
+    with pytest.raises(LipbenchError, match=r"format 2, expected 4: another version of lipbench made it"):
         RunFolder(tmp_path).read()
 
 
@@ -398,7 +394,7 @@ def test_a_run_folder_grows_unit_by_unit(zoo_of, tmp_path, digits, monkeypatch):
         assert len(after) - len(before) == fresh
         # only the new units were attacked; FGM takes one eps at a time, the others a group at once
         new = {name.removesuffix(".parquet") for name in after.keys() - before.keys()}
-        units = [unit for unit in folder.read().units() if unit.name in new and unit.role == "attack"]
+        units = [unit for unit in folder.read().units() if unit.name in new and isinstance(unit, AttackUnit)]
         calls = [str(unit.stage.attack) for unit in units for _ in (unit.stage.eps if unit.kind == FGM else [0])]
         assert sorted(searched) == sorted(calls)
         before = after
@@ -438,7 +434,7 @@ def test_groups_of_eps_know_nothing_of_each_other(zoo_of, tmp_path, digits):
 
 
 def attacks_of(folder: RunFolder) -> list:
-    return [folder.load(unit) for unit in folder.read().units() if unit.role == "attack"]
+    return [loaded(folder, unit) for unit in folder.read().units() if isinstance(unit, AttackUnit)]
 
 
 @pytest.mark.parametrize(
@@ -461,7 +457,7 @@ def test_other_settings_are_refused_and_change_nothing(change, message, zoo_of, 
     assert "\n" not in str(caught.value)
     assert (tmp_path / "run" / "run.json").read_bytes() == content
     assert stamps(RunFolder(tmp_path / "run")) == before
-    assert not list((tmp_path / "run" / "claims").iterdir())
+    assert not list((tmp_path / "run" / "leases").iterdir())
 
 
 def test_another_model_under_the_same_name_is_refused(zoo_of, tmp_path, digits):

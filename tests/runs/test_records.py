@@ -11,16 +11,15 @@ import pandas as pd
 import pytest
 import safetensors.torch
 from bundled import TAU4, UNCONSTRAINED
-from running import TINY, computed, leftovers, run, same, stamps, write_suite
+from running import TINY, computed, leftovers, loaded, rewrite, run, same, stamps, write_suite
 
 from lipbench import cli
 from lipbench._internal import files
 from lipbench.certification.grades import CLAIM_TOLERANCE, GRADES
 from lipbench.models import cards
-from lipbench.report import results
-from lipbench.runs import folder as records
-from lipbench.runs import records as contents
-from lipbench.runs.folder import DamagedError, MissingError, RunFolder
+from lipbench.runs import checks, results
+from lipbench.runs.folder import RUN, RunFolder
+from lipbench.runs.store import DamagedError, MissingError
 from lipbench.work import lease
 
 
@@ -123,11 +122,11 @@ def test_a_run_without_its_witnesses_is_whole(copied, digits_zoo, digits, caplog
 
 
 def test_a_damaged_record_that_another_process_works_on_is_its_affair(copied, digits_zoo, digits, caplog):
-    """Whoever holds the claim replaces it; removing it would take away what has just been written."""
+    """Whoever holds the lease replaces it; removing it would take away what has just been written."""
     path = path_of(copied, 1)
     path.write_bytes(b"half")
     name = copied.read().certify_unit(copied.read().models[0], copied.read().shards[0]).name
-    with copied.claims.holding(name):
+    with copied.leases.holding(name):
         copied.mend(copied.read())
     assert path.read_bytes() == b"half"
     copied.mend(copied.read())
@@ -139,12 +138,12 @@ def test_no_flipped_bit_changes_what_a_record_says(copied):
     """Parquet's checksums leave out the footer: numbers and names in it are covered by a digest of our own."""
     path, unit = path_of(copied, 1), list(copied.read().units())[1]
     data = path.read_bytes()
-    frame, info = copied.load(unit)
+    frame, info = loaded(copied, unit)
     found = 0
     for position in range(0, len(data), 7):
         path.write_bytes(data[:position] + bytes([data[position] ^ 1 << position % 8]) + data[position + 1 :])
         try:
-            after, about = copied.load(unit)
+            after, about = loaded(copied, unit)
         except DamagedError:
             found += 1
         else:  # statistics, and what else nobody reads
@@ -371,7 +370,7 @@ def changed(request, whole, unconstrained, tmp_path):
     place, change, *_ = request.param
     folder = copy_of(whole if place == CERTIFY else unconstrained, tmp_path / "run")
     units = list(folder.read().units())
-    folder.write(units[place], *change(*folder.load(units[place])))
+    rewrite(folder, units[place], *change(*loaded(folder, units[place])))
     return folder, units
 
 
@@ -414,15 +413,15 @@ def test_what_was_refused_is_computed_again_as_it_was(unconstrained, tmp_path, d
     folder = copy_of(unconstrained, tmp_path / "run")
     units = list(folder.read().units())
     for place, what in ((CERTIFY, "infinite certified_radius_real"), (OPENING, "a distance that is none")):
-        folder.write(units[place], *CONTRADICTIONS[what][1](*folder.load(units[place])))
-    folder.write(units[AT_EPS], *BESIDE["an eps that was not attacked"][1](*folder.load(units[AT_EPS])))
+        rewrite(folder, units[place], *CONTRADICTIONS[what][1](*loaded(folder, units[place])))
+    rewrite(folder, units[AT_EPS], *BESIDE["an eps that was not attacked"][1](*loaded(folder, units[AT_EPS])))
     run(digits_zoo / UNCONSTRAINED, folder.path, digits, suite=TINY, samples=30, shard=20)
     assert sum(record.levelname == "WARNING" for record in caplog.records) == 3
     assert same(folder, unconstrained)
 
 
 def test_the_tolerance_of_claims_is_that_of_certificates():
-    assert contents.CONFIRMED == 1 + CLAIM_TOLERANCE
+    assert checks.CONFIRMED == 1 + CLAIM_TOLERANCE
 
 
 def test_another_units_file_is_refused(copied, whole):
@@ -437,12 +436,12 @@ def test_another_units_file_is_refused(copied, whole):
 
 def test_a_false_certificate_is_a_finding_and_no_contradiction(copied):
     unit = next(copied.read().units())
-    frame, info = copied.load(unit)
+    frame, info = loaded(copied, unit)
     correct = frame["label"] == frame["prediction"]
-    copied.write(unit, frame.assign(**dict.fromkeys([*RADII, "signed_margin"], np.where(correct, 7.9, 0.0))), info)
+    rewrite(copied, unit, frame.assign(**dict.fromkeys([*RADII, "signed_margin"], np.where(correct, 7.9, 0.0))), info)
     copied.mend(copied.read())
     assert copied.missing(copied.read()) == []
-    assert results.load(copied)[0].ledger.violations().sum() == correct.sum()
+    assert results.load(copied)[0].bounds.violations().sum() == correct.sum()
 
 
 # A full disk. The first so many files find room.
@@ -521,7 +520,7 @@ def check_and_go_on(folder: RunFolder, shown: str, digits_zoo, digits, whole: Ru
     assert shown.count("\n") == 1
     assert not leftovers(folder)
     written = stamps(folder)
-    if (folder.path / records.RUN).exists():
+    if (folder.path / RUN).exists():
         units = list(folder.read().units())
         assert all(folder.has(unit) == (f"{unit.name}.parquet" in written) for unit in units)
         assert all(folder.damage(unit) is None for unit in units)
@@ -576,10 +575,10 @@ def test_the_radii_of_a_constant_network_end_at_the_diameter_of_the_input_range(
     (model / cards.WEIGHTS).write_bytes(data)
     cards.write(model, cards.read(model).model_copy(update={"weights_sha256": files.sha256_bytes(data)}))
     folder = run(model, tmp_path / "run", digits, suite=TINY, samples=30, shard=20)
-    frame, info = folder.load(next(folder.read().units()))
+    frame, info = loaded(folder, next(folder.read().units()))
     assert info["lipschitz_bound"] == 0
     correct = frame["label"] == frame["prediction"]
     assert correct.any()
     assert frame.loc[correct, "certified_radius_real"].tolist() == [8.0] * correct.sum()
-    bounds = results.load(folder)[0].ledger
+    bounds = results.load(folder)[0].bounds
     assert (bounds.certified(0.4) == bounds.correct).all()

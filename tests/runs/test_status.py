@@ -4,7 +4,7 @@ import json
 import os
 
 import pytest
-from running import SMALL
+from running import SMALL, rewrite
 
 from lipbench import cli
 from lipbench.attacks import suites
@@ -30,7 +30,7 @@ def folder(tmp_path):
 
 def finish(folder: RunFolder, units, seconds: float = 2.0) -> None:
     for unit in units:
-        folder.write(unit, {"sample": [0]}, {})
+        rewrite(folder, unit, {"sample": [0]}, {})
         folder.journal.add(unit.name, unit.kind, unit.model, unit.shard.size, seconds)
 
 
@@ -43,8 +43,8 @@ def claim(folder: RunFolder, place: int, content=None):
     run = folder.read()
     tasks = [run.certify_unit(model, shard).name for model in run.models for shard in run.shards]
     if content is None:
-        return folder.claims.take(tasks[place])
-    return (folder.claims.folder / f"{tasks[place]}.0").write_text(json.dumps(content))
+        return folder.leases.take(tasks[place])
+    return (folder.leases.folder / f"{tasks[place]}.0").write_text(json.dumps(content))
 
 
 def shown(folder: RunFolder, capsys) -> list[str]:
@@ -80,7 +80,7 @@ def test_running_here_and_elsewhere(folder, capsys):
     mine = claim(folder, 1)
     claim(folder, 3, {"machine": "0123abcd", "pid": 77, "started": "1"})
     claim(folder, 4, {"machine": "0123abcd", "pid": 78})  # being written
-    (folder.claims.folder / "run.0").write_text(json.dumps({"machine": "0123abcd", "pid": 79, "started": "1"}))
+    (folder.leases.folder / "run.0").write_text(json.dumps({"machine": "0123abcd", "pid": 79, "started": "1"}))
     lines = shown(folder, capsys)
     assert lines[5].startswith("running: 2; the last unit was finished about ")
     assert lines[5].endswith(" s ago")
@@ -98,7 +98,7 @@ def test_running_here_and_elsewhere(folder, capsys):
 def test_a_dead_worker_does_not_run(folder, capsys):
     owner = vars(status.owner_of(claim(folder, 0).path))
     claim(folder, 1, {**owner, "started": "1"})  # another process had the number then
-    assert [worker.rows for worker in status.state(folder).workers] == [(0, 20)]
+    assert [worker.rows for worker in status.status_of(folder).workers] == [(0, 20)]
 
 
 def test_finished(folder, capsys):
@@ -107,7 +107,7 @@ def test_finished(folder, capsys):
     assert lines[0] == f"{folder.path}: 24 of 24 units done (100 %)"
     assert lines[-2].startswith("running: nobody;")
     assert lines[-1] == "nothing is left: `lipbench report` writes the report"
-    assert status.state(folder).seconds == 0
+    assert status.status_of(folder).seconds == 0
 
 
 def test_one_unit_is_not_several(folder, capsys):
@@ -121,9 +121,9 @@ def test_one_unit_is_not_several(folder, capsys):
 def test_all_but_one_is_not_100_percent(tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.open(Run({"samples": 50, "shard": 1}, MODELS, (plan_suite(SMALL),)))
-    state = status.state(folder)
+    state = status.status_of(folder)
     assert state.total == 400
-    shown = status.show(status.State(state.path, 399, 400, state.kinds, (), 5.0, None))
+    shown = status.show(status.RunStatus(state.path, 399, 400, state.kinds, (), 5.0, None))
     assert "399 of 400 units done (99 %)" in shown
 
 
@@ -131,9 +131,9 @@ def test_units_that_suites_share_count_once(tmp_path):
     folder = RunFolder(tmp_path / "run")
     other = suites.parse({**SMALL.plain(), "name": "other"}, "test")
     folder.open(Run(SETTINGS, MODELS, (plan_suite(SMALL), plan_suite(other))))
-    assert status.state(folder).total == 24
+    assert status.status_of(folder).total == 24
     finish(folder, units_of(folder)[:4])
-    assert status.state(folder).done == 4
+    assert status.status_of(folder).done == 4
 
 
 def test_a_record_that_is_half_there_is_not_done(folder):
@@ -141,7 +141,7 @@ def test_a_record_that_is_half_there_is_not_done(folder):
     finish(folder, [unit])
     path = folder.records / f"{unit.name}.parquet"
     path.write_bytes(path.read_bytes()[:-5])
-    assert status.state(folder).done == 0
+    assert status.status_of(folder).done == 0
 
 
 @pytest.mark.parametrize(
@@ -169,9 +169,9 @@ def test_no_run(make, message, tmp_path, capsys):
 
 
 def test_the_last_unit_was_finished_a_moment_ago(folder):
-    assert status.state(folder).last is None
+    assert status.status_of(folder).last is None
     finish(folder, units_of(folder)[:1])
-    assert 0 <= status.state(folder).last < 60
+    assert 0 <= status.status_of(folder).last < 60
 
 
 def entry(kind: str, model: str, samples: int, seconds: float) -> Entry:
@@ -226,5 +226,5 @@ def test_expected(what, folder):
     ],
 )
 def test_durations(seconds, text, folder):
-    state = status.State("run", 1, 2, {"certify": (1, 2)}, (), seconds, None)
+    state = status.RunStatus("run", 1, 2, {"certify": (1, 2)}, (), seconds, None)
     assert f"left: 1 unit, {text}" in status.show(state)

@@ -1,6 +1,7 @@
 """Evaluations that tests run, compare and kill: on digits, with a small suite, in this process or in others."""
 
 import contextlib
+import dataclasses
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from lipbench._internal.processes import exists
 from lipbench.attacks import guard, suites
 from lipbench.attacks.suites import Suite
 from lipbench.evaluation.evaluate import Options, evaluate_zoo
+from lipbench.runs import records
 from lipbench.runs.folder import RunFolder
 
 SMALL = suites.parse(
@@ -69,8 +71,20 @@ def with_attacks(*names: str, to: Suite = SMALL, **change: Any) -> Suite:
     return suites.parse({**to.plain(), **change, "attack": attacks}, "test")
 
 
+def loaded(folder: RunFolder, unit) -> tuple[pd.DataFrame, dict]:
+    """The columns of a unit's record, and what its metadata say."""
+    record = folder.load(unit)
+    return record.frame(), {"model": unit.model, "unit": unit.name, **dataclasses.asdict(record.facts)}
+
+
+def rewrite(folder: RunFolder, unit, columns, info: dict) -> None:
+    """A record with these columns and metadata, whether they make sense or not."""
+    about = {"model": unit.model, "unit": unit.name, **info}
+    files.write_bytes(folder.record_path(unit), records.encode(records.table_of(columns), about))
+
+
 def decoded(folder: RunFolder) -> dict[str, tuple[pd.DataFrame, dict]]:
-    return {unit.name: folder.load(unit) for unit in folder.read().units()}
+    return {unit.name: loaded(folder, unit) for unit in folder.read().units()}
 
 
 def witnesses(folder: RunFolder) -> dict[str, bytes]:
@@ -98,8 +112,8 @@ def computed(folder: RunFolder) -> Counter[str]:
 
 
 def leftovers(folder: RunFolder) -> list[Path]:
-    """Claims and temporary files."""
-    return [*folder.claims.folder.iterdir(), *folder.path.rglob(f"{files.TEMPORARY}*")]
+    """Leases and temporary files."""
+    return [*folder.leases.folder.iterdir(), *folder.path.rglob(f"{files.TEMPORARY}*")]
 
 
 def command(zoo, out, suite: Path, *options: str) -> list[str]:

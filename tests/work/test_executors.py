@@ -17,6 +17,7 @@ from running import (
     computed,
     kill,
     leftovers,
+    loaded,
     run,
     same,
     session,
@@ -164,7 +165,7 @@ def test_two_processes_share_a_run(evaluate, models, tmp_path, digits, whole):
     assert len(list(folder.journal.folder.iterdir())) == 2  # both had a share in it
     assert not leftovers(folder)
     for unit in whole.read().units():
-        (left, said), (right, known) = folder.load(unit), whole.load(unit)
+        (left, said), (right, known) = loaded(folder, unit), loaded(whole, unit)
         assert left.equals(right)
         assert said == known
         witnesses = [one.witness_path(unit) for one in (folder, whole)]

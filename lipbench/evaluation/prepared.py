@@ -1,0 +1,30 @@
+"""A model made ready for evaluation."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lipbench.attacks.network import Network
+from lipbench.certification.certificate import Certificate, certificate
+from lipbench.errors import LipbenchError
+from lipbench.models.stored import load_model
+
+
+@dataclass(frozen=True)
+class PreparedModel:
+    """The network of a model, and its certificate."""
+
+    network: Network
+    proof: Certificate
+    claimed: float | None
+
+    @classmethod
+    def load(cls, folder: Path, digest: str, device: torch.device, dtype: str) -> "PreparedModel":
+        """Raises LipbenchError if the model in ``folder`` is not the one with the digest any more."""
+        model = load_model(folder)
+        if model.digest != digest:
+            raise LipbenchError(f"{folder} was changed while it was evaluated; run the same command again")
+        claimed = None if model.card.claimed is None else model.card.claimed.constant
+        network = Network(model.module, model.card.input_shape, device, dtype)
+        return cls(network, certificate(network.module, model.card.input_shape, claimed, network.dtype), claimed)

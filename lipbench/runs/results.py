@@ -1,0 +1,209 @@
+"""What a run knows of each model under each suite, read back from its run folder."""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from lipbench._internal import files, schema
+from lipbench._internal.arrays import Bools, Floats, Ints
+from lipbench.attacks.suites import Suite
+from lipbench.certification.grades import GRADES
+from lipbench.models.cards import Card
+from lipbench.runs.bounds import Bounds
+from lipbench.runs.checks import Known
+from lipbench.runs.folder import RunFolder
+from lipbench.runs.plans import ModelEntry, Run, SuitePlan
+from lipbench.runs.records import AttackRecord, CertifyFacts, CertifyRecord, IndicatorRecord, Record
+from lipbench.runs.units import AttackUnit, ReferenceUnit, Shard, SuiteUnit
+
+Found = Sequence[tuple[SuiteUnit, Record]]  # units of a suite with their records, on every shard
+
+
+@dataclass(frozen=True)
+class AttackRecords:
+    """What one attack of a suite did to a model, at every eps and on every shard."""
+
+    name: str  # ``backend/attack``, numbered where a suite runs the same one twice
+    frame: pd.DataFrame  # columns of AttackRecord and ``group``, one row per attacked sample and eps
+    groups: tuple[tuple[float, ...], ...]  # of eps; the rows of -1 are of no group
+
+    def at(self, eps: float) -> pd.DataFrame:
+        """The rows that answer for ``eps``: those of a minimal-norm attack answer for every eps of their group."""
+        answering = [place for place, group in enumerate(self.groups) if eps in group]
+        ours = self.frame["group"].isin([-1, *answering])
+        return self.frame[(self.frame["eps"] == eps) | (self.frame["eps"].isna() & ours)]
+
+    def broken(self, eps: float) -> set[int]:
+        """The samples that it broke within ``eps``, whichever eps it was given; audited ones are left out."""
+        hits = ~self.frame["audit"].astype(bool) & (self.frame["adversarial_distance"] <= eps)
+        return set(self.frame.loc[hits, "sample"])
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the reference attack found by itself. n is the number of samples."""
+
+    bounds: dict[float, Bounds]  # by eps, of n samples: after the reference attack at that eps, and nothing else
+    evaluations: dict[float, int]  # by eps, forward and backward, that it took
+    records: tuple[AttackRecord, ...]  # at every eps and on every shard
+
+    def broken(self, eps: float) -> Bools:
+        """Misclassified, or broken by the reference attack at ``eps``: bool (n,)."""
+        return self.bounds[eps].broken(eps)
+
+
+@dataclass(frozen=True)
+class Indicators:
+    """Signs that gradients mislead, see ``IndicatorRecord``; False where misclassified."""
+
+    zero_gradient: Bools  # (n,)
+    loss_stuck: Bools  # (n,)
+
+
+@dataclass(frozen=True)
+class ModelResults:
+    """A model under a suite, after all of the suite's attacks. n is the number of samples."""
+
+    model: str
+    card: Card
+    suite: Suite
+    samples: Ints  # (n,) rows of the test set
+    grade: str  # of the headline numbers: float, or real where no error analysis is known
+    bounds_by_grade: dict[str, Bounds]  # of the grades that the model has, in the suite's norm, after every attack
+    mcr: float  # mean signed margin, in the suite's norm
+    answers: str | None  # digest of all predictions and signed margins; None where the latter tell nothing
+    certificate: CertifyFacts
+    attacks: tuple[AttackRecords, ...]  # in the order of work, the opening one first
+    minimal_norm: bool  # an attack on every sample minimises the norm: distances between the grid's eps mean something
+    reference: Reference | None = None  # None without a reference attack
+    indicators: Indicators | None = None  # likewise
+
+    def tested(self, grade: str) -> Bounds:
+        """The bounds of a grade from which violations are read: the reference attack's findings count as well."""
+        bounds = self.bounds_by_grade[grade].copy()
+        return bounds if self.reference is None else bounds.replay(self.reference.records)
+
+    @property
+    def bounds(self) -> Bounds:
+        """The bounds of the headline numbers."""
+        return self.bounds_by_grade[self.grade]
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return len(self.bounds.correct)
+
+
+def load(run_folder: RunFolder) -> list[ModelResults]:
+    """All of a finished run, model by model in the order of the run, suite by suite.
+
+    Raises LipbenchError if a unit is missing or damaged.
+    """
+    run, found = run_folder.read(), []
+    labels: dict[Shard, Known] = {}  # of the first model: all were evaluated on the same samples
+    for entry in run.models:
+        card, certified = _card(entry), []
+        for shard in run.shards:
+            certified.append(run_folder.load(run.certify_unit(entry, shard), labels.get(shard)))
+            labels.setdefault(shard, Known(certified[-1].label))
+        found += [_results(run_folder, run, entry, plan, card, certified) for plan in run.suites]
+    return found
+
+
+def _card(entry: ModelEntry) -> Card:
+    return schema.parse(Card, entry.card, f"the card of {entry.name} in run.json", "card")
+
+
+def _results(
+    folder: RunFolder, run: Run, entry: ModelEntry, plan: SuitePlan, card: Card, certified: Sequence[CertifyRecord]
+) -> ModelResults:
+    """``certified``: the records of the certify units, shard by shard."""
+    certify = CertifyRecord.joined(certified)
+    shards = zip(run.shards, certified, strict=True)
+    found = [pair for shard, record in shards for pair in folder.chain(run, entry, shard, plan, record)]
+    attacked = [record for unit, record in found if isinstance(unit, AttackUnit) and isinstance(record, AttackRecord)]
+    norm, facts = plan.suite.norm, certify.facts
+    held = {certify.grade, "real"} | ({"nominal"} if facts.claimed is not None else set())
+    return ModelResults(
+        model=entry.name,
+        card=card,
+        suite=plan.suite,
+        samples=certify.sample,
+        grade=certify.grade,
+        bounds_by_grade={
+            grade: Bounds.certify(certify, norm, grade).replay(attacked) for grade in GRADES if grade in held
+        },
+        mcr=norm.radius_from_l2(_mean(certify.signed_margin), facts.dimension),
+        answers=_answers(certify),
+        certificate=facts,
+        attacks=_attacks(plan, found),
+        minimal_norm=bool(plan.opening),
+        reference=None if plan.reference_attack is None else _reference(plan, found, certify),
+        indicators=None if plan.reference_attack is None else _indicators(found, len(certify.sample)),
+    )
+
+
+def _mean(values: Floats) -> float:
+    """NaN for margins that are infinite on both sides, which those of a constant network are."""
+    with np.errstate(invalid="ignore"):
+        return float(values.mean())
+
+
+def _answers(certify: CertifyRecord) -> str | None:
+    """Equal for two models only if their weights are, but for how these are stored; None for a constant network."""
+    margin = certify.signed_margin
+    if not (np.isfinite(margin) & (margin != 0)).any():
+        return None
+    return files.sha256_bytes(certify.prediction.tobytes() + margin.tobytes())
+
+
+def _attacks(plan: SuitePlan, found: Found) -> tuple[AttackRecords, ...]:
+    """The records of all shards and groups of eps, attack by attack."""
+    frames: dict[tuple[int, int], list[pd.DataFrame]] = {}  # by the attack's place in the suite, and its seed
+    for unit, record in found:
+        if isinstance(unit, AttackUnit):
+            stage = unit.stage
+            group = plan.groups.index(stage.eps) if stage.eps else -1
+            key = (plan.seeds.index(stage.seed), stage.place)
+            frames.setdefault(key, []).append(record.frame().assign(group=group))
+    names: dict[str, None] = {}
+    attacks = []
+    for (_, place), parts in sorted(frames.items(), key=lambda item: item[0]):
+        name = str(plan.opening[0] if place < 0 else plan.attacks[place])
+        numbered = (f"{name}#{number}" for number in itertools.count(2))  # an attack may be called so by itself
+        shown = next(each for each in itertools.chain([name], numbered) if each not in names)
+        names[shown] = None
+        attacks.append(AttackRecords(shown, pd.concat(parts, ignore_index=True), plan.groups))
+    return tuple(attacks)
+
+
+def _reference(plan: SuitePlan, found: Found, certify: CertifyRecord) -> Reference:
+    by_eps: dict[float, list[AttackRecord]] = {eps: [] for eps in plan.suite.eps}
+    for unit, record in found:
+        if isinstance(unit, ReferenceUnit) and isinstance(record, AttackRecord):
+            by_eps[unit.eps].append(record)
+    start = Bounds.certify(certify, plan.suite.norm, certify.grade)
+    return Reference(
+        {eps: start.copy().replay(records) for eps, records in by_eps.items()},
+        {eps: sum(each.facts.forward + each.facts.backward for each in records) for eps, records in by_eps.items()},
+        tuple(itertools.chain.from_iterable(by_eps.values())),
+    )
+
+
+def _indicators(found: Found, n: int) -> Indicators:
+    records = [record for _, record in found if isinstance(record, IndicatorRecord)]
+    return Indicators(
+        _at_samples(((each.sample, each.zero_gradient) for each in records), n),
+        _at_samples(((each.sample, each.loss_stuck) for each in records), n),
+    )
+
+
+def _at_samples(parts: Iterable[tuple[Ints, Bools]], n: int) -> Bools:
+    """Values of some samples, as an array over all of them: False elsewhere. The samples are 0 .. n - 1."""
+    values = np.zeros(n, dtype=bool)
+    for samples, part in parts:
+        values[samples] = part
+    return values
