@@ -55,8 +55,9 @@ from lipbench.models import cards
 from lipbench.models.fast_layers import quickened
 from lipbench.models.stored import load_model, serialize
 from lipbench.models.zoo import find_zoo, model_folders
-from lipbench.runs import folder as records
+from lipbench.runs.bounds import Bounds
 from lipbench.runs.folder import RunFolder
+from lipbench.runs.records import CertifyRecord
 from lipbench.work import executors
 
 OUT = Path("build/engine")
@@ -152,27 +153,26 @@ def read(run_folder: RunFolder, model: str, suite: str) -> Ours:
     run = run_folder.read()
     entry = next(entry for entry in run.models if entry.name == model)
     plan = next(plan for plan in run.suites if plan.suite.name == suite)
-    certify = pd.concat([run_folder.load(run.certify_unit(entry, shard))[0] for shard in run.shards])
-    info = run_folder.load(run.certify_unit(entry, run.shards[0]))[1]
-    ledger = records.ledger(certify, plan.suite.norm, info["dimension"], records.grade(certify))
-    rows = []
+    certify = CertifyRecord.joined([run_folder.load(run.certify_unit(entry, shard)) for shard in run.shards])
+    bounds, rows = Bounds.certify(certify, plan.suite.norm, certify.grade), []
     for shard in run.shards:
         for unit in run.attack_units(entry, shard, plan):
-            frame, about = run_folder.load(unit)
-            ledger.attacked(frame["sample"].to_numpy(), frame["adversarial_distance"].to_numpy())
-            assert about["forward"] + about["backward"] == int(frame["forward"].sum() + frame["backward"].sum())
+            record = run_folder.load(unit)
+            bounds.replay([record])
+            frame, facts = record.frame(), record.facts
+            assert facts.forward + facts.backward == int(frame["forward"].sum() + frame["backward"].sum())
             opening = not unit.stage.eps
             rows.append(frame.assign(evaluations=frame["forward"] + frame["backward"], opening=opening))
     spent = pd.concat(rows)
     grid = plan.suite.eps
     return Ours(
-        {eps: ledger.certified(eps) for eps in grid},
-        ledger.correct,
-        {eps: ~ledger.broken(eps) for eps in grid},
+        {eps: bounds.certified(eps) for eps in grid},
+        bounds.correct,
+        {eps: ~bounds.broken(eps) for eps in grid},
         spent,
-        int(ledger.violations().sum()),
-        float(np.median(ledger.tightness())),
-        int(spent["evaluations"].sum()) + info["forward"] * len(run.shards),
+        int(bounds.violations().sum()),
+        float(np.median(bounds.tightness())),
+        int(spent["evaluations"].sum()) + certify.facts.forward * len(run.shards),
     )
 
 
@@ -369,7 +369,8 @@ def command(zoo_folder: Path, out: Path, *more: str) -> list[str]:
 
 
 def decoded(folder: RunFolder) -> dict:
-    return {unit.name: folder.load(unit) for unit in folder.read().units()}
+    found = {unit.name: folder.load(unit) for unit in folder.read().units()}
+    return {name: (record.frame(), record.facts) for name, record in found.items()}
 
 
 def equal(a: RunFolder, b: RunFolder) -> bool:
@@ -496,7 +497,7 @@ def _wait_gone(pid: int) -> None:
 def _verdict(whole: RunFolder, killed: RunFolder, rewritten: int) -> None:
     counts = Counter(entry.unit for entry in killed.journal.entries())
     units = list(killed.read().units())
-    left = [*killed.path.rglob(f"{files.TEMPORARY}*"), *killed.claims.folder.glob("*")]
+    left = [*killed.path.rglob(f"{files.TEMPORARY}*"), *killed.leases.folder.glob("*")]
     lost, twice = len(killed.missing(killed.read())), sum(n > 1 for n in counts.values())
     print(
         f"{len(units)} units, {lost} lost, {twice} done twice, {rewritten} records rewritten, "

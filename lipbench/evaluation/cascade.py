@@ -20,13 +20,22 @@ from lipbench.errors import LipbenchError, one_line
 from lipbench.evaluation.attack_job import AttackJob, Samples
 from lipbench.evaluation.prepared import PreparedModel
 from lipbench.runs import checks
+from lipbench.runs.bounds import Bounds
 from lipbench.runs.chains import Chains
 from lipbench.runs.checks import Known
 from lipbench.runs.folder import RunFolder
 from lipbench.runs.plans import ModelEntry, Run
-from lipbench.runs.records import AnyRecord, CertifyFacts, CertifyRecord, IndicatorFacts, IndicatorRecord, Record
+from lipbench.runs.records import (
+    AnyRecord,
+    AttackRecord,
+    CertifyFacts,
+    CertifyRecord,
+    IndicatorFacts,
+    IndicatorRecord,
+    Record,
+)
 from lipbench.runs.store import DamagedError, MissingError
-from lipbench.runs.units import IndicatorUnit, Shard, SuiteUnit, Unit
+from lipbench.runs.units import AttackUnit, IndicatorUnit, ReferenceUnit, Shard, SuiteUnit, Unit
 from lipbench.work.lease import Lease
 
 
@@ -82,14 +91,24 @@ class Cascade:
         return self.computed - before
 
     def _of_suite(self, unit: SuiteUnit, lease: Lease, chains: Chains, grade: str) -> Record:
-        load, known, bounds = self.run_folder.load, chains.known(unit), chains.bounds(unit)
-        if known is None or bounds is None:
+        known = chains.known(unit)
+        if known is None or known.bounds is None:
             raise ValueError(f"{unit.name}: units come in the order of work, each after those before it in its chain")
         if isinstance(unit, IndicatorUnit):
-            signs = unit
-            return self.unit(unit, lease, known, lambda: load(signs, known), lambda: self._indicators(signs))
-        job = AttackJob(unit, self.model.network, self._samples(grade), bounds.copy(), self.run.settings)
-        return self.unit(unit, lease, known, lambda: load(job.unit, known), job.run)
+            return self._indicators_of(unit, lease, known)
+        return self._attacked(unit, lease, known, known.bounds.copy(), grade)
+
+    def _attacked(
+        self, unit: AttackUnit | ReferenceUnit, lease: Lease, known: Known, bounds: Bounds, grade: str
+    ) -> AttackRecord:
+        def compute() -> tuple[AttackRecord, bytes | None]:
+            samples = Samples(self.x, self.labels, self.pairwise_radii[grade])
+            return AttackJob(unit, self.model.network, samples, bounds, self.run.settings).run()
+
+        return self.unit(unit, lease, known, lambda: self.run_folder.load(unit, known), compute)
+
+    def _indicators_of(self, unit: IndicatorUnit, lease: Lease, known: Known) -> IndicatorRecord:
+        return self.unit(unit, lease, known, lambda: self.run_folder.load(unit, known), lambda: self._indicators(unit))
 
     def unit(
         self,
@@ -127,9 +146,6 @@ class Cascade:
     def _check(self, lease: Lease) -> None:
         if not lease.held:
             raise Superseded(f"another process took over {self.entry.name}")
-
-    def _samples(self, grade: str) -> Samples:
-        return Samples(self.x, self.labels, self.pairwise_radii[grade])
 
     def _certify(self) -> tuple[CertifyRecord, None]:
         network, proof = self.model.network, self.model.proof

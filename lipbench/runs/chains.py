@@ -29,11 +29,10 @@ class Chains:
 
     def known(self, unit: SuiteUnit) -> Known | None:
         """What is known before a unit of the shard; None after one that is missing."""
-        bounds = self.bounds(unit)
+        bounds = self._bounds(unit)
         return None if bounds is None or self._labels is None else Known(self._labels, bounds)
 
-    def bounds(self, unit: SuiteUnit) -> Bounds | None:
-        """The bounds before a unit of the shard; None after one that is missing."""
+    def _bounds(self, unit: SuiteUnit) -> Bounds | None:
         if not isinstance(unit, AttackUnit):  # outside the chains
             return self._start
         group = unit.stage.eps
@@ -45,7 +44,7 @@ class Chains:
         """Note what a unit found; None: its record is missing."""
         if not isinstance(unit, AttackUnit):
             return
-        bounds = self.bounds(unit)
+        bounds = self._bounds(unit)
         if bounds is None or not isinstance(record, AttackRecord):
             self._groups[unit.stage.eps] = None
         else:

@@ -101,14 +101,13 @@ class RecordStore:
         path = self.record_path(unit)
         if not path.is_file():  # a pipe would never open
             files.refuse_other(path)
+            raise self._missing(unit)
         before = _identity(path)
         try:
             table, about = records.decode(path.read_bytes())
             record = _record(unit, table, about)
         except FileNotFoundError as error:
-            raise MissingError(
-                f"{self.path} lacks records of {unit.model}: the run is not finished; {self._again} goes on with it"
-            ) from error
+            raise self._missing(unit) from error
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
             raise self._damaged(unit, error) from error
         if before is not None and time.time_ns() - max(before[2:]) > TICK * 1e9:
@@ -180,6 +179,11 @@ class RecordStore:
     def _again(self) -> str:
         return f"`lipbench evaluate -o {self.path}`, with its other options as they were,"
 
+    def _missing(self, unit: Unit) -> MissingError:
+        return MissingError(
+            f"{self.path} lacks records of {unit.model}: the run is not finished; {self._again} goes on with it"
+        )
+
     def _damaged(self, unit: Unit, error: Exception) -> DamagedError:
         reason = one_line(error)[:80]
         return DamagedError(
@@ -191,11 +195,8 @@ def _record(unit: Unit, table: "pyarrow.Table", about: Mapping[str, Any]) -> Rec
     facts = dict(about)
     if (facts.pop("model"), facts.pop("unit")) != (unit.model, unit.name):
         raise ValueError("it holds another unit's records")
-    if isinstance(unit, CertifyUnit):
-        return records.from_table(CertifyRecord, table, facts)
-    if isinstance(unit, IndicatorUnit):
-        return records.from_table(IndicatorRecord, table, facts)
-    return records.from_table(AttackRecord, table, facts)
+    kind: type[Record] = unit.record_class
+    return records.from_table(kind, table, facts)
 
 
 def _identity(path: Path) -> Identity | None:
