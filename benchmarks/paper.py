@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from lipbench.errors import LipbenchError
-from lipbench.report import metrics, tables
+from lipbench.report import Results, columns, effects
 from lipbench.runs.folder import RunFolder
 
 EPS = 36 / 255
@@ -98,16 +98,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     try:
-        summary = tables.summary(RunFolder(parser.parse_args().run))
+        summary = Results.load(RunFolder(parser.parse_args().run)).summary()
     except LipbenchError as error:
         parser.exit(2, f"{error}\n")
     at = summary[(summary["eps"] - EPS).abs() < 1e-4]
     if at.empty:
         parser.exit(2, f"the run has no eps of 36/255; it has {sorted(summary['eps'].unique().tolist())}\n")
     print(f"| {' | '.join(COLUMNS)} |\n|{' --- |' * len(COLUMNS)}")
-    keys = metrics.setting_columns(at)
+    keys = columns.setting_columns(at)
     nominal = at.groupby(keys, dropna=False)["certified_nominal"].mean().rename("certified_nominal_mean")
-    for row in table(tables.hyperparameters(at).merge(nominal.reset_index(), on=keys)):
+    for row in table(effects.hyperparameters(at).merge(nominal.reset_index(), on=keys)):
         print(f"| {' | '.join(row)} |")
 
 

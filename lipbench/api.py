@@ -25,7 +25,7 @@ from lipbench.data import Dataset
 from lipbench.data.arrays import class_labels, images
 from lipbench.evaluation.evaluate import Options, data_of, evaluate_zoo
 from lipbench.models.zoo import find_zoo
-from lipbench.report import tables
+from lipbench.report import Results
 from lipbench.verification import verify as verification
 from lipbench.verification.verify import VerificationResult
 from lipbench.work import executors
@@ -77,7 +77,7 @@ def evaluate(
     gpus_per_task: float | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """Evaluate a zoo under one or more suites: one row per model, suite and eps (columns: ``lipbench.report.tables``).
+    """Evaluate a zoo under one or more suites: one row per model, suite and eps (columns: ``lipbench.report.metrics``).
 
     zoo: a folder, or the name of a bundled zoo; suite: names, paths or Suite objects; eps: another grid of radii for
     the suites; data_set: as for ``--data``, the one on the cards by default; out: the run folder, a temporary one by
@@ -110,7 +110,7 @@ def evaluate(
             title=None if title is None else arguments.text("title", title),
             progress=progress,
         )
-        return tables.summary(run_folder)
+        return Results.load(run_folder).summary()
 
 
 def _suites(suite: StrPath | Suite | Sequence[StrPath | Suite], eps: Sequence[float] | None) -> list[Suite]:

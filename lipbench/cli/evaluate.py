@@ -155,9 +155,10 @@ def command(
             f"how far they are, `lipbench report {out}` writes the report when they are done"
         )
         return
-    click.echo(tables.short(tables.summary(run_folder)))
+    results = reports.Results.load(run_folder)
+    click.echo(tables.short(results.summary()))
     with run_folder.leases.waiting("report"):  # of several processes all are done at about the same time
-        written = reports.write(run_folder, out / "report")
+        written = reports.write(results, out / "report")
     page = next(path for path in written if path.suffix == ".html")
     click.echo(
         f"\nreport: {page}\ntables: {page.parent}{'/'}{{summary.csv, hyperparameters.csv, report.md, tables.tex}}"

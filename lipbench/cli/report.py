@@ -23,13 +23,13 @@ def command(run: Path, out: Path | None, check: bool) -> None:
     from lipbench.report import tables
     from lipbench.runs.folder import RunFolder
 
-    run_folder, target = RunFolder(run), out or run / "report"
+    results, target = reports.Results.load(RunFolder(run)), out or run / "report"
     if check:
-        different = reports.check(run_folder, target)
+        different = reports.check(results, target)
         if different:
             raise LipbenchError(f"{target} is not what the records of {run} give: {', '.join(different)} differ")
         click.echo(f"{target} is what the records of {run} give")
         return
-    click.echo(tables.short(tables.summary(run_folder)))
-    reports.write(run_folder, target)
+    click.echo(tables.short(results.summary()))
+    reports.write(results, target)
     click.echo(f"\nreport: {target / 'report.html'}")

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from matplotlib.transforms import ScaledTranslation
 
-from lipbench.report import metrics, style
-from lipbench.report.formatting import SYMBOLS, family, few, labels, number, rows
+from lipbench.report import columns, effects, notation, style
+from lipbench.report.formatting import family, few, labels, number, rows
 from lipbench.report.pareto import pareto
 from lipbench.report.tables import Group
 from lipbench.runs.results import ModelResults
@@ -24,10 +24,10 @@ PANELS = 8  # settings in the sandwich figure
 LINES = 5  # eps in a panel of the gap figure
 
 
-def draw(group: Group, evidences: Sequence[ModelResults]) -> dict[str, Figure]:
-    """The figures of one suite by name. ``evidences``: those of that suite."""
+def draw(group: Group, items: Sequence[ModelResults]) -> dict[str, Figure]:
+    """The figures of one suite by name. ``items``: those of that suite."""
     with mpl.rc_context(style.RC):
-        drawn = {"sandwich": sandwich(group, evidences), "pareto": pareto(group), "gap": gap(group)}
+        drawn = {"sandwich": sandwich(group, items), "pareto": pareto(group), "gap": gap(group)}
         for figure in drawn.values():
             style.settle(figure)
     return drawn
@@ -66,21 +66,21 @@ def _sandwich_panel(ax: Axes, items: Sequence[ModelResults], grid: Sequence[floa
     ax.plot(marks, marked[0], "o", color=style.CERTIFIED, markersize=3.5, clip_on=False)
 
 
-def sandwich(group: Group, evidences: Sequence[ModelResults]) -> Figure:
+def sandwich(group: Group, items: Sequence[ModelResults]) -> Figure:
     """Certified and robust accuracy over eps, one panel per setting; the band between them is the gap."""
     settings = group.settings[group.settings["eps"] == group.eps[0]]
     if settings["clean_mean"].isna().all():
         return style.blank("no samples")
     chosen, named = representative(settings), labels(group.settings, short=True)
-    summary = metrics.distinct(group.summary)
-    columns = min(4, len(chosen))
-    lines = -(-len(chosen) // columns)
-    figure = style.new(7.2 if columns > 2 else 2.4 * columns + 1.2, 1.95 * lines + 0.6)
-    axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    summary = effects.distinct(group.summary)
+    across = min(4, len(chosen))
+    lines = -(-len(chosen) // across)
+    figure = style.new(7.2 if across > 2 else 2.4 * across + 1.2, 1.95 * lines + 0.6)
+    axes = figure.subplots(lines, across, sharex=True, sharey=True, squeeze=False)
     for ax, index in zip(axes.flat, chosen, strict=False):
         row = rows(settings.loc[[index]])[0]
         models = set(summary.loc[summary["setting"] == row["setting"], "model"])
-        _sandwich_panel(ax, [item for item in evidences if item.model in models], group.eps, group.grade)
+        _sandwich_panel(ax, [item for item in items if item.model in models], group.eps, group.grade)
         ax.set_title(f"{style.wrap(named[row['setting']])}\ntightness {number(row['tightness_mean'], 2)}")
     axes[0, 0].set(xlim=(0, max(group.eps) * 1.02), ylim=(0, 102))
     for ax in list(axes.flat)[len(chosen) :]:
@@ -98,14 +98,14 @@ def sandwich(group: Group, evidences: Sequence[ModelResults]) -> Figure:
 def gap(group: Group) -> Figure:
     """The gap against each hyperparameter, one panel each; error bars: standard deviation over seeds."""
     panels = [
-        (name, lines) for name in metrics.hyperparameter_columns(group.settings) if (lines := _lines(group, name))
+        (name, lines) for name in columns.hyperparameter_columns(group.settings) if (lines := _lines(group, name))
     ]
     if not panels:
         return style.blank("no hyperparameter takes two values")
-    columns = min(3, len(panels))
-    lines_of_panels = -(-len(panels) // columns)
-    figure = style.new(max(4.0, 2.4 * columns), 3.2 * lines_of_panels)
-    axes = figure.subplots(lines_of_panels, columns, sharey=True, squeeze=False)
+    across = min(3, len(panels))
+    lines_of_panels = -(-len(panels) // across)
+    figure = style.new(max(4.0, 2.4 * across), 3.2 * lines_of_panels)
+    axes = figure.subplots(lines_of_panels, across, sharey=True, squeeze=False)
     for ax, (name, lines) in zip(axes.flat, panels, strict=False):
         _gap_panel(ax, name, lines, group)
     for ax in list(axes.flat)[len(panels) :]:
@@ -118,8 +118,8 @@ def gap(group: Group) -> Figure:
 def _lines(group: Group, name: str) -> list[pd.DataFrame]:
     """The settings that differ in hyperparameter ``name`` alone, at two values or more: a frame per line."""
     known = group.settings[np.isfinite(group.settings[name])]
-    rest = [key for key in metrics.setting_columns(known) if key not in ("setting", name)]
-    parts = known.groupby(metrics.alike(known, rest), sort=False)
+    rest = [key for key in columns.setting_columns(known) if key not in ("setting", name)]
+    parts = known.groupby(columns.alike(known, rest), sort=False)
     return [part for _, part in parts if len(part[name].unique()) > 1]
 
 
@@ -135,7 +135,7 @@ def _apart(values: Sequence[float], scale: Any) -> list[float]:
 
 def _gap_panel(ax: Axes, name: str, lines: list[pd.DataFrame], group: Group) -> None:
     """A line per eps where the settings form one line; else a line per line of settings, at one eps."""
-    chosen = metrics.chosen_eps(group.settings)
+    chosen = effects.chosen_eps(group.settings)
     drawn = [(part, chosen) for part in lines] if len(lines) > 1 else [(lines[0], eps) for eps in few(group.eps, LINES)]
     shown = pd.concat(lines)
     named = labels(shown, short=True, whole=False, without=(name,))
@@ -159,8 +159,8 @@ def _gap_panel(ax: Axes, name: str, lines: list[pd.DataFrame], group: Group) -> 
         ax.xaxis.set_minor_locator(NullLocator())
     ticks = _apart(values, np.log if ax.get_xscale() == "log" else np.asarray)
     ax.set_xticks(ticks, [f"{value:.3g}" for value in ticks])
-    bare = name.removeprefix(metrics.LOSS)
-    ax.set_xlabel(f"{bare} ({SYMBOLS[bare]})" if bare in SYMBOLS else bare)
+    bare, symbols = name.removeprefix(columns.HYPERPARAMETERS.name), notation.symbols(shown["family"].unique())
+    ax.set_xlabel(f"{bare} ({symbols[bare]})" if bare in symbols else bare)
     title = ", ".join(family(each, short=True) for each in shown["family"].unique())
     if len(group.settings["architecture"].unique()) > len(architectures := shown["architecture"].unique()) == 1:
         title = f"{architectures[0]}: {title}"

@@ -7,27 +7,11 @@ import numpy as np
 import pandas as pd
 
 from lipbench.certification.grades import GRADES
-from lipbench.report import metrics
+from lipbench.report import columns, notation
+from lipbench.report.columns import Metric
+from lipbench.report.metrics import VIOLATIONS
 
 MISSING = "n/a"
-WORDS = {  # families in the paper's notation, for figures and TeX
-    "tau_cross_entropy": "CE",
-    "cross_entropy": "CE without tau",
-    "hkr_multiclass": "HKR",
-    "hinge_multiclass": "hinge",
-    "kr_multiclass": "KR",
-    "mcr": "MCR loss",
-    "categorical_hinge": "categorical hinge",
-    "soft_hkr_multiclass": "soft HKR",
-    "lse_hkr_multiclass": "LSE-HKR",
-    "offset_cross_entropy": "offset CE",
-    "certificate_regularized_cross_entropy": "CE-CR",
-    "tau_binary_cross_entropy": "BCE",
-    "hinge_binary": "binary hinge",
-    "hkr_binary": "binary HKR",
-    "kr_binary": "binary KR",
-}
-SYMBOLS = {"tau": "τ", "alpha": "α", "min_margin": "m", "gamma": "γ"}  # hyperparameters, likewise
 _T = TypeVar("_T")
 
 
@@ -67,9 +51,10 @@ def correlation(row: Mapping[str, Any], name: str) -> str:
     return f"{row[name]:+.2f}" if pd.isna(row[f"{name}_lo"]) else f"{row[name]:+.2f} [{inside}]"
 
 
-def over_seeds(row: Mapping[str, Any], name: str, scale: float = 100, digits: int = 1) -> str:
+def over_seeds(row: Mapping[str, Any], metric: Metric) -> str:
     """Mean and standard deviation over seeds: ``82.4 ± 1.0``; the mean alone where there is one seed."""
-    mean, std = row[f"{name}_mean"], row[f"{name}_std"]
+    mean, std = row[f"{metric.name}_mean"], row[f"{metric.name}_std"]
+    scale, digits = (100, 1) if metric.kind == "share" else (1, metric.digits)
     if pd.isna(mean):
         return MISSING
     shown = f"{scale * mean:.{digits}f}"
@@ -90,7 +75,7 @@ def claim(row: Mapping[str, Any]) -> str:
 
 def family(name: str, *, short: bool) -> str:
     """A family as tables print it, or in the notation of figures and TeX."""
-    return WORDS.get(name, name) if short else name
+    return notation.word(name) if short else name
 
 
 def labels(
@@ -100,13 +85,13 @@ def labels(
 
     The architecture comes first where ``frame`` holds more than one. What a loss does not have is left out, and so are
     arguments of adversarial training, other than eps, that are the same in all of ``frame``. Settings that would read
-    the same are told apart by what they differ in, such as ``training.epochs 2``. The grade comes last where it is
+    the same are distinguished by what they differ in, such as ``training.epochs 2``. The grade comes last where it is
     weaker than that of others. Not ``whole``: without the family, where all of ``frame`` share it and anything else is
-    left to say. ``without``: columns that are not told.
+    left to say. ``without``: columns that labels leave out.
     """
     settings, best = rows(frame.drop_duplicates("setting")), strongest(frame)
     words = _words(frame, settings, short=short, whole=whole, without=without)
-    further = [name for name in ("constrained", *metrics.further_columns(frame)) if name not in without]
+    further = [name for name in ("constrained", *columns.further_columns(frame)) if name not in without]
     for same in _same(settings, words):
         for row in same:
             words[row["setting"]] += differences(row, same, further)
@@ -126,27 +111,29 @@ def labels(
 def _words(
     frame: pd.DataFrame, settings: Sequence[Mapping[str, Any]], *, short: bool, whole: bool, without: Sequence[str]
 ) -> dict[str, list[str]]:
-    """Architecture, family and numbers of each setting, as ``labels`` tells them."""
+    """Architecture, family and numbers of each setting, as ``labels`` has them."""
     several = len(frame["architecture"].unique()) > 1 and "architecture" not in without
     named = whole or len(frame["family"].unique()) > 1
-    told = {name: _shown(frame[name]) for name in _told(frame) if name not in without}
+    shown_by = {name: _shown(frame[name]) for name in _labelled(frame) if name not in without}
+    symbols = notation.symbols(frame["family"].unique()) if short else {}
     found = {}
     for row in settings:
         parts = [str(row["architecture"])] if several else []
         parts += [family(row["family"], short=short)] if named else []
         parts += ["adversarial training"] if row["adversarial"] and row["constrained"] else []
         parts += [
-            _start(name, short=short) + shown(row[name]) for name, shown in told.items() if not pd.isna(row[name])
+            _start(name, symbols) + shown(row[name]) for name, shown in shown_by.items() if not pd.isna(row[name])
         ]
         found[row["setting"]] = parts
     return found
 
 
-def _start(column: str, *, short: bool) -> str:
+def _start(column: str, symbols: Mapping[str, str]) -> str:
     """What comes before a number in a label."""
-    name = column.removeprefix(metrics.ADVERSARIAL if column.startswith(metrics.ADVERSARIAL) else metrics.LOSS)
-    symbol = SYMBOLS.get(name) if short and column.startswith(metrics.LOSS) else None
-    return f"{name} " if symbol is None else f"{symbol}="
+    if columns.ADVERSARIAL_ARGUMENTS.covers(column):
+        return f"{column.removeprefix(columns.ADVERSARIAL_ARGUMENTS.name)} "
+    name = column.removeprefix(columns.HYPERPARAMETERS.name)
+    return f"{symbols[name]}=" if name in symbols else f"{name} "
 
 
 def differences(row: Mapping[str, Any], others: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
@@ -181,13 +168,13 @@ def _one_line(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
-def _told(frame: pd.DataFrame) -> list[str]:
-    """The columns that a label tells: hyperparameters, eps of adversarial training, and what else differs there."""
-    adversarial = frame["adversarial"].astype(bool)
-    arguments = [name for name in metrics.setting_columns(frame) if name.startswith(metrics.ADVERSARIAL)]
+def _labelled(frame: pd.DataFrame) -> list[str]:
+    """The columns that a label shows: hyperparameters, eps of adversarial training, and what else differs there."""
+    adversarial, arguments = frame["adversarial"].astype(bool), columns.adversarial_columns(frame)
     differ = [name for name in arguments if len(frame.loc[adversarial, name].unique()) > 1]
-    eps = f"{metrics.ADVERSARIAL}eps"
-    return [*metrics.hyperparameter_columns(frame), *(name for name in arguments if name == eps or name in differ)]
+    eps = f"{columns.ADVERSARIAL_ARGUMENTS.name}eps"
+    kept = [name for name in arguments if name == eps or name in differ]
+    return [*columns.hyperparameter_columns(frame), *kept]
 
 
 def strongest(frame: pd.DataFrame) -> str:
@@ -197,18 +184,17 @@ def strongest(frame: pd.DataFrame) -> str:
 
 def violations(summary: pd.DataFrame) -> dict[str, int]:
     """How many certificates are false, by grade: those that a model of ``summary`` has."""
-    once = summary.drop_duplicates(["model", *metrics.GROUP])
-    counts = {grade: once[f"violations_{grade}"] for grade in GRADES}
+    once = summary.drop_duplicates(["model", *columns.GROUP])
+    counts = {grade: once[metric.name] for grade, metric in VIOLATIONS.items()}
     return {grade: int(count.sum()) for grade, count in counts.items() if count.notna().any()}
 
 
-def notation(frame: pd.DataFrame) -> str:
+def legend(frame: pd.DataFrame) -> str:
     """What the short words stand for that figures and TeX use for the settings of ``frame``; empty if none."""
-    known = {
-        name.removeprefix(metrics.LOSS) for name in metrics.hyperparameter_columns(frame) if frame[name].notna().any()
-    }
-    pairs = [f"{word} is {name}" for name, word in WORDS.items() if name in set(frame["family"])]
-    pairs += [f"{symbol} is {name}" for name, symbol in SYMBOLS.items() if name in known]
+    start, families = columns.HYPERPARAMETERS.name, list(frame["family"].unique())
+    known = {name.removeprefix(start) for name in columns.hyperparameter_columns(frame) if frame[name].notna().any()}
+    pairs = [f"{word} is {name}" for name, word in notation.words(families).items()]
+    pairs += [f"{symbol} is {name}" for name, symbol in notation.symbols(families).items() if name in known]
     return f"{', '.join(pairs)}." if pairs else ""
 
 
@@ -224,4 +210,4 @@ def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def suites(frame: pd.DataFrame) -> list[tuple[str, str]]:
     """(suite, norm) in the order of the run."""
-    return list(dict.fromkeys((row["suite"], row["norm"]) for row in rows(frame[metrics.GROUP])))
+    return list(dict.fromkeys((row["suite"], row["norm"]) for row in rows(frame[columns.GROUP])))

@@ -1,13 +1,14 @@
-"""The tables of a report: the frames, and the same as text for the terminal, Markdown, HTML and TeX."""
+"""The tables of a report as text, for the terminal, Markdown, HTML and TeX."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from lipbench.certification.grades import GRADES
-from lipbench.report import metrics
+from lipbench.report import effects, metrics
+from lipbench.report.columns import Metric, alike, further_columns, setting_columns
 from lipbench.report.formatting import (
     claim,
     correlation,
@@ -25,9 +26,9 @@ from lipbench.report.formatting import (
     violations,
     with_interval,
 )
-from lipbench.report.metrics import hyperparameters, summary, trends
+from lipbench.report.metrics import CERTIFIED, CERTIFIED_BY_GRADE, MCR, METRICS, OVER_SEEDS, SHARES, TIGHTNESS
+from lipbench.report.signs import SIGNS
 
-__all__ = ["hyperparameters", "short", "summary", "trends"]
 LABEL = 52  # characters of a setting's label in the terminal
 
 
@@ -53,8 +54,8 @@ class Group:
 
     suite: str
     norm: str
-    summary: pd.DataFrame  # frames.summary, rows of this suite
-    settings: pd.DataFrame  # frames.hyperparameters, rows of this suite
+    summary: pd.DataFrame  # of ``metrics.summary``, the rows of this suite
+    settings: pd.DataFrame  # of ``effects.hyperparameters``, likewise
     eps: tuple[float, ...]  # ascending
 
     @property
@@ -74,7 +75,7 @@ class Group:
 
     @property
     def checked(self) -> bool:
-        """Whether the strength of the attacks was checked."""
+        """Whether AutoAttack was run alone beside the suite."""
         return bool(self.summary["robust_alone"].notna().any())
 
     def by_setting(self, *, short: bool = False) -> list[tuple[str, list[dict[str, Any]]]]:
@@ -84,9 +85,14 @@ class Group:
         return [(named[part[0]["setting"]], part) for part in parts]
 
 
+def titles(shown: Iterable[Metric]) -> tuple[str, ...]:
+    """The headings of columns."""
+    return tuple(metric.title for metric in shown)
+
+
 def groups(summary: pd.DataFrame) -> list[Group]:
     """A summary, suite by suite, in the order of the run."""
-    settings, found = hyperparameters(summary), []
+    settings, found = effects.hyperparameters(summary), []
     for suite, norm in suites(summary):
         part, some = (f[(f["suite"] == suite) & (f["norm"] == norm)] for f in (summary, settings))
         found.append(Group(suite, norm, part, some, tuple(sorted(part["eps"].unique().tolist()))))
@@ -94,29 +100,29 @@ def groups(summary: pd.DataFrame) -> list[Group]:
 
 
 def main_table(group: Group, eps: Sequence[float], title: str, *, short: bool = False) -> Table:
-    """Rows: settings. Columns: clean, tightness, MCR; certified, robust, gap at each of ``eps``."""
-    body = []
+    """Rows: settings. Columns: what has statistics over seeds; what depends on eps comes at each of ``eps``."""
+    body, once, at_eps = [], [m for m in OVER_SEEDS if not m.by_eps], [m for m in OVER_SEEDS if m.by_eps]
     for name, part in group.by_setting(short=short):
         shown = [row for row in part if row["eps"] in eps]
-        cells = [over_seeds(row, key) for row in shown for key in ("certified", "robust", "gap")]
-        tail = [over_seeds(part[0], "tightness", 1, 2), over_seeds(part[0], "mcr", 1, 3)]
-        body.append((name, str(part[0]["n_models"]), over_seeds(part[0], "clean"), *tail, *cells))
-    heads = [("", 5), *((f"eps {value:.4g}", 3) for value in eps)]
-    columns = ("setting", "models", "clean", "tightness", "MCR", *("certified", "robust", "gap") * len(eps))
+        cells = [over_seeds(row, metric) for row in shown for metric in at_eps]
+        body.append((name, str(part[0]["n_models"]), *(over_seeds(part[0], metric) for metric in once), *cells))
+    heads = [("", 2 + len(once)), *((f"eps {value:.4g}", len(at_eps)) for value in eps)]
+    columns = ("setting", "models", *titles(once), *titles(at_eps) * len(eps))
     return Table(title, columns, tuple(body), tuple(heads))
 
 
 def model_table(group: Group) -> Table:
     """Rows: model and eps, each accuracy with its interval."""
-    body = []
+    # ``certified`` repeats the strongest grade
+    body, shares = [], [metric for metric in METRICS if metric.interval and metric is not CERTIFIED]
     for row in rows(group.summary):
-        shown = [with_interval(row, key) for key in ("clean", *(f"certified_{grade}" for grade in GRADES), "robust")]
+        shown = [with_interval(row, metric.name) for metric in shares]
         tightness = f"{number(row['tightness'], 2)} ({row['tightness_n']})"
-        broken = " / ".join(general(row[f"violations_{grade}"]) for grade in GRADES)
+        broken = " / ".join(general(row[metric.name]) for metric in metrics.VIOLATIONS.values())
         start = (row["model"], general(row["eps"]))
         body.append((*start, *shown, percent(row["gap"]), tightness, number(row["mcr"]), broken))
-    columns = ("model", "eps", "clean", *(f"certified ({grade})" for grade in GRADES), "robust", "gap")
-    last = ("tightness (samples)", "MCR", f"violations ({' / '.join(GRADES)})")
+    columns = ("model", "eps", *titles(shares), "gap")
+    last = ("tightness (samples)", MCR.title, f"violations ({' / '.join(GRADES)})")
     title = (
         f"Every model, with 95 % Clopper-Pearson intervals, n = {group.sizes}; gap and tightness of grade {group.grade}"
     )
@@ -128,7 +134,7 @@ def grade_table(group: Group) -> Table:
     body = []
     for name, frame in group.summary.groupby("model", sort=False):
         part = rows(frame)
-        cells = [percent(row[key]) for row in part for key in (f"certified_{grade}" for grade in GRADES)]
+        cells = [percent(row[metric.name]) for row in part for metric in CERTIFIED_BY_GRADE]
         body.append((str(name), general(part[0]["lipschitz_bound"], 9), *cells, claim(part[0])))
     heads = [("", 2), *((f"certified, eps {value:.4g}", len(GRADES)) for value in group.eps), ("", 1)]
     columns = ("model", "Lipschitz bound", *GRADES * len(group.eps), "claim")
@@ -137,16 +143,10 @@ def grade_table(group: Group) -> Table:
 
 def attack_table(group: Group) -> Table:
     """Rows: attacks. Columns: mean number of samples per model that each attack saw at each eps."""
-    seen = [str(name) for name in group.summary if str(name).startswith("attacked:")]
-    seen = [name for name in seen if group.summary[name].notna().any()]
-    means = rows(
-        metrics.distinct(group.summary).groupby("eps")[[*seen, "audited", "forward", "backward"]].mean().astype(float)
-    )
-    names = {name: name.removeprefix("attacked:") for name in seen} | {
-        "audited": "of these, certified samples (audit)",
-        "forward": "forward evaluations",
-        "backward": "backward evaluations",
-    }
+    seen = [name for name in metrics.attacked_columns(group.summary) if group.summary[name].notna().any()]
+    names = {name: name.removeprefix(metrics.ATTACKED.name) for name in seen}
+    names |= {metric.name: metric.title for metric in metrics.WORK}
+    means = rows(effects.distinct(group.summary).groupby("eps")[list(names)].mean().astype(float))
     body = tuple((shown, *(number(row[name], 1) for row in means)) for name, shown in names.items())
     heads = ("attack", *(f"eps {value:.4g}" for value in group.eps))
     title = (
@@ -158,18 +158,18 @@ def attack_table(group: Group) -> Table:
     return Table(title, heads, body)
 
 
-def strength_table(group: Group) -> Table:
+def signs_table(group: Group) -> Table:
     """Rows: models. Columns: signs that attacks fail, each at the eps where it shows most."""
-    columns, body = {"unreached": "never reached", "square_only": "only by Square"}, []
-    if group.checked:
-        columns |= {"zero_gradients": "no gradient", "loss_stuck": "loss stuck"}
-    for name, frame in group.summary.groupby("model", sort=False):
-        body.append((str(name), *(percent(frame[key].max()) for key in columns)))
-    return Table("Signs that attacks fail, in percent of the samples", ("model", *columns.values()), tuple(body))
+    shown = [m for m in sorted(SIGNS, key=lambda sign: sign.rank) if group.checked or not m.compared]
+    body = tuple(
+        (str(name), *(percent(frame[metric.name].max()) for metric in shown))
+        for name, frame in group.summary.groupby("model", sort=False)
+    )
+    return Table("Signs that attacks fail, in percent of the samples", ("model", *titles(shown)), body)
 
 
 def alone_table(group: Group) -> Table | None:
-    """Rows: models. Columns: robust accuracy beside that of AutoAttack alone; None without a check of strength."""
+    """Rows: models. Columns: robust accuracy beside that of AutoAttack alone; None where it was not run."""
     if not group.checked:
         return None
     body = []
@@ -188,14 +188,14 @@ def alone_table(group: Group) -> Table | None:
 def front_table(group: Group, eps: float, *, short: bool = False) -> Table:
     """The settings that no other setting beats in clean and certified, or clean and robust accuracy."""
     at = group.settings[group.settings["eps"] == eps].sort_values("clean_mean", kind="stable")
-    certified, robust = (metrics.on_front(at, key) for key in ("certified", "robust"))
+    certified, robust = (effects.on_front(at, key) for key in ("certified", "robust"))
     named, body = labels(group.settings, short=short), []
     for row, first, second in zip(rows(at), certified, robust, strict=True):
         on = [name for name, is_on in (("certified", first), ("robust", second)) if is_on]
         if on:
-            shown = [over_seeds(row, key) for key in metrics.SHARES]
+            shown = [over_seeds(row, metric) for metric in SHARES]
             body.append((named[row["setting"]], *shown, " and ".join(on)))
-    columns = ("setting", *metrics.SHARES, "on the front of")
+    columns = ("setting", *titles(SHARES), "on the front of")
     title = f"Settings on the Pareto front at eps {eps:.4g} ({group.unit}), certified of grade {group.grade}"
     return Table(title, columns, tuple(body))
 
@@ -206,19 +206,19 @@ def trend_table(trends: pd.DataFrame, group: Group, *, short: bool = False) -> T
     if not part:
         return None
     several = len({row["architecture"] for row in part}) > 1
-    further = [name for name in metrics.setting_columns(trends) if name not in ("family", "architecture")]
+    further = [name for name in setting_columns(trends) if name not in ("family", "architecture")]
     body = []
     for row in part:
         alike = [other for other in part if all(other[key] == row[key] for key in ("family", "architecture"))]
         kind = [row["architecture"]] if several else []
         kind += [family(row["family"], short=short), *differences(row, alike, further)]
-        shares = (correlation(row, key) for key in metrics.SHARES)
+        shares = (correlation(row, metric.name) for metric in SHARES)
         body.append((", ".join(kind), row["hyperparameter"], str(row["points"]), *shares))
     title = (
         f"Spearman's rho with each hyperparameter and its 95 % interval over models, at eps {part[0]['eps']:.4g}, "
         f"certified of grade {group.grade}"
     )
-    return Table(title, ("family", "hyperparameter", "models", *metrics.SHARES), tuple(body))
+    return Table(title, ("family", "hyperparameter", "models", *titles(SHARES)), tuple(body))
 
 
 def matched_table(group: Group) -> Table | None:
@@ -227,37 +227,39 @@ def matched_table(group: Group) -> Table | None:
     Accuracies are at the eps at which certified accuracy differs most between settings.
     """
     at = group.settings[group.settings["constrained"].astype(bool)]
-    at = at[at["eps"] == metrics.chosen_eps(group.settings)]
-    further = metrics.further_columns(at)
-    loss = [key for key in metrics.setting_columns(at) if key not in ("setting", "architecture", *further)]
+    at = at[at["eps"] == effects.chosen_eps(group.settings)]
+    further = further_columns(at)
+    loss = [key for key in setting_columns(at) if key not in ("setting", "architecture", *further)]
     body = []
-    for _, part in at.groupby(metrics.alike(at, loss), sort=False):
+    for _, part in at.groupby(alike(at, loss), sort=False):
         if len(part["architecture"].unique()) > 1:
             named = labels(part, without=("architecture", *further))
             for row in rows(part):
-                cells = [over_seeds(row, key) for key in metrics.SHARES]
+                cells = [over_seeds(row, metric) for metric in (TIGHTNESS, *SHARES)]
                 built = ", ".join([row["architecture"], *differences(row, rows(part), further)])
-                tightness = over_seeds(row, "tightness", 1, 2)
-                body.append((named[row["setting"]], built, str(row["n_models"]), tightness, *cells))
+                body.append((named[row["setting"]], built, str(row["n_models"]), *cells))
     if not body:
         return None
     title = f"Architectures under the same loss, at eps {at['eps'].iloc[0]:.4g}, certified of grade {group.grade}"
-    columns = ("loss", "architecture", "models", "tightness", *metrics.SHARES)
+    columns = ("loss", "architecture", "models", *titles((TIGHTNESS, *SHARES)))
     return Table(title, columns, tuple(body))
+
+
+def _mean(row: Mapping[str, Any], metric: Metric) -> str:
+    value = row[f"{metric.name}_mean"]
+    return percent(value) if metric.kind == "share" else number(value, metric.digits)
 
 
 def short(summary: pd.DataFrame) -> str:
     """The table for the terminal, up to 110 columns: a row per setting, mean over seeds, an eps per suite."""
     blocks = []
     for group in groups(summary):
-        eps = metrics.chosen_eps(group.settings)
-        body = [("setting (mean over seeds)", "models", "clean", "certified", "robust", "gap", "tightness", "MCR")]
+        eps = effects.chosen_eps(group.settings)
+        body: list[tuple[str, ...]] = [("setting (mean over seeds)", "models", *titles(OVER_SEEDS))]
         for name, part in group.by_setting():
             row = next(row for row in part if row["eps"] == eps)
-            shares = [percent(row[f"{key}_mean"]) for key in metrics.SHARES]
             shown = name if len(name) <= LABEL else f"{name[: LABEL - 3]}..."
-            tail = (number(row["tightness_mean"], 2), number(row["mcr_mean"], 3))
-            body.append((shown, str(row["n_models"]), *shares, *tail))  # type: ignore[arg-type]
+            body.append((shown, str(row["n_models"]), *(_mean(row, metric) for metric in OVER_SEEDS)))
         widths = [max(map(len, column)) for column in zip(*body, strict=True)]
         meaning = f"accuracies in percent; certified is grade {group.grade}"
         blocks += [f"suite {group.suite}, eps {eps:.4g} ({group.unit}), n = {group.sizes}; {meaning}"]

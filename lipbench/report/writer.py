@@ -4,17 +4,24 @@ import base64
 import csv
 import math
 import re
+import unicodedata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jinja2
 import pandas as pd
-from matplotlib.figure import Figure
 
 from lipbench._internal import files
-from lipbench.report import document, figures, hint, metrics, style
-from lipbench.report.document import DEFINITIONS, Report
+from lipbench.report import definitions, document
+from lipbench.report.document import Report
+from lipbench.report.results import Results
+from lipbench.report.tables import Table
 from lipbench.runs.folder import RunFolder
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FILES = ("summary.csv", "hyperparameters.csv", "report.md", "tables.tex", "report.html")  # and figures
 PICTURES = ("png", "pdf")
 ROUNDING = 1e-12  # of computed numbers, from one machine to another
 _TEX = {
@@ -33,17 +40,24 @@ _TEX = {
     "|": r"\textbar{}",
     "±": r"$\pm$",
     "∞": r"$_\infty$",
-    "τ": r"$\tau$",
-    "α": r"$\alpha$",
 }
+_GREEK = "greek small letter "
 
 
 def tex(text: str) -> str:
     """Plain text as TeX source: what TeX reads as commands is escaped, ``a ± b`` gets a small ``b``."""
     text = re.sub(r"^(.*\d) ± ([\d.]+)$", "\\1\0\\2", text)
-    escaped = "".join(_TEX.get(letter, letter) for letter in text)
+    escaped = "".join(_TEX.get(letter) or _greek(letter) for letter in text)
     escaped = re.sub("\0(.*)$", r"{\\tiny$\\pm$\1}", escaped)
     return re.sub(r"^-(?=\d)", "$-$", escaped)
+
+
+def _greek(letter: str) -> str:
+    """A Greek letter, the symbol of a hyperparameter, as a command of TeX; any other letter as it is."""
+    name = unicodedata.name(letter, "").lower()
+    if not name.startswith(_GREEK) or " " in name.removeprefix(_GREEK):
+        return letter
+    return rf"$\{name.removeprefix(_GREEK).replace('lamda', 'lambda')}$"
 
 
 def markdown(text: str) -> str:
@@ -74,41 +88,74 @@ def texts(report: Report) -> dict[str, str]:
     plain = _environment(autoescape=False)
     return {
         "summary.csv": _csv(report.summary),
-        "hyperparameters.csv": _csv(metrics.hyperparameters(report.summary)),
-        "report.md": plain.get_template("report.md.j2").render(report=report, definitions=DEFINITIONS),
+        "hyperparameters.csv": _csv(report.settings),
+        "report.md": plain.get_template("report.md.j2").render(report=report, definitions=_definitions()),
         "tables.tex": plain.get_template("tables.tex.j2").render(report=report),
     }
 
 
-def _drawn(report: Report) -> dict[str, Figure]:
+def _definitions() -> Table:
+    rows = tuple((one.word, one.meaning) for one in definitions.definitions())
+    return Table(definitions.TITLE, definitions.COLUMNS, rows)
+
+
+def draw(report: Report) -> "dict[str, Figure]":
+    """The figures of every section, by the names of their files without suffix."""
+    from lipbench.report import figures  # imports matplotlib, which tables do not need
+
     drawn: dict[str, Figure] = {}
     for section in report.sections:
         key = (section.group.suite, section.group.norm)
-        some = [item for item in report.evidences if (item.suite.name, str(item.suite.norm)) == key]
+        some = [item for item in report.items if (item.suite.name, str(item.suite.norm)) == key]
         drawn |= {section.files[name]: figure for name, figure in figures.draw(section.group, some).items()}
     return drawn
 
 
-def write(run_folder: RunFolder, out: Path) -> list[Path]:
-    """Write every file of the report into ``out`` and return their paths; see ``lipbench.report.write``."""
-    report = document.build(run_folder)
+def write(results: Results, out: Path) -> list[Path]:
+    """Write the report of a finished run into ``out`` and return the paths of its files.
+
+    The same run gives the same bytes. Other files in ``out`` stay as they are. Raises LipbenchError if ``out`` cannot
+    be written, or if it holds a file of a report's name that lipbench did not write, or that was changed since.
+    """
+    from lipbench.report import style  # imports matplotlib
+
+    report, run_folder = document.build(results), results.run_folder
     if out.parent == run_folder.path:
         files.refuse_link(out)
     files.make_folder(out)  # before the work of drawing, so that a folder of no use is known at once
     whole = {name: text.encode() for name, text in texts(report).items()}
-    drawn = _drawn(report)
+    drawn = draw(report)
     vector = {name: base64.b64encode(style.encode(figure, "svg")).decode() for name, figure in drawn.items()}
     template = _environment(autoescape=True).get_template("report.html.j2")
-    whole["report.html"] = template.render(report=report, definitions=DEFINITIONS, figures=vector).encode()
+    whole["report.html"] = template.render(report=report, definitions=_definitions(), figures=vector).encode()
     for name, figure in drawn.items():
         whole |= {f"{name}.{kind}": style.encode(figure, kind) for kind in PICTURES}
     files.write_among_others(out, whole, hint(run_folder, out))
     return [out / name for name in whole]
 
 
-def check(run_folder: RunFolder, published: Path) -> list[str]:
-    """What in ``published`` a rebuild contradicts; see ``lipbench.report.check``."""
-    report, faults = document.build(run_folder), []
+def refuse_changed(run_folder: RunFolder, out: Path) -> None:
+    """Raise LipbenchError if ``out`` holds files of a report that lipbench did not write, or that were changed since.
+
+    ``write`` refuses them as well, but needs a finished run: this check comes before the run.
+    """
+    files.refuse_changed(out, FILES, hint(run_folder, out))
+
+
+def hint(run_folder: RunFolder, out: Path) -> str:
+    """What to do about a file that is in the way of a report."""
+    run = run_folder.path
+    again = f"lipbench report {run}" + ("" if out == run / "report" else f" -o {out}")
+    return f"move it away and run `{again}`, or write the report elsewhere with `lipbench report {run} -o FOLDER`"
+
+
+def check(results: Results, published: Path) -> list[str]:
+    """The files of a report in ``published`` that a rebuild contradicts, each with its first line that does.
+
+    Empty if there are none. CSV, Markdown and TeX files are compared as text. Figures and HTML need only exist: fonts
+    are drawn differently from machine to machine.
+    """
+    report, faults = document.build(results), []
     for name, text in texts(report).items():
         path = published / name
         if not path.is_file():

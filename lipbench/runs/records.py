@@ -182,7 +182,7 @@ class IndicatorRecord(Rows):
 
 
 Record = CertifyRecord | AttackRecord | IndicatorRecord
-AnyRecord = TypeVar("AnyRecord", CertifyRecord, AttackRecord, IndicatorRecord)
+AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 def columns_of(kind: type[Rows]) -> dict[str, Column]:

@@ -195,11 +195,8 @@ def _record(unit: Unit, table: "pyarrow.Table", about: Mapping[str, Any]) -> Rec
     facts = dict(about)
     if (facts.pop("model"), facts.pop("unit")) != (unit.model, unit.name):
         raise ValueError("it holds another unit's records")
-    if isinstance(unit, CertifyUnit):
-        return records.from_table(CertifyRecord, table, facts)
-    if isinstance(unit, IndicatorUnit):
-        return records.from_table(IndicatorRecord, table, facts)
-    return records.from_table(AttackRecord, table, facts)
+    kind: type[Record] = unit.record_class
+    return records.from_table(kind, table, facts)
 
 
 def _identity(path: Path) -> Identity | None:

@@ -641,7 +641,7 @@ def test_a_gradient_of_nan_is_shown_in_the_report(zoo_of, tmp_path, digits, monk
     monkeypatch.setitem(plans.REFERENCE_ATTACKS, "autoattack", short)
     wide = TINY.with_grid([4.0])
     folder = run(path, tmp_path / "run", digits, suite=wide, samples=20, reference_attack="autoattack")
-    report.write(folder, tmp_path / "report")
+    report.write(report.Results.load(folder), tmp_path / "report")
     summary = pd.read_csv(tmp_path / "report" / "summary.csv")
     assert (summary.zero_gradients == summary.clean).all()  # the others are misclassified
     assert (summary.loss_stuck == summary.clean).all()

@@ -6,11 +6,12 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from hand_made import FAILING, SQUARE
 
 from lipbench import report
 from lipbench._internal import files
 from lipbench.errors import LipbenchError
-from lipbench.report import document, metrics, style
+from lipbench.report import Results, document, effects, style
 from lipbench.report import writer as page
 from lipbench.report.writer import markdown, tex
 
@@ -20,7 +21,7 @@ PICTURES = [f"{name}.{kind}" for name in ("sandwich", "pareto", "gap") for kind 
 
 @pytest.fixture
 def small(make_run, sweep):
-    return make_run(sweep(seeds=2, n=30)[::3])
+    return Results.load(make_run(sweep(seeds=2, n=30)[::3]))
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_check_accepts_what_was_written(small, tmp_path):
 @pytest.fixture
 def undrawn(unsaved, monkeypatch):
     """Figures are not drawn either, and what a run holds is counted once."""
-    monkeypatch.setattr(page, "_drawn", lambda report: dict.fromkeys(("sandwich", "pareto", "gap")))
+    monkeypatch.setattr(page, "draw", lambda report: dict.fromkeys(("sandwich", "pareto", "gap")))
     monkeypatch.setattr(document, "build", functools.cache(document.build))
 
 
@@ -73,7 +74,7 @@ def contents(folder) -> dict[str, bytes]:
 @pytest.fixture
 def longer(make_run, sweep):
     """Another run: its report has the same files with other contents."""
-    return make_run(sweep(seeds=2, n=40)[::3])
+    return Results.load(make_run(sweep(seeds=2, n=40)[::3]))
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -179,9 +180,9 @@ def test_a_report_that_was_killed_half_way_is_written_again(small, longer, tmp_p
 @pytest.mark.usefixtures("undrawn")
 def test_a_link_called_report_in_a_run_is_not_followed(small, tmp_path):
     (tmp_path / "elsewhere").mkdir()
-    (small.path / "report").symlink_to(tmp_path / "elsewhere")
+    (small.run_folder.path / "report").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(LipbenchError, match=r"report: it is a symbolic link"):
-        report.write(small, small.path / "report")
+        report.write(small, small.run_folder.path / "report")
     assert not list((tmp_path / "elsewhere").iterdir())
     report.write(small, tmp_path / "elsewhere")  # this one the user named
     assert report.check(small, tmp_path / "elsewhere") == []
@@ -207,7 +208,7 @@ def test_check_finds_an_edited_number_and_missing_files(small, tmp_path):
 @pytest.mark.usefixtures("unsaved")
 def test_a_second_suite_has_figures_of_its_own(make_run, make_model, suite, tmp_path):
     run = make_run(make_model([1, 0], [0.3, 0], [0.4, 0]), [suite(), suite("a b c", "Linf", [0.02])])
-    written = {path.name for path in report.write(run, tmp_path / "out")}
+    written = {path.name for path in report.write(Results.load(run), tmp_path / "out")}
     assert {"sandwich.png", "sandwich-a-b-c.png", "gap-a-b-c.pdf"} <= written
     assert "![Pareto front](pareto-a-b-c.png)" in (tmp_path / "out" / "report.md").read_text()
 
@@ -216,7 +217,7 @@ def test_a_second_suite_has_figures_of_its_own(make_run, make_model, suite, tmp_
 def test_suites_whose_names_differ_in_signs_alone_have_files_of_their_own(make_run, make_model, suite, tmp_path):
     names = ["first", "a b", "a-b", "A.B", "é", "2", "4"]
     run = make_run(make_model([1, 0], [0.3, 0], [0.4, 0]), [suite(name, eps=[0.1]) for name in names])
-    written = [path.name for path in report.write(run, tmp_path / "out")]
+    written = [path.name for path in report.write(Results.load(run), tmp_path / "out")]
     assert len({name.lower() for name in written}) == len(written) == 5 + 3 * 2 * len(names)
     labels = re.findall(r"\\label\{(.*?)\}", (tmp_path / "out" / "tables.tex").read_text())
     assert len(set(labels)) == len(labels)
@@ -228,9 +229,9 @@ def test_numbers_in_csv_files_are_exact(make_run, make_model, suite, tmp_path):
     values = {"hyperparameters": {"tau": 2 / 3}, "bound": 1 + 2**-52, "adversarial": {"eps": 8 / 255, "norm": "L2"}}
     model = make_model([1, 1, 1], [0.1 / 3, 0.2, 0.0], [0.1, 0.7, 1 / 7], margin=[0.1 / 3, 0.2, 1e-17], **values)
     run = make_run(model, [suite(eps=grid)])
-    report.write(run, tmp_path / "out")
-    summary = metrics.summary(run)
-    for name, frame in (("summary", summary), ("hyperparameters", metrics.hyperparameters(summary))):
+    report.write(Results.load(run), tmp_path / "out")
+    summary = Results.load(run).summary()
+    for name, frame in (("summary", summary), ("hyperparameters", effects.hyperparameters(summary))):
         read = pd.read_csv(tmp_path / "out" / f"{name}.csv")
         assert list(read) == list(frame)
         for eps in grid:
@@ -249,7 +250,7 @@ def test_numbers_in_csv_files_are_exact(make_run, make_model, suite, tmp_path):
 def test_check_forgives_the_last_digits_of_another_machine_and_no_more(small, tmp_path, factor, found):
     report.write(small, tmp_path / "out")
     csv = tmp_path / "out" / "summary.csv"
-    exact = metrics.summary(small)["robust_lo"].iloc[0]
+    exact = small.summary()["robust_lo"].iloc[0]
     before = csv.read_text()
     csv.write_text(before.replace(repr(float(exact)), repr(float(exact * factor)), 1))
     assert csv.read_text() != before
@@ -258,7 +259,7 @@ def test_check_forgives_the_last_digits_of_another_machine_and_no_more(small, tm
 
 @pytest.mark.usefixtures("unsaved")
 def test_a_violation_behind_the_sixth_digit_is_printed_whole(make_run, make_model, tmp_path):
-    report.write(make_run(make_model([1], [0.30000001], [0.3])), tmp_path / "out")
+    report.write(Results.load(make_run(make_model([1], [0.30000001], [0.3]))), tmp_path / "out")
     assert "| float | model | quick | 0 | 0.30000001 | 0.3 |" in (tmp_path / "out" / "report.md").read_text()
 
 
@@ -288,8 +289,8 @@ DEGENERATE = {
 def test_degenerate_runs_have_a_report(make_run, make_model, suite, tmp_path, change, attacks, how):
     model = make_model(**{"correct": [1, 0], "real": [0.15, 0], "distance": [0.3, 0], **change})
     run = make_run(model, [suite(eps=[0.2], attacks=attacks)], **how)
-    report.write(run, tmp_path / "out")
-    assert report.check(run, tmp_path / "out") == []
+    report.write(Results.load(run), tmp_path / "out")
+    assert report.check(Results.load(run), tmp_path / "out") == []
     assert "Not available: no hyperparameter takes two values." in (tmp_path / "out" / "report.md").read_text()
 
 
@@ -305,7 +306,7 @@ def both(folder):
 def test_violations_stand_at_the_top(make_run, make_model, tmp_path):
     radii = {"floating": [0.3, 0.2, 0.08], "nominal": [0.3, 0.35, 0.1]}
     model = make_model([1, 1, 1], [0.3, 0.2, 0.1], [0.25, 0.3, 0.09], **radii)
-    report.write(make_run(model), tmp_path / "out")
+    report.write(Results.load(make_run(model)), tmp_path / "out")
     plain, page = both(tmp_path / "out")
     verdict = "Violations: 1 of grade float, 2 of grade real, 3 of grade nominal"
     assert plain.index(verdict) < plain.index("| float | model | quick | 0 | 0.3 | 0.25 |") < plain.index("## The run")
@@ -320,7 +321,7 @@ def test_violations_of_a_stronger_grade_come_first(make_run, make_model, tmp_pat
     claim = make_model([1], [0.1], [0.3], nominal=[0.4], name="first")
     proof = make_model([1], [0.5], [0.3], floating=[0.2], nominal=[0.1], name="second")
     rounding = make_model([1], [0.5], [0.3], floating=[0.5], nominal=[0.1], name="third")
-    report.write(make_run([claim, proof, rounding]), tmp_path / "out")
+    report.write(Results.load(make_run([claim, proof, rounding])), tmp_path / "out")
     for text in both(tmp_path / "out"):
         rows = re.findall(r"(float|real|nominal)\W+(?:td\W+)*(first|second|third)\b", text)
         assert rows[:4] == [("float", "third"), ("real", "second"), ("real", "third"), ("nominal", "first")]
@@ -328,7 +329,7 @@ def test_violations_of_a_stronger_grade_come_first(make_run, make_model, tmp_pat
 
 @pytest.mark.usefixtures("unsaved")
 def test_no_violation_is_said_and_not_red(make_run, make_model, tmp_path):
-    report.write(make_run(make_model([1], [0.3], [0.4])), tmp_path / "out")
+    report.write(Results.load(make_run(make_model([1], [0.3], [0.4]))), tmp_path / "out")
     plain, page = both(tmp_path / "out")
     assert "**Violations: 0 of grade float, 0 of grade real, 0 of grade nominal" in plain
     assert '<p class="verdict">Violations: 0 of' in page
@@ -341,12 +342,12 @@ def test_a_model_without_error_analysis_is_named_with_the_reason(make_run, make_
         make_model([1], [0.3], [0.4], name="one", hyperparameters={"tau": 1.0}),
         make_model([1], [0.3], [0.4], name="two", hyperparameters={"tau": 4.0}, not_analysed=reason),
     ]
-    report.write(make_run(models), tmp_path / "mixed")
+    report.write(Results.load(make_run(models)), tmp_path / "mixed")
     for text in both(tmp_path / "mixed"):
         assert f"1 of 2 models: no certificate of grade float: {reason}. Theirs is of grade real: two." in text
         assert "are of grade float unless a setting is marked with another: they hold for the networks as they" in text
         assert "tau 4, grade real" in plain_text(text)
-    report.write(make_run(models[1]), tmp_path / "real")
+    report.write(Results.load(make_run(models[1])), tmp_path / "real")
     for text in both(tmp_path / "real"):
         assert "are of grade real: they hold in exact arithmetic; the networks run in float64" in text
         assert "Violations: 0 of grade real, 0 of grade nominal;" in text  # and none of a grade that is not there
@@ -357,7 +358,7 @@ def test_a_model_without_error_analysis_is_named_with_the_reason(make_run, make_
 def test_the_grades_stand_side_by_side(make_run, make_model, suite, tmp_path):
     radii = {"floating": [0.3, 0.1, 0.1, 0.1], "nominal": [0.3] * 4}
     run = make_run(make_model([1] * 4, [0.3, 0.3, 0.1, 0.1], [0.4] * 4, **radii), [suite(eps=[0.2])])
-    report.write(run, tmp_path / "out")
+    report.write(Results.load(run), tmp_path / "out")
     plain, _ = both(tmp_path / "out")
     assert "| float, certified, eps 0.2 | real, certified, eps 0.2 | nominal, certified, eps 0.2 |" in plain
     assert "| model | 1 | 25.0 | 50.0 | 100.0 | confirmed |" in plain
@@ -367,7 +368,7 @@ def test_the_grades_stand_side_by_side(make_run, make_model, suite, tmp_path):
 @pytest.mark.usefixtures("unsaved")
 def test_a_claim_that_is_not_confirmed_is_flagged(make_run, make_model, tmp_path):
     tight = {"bound": 1 + 4e-6, "claimed": 1.0}
-    report.write(make_run(make_model([1], [0.3], [0.4], **tight)), tmp_path / "out")
+    report.write(Results.load(make_run(make_model([1], [0.3], [0.4], **tight))), tmp_path / "out")
     _, page = both(tmp_path / "out")
     assert "claim not confirmed: computed bound 1.000004 &gt; claimed 1" in page
     assert "1.000004,1.0,False" in (tmp_path / "out" / "summary.csv").read_text()
@@ -400,7 +401,7 @@ def test_what_the_certificate_of_an_unconstrained_network_is_worth(
     make_run, make_model, tmp_path, real, distance, said
 ):
     free = {"claimed": None, "constrained": False, "loss": "cross_entropy", "hyperparameters": {}}
-    report.write(make_run(make_model([1, 1], real, distance, **free)), tmp_path / "out")
+    report.write(Results.load(make_run(make_model([1, 1], real, distance, **free))), tmp_path / "out")
     for text in both(tmp_path / "out"):
         assert f"unconstrained: an unconstrained network. Its certificate is valid: {said}" in text
 
@@ -424,7 +425,7 @@ def test_the_report_says_what_it_was_made_from(small, tmp_path):
 @pytest.mark.usefixtures("unsaved")
 def test_a_title_heads_the_report(make_run, make_model, tmp_path):
     run = make_run(make_model([1], [0.1], [0.2]), title="CIFAR-10 (JPEG) <1>")
-    report.write(run, tmp_path / "out")
+    report.write(Results.load(run), tmp_path / "out")
     heading = "Certified and empirical robustness: CIFAR-10 (JPEG)"
     assert (tmp_path / "out" / "report.md").read_text().startswith(f"# {heading} ")
     assert f"<h1>{heading} &lt;1&gt;</h1>" in (tmp_path / "out" / "report.html").read_text()
@@ -437,7 +438,7 @@ def test_the_report_tells_every_seed_and_the_reference_attack(make_run, make_mod
         reference_attack="autoattack",
         shard=1,
     )
-    report.write(run, tmp_path / "out")
+    report.write(Results.load(run), tmp_path / "out")
     plain, page = both(tmp_path / "out")
     fact = "eps 0.1, 0.2, 0.4; attacks gradient/minimal, art/PGD; seeds 7, 8; beside it AutoAttack standard alone"
     assert plain.count(fact) == 1
@@ -452,29 +453,11 @@ def test_the_report_tells_every_seed_and_the_reference_attack(make_run, make_mod
 # --- signs that attacks fail ---
 
 
-FAILING = {  # worked out in test_report_frames
-    "correct": [1, 1, 1, 1, 0],
-    "real": [0.0] * 5,
-    "distance": [np.inf] * 5,
-    "found": {
-        "gradient/minimal": [0.05, 0.3, np.inf, np.inf, 0.0],
-        ("art/PGD", 0.2): [np.inf, np.inf, 0.15, np.inf, 0.0],
-        ("autoattack/square", 0.1): [np.inf, 0.09, np.inf, np.inf, 0.0],
-        ("alone", 0.1): [0.05, np.inf, np.inf, np.inf, 0.0],
-        ("alone", 0.2): [np.inf, 0.12, np.inf, np.inf, 0.0],
-        ("alone", 0.4): [0.3, 0.3, 0.3, 0.39, 0.0],
-    },
-    "zero_gradient": [0, 3],
-    "loss_stuck": [1],
-}
-SQUARE = ["gradient/minimal", "art/PGD", "autoattack/square"]
-
-
 @pytest.mark.usefixtures("unsaved")
 def test_signs_that_attacks_fail_are_told_and_red(make_run, make_model, suite, tmp_path):
     good = make_model([1] * 5, [0.0] * 5, [0.05] * 5, name="good", hyperparameters={"tau": 1.0})
     run = make_run([make_model(**FAILING), good], [suite(attacks=SQUARE)], reference_attack="autoattack", shard=2)
-    report.write(run, tmp_path / "out")
+    report.write(Results.load(run), tmp_path / "out")
     plain, page = both(tmp_path / "out")
     said = (
         "model: robust accuracy may be too high. Of the samples, 20 % were broken by AutoAttack standard alone and not "
@@ -494,7 +477,7 @@ def test_signs_that_attacks_fail_are_told_and_red(make_run, make_model, suite, t
 @pytest.mark.usefixtures("unsaved")
 def test_autoattack_alone_stands_beside_the_suite(make_run, make_model, suite, tmp_path):
     run = make_run(make_model(**FAILING), [suite(attacks=SQUARE)], reference_attack="autoattack", shard=2)
-    report.write(run, tmp_path / "out")
+    report.write(Results.load(run), tmp_path / "out")
     plain, page = both(tmp_path / "out")
     robust = " | ".join(f"suite, robust, eps {eps} | alone, robust, eps {eps}" for eps in (0.1, 0.2, 0.4))
     first = "suite only, samples broken by | alone only, samples broken by | alone / suite, evaluations"
@@ -506,7 +489,7 @@ def test_autoattack_alone_stands_beside_the_suite(make_run, make_model, suite, t
 
 @pytest.mark.usefixtures("unsaved")
 def test_without_a_reference_attack_only_the_suite_is_told(make_run, make_model, tmp_path):
-    report.write(make_run(make_model([1], [0.3], [0.4])), tmp_path / "out")
+    report.write(Results.load(make_run(make_model([1], [0.3], [0.4]))), tmp_path / "out")
     for text in both(tmp_path / "out"):
         assert "too high" not in text.split("Definitions")[0]
         assert "AutoAttack standard alone, on every" not in text
@@ -515,47 +498,10 @@ def test_without_a_reference_attack_only_the_suite_is_told(make_run, make_model,
     assert "| model | 0.0 | n/a |" in plain  # no Square, nothing to say
 
 
-def test_every_sign_is_defined(make_run, make_model):
-    (section,) = document.build(make_run(make_model(**FAILING), reference_attack="autoattack")).sections
-    signs, alone = section.details[2:4]
-    words = {row[0] for row in document.DEFINITIONS.rows}
-    assert set(signs.columns[1:]) < words
-    assert alone.title.startswith("AutoAttack standard alone")
-    assert "AutoAttack alone" in words
-
-
-@pytest.mark.parametrize(
-    ("sign", "most", "said"),
-    [
-        ("zero_gradient", 10, "1.1 % have no gradient of cross-entropy to follow"),
-        ("loss_stuck", 10, "1.1 % have a loss that gradient ascent does not raise"),
-        ("autoattack/square", 2, "0.3 % were broken only by Square, which follows no gradient"),
-        ("alone", 0, "0.1 % were broken by AutoAttack standard alone and not by the suite"),
-        ("gradient/minimal", 0, "0.1 % were broken by no attack at any size"),
-    ],
-)
-def test_how_many_samples_of_1000_are_worth_a_remark(make_run, make_model, suite, sign, most, said):
-    def remarks(count):
-        far = np.arange(1000) < count
-        found = {
-            "art/PGD": [np.inf] * 1000,
-            "autoattack/square": np.where(far & (sign == "autoattack/square"), 0.05, np.inf),
-            "alone": np.where(far & (sign == "alone"), 0.05, np.inf),
-            "gradient/minimal": np.where(far & (sign == "gradient/minimal"), np.inf, 0.5),
-        }
-        signs = {sign: list(range(count))} if "_" in sign else {}
-        model = make_model([1] * 1000, [0.0] * 1000, [0.5] * 1000, found=found, **signs)
-        run = make_run(model, [suite(attacks=SQUARE, eps=[0.1])], reference_attack="autoattack")
-        return document.build(run).sections[0].remarks
-
-    assert remarks(most) == ()
-    assert remarks(most + 1) == (f"model: robust accuracy may be too high. Of the samples, {said}.",)
-
-
 @pytest.mark.usefixtures("unsaved")
 def test_what_autoattack_alone_broke_inside_a_radius_is_a_violation(make_run, make_model, tmp_path):
     model = make_model([1], [0.3], [np.inf], nominal=[0.1], found={"alone": [0.25]})
-    report.write(make_run(model, reference_attack="autoattack"), tmp_path / "out")
+    report.write(Results.load(make_run(model, reference_attack="autoattack")), tmp_path / "out")
     plain, page = both(tmp_path / "out")
     assert "Violations: 1 of grade float, 1 of grade real, 0 of grade nominal" in plain
     assert "| real | model | quick | 0 | 0.3 | 0.25 |" in plain
@@ -586,7 +532,7 @@ def test_tex_tables_are_whole(make_run, make_model, tmp_path):
         "loss": "odd_loss",
         "hyperparameters": {"a_b": 1.0},
     }
-    report.write(make_run(make_model([1], [0.3], [0.4], **name)), tmp_path / "out")
+    report.write(Results.load(make_run(make_model([1], [0.3], [0.4], **name))), tmp_path / "out")
     source = (tmp_path / "out" / "tables.tex").read_text()
     assert "odd\\_loss, a\\_b 1" in source
     body = re.sub(r"(?m)^%.*\n", "", source)
@@ -603,7 +549,7 @@ def test_tex_tables_are_whole(make_run, make_model, tmp_path):
 @pytest.mark.usefixtures("unsaved")
 def test_names_are_escaped_in_markdown_and_html(make_run, make_model, tmp_path):
     assert markdown("a|b_c*<d>") == r"a\|b\_c\*\<d\>"
-    report.write(make_run(make_model([1], [0.3], [0.4], name="<b>|x", loss="<i>|y")), tmp_path / "out")
+    report.write(Results.load(make_run(make_model([1], [0.3], [0.4], name="<b>|x", loss="<i>|y"))), tmp_path / "out")
     plain, page = both(tmp_path / "out")
     assert "<b>" not in page
     assert "<i>" not in page

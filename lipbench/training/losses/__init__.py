@@ -2,7 +2,8 @@
 
 ``multiclass`` holds the losses of heads with one logit per class, ``binary`` those of single-logit heads: logits (n, 1)
 and labels 0 or 1, where the sign of the logit is the prediction. The class attribute ``binary`` tells them apart; a
-plugin's loss without it is multiclass.
+plugin's loss without it is multiclass. The class attribute ``notation`` says how figures write a loss and its
+hyperparameters; a loss without it appears under its own names.
 
 deel-torchlip's margin losses want one-hot labels, and with index labels some of them broadcast silently to a wrong
 value when n == K. Here labels are indices, shapes are checked, and the one-hot form is made inside.

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lipbench.errors import LipbenchError
+from lipbench.training.notation import Notation
 
 # Shapes and types only: a check of the labels' values would make a GPU wait for the host at every step.
 
@@ -77,6 +78,7 @@ class MulticlassLoss(nn.Module):
     """Template of the losses of heads with one logit per class: checks, then takes the mean from ``value``."""
 
     binary: ClassVar[bool] = False
+    notation: ClassVar[Notation] = Notation()
 
     def __init__(self) -> None:  # the arguments are the hyperparameters: none
         super().__init__()
@@ -108,6 +110,7 @@ class BinaryLoss(nn.Module):
     """A loss of deel-torchlip on a single-logit head, called with the labels 0 and 1."""
 
     binary: ClassVar[bool] = True
+    notation: ClassVar[Notation] = Notation()
 
     def __init__(self, loss: nn.Module):
         super().__init__()

@@ -4,6 +4,7 @@ from deel.torchlip import HingeMarginLoss, HKRLoss, KRLoss, TauBCEWithLogitsLoss
 from torch import Tensor
 
 from lipbench.training.losses.base import BinaryLoss, hinge_share, positive
+from lipbench.training.notation import Notation
 
 
 class TauBinaryCrossEntropy(BinaryLoss):
@@ -14,6 +15,8 @@ class TauBinaryCrossEntropy(BinaryLoss):
     half of KR on balanced classes; tau -> infinity is max(0, -y f), the perceptron's. It is tau_cross_entropy on the
     logits (-f / 2, f / 2). The paper's tau on pixels 0..255 is 255 tau here. tau > 0.
     """
+
+    notation = Notation("BCE", {"tau": "τ"})
 
     def __init__(self, tau: float):
         super().__init__(TauBCEWithLogitsLoss(positive("tau", tau)))
@@ -28,6 +31,8 @@ class HingeBinary(BinaryLoss):
     min_margin > 0.
     """
 
+    notation = Notation("binary hinge", {"min_margin": "m"})
+
     def __init__(self, min_margin: float):
         super().__init__(HingeMarginLoss(min_margin=positive("min_margin", min_margin)))
 
@@ -40,6 +45,8 @@ class KRBinary(BinaryLoss):
     al. 2022): minus the mean of y f, which is half of it on balanced classes. A batch of one class only has one of the
     two terms. Pixels in 0..255 multiply it by 255.
     """
+
+    notation = Notation("binary KR")
 
     def __init__(self) -> None:
         super().__init__(KRLoss())
@@ -58,6 +65,8 @@ class HKRBinary(BinaryLoss):
     alpha = 2 alpha_p / (1 + 2 alpha_p): 5, 10, 100 are 0.9091, 0.9524, 0.9950. min_margin > 0 is twice its m, and its
     m = 20 on pixels 0..255 is min_margin = 40 / 255 here; alpha does not depend on the range of pixels.
     """
+
+    notation = Notation("binary HKR", {"alpha": "α", "min_margin": "m"})
 
     def __init__(self, alpha: float, min_margin: float):
         super().__init__(HKRLoss(alpha=hinge_share(alpha), min_margin=positive("min_margin", min_margin)))

@@ -15,6 +15,7 @@ from deel.torchlip import (
 from torch import Tensor, nn
 
 from lipbench.training.losses.base import MulticlassLoss, OneHotLoss, check, hinge_share, non_negative, positive, share
+from lipbench.training.notation import Notation
 
 
 def _is_label(logits: Tensor, labels: Tensor) -> Tensor:
@@ -39,6 +40,8 @@ def signed_margin(logits: Tensor, labels: Tensor) -> Tensor:
 class CrossEntropy(MulticlassLoss):
     """Cross-entropy of softmax(f), for unconstrained networks: TauCrossEntropy with tau = 1."""
 
+    notation = Notation("CE without tau")
+
     def value(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The mean over the batch."""
         return F.cross_entropy(logits, labels)
@@ -53,6 +56,8 @@ class TauCrossEntropy(MulticlassLoss):
     accuracy); tau -> infinity is accuracy: max(0, max over j != y of f_j - f_y), the perceptron's. The paper's
     tau = 0.05 on pixels 0..255 is 12.75 here. tau > 0.
     """
+
+    notation = Notation("CE", {"tau": "τ"})
 
     def __init__(self, tau: float):
         super().__init__()
@@ -74,6 +79,8 @@ class HKRMulticlass(OneHotLoss):
     paper's m, and its m = 20 on pixels 0..255 is min_margin = 40 / 255 here. min_margin > 0.
     """
 
+    notation = Notation("HKR", {"alpha": "α", "min_margin": "m"})
+
     def __init__(self, alpha: float, min_margin: float):
         super().__init__(HKRMulticlassLoss(alpha=hinge_share(alpha), min_margin=positive("min_margin", min_margin)))
 
@@ -85,6 +92,8 @@ class HingeMulticlass(OneHotLoss):
     K - 1. Paper (Bethune et al. 2022): max(0, m - y f), so min_margin is twice its m, and its m = 36 on pixels 0..255
     is min_margin = 72 / 255 here. min_margin -> 0 is accuracy. min_margin > 0.
     """
+
+    notation = Notation("hinge", {"min_margin": "m"})
 
     def __init__(self, min_margin: float):
         super().__init__(HingeMulticlassLoss(min_margin=positive("min_margin", min_margin)))
@@ -98,6 +107,8 @@ class KRMulticlass(OneHotLoss):
     The expectations are over the batch; a class without samples there has its second term only. Pixels in 0..255
     multiply it by 255.
     """
+
+    notation = Notation("KR")
 
     def __init__(self) -> None:
         super().__init__(KRMulticlassLoss())
@@ -117,6 +128,8 @@ class CategoricalHinge(OneHotLoss):
     min_margin > 0.
     """
 
+    notation = Notation("categorical hinge", {"min_margin": "m"})
+
     def __init__(self, min_margin: float):
         super().__init__(CategoricalHingeLoss(min_margin=positive("min_margin", min_margin)))
 
@@ -131,6 +144,7 @@ class MCR(nn.Module):
     multiply it by 255.
     """
 
+    notation = Notation("MCR loss")
     binary: ClassVar[bool] = False
 
     def __init__(self) -> None:
@@ -159,6 +173,7 @@ class SoftHKRMulticlass(MulticlassLoss):
     classes alike). For pixels in 0..255, min_margin is min_margin / 255 here and temperature 255 * temperature.
     """
 
+    notation = Notation("soft HKR", {"alpha": "α", "min_margin": "m"})
     _magnitude: Tensor  # M
 
     def __init__(self, alpha: float, min_margin: float, alpha_mean: float, temperature: float):
@@ -199,6 +214,8 @@ class LseHKRMulticlass(MulticlassLoss):
     pixels in 0..255, min_margin is min_margin / 255 here, temperature and penalty are the same.
     """
 
+    notation = Notation("LSE-HKR", {"alpha": "α", "min_margin": "m"})
+
     def __init__(self, alpha: float, min_margin: float, temperature: float, penalty: float):
         super().__init__()
         self._alpha = hinge_share(alpha)
@@ -233,6 +250,8 @@ class OffsetCrossEntropy(MulticlassLoss):
     offset >= 0, temperature > 0.
     """
 
+    notation = Notation("offset CE")
+
     def __init__(self, offset: float, temperature: float):
         super().__init__()
         self._offset = non_negative("offset", offset)
@@ -254,6 +273,8 @@ class CertificateRegularizedCrossEntropy(MulticlassLoss):
     normalised last layer needs its weights, which a loss does not see. gamma >= 0; gamma = 0 is cross_entropy.
     The loss is not bounded from below, but its gradient is bounded by that of CE plus gamma.
     """
+
+    notation = Notation("CE-CR", {"gamma": "γ"})
 
     def __init__(self, gamma: float):
         super().__init__()

@@ -1,0 +1,108 @@
+"""What a reader must know before believing a table: remarks on the models and settings of one suite."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from lipbench.report import columns, effects
+from lipbench.report.formatting import claim, general, percent, rows
+from lipbench.report.metrics import REMARKED
+from lipbench.report.tables import Group
+
+USELESS = 0.1  # certified accuracy below which a certificate says next to nothing of a model that is more robust
+
+
+def remarks(group: Group) -> tuple[str, ...]:
+    """Every remark, in the order of the report."""
+    return (
+        *not_analysed(group),
+        *claims(group),
+        *failing_attacks(group),
+        *of_settings(group),
+        *further_differences(group),
+        *copies(group),
+    )
+
+
+def not_analysed(group: Group) -> list[str]:
+    """Why models have no certificate of grade float, reason by reason."""
+    models = group.summary.drop_duplicates("model")
+    return [
+        f"{len(part)} of {len(models)} models: no certificate of grade float: {reason}. Theirs is of grade real: "
+        f"{_some(list(part['model']))}."
+        for reason, part in models.groupby("not_analysed", sort=False)
+    ]
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def claims(group: Group) -> list[str]:
+    """Models whose computed bound is above the claim on the card."""
+    models = group.summary.drop_duplicates("model")
+    failed = models[models["claim_confirmed"].eq(False).fillna(False).astype(bool)]
+    if failed.empty:
+        return []
+    worst = rows(failed.sort_values("lipschitz_bound"))[-1]
+    return [
+        f"{len(failed)} of {len(models)} models: claim not confirmed. Their nominal certificates are not "
+        f"proved. The farthest off is {worst['model']}, {claim(worst)}."
+    ]
+
+
+def failing_attacks(group: Group) -> list[str]:
+    """Models whose robust accuracy may be too high, because attacks show signs of failing there."""
+    found = []
+    for name, frame in group.summary.groupby("model", sort=False):
+        shown = []
+        for metric in REMARKED:
+            counts = frame[metric.name].astype(float)
+            worst = (counts / frame["n"] if metric.kind == "count" else counts).max()
+            if metric.remark is not None and worst > metric.remark.limit:
+                shown.append(f"{general(100 * worst, 3)} % {metric.remark.words}")
+        if shown:
+            found.append(f"{name}: robust accuracy may be too high. Of the samples, {'; '.join(shown)}.")
+    return found
+
+
+def of_settings(group: Group) -> list[str]:
+    """Settings whose spread is over more than the seed, and what the certificates of unconstrained networks say."""
+    found = []
+    for name, part in group.by_setting():
+        first = part[0]
+        models, seeds = first["n_models"], first["n_seeds"]
+        if models > seeds:
+            found.append(f"{name}: {models} models share {seeds} seeds: ± is over more than the seed.")
+        if not first["constrained"]:
+            ends = "; ".join(map(_worth, part if len(part) < 2 else (first, part[-1])))
+            found.append(f"{name}: an unconstrained network. Its certificate is valid: {ends}.")
+    return found
+
+
+def _worth(row: Mapping[str, Any]) -> str:
+    """What the certificate of a setting says at one eps."""
+    certified, robust = row["certified_mean"], row["robust_mean"]
+    word = ", nearly useless" if certified < USELESS < robust else ""
+    return f"{percent(certified)} % certified and {percent(robust)} % robust at eps {row['eps']:.4g}{word}"
+
+
+def further_differences(group: Group) -> list[str]:
+    """What settings differ in besides architecture and loss."""
+    differ = []
+    for name in columns.further_columns(group.settings):
+        values = sorted(dict.fromkeys("none" if pd.isna(value) else str(value) for value in group.settings[name]))
+        differ.append(f"{name} ({', '.join(values)})")
+    return [f"Settings also differ in {'; '.join(differ)}: see hyperparameters.csv."] if differ else []
+
+
+def copies(group: Group) -> list[str]:
+    """Models that are the same network."""
+    counted = set(effects.distinct(group.summary)["model"])
+    found = []
+    for row in rows(group.summary.drop_duplicates("model")):
+        if row["copy_of"]:
+            once = "another setting on its card" if row["model"] in counted else "counted once"
+            found.append(f"{row['model']} is a copy of {row['copy_of']}: equal weights, {once}.")
+    return found

@@ -1,0 +1,15 @@
+"""How figures and TeX tables write a loss. Importing this module does not import torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Notation:
+    """The notation of a loss: its class attribute ``notation``. A loss without one appears under its own name.
+
+    word: for the loss, such as "HKR"; symbols: for its hyperparameters, by name, such as {"alpha": "α"}.
+    """
+
+    word: str = ""
+    symbols: Mapping[str, str] = field(default_factory=dict)

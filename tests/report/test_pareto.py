@@ -1,0 +1,42 @@
+from hand_made import inside
+from matplotlib.path import Path
+from matplotlib.text import Text
+
+from lipbench.report import Results, tables
+from lipbench.report.pareto import pareto
+
+
+def test_the_figure_labels_the_front_and_nothing_else(make_run, make_model):
+    taus = ((1.0, 4, 1), (4.0, 2, 1), (16.0, 3, 2))  # tau, correct, certified of four: 4 is beaten
+    models = [
+        make_model(
+            [1] * c + [0] * (4 - c),
+            [0.15] * r + [0.0] * (4 - r),
+            [0.05] * c,
+            name=f"{tau}",
+            hyperparameters={"tau": tau},
+        )
+        for tau, c, r in taus
+    ]
+    for model in models:
+        model.distance += [0.0] * (4 - len(model.distance))
+    group = tables.groups(Results.load(make_run(models)).summary())[0]
+    assert {text.get_text() for text in pareto(group).axes[0].texts} == {"CE, τ=1", "CE, τ=16"}
+
+
+def test_labels_of_the_front_keep_clear_of_each_other_and_of_leaders(make_run, sweep):
+    group = tables.groups(Results.load(make_run(sweep(seeds=2, n=60))).summary())[0]
+    figure = pareto(group)
+    ax = figure.axes[0]
+    figure.draw_without_rendering()
+    notes = list(ax.texts)
+    boxes = [Text.get_window_extent(note) for note in notes]
+    points = [ax.transData.transform(note.xy) for note in notes]
+    assert len(notes) > 2
+    for place, box in enumerate(boxes):
+        assert inside(ax.get_window_extent(), box)
+        others = [other for other in range(len(boxes)) if other != place]
+        assert not any(box.overlaps(boxes[other]) for other in others)
+        middles = [((boxes[k].x0 + boxes[k].x1) / 2, (boxes[k].y0 + boxes[k].y1) / 2) for k in others]
+        leaders = [Path([points[k], middle]) for k, middle in zip(others, middles, strict=True)]
+        assert not any(leader.intersects_bbox(box) for leader in leaders)

@@ -1,0 +1,42 @@
+import pytest
+
+from lipbench.report import Results, tables
+
+
+def test_architectures_under_the_same_loss_stand_side_by_side(make_run, make_model):
+    def model(name, tau, radius, **how):
+        return make_model([1], [radius], [0.2], name=name, hyperparameters={"tau": tau}, **how)
+
+    models = [
+        model("a", 4.0, 0.05),
+        model("b", 4.0, 0.15, layers="orthogonium"),
+        model("c", 4.0, 0.15, layers="orthogonium", seed=1),
+        model("d", 8.0, 0.1),
+        make_model([1], [0.1], [0.2], name="e", loss="cross_entropy", hyperparameters={}, constrained=False),
+    ]
+    table = tables.matched_table(tables.groups(Results.load(make_run(models)).summary())[0])
+    assert [row[:4] for row in table.rows] == [
+        ("tau_cross_entropy, tau 4", "mlp(layers=orthogonium)", "2", "0.75 ± 0.00"),
+        ("tau_cross_entropy, tau 4", "mlp(layers=torchlip)", "1", "0.25"),
+    ]
+    assert tables.matched_table(tables.groups(Results.load(make_run(models[3:])).summary())[0]) is None
+
+
+def test_the_terminal_table_has_a_row_per_setting(make_run, sweep):
+    text = tables.short(Results.load(make_run(sweep(seeds=2, n=20))).summary()).splitlines()
+    assert len(text) == 3 + 15
+    assert all(len(line) <= 110 for line in text)
+    assert text[0].endswith("n = 20; accuracies in percent; certified is grade float")
+    assert not any("..." in line for line in text)
+    assert sum(line.startswith("adversarial training, eps 0.3  ") for line in text) == 1
+    assert text[1].split()[-7:] == ["models", "clean", "certified", "robust", "gap", "tightness", "MCR"]
+    assert text[-1] == "violations: 0 of grade float, 0 of grade real, 0 of grade nominal"
+
+
+@pytest.mark.parametrize(("other", "cut"), [("cnn", False), ("a_long_name_of_an_architecture", True)])
+def test_the_terminal_table_cuts_only_what_is_longer_than_any_bundled_setting(make_run, make_model, other, cut):
+    setting = {"loss": "hkr_multiclass", "hyperparameters": {"alpha": 0.99, "min_margin": 0.05}}
+    models = [make_model([1], [0.1], [0.2], name=name, **setting, architecture=name) for name in ("mlp", other)]
+    text = tables.short(Results.load(make_run(models)).summary())
+    assert all(len(line) <= 110 for line in text.splitlines())
+    assert ("..." in text) is cut
