@@ -34,11 +34,6 @@ class Registry:
         """What needs no entry point, in the order of declaration. A test or a notebook may add to it."""
         return dict(self._declared() if callable(self._declared) else self._declared)
 
-    @property
-    def bundled(self) -> tuple[str, ...]:
-        """The names that come with lipbench, in the order of declaration."""
-        return tuple(self._builtin)
-
     def names(self) -> list[str]:
         """All registered names, sorted."""
         return sorted({*self.bundled, *(point.name for point in entry_points(group=self.group))})
