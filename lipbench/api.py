@@ -187,7 +187,8 @@ def verify(
     certified L2 radii of your own to test as well, float64 (n,), 0 where misclassified, or a file as for ``--radii``;
     seed: of the attacks; threads: of torch on the CPU. Raises LipbenchError for wrong use, and if nothing was verified.
     """
-    options = VerifyOptions(samples=samples, seed=seed, dtype=dtype, radii=radii)  # type: ignore[arg-type]  # paths too
+    own = Path(radii) if isinstance(radii, str | os.PathLike) else radii
+    options = VerifyOptions(samples=samples, seed=seed, dtype=dtype, radii=own)
     folder, dataset = _zoo_and_data(model_or_zoo, data_set, data_dir)
     with _computing_on(device, threads) as target:
         place = arguments.path("out", out)

@@ -1,6 +1,5 @@
 """What a user chooses about a verification."""
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +26,6 @@ class VerifyOptions:
         checked = {
             "samples": None if self.samples is None else arguments.whole_number("samples", self.samples, 1),
             "seed": arguments.seed("seed", self.seed),
-            "radii": Path(self.radii) if isinstance(self.radii, str | os.PathLike) else self.radii,
         }
         if self.dtype not in tuple(DTYPES):
             raise unknown_name("dtype", self.dtype, DTYPES)
