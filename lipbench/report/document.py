@@ -8,10 +8,11 @@ from typing import Any
 import pandas as pd
 
 from lipbench.certification.grades import GRADES
-from lipbench.report import metrics, results, tables
+from lipbench.report import metrics, results, tables, verification
 from lipbench.report.formatting import claim, few, general, notation, percent, rows, violations
 from lipbench.report.results import Evidence
 from lipbench.report.tables import Group, Table
+from lipbench.report.verification import VerificationSection
 from lipbench.runs.folder import RunFolder
 from lipbench.runs.plans import Run
 
@@ -116,6 +117,7 @@ class Report:
     facts: tuple[tuple[str, str], ...]  # what the run was
     verdict: str  # how many certificates are false
     violations: Table | None  # None: there are none
+    verification: VerificationSection | None = None  # None: the run folder holds no verification
 
 
 def build(run_folder: RunFolder) -> Report:
@@ -128,7 +130,9 @@ def build(run_folder: RunFolder) -> Report:
     sections = tuple(_section(group, suffix, trends) for group, suffix in zip(groups, suffixes, strict=True))
     about = run.provenance.get("title")
     title = "Certified and empirical robustness" + (f": {about}" if about else "")
-    return Report(title, evidences, summary, sections, _facts(run, summary), _verdict(summary), _violations(evidences))
+    verified = verification.section(run_folder, run)
+    about_run = _facts(run, summary)
+    return Report(title, evidences, summary, sections, about_run, _verdict(summary), _violations(evidences), verified)
 
 
 def _suffixes(suites: Sequence[str]) -> list[str]:
