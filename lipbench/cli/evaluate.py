@@ -7,8 +7,6 @@ import click
 
 from lipbench.cli import options
 from lipbench.errors import LipbenchError
-from lipbench.evaluation.evaluate import Options, data_of, evaluate_zoo
-from lipbench.models.zoo import find_zoo
 
 
 @click.command("evaluate")
@@ -113,6 +111,8 @@ def command(
     from lipbench import report as reports
     from lipbench.attacks import suites
     from lipbench.attacks.network import resolve_device
+    from lipbench.evaluation.evaluate import Options, data_of, evaluate_zoo
+    from lipbench.models.zoo import find_zoo
     from lipbench.report import tables
     from lipbench.runs.folder import RunFolder
     from lipbench.work import executors

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 import click
 
 from lipbench.errors import LipbenchError
-from lipbench.models.zoo import find_zoo, model_folders
 
 Row = tuple[str, ...]
 _KINDS = ("models", "recipes", "suites", "attacks", "losses", "architectures", "datasets", "checks")
@@ -31,6 +30,7 @@ def command(what: str, zoo: str) -> None:
 
 def _models(zoo: str) -> Iterator[Row]:
     from lipbench.models import cards
+    from lipbench.models.zoo import find_zoo, model_folders
 
     for folder in model_folders(find_zoo(zoo)):
         card = cards.read(folder)

@@ -8,8 +8,6 @@ import click
 
 from lipbench.cli import options
 from lipbench.errors import EXIT_BROKEN, EXIT_HOLDS, LipbenchError
-from lipbench.evaluation.evaluate import data_of
-from lipbench.models.zoo import find_zoo
 
 if TYPE_CHECKING:
     import torch
@@ -79,6 +77,8 @@ def command(
     """
     from lipbench import data
     from lipbench.attacks.network import resolve_device
+    from lipbench.evaluation.evaluate import data_of
+    from lipbench.models.zoo import find_zoo
     from lipbench.verification.options import VerifyOptions
     from lipbench.verification.verify import verify_zoo
 
@@ -105,6 +105,7 @@ def command(
 
 
 def _replay(path: Path, model: str | None, device: "torch.device", as_json: bool) -> int:
+    from lipbench.models.zoo import find_zoo
     from lipbench.verification import witness
 
     found = witness.replay(path, None if model is None else find_zoo(model), device=device)

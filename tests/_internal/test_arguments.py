@@ -182,7 +182,7 @@ def test_threads_are_bounded_by_the_machine(monkeypatch):
         lambda: executors.build("local", threads=33),
         lambda: executors.build("ray", threads=33),
         lambda: LocalExecutor(1, 33),
-        lambda: executors.prepare(33),
+        lambda: executors.base.prepare(33),
     ):
         with pytest.raises(LipbenchError, match=said):
             start()
@@ -234,11 +234,12 @@ def test_commands_refuse_more_threads_than_the_machine_takes(words, zoo_of, tmp_
 OPTIMISED = """
 import sys, torch
 from pathlib import Path
-from lipbench import data, training
+from lipbench import data
 from lipbench.errors import LipbenchError
+from lipbench.training import sweep
 recipe, out = map(Path, sys.argv[1:])
 try:
-    training.train(recipe, out, data.load("digits"), device=torch.device("cpu"), progress=False)
+    sweep.train(recipe, out, data.load("digits"), device=torch.device("cpu"), progress=False)
 except LipbenchError as error:
     print(error)
 """

@@ -144,7 +144,7 @@ def test_a_plugin_that_does_not_import_is_named(monkeypatch):
     from importlib.metadata import EntryPoint
 
     point = EntryPoint("mine", "no_such_module:loss", "lipbench.losses")
-    monkeypatch.setattr("lipbench.registry.entry_points", lambda group: [point])
+    monkeypatch.setattr("lipbench._internal.registry.entry_points", lambda group: [point])
     assert "mine" in LOSSES.names()
     with pytest.raises(LipbenchError, match="no_such_module"):
         LOSSES.get("mine")

@@ -87,7 +87,7 @@ def test_nothing_is_known_of_a_process_elsewhere(zombie):
 
 def test_the_machine_is_the_same_for_its_processes_only(monkeypatch):
     assert re.fullmatch("[0-9a-f]{8}", machine())
-    ask = "from lipbench.processes import machine; print(machine())"
+    ask = "from lipbench._internal.processes import machine; print(machine())"
     assert subprocess.check_output([sys.executable, "-c", ask], text=True).strip() == machine()
     monkeypatch.setattr(processes.socket, "gethostname", lambda: "another")
     assert machine.__wrapped__() != machine()

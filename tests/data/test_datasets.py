@@ -220,7 +220,7 @@ def test_the_digest_is_of_the_values_not_of_their_place(tmp_path):
 
 @pytest.mark.parametrize("rows", [1, 3, 4, 5])
 def test_rows_are_looked_at_in_pieces_with_none_left_out(monkeypatch, rows):
-    monkeypatch.setattr(data, "ROWS", rows)
+    monkeypatch.setattr(data.datasets, "ROWS", rows)
     dataset = sound()
     whole = dataset.test.images.astype(np.float64)
     for position in range(4):

@@ -81,7 +81,7 @@ def digest(images, labels):
 
 @LAYOUTS
 def test_a_mapped_archive_is_as_a_loaded_one(archive, monkeypatch, x, expected):
-    monkeypatch.setattr(data, "ROWS", 3)  # the last rows are fewer
+    monkeypatch.setattr(data.datasets, "ROWS", 3)  # the last rows are fewer
     loaded = load(archive(np.savez_compressed, **arrays(x)))
     mapped = load(archive(**arrays(x)))
     for split, other, rows in ((mapped.train, loaded.train, slice(4)), (mapped.test, loaded.test, slice(4, None))):
@@ -404,7 +404,7 @@ def test_a_map_of_a_plugin_is_looked_after_too(tmp_path, monkeypatch):
         split = data.Split(np.load(path, mmap_mode="r")[::-1], labels)
         return data.Dataset("mine", split.first(0), split, 2)
 
-    monkeypatch.setattr(data.DATASETS, "get", lambda name: loader)
+    monkeypatch.setattr(data.datasets.DATASETS, "get", lambda name: loader)
     dataset = load("mine")
     assert (dataset.test.x == images[::-1]).all()
     assert dataset.test.part(3, 4).x.flags.aligned

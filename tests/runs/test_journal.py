@@ -39,7 +39,7 @@ def test_nothing_yet(folder):
 
 
 def test_each_process_has_a_file_of_its_own(folder):
-    add = "import sys; from pathlib import Path; from lipbench.journal import Journal; "
+    add = "import sys; from pathlib import Path; from lipbench.runs.journal import Journal; "
     add += "Journal(Path(sys.argv[1])).add('theirs', 'certify', 'm', 1, 0.0)"
     Journal(folder).add("mine", "certify", "m", 1, 0.0)
     for _ in range(2):
