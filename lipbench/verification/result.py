@@ -33,7 +33,7 @@ WitnessPath = Annotated[Path, AfterValidator(_placed)]
 
 @dataclass(frozen=True)
 class NotWritten:
-    """In place of a witness's path: the disk refused it. The finding itself stands."""
+    """In place of a witness's path: the disk refused it. The finding is valid without the file."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     not_written: str  # why

@@ -26,8 +26,8 @@ def steepest_pair(network: Network, proof: Certificate, x: Tensor, *, steps: int
     """Gradient ascent on log |f(x) - f(z)| - log |x - z|, both moving, from samples and nearby points.
 
     x: float32 (n, c, h, w) on the network's device. Logits of a single-logit head are counted as one number. What
-    rounding explains is taken off the ratio. Where a pair's outputs tie, there is no slope to climb: it goes on from
-    two other points of [0, 1]^d.
+    rounding explains is taken off the ratio. Where a pair's outputs tie, there is no slope to climb: the search
+    continues from two other points of [0, 1]^d.
     """
     outputs = InexactOutputs.of(network, proof)
     generator = torch.Generator().manual_seed(seed)

@@ -62,17 +62,7 @@ def verify_zoo(
     refuted. A model that fails does not stop the others: its error is raised at the end, unless something was broken,
     which counts for more.
     """
-    records.check_place(out)
-    models = sorted(((cards.read(folder), folder) for folder in model_folders(zoo_folder)), key=lambda one: one[0].name)
-    arguments.distinct("model", [card.name for card, _ in models])
-    for card, _ in models:
-        check_fits(card, dataset)
-    if options.radii is not None:
-        if len(models) != 1:
-            raise LipbenchError(f"--radii is for one model, {zoo_folder} holds {len(models)}; give one of them")
-        tested = len(_tested(dataset, options).labels)
-        options = replace(options, radii=given_radii.checked(options.radii, tested))
-    records.check_folder(out, [card for card, _ in models], dataset)
+    models, options = _ready(zoo_folder, dataset, out, options)
     found: list[Verification] = []
     failures: dict[str, Exception] = {}
     for card, folder in models:
@@ -85,7 +75,7 @@ def verify_zoo(
         done(model)
         try:
             records.write(out, model)
-        except (LipbenchError, OSError) as error:  # the finding itself stands
+        except (LipbenchError, OSError) as error:  # the finding is valid without its record
             failures[card.name] = error
     result = VerificationResult(tuple(found), {name: one_line(error) for name, error in failures.items()})
     if failures and all(model.holds for model in found):
@@ -93,6 +83,26 @@ def verify_zoo(
     if result.passed and not any(model.certified for model in found):
         raise LipbenchError("nothing was verified: no sample is classified correctly with a certified radius above 0")
     return result
+
+
+def _ready(
+    zoo_folder: Path, dataset: Dataset, out: Path, options: VerifyOptions
+) -> tuple[list[tuple[Card, Path]], VerifyOptions]:
+    """The cards and folders of the models, by name, and the options with radii as an array; all that can be checked
+    before any work is.
+    """
+    records.check_place(out)
+    models = sorted(((cards.read(folder), folder) for folder in model_folders(zoo_folder)), key=lambda one: one[0].name)
+    arguments.distinct("model", [card.name for card, _ in models])
+    for card, _ in models:
+        check_fits(card, dataset)
+    if options.radii is not None:
+        if len(models) != 1:
+            raise LipbenchError(f"--radii is for one model, {zoo_folder} holds {len(models)}; give one of them")
+        tested = len(_tested(dataset, options).labels)
+        options = replace(options, radii=given_radii.checked(options.radii, tested))
+    records.check_folder(out, [card for card, _ in models], dataset)
+    return models, options
 
 
 def _failure(failures: Mapping[str, Exception], models: int) -> Exception:

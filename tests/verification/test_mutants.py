@@ -34,7 +34,7 @@ def test_there_are_enough():
     assert len(mutants.CONTROLS) >= 10
 
 
-# --- layers of libraries that are taken for 1-Lipschitz ---------------------------------------------------------------
+# --- layers of libraries that users assume to be 1-Lipschitz ----------------------------------------------------------
 
 
 def reflect():

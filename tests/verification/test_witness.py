@@ -33,7 +33,7 @@ def test_a_witness_is_replayed(zoo_of, digits, tmp_path, capsys):
 
 
 def test_a_witness_that_was_moved_is_not_reproduced(zoo_of, digits, tmp_path):
-    """The replay believes none of the numbers in the file."""
+    """The replay trusts none of the numbers in the file."""
     folder = zoo_of(TAU4) / TAU4
     edit(folder, claimed=0.5)
     path = verify(folder, digits, tmp_path / "out", samples=20).verdicts[2].witness
@@ -70,7 +70,7 @@ def test_a_witness_of_more_threads_than_the_machine_takes(threads, zoo_of, digit
 
 
 def write_witness(folder, path, line=(), **tensors):
-    """A witness of the model in ``folder`` with radii of somebody else, and what it says instead."""
+    """A witness of the model in ``folder`` with radii that the user gave, and changes of its line."""
     tensors = {
         "x": torch.zeros(1, 1, 8, 8),
         "x_adversarial": torch.zeros(1, 1, 8, 8),
