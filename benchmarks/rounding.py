@@ -19,7 +19,8 @@ from lipbench.attacks.network import Network, resolve_device
 from lipbench.certification.certificate import certificate
 from lipbench.certification.grades import GRADES
 from lipbench.models.stored import load_model
-from lipbench.verification.falsification import MINIMAL_NORM, Search, rounding_search
+from lipbench.verification.falsification import MINIMAL_NORM, AttackedSamples
+from lipbench.verification.rounding_search import rounding_search
 
 MODELS = (
     "mlp-tau_cross_entropy-tau4-seed0",
@@ -45,10 +46,10 @@ def main() -> None:
             model = load_model(resources.folder("digits") / name)
             network = Network(model.module, model.card.input_shape, device, dtype)
             proof = certificate(network.module, model.card.input_shape, 1.0)
-            search = Search(network, x, labels, args.seed)
-            search.attack(MINIMAL_NORM[0])
-            rows = torch.from_numpy(search.right & (search.distance < float("inf")))
-            result = rounding_search(network, proof, x[rows], search.best[rows], seed=args.seed)
+            samples = AttackedSamples(network, x, labels, args.seed)
+            samples.attack(MINIMAL_NORM[0])
+            rows = torch.from_numpy(samples.right & (samples.distance < float("inf")))
+            result = rounding_search(network, proof, x[rows], samples.best[rows], seed=args.seed)
             counts = {
                 g: (len(result.breaks[g].radius) if g in result.breaks else 0, result.certified[g]) for g in GRADES
             }

@@ -26,8 +26,9 @@ from lipbench.data.arrays import class_labels, images
 from lipbench.evaluation.evaluate import Options, data_of, evaluate_zoo
 from lipbench.models.zoo import find_zoo
 from lipbench.report import Results
-from lipbench.verification import verify as verification
-from lipbench.verification.verify import VerificationResult
+from lipbench.verification.options import VerifyOptions
+from lipbench.verification.result import VerificationResult
+from lipbench.verification.verify import verify_zoo
 from lipbench.work import executors
 
 __all__ = ["certify", "evaluate", "lipschitz_bound", "verify"]
@@ -179,23 +180,16 @@ def verify(
 ) -> VerificationResult:
     """Lint a model or a zoo, attack every sample inside its certified radius, and attack the claimed constant.
 
-    The result is all that ``lipbench verify`` says, which prints it: ``passed`` is False where the command's exit
-    status is 1, and ``frame()`` has one row per model and grade. The networks compute in ``dtype``, "float64" or
-    "float32", for which their radii of grade float are certified. data_set, data_dir: as for ``evaluate``; out: the
-    folder for witnesses, made only if there is one; samples: the first so many test samples; radii: for one model,
+    ``print(result)`` gives the lines of ``lipbench verify``; ``passed`` is False where the command's exit status is 1,
+    and ``frame()`` has one row per model and grade. The networks compute in ``dtype``, "float64" or "float32", for
+    which their radii of grade float are certified. data_set, data_dir: as for ``evaluate``; out: the folder for records
+    and witnesses, a run folder or one of its own; samples: the first so many test samples; radii: for one model,
     certified L2 radii of your own to test as well, float64 (n,), 0 where misclassified, or a file as for ``--radii``;
-    threads: of torch on the CPU. Raises LipbenchError for wrong use, and if nothing was verified.
+    seed: of the attacks; threads: of torch on the CPU. Raises LipbenchError for wrong use, and if nothing was verified.
     """
+    own = Path(radii) if isinstance(radii, str | os.PathLike) else radii
+    options = VerifyOptions(samples=samples, seed=seed, dtype=dtype, radii=own)
     folder, dataset = _zoo_and_data(model_or_zoo, data_set, data_dir)
     with _computing_on(device, threads) as target:
-        return verification.verify_zoo(
-            folder,
-            dataset,
-            arguments.path("out", out),
-            samples=samples,
-            seed=seed,
-            device=target,
-            dtype=dtype,
-            radii=Path(radii) if isinstance(radii, str | os.PathLike) else radii,
-            progress=progress,
-        )
+        place = arguments.path("out", out)
+        return verify_zoo(folder, dataset, place, options=options, device=target, progress=progress)

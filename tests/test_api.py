@@ -134,7 +134,7 @@ def test_verify_exits_with_1_for_a_false_claim(zoo_of, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "FAIL" in out
     assert f"REFUTED {TAU4}" in out
-    assert (tmp_path / "v" / f"{TAU4}-radius-nominal.safetensors").is_file()
+    assert (tmp_path / "v" / "witnesses" / f"{TAU4}-radius-nominal.safetensors").is_file()
     found = lipbench.verify(folder, samples=30, out=tmp_path / "w", dtype="float32")
     frame = found.frame()
     violations = dict(zip(frame.grade, frame.violations, strict=True))
@@ -166,7 +166,7 @@ def test_verify_passes_a_right_model(zoo_of, tmp_path, capsys):
     assert (found.passed, bool(found), status) == (True, True, 0)
     assert found.violations == 0
     assert found.witnesses == ()
-    assert not (tmp_path / "function").exists()
+    assert not (tmp_path / "function" / "witnesses").exists()
     constant = found.constant[TAU4]
     assert 0.9 < constant.steepest <= constant.bound < 1.00001
     assert constant.steepest_proven
@@ -181,7 +181,7 @@ def test_verify_says_that_a_constant_is_refuted(zoo_of, tmp_path, capsys, monkey
     """Attacks on samples find nothing: the pair of inputs and the linter alone speak against the claim."""
     from lipbench.verification import falsification
 
-    monkeypatch.setattr(falsification.Search, "attack", lambda *args: None)
+    monkeypatch.setattr(falsification.AttackedSamples, "attack", lambda *args: None)
     found, status, said = both(claiming(zoo_of(TAU4) / TAU4, 0.9), tmp_path, capsys)
     assert found.violations == 0
     assert found.frame().holds.all()

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from lipbench.certification.grades import GRADES
-from lipbench.report import effects, tables
+from lipbench.report import effects, tables, verification
 from lipbench.report.formatting import few, legend, percent, violations
 from lipbench.report.metrics import SHARES
 from lipbench.report.remarks import remarks
 from lipbench.report.tables import Group, Table
+from lipbench.report.verification import VerificationSection
 from lipbench.runs.plans import Run
 from lipbench.runs.results import ModelResults
 
@@ -53,6 +54,7 @@ class Report:
     facts: tuple[tuple[str, str], ...]  # what the run was
     verdict: str  # how many certificates are false
     violations: Table | None  # None: there are none
+    verification: VerificationSection | None = None  # None: the run folder holds no verification
 
 
 def build(results: "Results") -> Report:
@@ -73,6 +75,7 @@ def build(results: "Results") -> Report:
         facts=_facts(run, summary),
         verdict=_verdict(summary),
         violations=_violations(items),
+        verification=verification.section(results.run_folder, run),
     )
 
 

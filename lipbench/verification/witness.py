@@ -27,7 +27,11 @@ from lipbench.certification.certificate import Certificate, certificate
 from lipbench.certification.grades import GRADES
 from lipbench.errors import LipbenchError, one_line
 from lipbench.models.stored import load_model
-from lipbench.verification.falsification import constants, copies_predicted, distances, pair_ratios, won
+from lipbench.verification import wording
+from lipbench.verification.measurements import distances, won
+from lipbench.verification.result import NotWritten
+from lipbench.verification.rounding_search import copies_predicted
+from lipbench.verification.slopes import constants, pair_ratios
 
 TENSORS = {
     "radius": ("x", "x_adversarial", "label", "certified_radius"),
@@ -39,45 +43,78 @@ GRADES_OF = {"radius": (*GRADES, "given"), "rounding": GRADES, "lipschitz": ("re
 LARGEST_BATCH = 4096
 LONGEST = 4096  # characters of a text: no path that a system takes is longer
 LONGEST_NAME = 1000
+LONGEST_FILE_NAME = 180  # bytes of a model's name in the name of a file: file systems take 255 in all
 SHOWN = 300  # characters of a path in a message
 
 
 @dataclass(frozen=True)
 class Witness:
-    """What the JSON line says. ``folder``: of the model; ``digest``: of its card and weights."""
+    """The JSON line. ``folder``: of the model; ``digest``: of its card and weights."""
 
     kind: str
     model: str
     folder: str
     digest: str
-    grade: str  # "float", "real", "nominal", or "given" for radii that came in a file
+    grade: str  # "float", "real", "nominal", or "given" for the user's own radii
     dtype: str
     threads: int
 
 
 @dataclass(frozen=True)
-class NotWritten:
-    """In the place of a witness's path: the disk did not take it. What was found stands all the same."""
-
-    not_written: str  # why
-
-    def __str__(self) -> str:
-        return f"not written: {self.not_written}"
-
-
-@dataclass(frozen=True)
 class Replay:
-    """How much of a witness was seen again."""
+    """How much of a witness was reproduced; ``str()`` gives the command's line."""
 
     witness: Witness
     rows: int
     reproduced: int
 
+    def plain(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {**asdict(self.witness), "rows": self.rows, "reproduced": self.reproduced}
+
+    def __str__(self) -> str:
+        return wording.replay(self)
+
+
+@dataclass(frozen=True)
+class WitnessFolder:
+    """Where the witnesses against one model go, and what they say about it."""
+
+    path: Path  # the folder, made when there is a witness
+    model: str
+    folder: Path  # of the model
+    digest: str  # of its card and weights
+    dtype: str
+
+    def save(self, kind: str, grade: str, tensors: Mapping[str, Tensor]) -> Path | NotWritten:
+        """Write a witness; returns its path, or why it was not written: a finding does not depend on the disk."""
+        witness = Witness(
+            kind=kind,
+            model=self.model,
+            folder=str(self.folder.resolve()),
+            digest=self.digest,
+            grade=grade,
+            dtype=self.dtype,
+            threads=torch.get_num_threads(),
+        )
+        name = f"{file_name(self.model, self.digest)}-{kind}-{grade}.safetensors"
+        try:
+            return save(self.path / name, witness, tensors)
+        except (LipbenchError, OSError, ValueError) as error:
+            return NotWritten(one_line(error))
+
+
+def file_name(model: str, digest: str) -> str:
+    """A model's name as part of the name of a file: a long one is cut, and made unique by the model's digest."""
+    if len(model.encode()) <= LONGEST_FILE_NAME:
+        return model
+    return f"{model.encode()[:LONGEST_FILE_NAME].decode(errors='ignore')}-{digest[:8]}"
+
 
 def save(path: Path, witness: Witness, tensors: Mapping[str, Tensor]) -> Path:
-    """Write ``path`` (.safetensors) and, beside it, its line (.json); returns where.
+    """Write ``path`` (.safetensors) and, beside it, its line (.json); returns the path.
 
-    It replaces an earlier witness against the same model. Beside anything else of that name it gets a number.
+    It replaces an earlier witness against the same model. If anything else has that name, a number is added.
     """
     stem = path.stem
     for number in itertools.count(2):
@@ -101,14 +138,14 @@ def _is_free(path: Path, digest: str) -> bool:
 
 
 def load(path: Path) -> tuple[Witness, dict[str, Tensor]]:
-    """A witness by either of its two files; raises LipbenchError if one is missing or is none."""
+    """A witness by either of its two files; raises LipbenchError for a file that is missing or not of a witness."""
     content = files.read_json(path.with_suffix(".json"), "witness (its line of JSON)")
     strings = ("kind", "model", "folder", "digest", "grade", "dtype")
     fits = isinstance(content, dict) and set(content) == {*strings, "threads"}
     if not (fits and all(isinstance(content[name], str) for name in strings) and type(content["threads"]) is int):
         raise LipbenchError(f"{path.with_suffix('.json')} is not the line of a witness; give a file that verify wrote")
     witness = Witness(**content)
-    if not (_is_text(witness.model, LONGEST_NAME) and _is_text(witness.folder, LONGEST)):
+    if not (is_printable(witness.model, LONGEST_NAME) and is_printable(witness.folder, LONGEST)):
         raise LipbenchError(
             f"{path.with_suffix('.json')} is not the line of a witness: the model's name or folder is too long, or "
             "holds control characters"
@@ -122,14 +159,14 @@ def load(path: Path) -> tuple[Witness, dict[str, Tensor]]:
         raise LipbenchError(f"cannot read the witness {path.with_suffix('.safetensors')}: {one_line(error)}") from error
     _check(path, {name: tensors.get(name) for name in TENSORS[witness.kind]})
     radii = tensors["certified_radius"] if "certified_radius" in TENSORS[witness.kind] else torch.ones(1)
-    # those of a claimed constant near 0 are infinite, and computed anew
+    # the radii of a claimed constant near 0 are infinite; they are computed again
     if not bool((radii > 0).all()) or (witness.grade == "given" and not bool(radii.isfinite().all())):
         raise LipbenchError(f"the witness {path} holds certified radii that are not finite numbers above 0")
     return witness, tensors
 
 
-def _is_text(text: str, longest: int) -> bool:
-    """Whether it is safe to print: not too long, no control characters, on one line."""
+def is_printable(text: str, longest: int) -> bool:
+    """Whether a text is safe to print: not too long, without control characters, on one line."""
     categories = map(unicodedata.category, text)
     return len(text) <= longest and not any(kind[0] == "C" or kind in ("Zl", "Zp") for kind in categories)
 
@@ -152,7 +189,7 @@ def _check(path: Path, tensors: Mapping[str, Tensor | None]) -> None:
 
 
 def replay(path: Path, folder: Path | None = None, *, device: torch.device) -> Replay:
-    """Measure a witness again on the model it names, or the one in ``folder``; everything is computed anew.
+    """Measure a witness again on the model it names, or the one in ``folder``; no number in the file is trusted.
 
     Raises LipbenchError if the model is missing or is not the one that the witness was found on.
     """

@@ -131,7 +131,7 @@ def test_wrong_calls_of_verify(name, value, zoo_of, tmp_path, monkeypatch):
     """Refused before a sample is attacked."""
     from lipbench.verification import falsification
 
-    monkeypatch.setattr(falsification.Search, "attack", lambda *args: pytest.fail("attacked"))
+    monkeypatch.setattr(falsification.AttackedSamples, "attack", lambda *args: pytest.fail("attacked"))
     zoo, out = zoo_of(TAU4), tmp_path / "v"
     with pytest.raises(LipbenchError) as caught:
         lipbench.verify(zoo / TAU4, **{"samples": 3, "out": out, **{name: value}})

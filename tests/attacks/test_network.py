@@ -15,7 +15,7 @@ from lipbench.errors import LipbenchError, UnsupportedError
 from lipbench.models import architectures
 from lipbench.models.fast_layers import L2Pool, SortPairs
 from lipbench.models.stored import load_model
-from lipbench.verification import verify
+from lipbench.verification.verify import examine
 
 
 def layers(network: Network) -> set[type]:
@@ -308,7 +308,7 @@ def test_the_batches_of_a_run_are_checked_too(tmp_path):
         lipbench.certify(Crowded(3), x[:2])
     card = mutants.card(None, classes=3).model_copy(update={"input_shape": (1, 2, 2)})
     with pytest.raises(UnsupportedError, match="in a batch of 40"):
-        verify.examine(Crowded(40), card, x, torch.zeros(40, dtype=torch.int64), tmp_path)
+        examine(Crowded(40), card, x, torch.zeros(40, dtype=torch.int64), tmp_path)
 
 
 class Branching(nn.Module):

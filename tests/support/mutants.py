@@ -35,8 +35,10 @@ from lipbench.models import cards
 from lipbench.models.architectures import Normalize
 from lipbench.models.cards import Architecture, Card, Lipschitz, Loss
 from lipbench.models.stored import load_model
-from lipbench.verification import linter, verify
-from lipbench.verification.falsification import margins
+from lipbench.verification import linter
+from lipbench.verification.measurements import margins
+from lipbench.verification.options import VerifyOptions
+from lipbench.verification.verify import examine
 
 SAMPLES = 24
 SHAPE = (1, 8, 8)
@@ -313,11 +315,11 @@ def of_the_prediction(network: Network, x: Tensor, labels: Tensor) -> np.ndarray
 
 def an_estimate(network: Network, x: Tensor, labels: Tensor) -> np.ndarray:
     """The distance to an adversarial input that an attack found, shortened by 1 %: no lower bound of anything."""
-    from lipbench.verification.falsification import MINIMAL_NORM, Search
+    from lipbench.verification.falsification import MINIMAL_NORM, AttackedSamples
 
-    search = Search(network, x, labels, 1)
-    search.attack(MINIMAL_NORM[0].model_copy(update={"args": {"rounds": 1, "steps": 2}}))
-    return np.where(np.isfinite(search.distance), search.distance * 0.99, 0)
+    samples = AttackedSamples(network, x, labels, 1)
+    samples.attack(MINIMAL_NORM[0].model_copy(update={"args": {"rounds": 1, "steps": 2}}))
+    return np.where(np.isfinite(samples.distance), samples.distance * 0.99, 0)
 
 
 def second_class_only(network: Network, x: Tensor, labels: Tensor) -> np.ndarray:
@@ -543,7 +545,8 @@ def _run(case: Case, out: Path) -> Caught:
         if claim.labels is not None:
             labels = claim.labels(labels)
         radii = None if claim.radii is None else claim.radii(network, x, labels)
-        found = verify.examine(claim.module, about, x, labels, out, dtype=claim.dtype, radii=radii)
+        options = VerifyOptions(dtype=claim.dtype, radii=radii)
+        found = examine(claim.module, about, x, labels, out, options=options)
     except LipbenchError as error:
         findings = linter.lint(claim.module, about, None, x=x)
         by = ("bound", "linter") if any(finding.severity == "error" for finding in findings) else ("bound",)
@@ -551,13 +554,13 @@ def _run(case: Case, out: Path) -> Caught:
     wrong = [finding for finding in found.findings if finding.severity == "error" or finding.code == case.code]
     broken = [verdict.grade for verdict in found.verdicts if not verdict.holds]
     caught = {
-        "bound": found.claim_confirmed is False,
+        "bound": found.constant.claim_confirmed is False,
         "linter": bool(wrong),
         "falsification": not found.holds,
     }
-    says = [f"L <= {found.bound:.6g}" if caught["bound"] else "", *(finding.code for finding in wrong)]
+    says = [f"L <= {found.constant.bound:.6g}" if caught["bound"] else "", *(finding.code for finding in wrong)]
     says += [f"grade {grade} broken" for grade in broken] + [
-        f"L >= {found.steepest:.6g}" if found.claim_witness is not None else ""
+        f"L >= {found.constant.steepest:.6g}" if found.constant.claim_witness is not None else ""
     ]
     return Caught(case.name, tuple(name for name, is_true in caught.items() if is_true), ", ".join(filter(None, says)))
 
