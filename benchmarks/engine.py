@@ -47,7 +47,6 @@ from pyautoattack import AutoAttack
 from lipbench import data
 from lipbench._internal import files
 from lipbench.attacks import suites
-from lipbench.attacks.network import resolve_device
 from lipbench.attacks.norm import Norm
 from lipbench.attacks.suites import Suite
 from lipbench.evaluation.evaluate import Options, data_of, evaluate_zoo
@@ -58,6 +57,7 @@ from lipbench.models.zoo import find_zoo, model_folders
 from lipbench.runs import folder as records
 from lipbench.runs.folder import RunFolder
 from lipbench.work import executors
+from lipbench.work.execution import resolve_device
 
 OUT = Path("build/engine")
 BLOCK = 500  # samples that AutoAttack alone takes at a time, where it takes hours

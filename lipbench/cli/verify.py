@@ -77,8 +77,8 @@ def command(
     lipbench verify --replay lipbench-verify/WITNESS.safetensors
     """
     from lipbench import data
-    from lipbench.attacks.network import resolve_device
     from lipbench.verification import verify
+    from lipbench.work.execution import resolve_device
 
     target = resolve_device(device, threads)
     if replay is not None:

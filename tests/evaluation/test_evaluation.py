@@ -390,7 +390,7 @@ def test_the_size_of_a_batch_decides_nothing(zoo_of, tmp_path, digits, monkeypat
     logits = Network.logits
     monkeypatch.setattr(Network, "batch_size", 16)
     monkeypatch.setattr(Network, "logits", lambda self, x: sizes.append(len(x)) or logits(self, x))
-    evaluate._subject.cache_clear()
+    evaluate.subject_of.cache_clear()
     small = run(models, tmp_path / "small", digits, suite=KINDS, samples=50, audit=0.2)
     assert 16 in sizes
     certify, narrow = certified(whole)[0], certified(small)[0]
@@ -407,14 +407,14 @@ def changed_certificate(monkeypatch, change):
         return dataclasses.replace(proof, **change(proof))
 
     monkeypatch.setattr(cascade, "certificate", changed)
-    evaluate._subject.cache_clear()
+    evaluate.subject_of.cache_clear()
 
 
 @pytest.fixture(autouse=True)
 def no_model_is_kept():
     """What one test changes of a model, another must not find."""
     yield
-    evaluate._subject.cache_clear()
+    evaluate.subject_of.cache_clear()
 
 
 def test_float32_networks_have_certificates_for_float32(zoo_of, tmp_path, digits, device):
@@ -564,7 +564,7 @@ def test_workers_that_find_other_samples_record_nothing(zoo_of, tmp_path, archiv
     np.savez(replacement, x_test=1 - dataset.test.images[:, 0], y_test=dataset.test.labels)
     replacement.replace(archive)
     assert same(run(models, tmp_path / "b", dataset, suite=TINY, shard=60, executor=Backwards()), whole)
-    evaluate._loaded.cache_clear()
+    evaluate.first_samples.cache_clear()
     data.load_once.cache_clear()
     with pytest.raises(LipbenchError, match=r"a worker found other data under 'npz:"):
         run(models, tmp_path / "c", dataset, suite=TINY, shard=60, executor=Backwards())
