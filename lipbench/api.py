@@ -69,8 +69,8 @@ def evaluate(
     zoo: a folder, or the name of a bundled zoo; suite: names, paths or Suite objects; eps: another grid of radii for
     the suites; data_set: as for ``--data``, the one on the cards by default; out: the run folder, a temporary one by
     default; samples, seeds, audit, prune, strength, shard, dtype: see ``evaluation.options.EvaluateOptions``;
-    threads: of torch on the CPU, in each process; executor: "local" or "ray", with ``jobs`` processes or tasks at once; address and
-    gpus_per_task: for ray. Raises LipbenchError for wrong use.
+    threads: of torch on the CPU, in each process; executor: "local" or "ray", with ``jobs`` processes or tasks at once;
+    address and gpus_per_task: for ray. Raises LipbenchError for wrong use.
     """
     options = EvaluateOptions(
         samples=samples,

@@ -15,7 +15,8 @@ from lipbench.models import cards
 
 PROLOGUE = """
 import atexit, ctypes, os, sys, threading, time
-from lipbench import cli, suites
+from lipbench import cli
+from lipbench.attacks import suites
 def names():
     {body}
     return ["quick"]

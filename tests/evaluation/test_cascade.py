@@ -98,7 +98,7 @@ def test_the_task_of_a_machine_that_fell_silent_is_taken_over(zoo_of, tmp_path, 
     assert calls.names == [
         [tasks[1].task.name],
         [tasks[0].task.name],
-    ]  # not asked for again and again while it was held
+    ]  # once, when it was free
     assert not leftovers(folder)
     assert same(folder, run(models, tmp_path / "whole", digits, suite=TINY, samples=20))
 

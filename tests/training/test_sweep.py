@@ -545,8 +545,9 @@ def test_a_damaged_checkpoint_is_not_gone_on_from(pair, tmp_path, digits):
 
 
 @pytest.mark.timeout(300)
-def test_sigkill_in_training(pair, tmp_path, digits):
-    """At five moments, workers and all: the same weights as uninterrupted, and no epoch twice that was whole."""
+@pytest.mark.parametrize("times", [2, pytest.param(5, marks=pytest.mark.slow)])
+def test_sigkill_in_training(pair, tmp_path, digits, times):
+    """Workers and coordinator: the same weights as uninterrupted, and no whole epoch is trained twice."""
     pair.write_text(PAIR.replace("epochs = 2", "epochs = 40"))
     sweep.train(pair, tmp_path / "whole", digits, ON_CPU, progress=False)
     out, seen = tmp_path / "a", [0]
@@ -555,7 +556,7 @@ def test_sigkill_in_training(pair, tmp_path, digits):
         under_way = sum(Checkpoint(path).epochs for path in (out / UNFINISHED).glob("*.pt"))
         return under_way + 40 * len(list(out.glob("mlp-*/card.toml")))
 
-    for _ in range(5):
+    for _ in range(times):
         command = [sys.executable, "-m", "lipbench", "train", str(pair), "-o", str(out), "-q", "--jobs", "2"]
         process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE)
         waits(lambda process=process: epochs() > seen[-1] + 5 or process.poll() is not None)
