@@ -179,7 +179,6 @@ def read(run_folder: RunFolder, model: str, suite: str) -> Ours:
 def cascade(folder: Path, suite: Suite, samples: int | None, out: Path) -> dict:
     """`lipbench evaluate` on one model, from nothing: wall and CPU seconds."""
     shutil.rmtree(out, ignore_errors=True)
-    device = resolve_device("cpu")
     dataset = data.load(cards.read(folder).data)
     options = EvaluateOptions(samples=samples)
     with clock() as spent:
@@ -268,7 +267,7 @@ def digits(args: argparse.Namespace) -> None:
 
 
 def nets(args: argparse.Namespace) -> None:
-    device = resolve_device("cpu")
+    resolve_device("cpu")
     suite = suites.load("standard").with_grid(CIFAR_EPS)
     folders = [f for f in model_folders(find_zoo(args.zoo)) if fnmatch.fnmatch(f.name, args.models)]
     out = OUT / "runs" / f"nets-{args.samples}"
