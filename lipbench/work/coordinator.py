@@ -85,24 +85,34 @@ class Coordinator(Generic[P]):
         results: dict[str, R] = {}
         self._drop_done()
         with self._watched():
-            while self._open:
+            while free := self._free():
                 before = len(self._open)
-                for name, result in self._assign(function, executor):
+                for name, result in self._assign(free, function, executor):
                     if result is not None:
                         results[name] = result
                         self._settle(name)
                 self._drop_done()
-                if len(self._open) == before:  # other processes hold all of them
+                if len(self._open) == before:  # other processes acquired all of them
                     time.sleep(POLL)
         return results
 
-    def _assign(self, function: Callable[[P, Lease], R | None], executor: Executor) -> Iterator[tuple[str, R | None]]:
-        """Have the tasks done that no other process holds; the executor starts no workers for nothing."""
-        busy = self._leases.running()
-        free = [task for name, task in self._open.items() if name not in busy]
-        assignments = [Assignment(task, self._leases.folder, self._leases.ages()) for task in free]
-        if assignments:
-            yield from executor.run(functools.partial(perform, function=function), assignments)
+    def _free(self) -> list[Task[P]]:
+        """The tasks that no other process holds, once there is one; none when all are settled."""
+        while self._open:
+            busy = self._leases.running()
+            self._drop_done()  # after the leases: an outcome is there before its lease is released
+            free = [task for name, task in self._open.items() if name not in busy]
+            if free:
+                return free
+            if self._open:
+                time.sleep(POLL)
+        return []
+
+    def _assign(
+        self, tasks: Sequence[Task[P]], function: Callable[[P, Lease], R | None], executor: Executor
+    ) -> Iterator[tuple[str, R | None]]:
+        assignments = [Assignment(task, self._leases.folder, self._leases.ages()) for task in tasks]
+        return executor.run(functools.partial(perform, function=function), assignments)
 
     def _drop_done(self) -> None:
         for name, task in list(self._open.items()):

@@ -234,7 +234,7 @@ def alive(pids: list[int], but: str = "nothing else") -> list[str]:
 def test_a_run_that_is_struck_goes_on(evaluate, models, tmp_path, digits, whole):
     """Three blows, one after the other, on two workers: no unit lost, none done twice, the same records as ever.
 
-    A fourth, SIGKILL to all processes, is in the slow test below, and in the normal run in ``test_sigkill_in_training``.
+    A fourth, SIGKILL to all processes, is in the slow test below, and for training in ``test_sigkill_in_training``.
     """
     struck, moments = Struck(RunFolder(tmp_path / "run")), random.Random(0)
     for blow, (status, line) in BLOWS.items():

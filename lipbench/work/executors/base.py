@@ -58,5 +58,5 @@ def prepare(threads: int) -> None:
     """Set torch's threads and precisions, which belong to the process; every worker does so first."""
     from lipbench._internal.precision import set_precisions
 
-    torch.set_num_threads(arguments.threads(threads))  # checked against this machine, which may not be the coordinator's
+    torch.set_num_threads(arguments.threads(threads))  # by this machine's CPUs, a worker's
     set_precisions()

@@ -81,8 +81,8 @@ class RayExecutor:
             raise
         except (ray.exceptions.RayError, OSError) as error:
             raise LipbenchError(
-                f"a Ray worker died {RETRIES + 1} times ({one_line(error)[:120]}), perhaps because memory ran out: rerun "
-                "the same command to resume; fewer --jobs need less memory, and so does a smaller --shard of an "
+                f"a Ray worker died {RETRIES + 1} times ({one_line(error)[:120]}), perhaps because memory ran out: "
+                "rerun the same command to resume; fewer --jobs need less memory, and so does a smaller --shard of an "
                 "evaluation"
             ) from error
 
