@@ -17,6 +17,7 @@ from lipbench.errors import LipbenchError
 from lipbench.evaluation.options import EvaluateOptions
 from lipbench.work import executors
 from lipbench.work.execution import resolve_device
+from lipbench.work.executors.base import prepare
 from lipbench.work.executors.local import LocalExecutor
 from lipbench.work.executors.ray import RayExecutor
 
@@ -182,7 +183,7 @@ def test_threads_are_bounded_by_the_machine(monkeypatch):
         lambda: executors.build("local", threads=33),
         lambda: executors.build("ray", threads=33),
         lambda: LocalExecutor(1, 33),
-        lambda: executors.prepare(33),
+        lambda: prepare(33),
     ):
         with pytest.raises(LipbenchError, match=said):
             start()
