@@ -22,12 +22,13 @@ from training import in_turns, ratio
 from lipbench import data
 from lipbench.attacks import guard
 from lipbench.attacks.autoattack import projection
-from lipbench.attacks.network import Network, resolve_device
+from lipbench.attacks.network import Network
 from lipbench.attacks.norm import Norm
 from lipbench.attacks.suites import AttackSpec
 from lipbench.errors import LipbenchError
 from lipbench.models.fast_layers import quickened
 from lipbench.models.stored import load_model
+from lipbench.work.execution import resolve_device
 
 
 def passes(network: Network, x: torch.Tensor, rounds: int) -> None:

@@ -14,9 +14,10 @@ import time
 
 import torch
 
-from lipbench.attacks.network import Network, resolve_device
+from lipbench.attacks.network import Network
 from lipbench.certification.certificate import certificate
 from lipbench.models import architectures
+from lipbench.work.execution import resolve_device
 
 SHAPE = (3, 32, 32)
 

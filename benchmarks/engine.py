@@ -47,10 +47,10 @@ from pyautoattack import AutoAttack
 from lipbench import data
 from lipbench._internal import files
 from lipbench.attacks import suites
-from lipbench.attacks.network import resolve_device
 from lipbench.attacks.norm import Norm
 from lipbench.attacks.suites import Suite
-from lipbench.evaluation.evaluate import Options, data_of, evaluate_zoo
+from lipbench.evaluation.evaluate import data_of, evaluate_zoo
+from lipbench.evaluation.options import EvaluateOptions
 from lipbench.models import cards
 from lipbench.models.fast_layers import quickened
 from lipbench.models.stored import load_model, serialize
@@ -58,7 +58,7 @@ from lipbench.models.zoo import find_zoo, model_folders
 from lipbench.runs.bounds import Bounds
 from lipbench.runs.folder import RunFolder
 from lipbench.runs.records import CertifyRecord
-from lipbench.work import executors
+from lipbench.work.execution import Execution, resolve_device
 
 OUT = Path("build/engine")
 BLOCK = 500  # samples that AutoAttack alone takes at a time, where it takes hours
@@ -179,11 +179,10 @@ def read(run_folder: RunFolder, model: str, suite: str) -> Ours:
 def cascade(folder: Path, suite: Suite, samples: int | None, out: Path) -> dict:
     """`lipbench evaluate` on one model, from nothing: wall and CPU seconds."""
     shutil.rmtree(out, ignore_errors=True)
-    device = resolve_device("cpu")
     dataset = data.load(cards.read(folder).data)
-    options = Options(samples=samples)
+    options = EvaluateOptions(samples=samples)
     with clock() as spent:
-        evaluate_zoo(folder, [suite], dataset, out, options=options, device=device, progress=False)
+        evaluate_zoo(folder, [suite], dataset, out, options, Execution("cpu"), progress=False)
     return spent
 
 
@@ -268,13 +267,13 @@ def digits(args: argparse.Namespace) -> None:
 
 
 def nets(args: argparse.Namespace) -> None:
-    device = resolve_device("cpu")
+    resolve_device("cpu")
     suite = suites.load("standard").with_grid(CIFAR_EPS)
     folders = [f for f in model_folders(find_zoo(args.zoo)) if fnmatch.fnmatch(f.name, args.models)]
     out = OUT / "runs" / f"nets-{args.samples}"
-    options = Options(samples=args.samples)
+    options = EvaluateOptions(samples=args.samples)
     dataset = data.load(data_of(find_zoo(args.zoo)))
-    run_folder = evaluate_zoo(Path(args.zoo), [suite], dataset, out, options=options, device=device)
+    run_folder = evaluate_zoo(Path(args.zoo), [suite], dataset, out, options, Execution("cpu"))
     for folder in folders:
         rows = []
         ours = read(run_folder, folder.name, suite.name)
@@ -401,12 +400,10 @@ def workers(args: argparse.Namespace) -> None:
         for jobs in (1, 2):
             out = place / f"{name}-{jobs}"
             shutil.rmtree(out, ignore_errors=True)
-            device, executor = resolve_device("cpu"), executors.build(name, jobs=jobs)
-            options = Options(shard=250)
+            execution = Execution("cpu", name, jobs)
+            options = EvaluateOptions(shard=250)
             with clock() as spent:
-                evaluate_zoo(
-                    zoo_folder, [suite], dataset, out, options=options, device=device, executor=executor, progress=False
-                )
+                evaluate_zoo(zoo_folder, [suite], dataset, out, options, execution, progress=False)
             seconds[name, jobs] = spent["wall"]
             same = equal(RunFolder(place / f"{names[0]}-1"), RunFolder(out))
             print(f"{name}, {jobs} workers: {spent['wall']:.1f} s; records equal to the first: {same}", flush=True)
@@ -509,14 +506,15 @@ LINEAR = """
 import sys
 from pathlib import Path
 import torch
-from lipbench import data, evaluation, suites
-from lipbench.network import resolve_device
+from lipbench import data
+from lipbench.attacks import suites
+from lipbench.evaluation.evaluate import evaluate_zoo
+from lipbench.work.execution import Execution
 zoo, archive, out = map(Path, sys.argv[1:])
 suite = suites.parse({"name": "small", "norm": "L2", "eps": [0.02], "attack": [
     {"name": "autoattack/apgd-ce", "args": {"n_iter": 5}},
     {"name": "autoattack/square", "args": {"n_queries": 5}}]}, "memory")
-device = resolve_device("cpu")
-evaluation.evaluate(zoo, [suite], data.load(f"npz:{archive}"), out, device=device, progress=False)
+evaluate_zoo(zoo, [suite], data.load(f"npz:{archive}"), out, execution=Execution("cpu"), progress=False)
 # not ru_maxrss, which a process inherits from the one that started it
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
@@ -569,13 +567,13 @@ def growth(args: argparse.Namespace) -> None:
     """Evaluations of the suite `standard` against the number of samples, of eps in [.1, .5], and of models."""
     place = OUT / "growth"
     model = find_zoo("digits") / args.model
-    suite, device, dataset = suites.load("standard"), resolve_device("cpu"), data.load("digits")
+    suite, dataset = suites.load("standard"), data.load("digits")
 
     def spent(folders: Path, samples: int, eps: list[float]) -> int:
         with tempfile.TemporaryDirectory() as out:
             some = suite.with_grid(eps)
-            options = Options(samples=samples, shard=100)
-            made = evaluate_zoo(folders, [some], dataset, Path(out), options=options, device=device, progress=False)
+            options = EvaluateOptions(samples=samples, shard=100)
+            made = evaluate_zoo(folders, [some], dataset, Path(out), options, Execution("cpu"), progress=False)
             return sum(read(made, entry.name, suite.name).evaluations for entry in made.read().models)
 
     grids = {k: np.linspace(0.1, 0.5, k).tolist() if k > 1 else [0.3] for k in (1, 2, 3, 5, 9, 17)}

@@ -14,11 +14,12 @@ import torch
 
 from lipbench import data
 from lipbench.attacks import suites
-from lipbench.attacks.network import Network, resolve_device
+from lipbench.attacks.network import Network
 from lipbench.certification.certificate import certificate
 from lipbench.evaluation.evaluate import data_of
 from lipbench.models.stored import load_model
 from lipbench.models.zoo import find_zoo, model_folders
+from lipbench.work.execution import resolve_device
 
 
 def main() -> None:

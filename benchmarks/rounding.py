@@ -15,12 +15,13 @@ import torch
 
 from lipbench import data
 from lipbench._internal import resources
-from lipbench.attacks.network import Network, resolve_device
+from lipbench.attacks.network import Network
 from lipbench.certification.certificate import certificate
 from lipbench.certification.grades import GRADES
 from lipbench.models.stored import load_model
 from lipbench.verification.falsification import MINIMAL_NORM, AttackedSamples
 from lipbench.verification.rounding_search import rounding_search
+from lipbench.work.execution import resolve_device
 
 MODELS = (
     "mlp-tau_cross_entropy-tau4-seed0",

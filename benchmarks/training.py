@@ -30,14 +30,15 @@ from torch.profiler import ProfilerActivity
 from torch.utils.data import DataLoader, TensorDataset
 
 from lipbench import data
-from lipbench.attacks.network import resolve_device
 from lipbench.models import architectures, cards
 from lipbench.models.zoo import model_folders
 from lipbench.training import losses
-from lipbench.training import sweep as training
 from lipbench.training.fit import Fit, PlainLoss, Samples
 from lipbench.training.recipes import Augmentation, Training
+from lipbench.training.sweep import train
+from lipbench.training.trainer import deterministic
 from lipbench.work import executors
+from lipbench.work.execution import Execution, resolve_device
 
 SHAPE, CLASSES = (3, 32, 32), 10
 SETS = {
@@ -112,7 +113,7 @@ def steps(args: argparse.Namespace, device: torch.device) -> None:
     number = args.steps or STEPS[device.type]
     print(f"batch {args.batch}, {device}; wall ms a step, and ratios: wall (cpu)")
     for architecture in args.architectures.split(","):
-        with training._deterministic(0, device):
+        with deterministic(0, device):
             samples = images(args.batch * number, device)
             fits = {name: fit_of(settled(architecture, name, device), samples, args.batch) for name in SETS}
             found = in_turns({name: fit.epoch for name, fit in fits.items()}, args.rounds, device)
@@ -146,7 +147,7 @@ def plain_loop(model: nn.Module, samples: Samples, batch: int) -> Callable[[], N
 def throughput(args: argparse.Namespace, device: torch.device) -> None:
     def as_trained(fit: Fit) -> Callable[[], None]:
         def epoch() -> None:
-            with training._deterministic(0, device):
+            with deterministic(0, device):
                 fit.epoch()
 
         return epoch
@@ -176,7 +177,7 @@ def sweep(args: argparse.Namespace, device: torch.device) -> None:
         for workers in (1, jobs):
             out, executor = Path(temporary) / f"zoo{len(weights)}", executors.build("local", jobs=workers)
             start = time.perf_counter()
-            training.train(recipe, out, dataset, device=device, executor=executor, progress=False)
+            train(recipe, out, dataset, Execution(device.type, executor), progress=False)
             seconds.append(time.perf_counter() - start)
             weights.append([(folder / cards.WEIGHTS).read_bytes() for folder in model_folders(out)])
             print(f"{len(weights[-1])} models, {device}, {workers} workers: {seconds[-1]:.1f} s", flush=True)
@@ -186,13 +187,13 @@ def sweep(args: argparse.Namespace, device: torch.device) -> None:
 
 def profile(args: argparse.Namespace, device: torch.device) -> None:
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
-    with training._deterministic(0, device):
+    with deterministic(0, device):
         fit = fit_of(settled(args.architecture, args.layers, device), images(args.batch, device), args.batch)
         x, labels = fit.samples.x(slice(None)), fit.samples.labels
-        fit._step(x, labels)
+        fit.step(x, labels)
         with torch.profiler.profile(activities=activities) as profiler:
             for _ in range(args.steps):
-                fit._step(x, labels)
+                fit.step(x, labels)
     key = "self_cuda_time_total" if device.type == "cuda" else "self_cpu_time_total"
     print(profiler.key_averages().table(sort_by=key, row_limit=15, max_name_column_width=48))
     if device.type == "cuda":

@@ -1,50 +1,37 @@
 """The Python interface: the jobs of the command line as functions, results as pandas frames."""
 
-import contextlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lipbench import data
 from lipbench._internal import arguments
-from lipbench._internal.precision import precisions, set_precisions
 from lipbench.attacks import suites
-from lipbench.attacks.network import Network, resolve_device
+from lipbench.attacks.network import Network
 from lipbench.attacks.norm import Norm
 from lipbench.attacks.suites import Suite
 from lipbench.certification.certificate import certificate
 from lipbench.certification.lipschitz import lipschitz_bound
 from lipbench.data import Dataset
 from lipbench.data.arrays import class_labels, images
-from lipbench.evaluation.evaluate import Options, data_of, evaluate_zoo
+from lipbench.evaluation.evaluate import data_of, evaluate_zoo
+from lipbench.evaluation.options import EvaluateOptions
 from lipbench.models.zoo import find_zoo
 from lipbench.report import Results
 from lipbench.verification.options import VerifyOptions
 from lipbench.verification.result import VerificationResult
 from lipbench.verification.verify import verify_zoo
-from lipbench.work import executors
+from lipbench.work.execution import Execution, computing_on
 
 __all__ = ["certify", "evaluate", "lipschitz_bound", "verify"]
 
 StrPath = str | os.PathLike[str]
-
-
-@contextlib.contextmanager
-def _computing_on(device: str, threads: int = 1) -> Iterator[torch.device]:
-    """The device; torch's threads and precisions, which it sets for the whole process, are restored after."""
-    before, held = torch.get_num_threads(), precisions()
-    try:
-        yield resolve_device(device, threads)
-    finally:
-        torch.set_num_threads(before)
-        set_precisions(held)
 
 
 def _zoo_and_data(zoo: StrPath, data_set: str | None, data_dir: StrPath | None) -> tuple[Path, Dataset]:
@@ -86,7 +73,7 @@ def evaluate(
     on the CPU, in each process; executor: "local" or "ray", with ``jobs`` processes or tasks at once; address and
     gpus_per_task: for ray. Raises LipbenchError for wrong use.
     """
-    options = Options(
+    options = EvaluateOptions(
         samples=samples,
         seeds=seeds,  # type: ignore[arg-type]  # any sequence: it is made a tuple there
         audit=audit,
@@ -95,19 +82,18 @@ def evaluate(
         shard=shard,
         dtype=dtype,
     )
-    workers = executors.build(executor, jobs=jobs, threads=threads, address=address, gpus=gpus_per_task)
+    execution = Execution(device, executor, jobs, threads, address, gpus_per_task)
     chosen = _suites(suite, eps)
     folder, dataset = _zoo_and_data(zoo, data_set, data_dir)
-    with tempfile.TemporaryDirectory() as temporary, _computing_on(device, threads) as target:
+    with tempfile.TemporaryDirectory() as temporary:
         run_folder = evaluate_zoo(
             folder,
             chosen,
             dataset,
             Path(temporary) if out is None else arguments.path("out", out),
-            options=options,
-            device=target,
-            executor=workers,
-            data_dir=None if data_dir is None else Path(data_dir).resolve(),
+            options,
+            execution,
+            data_dir=None if data_dir is None else Path(data_dir),
             title=None if title is None else arguments.text("title", title),
             progress=progress,
         )
@@ -145,7 +131,7 @@ def certify(
     """
     inputs = images(x)
     c, h, w = inputs.shape[1:]
-    with _computing_on(device) as target:
+    with computing_on(device) as target:
         network = Network(module, (c, h, w), target, dtype)
         proof = certificate(network.module, (c, h, w), claimed, network.dtype)
         logits = network.predict(inputs)
@@ -190,6 +176,6 @@ def verify(
     own = Path(radii) if isinstance(radii, str | os.PathLike) else radii
     options = VerifyOptions(samples=samples, seed=seed, dtype=dtype, radii=own)
     folder, dataset = _zoo_and_data(model_or_zoo, data_set, data_dir)
-    with _computing_on(device, threads) as target:
+    with computing_on(device, threads) as target:
         place = arguments.path("out", out)
         return verify_zoo(folder, dataset, place, options=options, device=target, progress=progress)

@@ -368,6 +368,7 @@ def test_mnist_through_a_convolution(tmp_path):
     from lipbench.attacks.suites import AttackSpec
     from lipbench.certification import certificate
     from lipbench.training import sweep
+    from lipbench.work.execution import Execution
 
     dataset = data.load("mnist")
     small = data.Dataset("mnist", dataset.train.first(1024), dataset.test.first(60), 10)
@@ -377,7 +378,7 @@ def test_mnist_through_a_convolution(tmp_path):
         'args = { channels = [4, 8], widths = [16] }\n[[loss]]\nname = "tau_cross_entropy"\n'
         "hyperparameters = { tau = 16 }\n"
     )
-    folder = sweep.train(tmp_path / "r.toml", tmp_path / "zoo", small, device=torch.device("cpu"), progress=False)[0]
+    folder = sweep.train(tmp_path / "r.toml", tmp_path / "zoo", small, Execution("cpu"), progress=False)[0]
     model = load_model(folder)
     network = Network(model.module, (1, 28, 28))
     proof = certificate.certificate(network.module, (1, 28, 28), model.card.claimed.constant)

@@ -11,7 +11,7 @@ import torch
 from bundled import TAU4
 from running import TINY, run, write_suite
 
-from lipbench import cli
+from lipbench import cli, data
 from lipbench._internal import files
 from lipbench._internal.processes import Owner, machine
 from lipbench.errors import LipbenchError
@@ -19,9 +19,12 @@ from lipbench.models.cards import RECIPE
 from lipbench.report import style
 from lipbench.runs.folder import RunFolder
 from lipbench.runs.journal import Journal
-from lipbench.training import sweep
+from lipbench.training import recipes, sweep
+from lipbench.training.checkpoint import UNFINISHED, lease_name
+from lipbench.training.zoo_folder import LEASES
 from lipbench.verification import witness
-from lipbench.work import lease as claims
+from lipbench.work import lease
+from lipbench.work.execution import Execution
 
 DEAD = 2**22 + 1  # above any pid_max of Linux
 LEASE = {"machine": machine(), "pid": DEAD, "started": "1", "token": "theirs"}
@@ -63,7 +66,7 @@ def place(tmp_path, zoo_of, monkeypatch):
     write_suite(tmp_path / "tiny.toml", TINY)
     (tmp_path / "sweep.toml").write_text(SWEEP)
     (tmp_path / "elsewhere").mkdir()
-    monkeypatch.setattr(claims, "LEASE", 0.0)
+    monkeypatch.setattr(lease, "LEASE", 0.0)
     monkeypatch.setattr(style, "encode", lambda figure, kind: b"a picture")
     return tmp_path
 
@@ -155,10 +158,10 @@ def test_files_of_others_in_a_run_folder_stay_as_they_are(place):
     put(place / "elsewhere" / "precious")
     before = tree(out)
     ours = [put(out / name / abandoned("x"), "half") for name in (".", "records", "witnesses")]
-    lease = put(out / "leases" / "gone.0", json.dumps(LEASE))
+    left = put(out / "claims" / "gone.0", json.dumps(LEASE))
     assert evaluate(place, out) == 0
     assert kept(before, tree(out))
-    assert not any(path.exists() for path in (*ours, lease))
+    assert not any(path.exists() for path in (*ours, left))
     assert evaluate(place, out, "--seed", "0", "--seed", "1") == 0
     now = tree(out)
     changed = {name for name, content in before.items() if now.get(name) != content}
@@ -218,10 +221,10 @@ def test_what_is_no_file_is_not_taken_for_a_record(kind, place, capfd):
 OTHER = SWEEP.replace("seeds = [0]", "seeds = [1]")
 INSTEAD_OF_A_ZOO = {
     **FOREIGN,
-    "claims of something else": lambda out, aside: put(out / sweep.CLAIMS / "notes.2023"),
-    "half a training of something else": lambda out, aside: put(out / sweep.UNFINISHED / "week 3.pdf"),
-    "a link to claims": lambda out, aside: (out / sweep.CLAIMS).symlink_to(aside),
-    "a link to half a training": lambda out, aside: (out / sweep.UNFINISHED).symlink_to(aside),
+    "claims of something else": lambda out, aside: put(out / LEASES / "notes.2023"),
+    "half a training of something else": lambda out, aside: put(out / UNFINISHED / "week 3.pdf"),
+    "a link to claims": lambda out, aside: (out / LEASES).symlink_to(aside),
+    "a link to half a training": lambda out, aside: (out / UNFINISHED).symlink_to(aside),
     "a run": lambda out, aside: put(out / "run.json", "{}"),
     "a recipe for bread": lambda out, aside: put(out / RECIPE, 'name = "bread"\nflour = 500\n'),
     "a recipe that is no TOML": lambda out, aside: put(out / RECIPE, "500 g flour"),
@@ -268,14 +271,14 @@ def test_training_refuses_a_folder_of_others_and_leaves_it_as_it_is(what, recipe
 def test_files_of_others_in_a_zoo_stay_as_they_are(place):
     out = place / "out"
     assert train(place, out) == 0
-    beside([sweep.CLAIMS, sweep.UNFINISHED, MODEL], out)
+    beside([LEASES, UNFINISHED, MODEL], out)
     before = tree(out)
-    ours = [put(out / name / abandoned("x"), "half") for name in (".", sweep.UNFINISHED)]
+    ours = [put(out / name / abandoned("x"), "half") for name in (".", UNFINISHED)]
     half = put(out / abandoned(MODEL) / "card.toml", "half").parent
-    lease = put(out / sweep.CLAIMS / "gone.0", json.dumps(LEASE))
+    left = put(out / LEASES / "gone.0", json.dumps(LEASE))
     assert train(place, out) == 0
     assert tree(out) == before
-    assert not any(path.exists() for path in (*ours, half, lease))
+    assert not any(path.exists() for path in (*ours, half, left))
     shutil.rmtree(out / MODEL)
     assert train(place, out) == 0
     assert kept({name: content for name, content in before.items() if not name.startswith(MODEL)}, tree(out))
@@ -284,9 +287,9 @@ def test_files_of_others_in_a_zoo_stay_as_they_are(place):
 def test_half_trained_models_are_removed_by_their_whole_names(place):
     out = place / "out"
     assert train(place, out) == 0
-    name = sweep._claim_name(sweep.recipes.load(place / "sweep.toml").settings()[0])
-    others = [put(out / sweep.UNFINISHED / f"{name}-{rest}") for rest in ("notes.txt", "0123456789abcdef.pt.bak")]
-    ours = [put(out / sweep.UNFINISHED / f"{name}-0123456789abcdef.{kind}") for kind in ("pt", "json")]
+    name = lease_name(recipes.load(place / "sweep.toml").training_jobs()[0])
+    others = [put(out / UNFINISHED / f"{name}-{rest}") for rest in ("notes.txt", "0123456789abcdef.pt.bak")]
+    ours = [put(out / UNFINISHED / f"{name}-0123456789abcdef.{kind}") for kind in ("pt", "json")]
     assert train(place, out) == 0
     assert all(path.exists() for path in others)
     assert not any(path.exists() for path in ours)
@@ -316,27 +319,27 @@ def test_a_recipe_may_lie_in_its_zoo(place):
     put(out / RECIPE, SWEEP)
     put(out / "README.md")
     assert cli.run(["train", str(out / RECIPE), "-o", str(out), "-q"]) == 0
-    assert {path.name for path in out.iterdir()} == {RECIPE, "README.md", MODEL, sweep.CLAIMS}
+    assert {path.name for path in out.iterdir()} == {RECIPE, "README.md", MODEL, LEASES}
 
 
 def test_the_recipe_that_is_kept_is_the_one_that_was_read(place, digits, monkeypatch):
     """It may be edited while the models train."""
-    load = sweep.data.load
+    load = data.load
 
     def edited(*args):
         (place / "sweep.toml").write_text(OTHER)
         return load(*args)
 
-    monkeypatch.setattr(sweep, "_check", lambda *args: edited("digits"))
-    sweep.train(place / "sweep.toml", place / "out", digits, device=torch.device("cpu"), progress=False)
+    monkeypatch.setattr(sweep, "check", lambda *args: edited("digits"))
+    sweep.train(place / "sweep.toml", place / "out", digits, Execution("cpu"), progress=False)
     assert (place / "out" / RECIPE).read_text() == SWEEP
     assert {path.name for path in (place / "out").glob("mlp*")} == {MODEL}
 
 
 def test_a_claim_of_something_else_is_never_removed(tmp_path, monkeypatch):
     """Nor taken for one of a name that anybody works on."""
-    monkeypatch.setattr(claims, "LEASE", 0.0)
-    folder = tmp_path / "leases"
+    monkeypatch.setattr(lease, "LEASE", 0.0)
+    folder = tmp_path / "claims"
     contents = ["mine", "{}", json.dumps([LEASE]), json.dumps({**LEASE, "pid": "1"}), json.dumps({"pid": 1})]
     contents.append(json.dumps({key: value for key, value in LEASE.items() if key != "token"}))
     for number, content in enumerate(contents):
@@ -344,12 +347,12 @@ def test_a_claim_of_something_else_is_never_removed(tmp_path, monkeypatch):
     put(folder / "notes.02", json.dumps(LEASE))
     put(folder / "empty.2023", "")  # of a name that nobody works on
     before = tree(folder)
-    mine = claims.Leases(folder)
+    mine = lease.Leases(folder)
     mine.tidy()
     assert tree(folder) == before
-    claim = mine.take("notes")
-    assert claim.held
-    claim.release()
+    held = mine.acquire("notes")
+    assert held.held
+    held.release()
     assert tree(folder) == before
 
 

@@ -9,8 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from lipbench._internal import arguments
-from lipbench._internal.precision import DTYPES, set_precisions, summing_products
+from lipbench._internal.precision import DTYPES, summing_products
 from lipbench.certification.lipschitz import agreement, frozen
 from lipbench.certification.lipschitz.agreement import REORDERED
 from lipbench.certification.lipschitz.graph import Graph
@@ -221,21 +220,3 @@ def _put_channels_innermost(module: nn.Module, input_shape: tuple[int, ...]) -> 
     except RuntimeError:
         for layer in convolutions:
             layer.weight.data = layer.weight.data.contiguous()
-
-
-def resolve_device(name: str, threads: int = 1) -> torch.device:
-    """``auto``, ``cpu`` or ``cuda`` to a device; TF32 is switched off, as certificates and attacks need.
-
-    ``threads``: of torch on the CPU. The order of sums, and with it the last bit, depends on it; and on small networks
-    two threads that wait for each other are slower than one (up to 15 times on two busy cores).
-
-    Raises LipbenchError for ``cuda`` where there is none, and for more threads than the machine takes.
-    """
-    threads = arguments.threads(threads)
-    if name not in ("auto", "cpu", "cuda"):
-        raise LipbenchError(f"unknown device {name!r}: expected auto, cpu or cuda")
-    set_precisions()
-    if name == "cuda" and not torch.cuda.is_available():
-        raise LipbenchError("device 'cuda' was asked for, but torch finds no CUDA device; use --device cpu")
-    torch.set_num_threads(threads)  # of the whole process, like TF32: the Python interface restores both
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")

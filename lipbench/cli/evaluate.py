@@ -7,6 +7,9 @@ import click
 
 from lipbench.cli import options
 from lipbench.errors import LipbenchError
+from lipbench.evaluation.evaluate import data_of, evaluate_zoo
+from lipbench.evaluation.options import EvaluateOptions
+from lipbench.models.zoo import find_zoo
 
 
 @click.command("evaluate")
@@ -112,17 +115,14 @@ def command(
     from lipbench import data
     from lipbench import report as reports
     from lipbench.attacks import suites
-    from lipbench.attacks.network import resolve_device
-    from lipbench.evaluation.evaluate import Options, data_of, evaluate_zoo
-    from lipbench.models.zoo import find_zoo
     from lipbench.report import tables
     from lipbench.runs.folder import RunFolder
-    from lipbench.work import executors
+    from lipbench.work.execution import Execution
 
     chosen = [suites.load(name) for name in suite_names]
     if eps is not None:
         chosen = [suite.with_grid(_numbers(eps)) for suite in chosen]
-    settings = Options(
+    chosen_options = EvaluateOptions(
         samples=samples,
         seeds=seeds,
         audit=audit,
@@ -131,8 +131,7 @@ def command(
         shard=shard,
         reference_attack=reference_attack,
     )
-    workers = executors.build(executor, jobs=jobs, threads=threads, address=address, gpus=gpus_per_task)
-    target = resolve_device(device, threads)
+    execution = Execution(device, executor, jobs, threads, address, gpus_per_task)
     folder = find_zoo(zoo)
     dataset = data.load(data_spec or data_of(folder), data_dir)
     reports.refuse_changed(RunFolder(out), out / "report")  # before hours of work
@@ -141,10 +140,9 @@ def command(
         chosen,
         dataset,
         out,
-        options=settings,
-        device=target,
-        executor=workers,
-        data_dir=None if data_dir is None else data_dir.resolve(),
+        chosen_options,
+        execution,
+        data_dir=data_dir,
         title=title,
         progress=not quiet,
     )

@@ -59,7 +59,7 @@ def _recipes() -> Iterator[Row]:
 
     for name in recipes.names():
         recipe = recipes.load(recipes.find(name))
-        settings = recipe.settings()
+        settings = recipe.training_jobs()
         epochs = sum(setting.training.epochs for setting in settings)
         shown = ", ".join(sorted({setting.loss.name for setting in settings}))
         yield name, recipe.data, f"{len(settings)} models", f"{epochs} epochs", shown

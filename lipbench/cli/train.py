@@ -1,6 +1,7 @@
 """``lipbench train``."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,41 +19,19 @@ from lipbench.cli import options
 @options.gpus
 @options.device
 @options.quiet
-def command(
-    recipe: str,
-    out: Path,
-    data_spec: str | None,
-    data_dir: Path | None,
-    executor: str,
-    jobs: int,
-    address: str | None,
-    gpus_per_task: float | None,
-    device: str,
-    quiet: bool,
-) -> None:
-    """Train the models of a recipe.
+def command(recipe: str, out: Path, data_spec: str | None, quiet: bool, **execution: Any) -> None:
+    """Train every model of RECIPE (TOML: data, architectures, losses with lists of hyperparameters, seeds).
 
-    RECIPE is a TOML file (data, architectures, losses with lists of hyperparameters, seeds), or the name of a bundled
-    recipe (`lipbench list recipes`).
-
-    Rerun the same command to resume: each model resumes at its last whole epoch, and a finished model is not trained
-    again. Several processes, on several machines, may share one zoo. A model whose training diverges does not stop the
-    others.
+    RECIPE is a path, or the name of a bundled one (`lipbench list recipes`). A finished model is not trained again.
+    Rerun the same command to resume a killed sweep, each model after its last whole epoch. Several processes, on
+    several machines, may share one zoo. A model whose training diverges does not stop the others.
 
     \b
     Example: lipbench train recipe.toml -o zoos/mine --jobs 2
              lipbench train mnist --data-dir ~/data -o zoos/mnist
     """
-    from lipbench import data
-    from lipbench.attacks.network import resolve_device
-    from lipbench.training import recipes, sweep
-    from lipbench.work import executors
+    from lipbench.training.sweep import train_zoo
 
-    # one thread each: the weights would depend on their number
-    workers = executors.build(executor, jobs=jobs, threads=1, address=address, gpus=gpus_per_task)
-    target = resolve_device(device)
-    path = recipes.find(recipe)
-    dataset = data.load(data_spec or recipes.load(path).data, data_dir)
-    done = sweep.train(path, out, dataset, device=target, executor=workers, data_dir=data_dir, progress=not quiet)
-    told = f"{len(done)} model{'s' * (len(done) != 1)} trained" if done else "all models are there already"
-    click.echo(f"{told}, zoo: {out}")
+    done = train_zoo(recipe, out, data=data_spec, progress=not quiet, **execution)
+    said = f"{len(done)} model{'s' * (len(done) != 1)} trained" if done else "all models are there already"
+    click.echo(f"{said}, zoo: {out}")

@@ -78,11 +78,11 @@ def command(
              lipbench verify --replay lipbench-verify/witnesses/WITNESS.safetensors
     """
     from lipbench import data
-    from lipbench.attacks.network import resolve_device
     from lipbench.evaluation.evaluate import data_of
     from lipbench.models.zoo import find_zoo
     from lipbench.verification.options import VerifyOptions
     from lipbench.verification.verify import verify_zoo
+    from lipbench.work.execution import resolve_device
 
     target = resolve_device(device, threads)
     if replay is not None:

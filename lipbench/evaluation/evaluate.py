@@ -3,25 +3,21 @@
 import functools
 import importlib.metadata
 import platform
-import threading
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from lipbench import data
 from lipbench._internal import arguments
-from lipbench._internal.precision import DTYPES
 from lipbench.attacks import guard
 from lipbench.attacks.suites import Suite
 from lipbench.data import Dataset, Split
-from lipbench.errors import LipbenchError, unknown_name
+from lipbench.errors import LipbenchError
 from lipbench.evaluation.cascade import Cascade, Superseded
+from lipbench.evaluation.options import DEFAULTS, EvaluateOptions
 from lipbench.evaluation.prepared import PreparedModel
 from lipbench.models import cards
 from lipbench.models.stored import check_fits, load_model
@@ -29,48 +25,11 @@ from lipbench.models.zoo import model_folders
 from lipbench.runs.folder import RunFolder
 from lipbench.runs.plans import REFERENCE_ATTACKS, ModelEntry, Run, SuitePlan
 from lipbench.runs.units import Shard
-from lipbench.work.executors import Executor
-from lipbench.work.executors.local import LocalExecutor
+from lipbench.work.coordinator import Coordinator, Progress, Task
+from lipbench.work.execution import HERE, Execution
+from lipbench.work.lease import Lease
 
 VERSIONED = ("lipbench", "torch", "numpy", "adversarial-robustness-toolbox", "pyautoattack", "deel-torchlip")
-POLL = 1.0  # seconds between two looks at what others have done
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a user chooses about an evaluation; all of it determines the records."""
-
-    samples: int | None = None  # the first so many test samples; for None as many as the suites say, else all
-    seeds: tuple[int, ...] = (0,)  # of the attacks; each further one runs those again on what is still open
-    audit: float = 0.01  # share of the certified samples that is attacked all the same
-    prune: bool = True  # False: attack every correct sample at every eps
-    dtype: str = "float64"  # what the networks compute in, whoever runs them; or "float32"
-    shard: int = 1000  # samples that are worked on at once; memory grows with it
-    reference_attack: str | None = None  # run beside the suites on every correct sample at each eps: "autoattack"
-
-    def __post_init__(self) -> None:
-        checked = {
-            "samples": None if self.samples is None else arguments.whole_number("samples", self.samples, 1),
-            "seeds": _seeds(self.seeds),
-            "audit": arguments.real_number("audit, a share of the samples,", self.audit, 0, 1),
-            "prune": arguments.truth("prune", self.prune),
-            "shard": arguments.whole_number("shard", self.shard, 1),
-        }
-        if self.dtype not in tuple(DTYPES):
-            raise unknown_name("dtype", self.dtype, DTYPES)
-        if self.reference_attack not in (None, *REFERENCE_ATTACKS):
-            raise unknown_name("reference attack", self.reference_attack, REFERENCE_ATTACKS)
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
-
-
-def _seeds(values: Sequence[int]) -> tuple[int, ...]:
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise LipbenchError(f"seeds must be a list of whole numbers, such as [0, 1], got {values!r}")
-    seeds = tuple(arguments.seed("a seed", value) for value in values)
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise LipbenchError(f"seeds must be one number or several different ones, got {list(seeds)}")
-    return seeds
 
 
 def evaluate_zoo(
@@ -78,18 +37,17 @@ def evaluate_zoo(
     suites: Sequence[Suite],
     dataset: Dataset,
     out: Path,
+    options: EvaluateOptions = DEFAULTS,
+    execution: Execution = HERE,
     *,
-    options: Options = Options(),
-    device: torch.device,
-    executor: Executor | None = None,
     data_dir: Path | None = None,
     title: str | None = None,
     progress: bool = True,
 ) -> RunFolder:
-    """Evaluate every model of a zoo and leave the records in ``out``; what is there already is not computed again.
+    """Evaluate every model of a zoo and leave the records in ``out``; a record that is there is not computed again.
 
-    executor: by default this process. Workers elsewhere load the data set themselves, by its spec, from ``data_dir``.
-    title: of the report; none: the one that the run folder has.
+    data_dir: workers in other processes load the data set themselves, by its spec, from this folder. title: of the
+    report; None: the one that the run folder has. progress: show a bar.
     Several processes may work on one run folder at once, each with this function. Raises LipbenchError before any work
     if a model, a suite and the data do not fit together.
     """
@@ -98,30 +56,29 @@ def evaluate_zoo(
     folders = model_folders(zoo_folder)
     plans = tuple(plan_suite(suite, options.seeds, options.reference_attack) for suite in suites)
     split = dataset.test.first(options.samples or _samples(suites))
-    entries = tuple(_entry(folder, dataset, plans) for folder in folders)
-    arguments.distinct("model", [entry.name for entry in entries])
-    arguments.distinct("suite", [plan.suite.name for plan in plans])
-    run_folder = RunFolder(out)
-    settings = _settings(dataset, split, options, device)
-    held = run_folder.open(Run(settings, entries, plans, _provenance(zoo_folder, title)))
-    run = Run(settings, entries, held.suites)  # the models of others that joined this run are theirs to evaluate
-    places = {entry.name: folder.resolve() for folder, entry in zip(folders, entries, strict=True)}
-    executor = LocalExecutor(1, torch.get_num_threads()) if executor is None else executor
-    source = dataset if executor == LocalExecutor(1, torch.get_num_threads()) else None
-    common = Common(run_folder, run, places, dataset.spec, data_dir, device.type, source)
-    run_folder.mend(run, split.labels)
-    with _bar(run_folder, run, progress):
-        while tasks := _tasks(run_folder, run, common):
-            busy = run_folder.leases.running()
-            free = [replace(task, silence=run_folder.leases.silence()) for task in tasks if task.name not in busy]
-            if not free or not sum(executor.run(work, free)):  # the rest is somebody else's
-                time.sleep(POLL)
-    run_folder.tidy()
-    return run_folder
+    with execution.computing() as device:
+        entries = tuple(_entry(folder, dataset, plans) for folder in folders)
+        arguments.distinct("model", [entry.name for entry in entries])
+        arguments.distinct("suite", [plan.suite.name for plan in plans])
+        run_folder = RunFolder(out)
+        settings = _settings(dataset, split, options, device)
+        held = run_folder.open(Run(settings, entries, plans, _provenance(zoo_folder, title)))
+        run = Run(settings, entries, held.suites)  # other models of the run belong to the processes that added them
+        places = {entry.name: folder.resolve() for folder, entry in zip(folders, entries, strict=True)}
+        evaluation = Evaluation(
+            run_folder, run, places, dataset.spec, None if data_dir is None else data_dir.resolve(), device.type
+        )
+        run_folder.mend(run, split.labels)
+        function = functools.partial(work, dataset=dataset) if execution.in_this_process else work
+        bar = _progress(run_folder, run) if progress else None
+        coordinator = Coordinator(run_folder.leases, _tasks(evaluation), _is_done, bar)
+        coordinator.run(function, execution.workers())
+        run_folder.tidy()
+        return run_folder
 
 
 @dataclass(frozen=True)
-class Common:
+class Evaluation:
     """What the tasks of one call share."""
 
     run_folder: RunFolder  # in this process with what it has read
@@ -130,98 +87,83 @@ class Common:
     data: str  # the data set's spec
     data_dir: Path | None
     device: str
-    dataset: Dataset | None  # for tasks in this process
 
 
 @dataclass(frozen=True)
-class Task:
-    """One model on one shard."""
+class Piece:
+    """One model on one shard: the payload of a task."""
 
-    common: Common
+    evaluation: Evaluation
     entry: ModelEntry
     shard: Shard
-    silence: Mapping[str, tuple[int, float]] = field(default_factory=dict)  # see ``Leases.silence``
-
-    @property
-    def name(self) -> str:
-        """What its lease is called."""
-        return self.common.run.certify_unit(self.entry, self.shard).name
 
 
-def work(task: Task) -> int:
-    """Compute what is missing of a task, unless another process is at it; returns how many units were computed."""
-    common, run_folder = task.common, task.common.run_folder
-    run_folder.leases.told(task.silence)  # a worker lives too short to see for itself that a lease is abandoned
-    with run_folder.leases.holding(task.name) as lease:
-        if lease is None or all(run_folder.has(unit) for unit in common.run.units_of(task.entry, task.shard)):
-            return 0
-        split = _split(common).part(task.shard.start, task.shard.stop)
-        device = torch.device(common.device)
-        place, dtype = common.places[task.entry.name], common.run.settings["dtype"]
-        model = prepared_model(place, task.entry.digest, device, dtype)
-        cascade = Cascade(run_folder, common.run, task.entry, task.shard, split, model)
-        try:
-            return cascade.work(lease)
-        except Superseded:
-            return 0
+def _tasks(evaluation: Evaluation) -> list[Task[Piece]]:
+    """One task for each model and shard; its lease has the name of the certify unit."""
+    run = evaluation.run
+    return [
+        Task(run.certify_unit(entry, shard).name, Piece(evaluation, entry, shard))
+        for entry in run.models
+        for shard in run.shards
+    ]
+
+
+def _is_done(piece: Piece) -> bool:
+    run_folder, run = piece.evaluation.run_folder, piece.evaluation.run
+    return all(run_folder.has(unit) for unit in run.units_of(piece.entry, piece.shard))
+
+
+def work(piece: Piece, lease: Lease, dataset: Dataset | None = None) -> None:
+    """Compute the missing units of a model on a shard, unless another process takes the lease over.
+
+    dataset: given in the process that loaded it.
+    """
+    evaluation = piece.evaluation
+    if _is_done(piece):
+        return
+    split = _split(evaluation, dataset).part(piece.shard.start, piece.shard.stop)
+    place, dtype = evaluation.places[piece.entry.name], evaluation.run.settings["dtype"]
+    model = prepared_model(place, piece.entry.digest, torch.device(evaluation.device), dtype)
+    cascade = Cascade(evaluation.run_folder, evaluation.run, piece.entry, piece.shard, split, model)
+    try:
+        cascade.work(lease)
+    except Superseded:
+        return
 
 
 @functools.lru_cache(maxsize=2)
 def prepared_model(folder: Path, digest: str, device: torch.device, dtype: str) -> PreparedModel:
-    """The model made ready, kept for the next tasks; see ``PreparedModel.load``."""
+    """As ``PreparedModel.load``; the last two stay in memory, for the next shards of the same models."""
     return PreparedModel.load(folder, digest, device, dtype)
 
 
-def _split(common: Common) -> Split:
-    samples = common.run.settings["samples"]
-    if common.dataset is not None:
-        return common.dataset.test.first(samples)
-    split = loaded_split(common.data, common.data_dir, samples)
-    if split.sha256 != common.run.settings["data_sha256"]:
-        raise LipbenchError(f"a worker found other data under {common.data!r} than the run is about")
+def _split(evaluation: Evaluation, dataset: Dataset | None) -> Split:
+    samples = evaluation.run.settings["samples"]
+    if dataset is not None:
+        return dataset.test.first(samples)
+    split = first_samples(evaluation.data, evaluation.data_dir, samples)
+    if split.sha256 != evaluation.run.settings["data_sha256"]:
+        raise LipbenchError(
+            f"a worker found other data under {evaluation.data!r} than the run was started with; use the same files"
+        )
     return split
 
 
 @functools.lru_cache(maxsize=1)
-def loaded_split(spec: str, data_dir: Path | None, samples: int) -> Split:
-    """The samples that a worker found; they stay in memory, and so does their digest: it is of these."""
+def first_samples(spec: str, data_dir: Path | None, samples: int) -> Split:
+    """The test samples as a worker finds them; they stay in memory, and so does their digest, which is theirs alone."""
     return data.load_once(spec, data_dir).test.first(samples)
 
 
-def _tasks(run_folder: RunFolder, run: Run, common: Common) -> list[Task]:
-    missing = {(unit.model, unit.shard) for unit in run_folder.missing(run)}
-    return [
-        Task(common, entry, shard) for entry in run.models for shard in run.shards if (entry.name, shard) in missing
-    ]
-
-
-@contextmanager
-def _bar(run_folder: RunFolder, run: Run, progress: bool) -> Iterator[None]:
-    """A bar of the units that are there, whoever computes them."""
+def _progress(run_folder: RunFolder, run: Run) -> Progress:
+    """The units that are there, whichever process computes them."""
     names = {f"{unit.name}.parquet" for unit in run.units()}  # suites that begin alike share units
-    missing = len({unit.name for unit in run_folder.missing(run)})
-    if not progress or not missing:
-        yield
-        return
-    over = threading.Event()
-    with tqdm(total=len(names), initial=len(names) - missing, unit="unit", desc=str(run_folder.path)) as bar:
-
-        def show() -> None:
-            bar.n = sum(path.name in names for path in run_folder.records.iterdir())
-            bar.refresh()
-
-        def watch() -> None:
-            while not over.wait(POLL):
-                show()
-
-        thread = threading.Thread(target=watch, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
-            show()
+    return Progress(
+        str(run_folder.path),
+        "unit",
+        len(names),
+        lambda waiting: sum(path.name in names for path in run_folder.records.iterdir()),
+    )
 
 
 def plan_suite(suite: Suite, seeds: tuple[int, ...] = (0,), reference_attack: str | None = None) -> SuitePlan:
@@ -252,7 +194,7 @@ def _entry(folder: Path, dataset: Dataset, plans: Iterable[SuitePlan]) -> ModelE
     return ModelEntry(card.name, card.plain(), model.digest)
 
 
-def _settings(dataset: Dataset, split: Split, options: Options, device: torch.device) -> dict[str, Any]:
+def _settings(dataset: Dataset, split: Split, options: EvaluateOptions, device: torch.device) -> dict[str, Any]:
     return {
         "data": dataset.spec,
         "data_sha256": split.sha256,

@@ -1,4 +1,4 @@
-"""Losses on adversarial inputs, which the training makes for each batch: PGD adversarial training, and TRADES."""
+"""Losses on adversarial inputs, which training computes for each batch: PGD adversarial training, and TRADES."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,22 +20,22 @@ class AdversarialLoss:
     PGD (Madry et al. 2018, arXiv 1706.06083, eq. 2): the loss at the point of the ball around x that ``steps`` steps of
     gradient ascent on it find from a random one; of a share ``ratio`` of the batch, at x itself for the rest.
     TRADES (Zhang et al. 2019, arXiv 1901.08573, eq. 5): the loss at x, plus beta times KL(p(x) | p(x')), x' maximising
-    that divergence. The model is in eval mode while x' is sought, as in the authors' code of TRADES, so that the search
-    moves no running mean.
+    that divergence. The model is in eval mode during the search for x', as in the TRADES authors' code, so that the
+    search does not change running means.
     """
 
     how: PGD | Trades
     loss: nn.Module
-    generator: Generator  # of the device of x
+    generator: Generator  # on the device of x
 
     def __call__(self, model: nn.Module, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The mean over the batch, to be differentiated, and the logits (n, K) at the adversarial inputs."""
         if isinstance(self.how, Trades):
             with torch.no_grad():
                 target = model.eval()(x).float()
-            found = self._ascend(model, x, lambda logits: _divergence(logits, target))
+            found = self._ascend(model, x, lambda logits: divergence(logits, target))
             clean, moved = model(x).float(), model(found).float()
-            value = self.loss(clean, labels) + self.how.beta * _divergence(moved, clean)
+            value = self.loss(clean, labels) + self.how.beta * divergence(moved, clean)
             return value, moved
         count = max(1, round(self.how.ratio * len(x)))
         found = self._ascend(model, x[:count], lambda logits: self.loss(logits, labels[:count]))
@@ -44,7 +44,7 @@ class AdversarialLoss:
 
     def _ascend(self, model: nn.Module, x: Tensor, value: Callable[[Tensor], Tensor]) -> Tensor:
         eps, step = self.how.eps, 2.5 * self.how.eps / self.how.steps
-        delta = self._random(x) * eps
+        delta = self.random_start(x) * eps
         model.eval()
         for _ in range(self.how.steps):
             delta = ((x + delta).clamp(0, 1) - x).requires_grad_()
@@ -59,8 +59,8 @@ class AdversarialLoss:
         model.train()
         return (x + delta).clamp(0, 1).detach()
 
-    def _random(self, x: Tensor) -> Tensor:
-        """Uniform in the unit ball."""
+    def random_start(self, x: Tensor) -> Tensor:
+        """Points drawn uniformly from the unit ball of the norm, in the shape of x: (n, c, h, w)."""
         if self.how.norm == "Linf":
             return torch.rand(x.shape, device=x.device, generator=self.generator) * 2 - 1
         noise = torch.randn(x.shape, device=x.device, generator=self.generator)
@@ -73,6 +73,6 @@ def _norm(x: Tensor) -> Tensor:
     return torch.linalg.vector_norm(x, dim=(1, 2, 3), keepdim=True).clamp_min(TINY)
 
 
-def _divergence(logits: Tensor, target: Tensor) -> Tensor:
-    """KL(softmax(target) | softmax(logits)), mean over the batch."""
+def divergence(logits: Tensor, target: Tensor) -> Tensor:
+    """KL(softmax(target) | softmax(logits)), mean over the batch: a scalar. logits, target: float (n, K)."""
     return F.kl_div(logits.log_softmax(dim=1), target.log_softmax(dim=1), reduction="batchmean", log_target=True)

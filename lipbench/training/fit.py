@@ -1,4 +1,4 @@
-"""One model: its loop over epochs and batches, which a killed process goes on with from its last whole epoch."""
+"""The loop over epochs and batches of one model. Its state after a whole epoch can be saved and resumed."""
 
 import contextlib
 import copy
@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.optim.swa_utils import get_ema_avg_fn
 
-from lipbench._internal import files
 from lipbench.attacks.network import class_logits
 from lipbench.certification.certificate import certificate
 from lipbench.certification.lipschitz.cache import not_kept
@@ -28,12 +27,12 @@ from lipbench.training.recipes import Augmentation, History, Training
 Row = dict[str, float]  # of the history
 
 
-class Loss(Protocol):
-    """A loss of a model on inputs (n, c, h, w) and labels (n,), made of one of the registry."""
+class Objective(Protocol):
+    """What training minimises, made from a registered loss: a function of a model, inputs (n, c, h, w), labels (n,)."""
 
     @property
     def loss(self) -> nn.Module:
-        """That one."""
+        """The registered loss."""
 
     def __call__(self, model: nn.Module, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The mean over the batch, to be differentiated, and the logits (n, K) that it was computed from."""
@@ -48,7 +47,7 @@ class Samples:
 
     @classmethod
     def of(cls, split: Split, device: torch.device) -> "Samples":
-        """All of it; images stay uint8 where they are."""
+        """The whole split; uint8 images stay uint8."""
         images, labels = (torch.from_numpy(in_memory(array)) for array in (split.images, split.labels))
         return cls(images.to(device), labels.to(device))
 
@@ -60,12 +59,12 @@ class Samples:
 
 @dataclass(frozen=True)
 class PlainLoss:
-    """A loss of the registry, at the inputs as they are."""
+    """A registered loss, at the inputs as they are."""
 
     loss: nn.Module
 
     def __call__(self, model: nn.Module, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """See ``Loss``."""
+        """See ``Objective``."""
         logits = model(x).float()
         return self.loss(logits, labels), logits
 
@@ -78,7 +77,7 @@ class Fit:
     """
 
     model: nn.Sequential
-    loss: Loss
+    loss: Objective
     how: Training
     samples: Samples
     seed: int
@@ -93,19 +92,19 @@ class Fit:
 
     @property
     def device(self) -> torch.device:
-        """Where everything is."""
+        """The device of the samples, the model and the generator."""
         return self.samples.labels.device
 
     @property
     def averaged(self) -> nn.Sequential:
-        """The model, or the average of its weights if the recipe wants that one."""
+        """The model, or the one with averaged weights if the recipe sets ``ema``."""
         return self.model if self.average is None else self.average
 
     def epoch(self) -> Row:
         """Train for one more epoch; returns the mean ``loss`` and the ``train_accuracy`` of its batches.
 
-        The last, smaller batch is dropped: KR's expectations are over the batch. Nothing waits for the device until the
-        epoch ends. Raises LipbenchError if the loss is no longer finite.
+        The last, smaller batch is dropped: KR's expectations are over the batch. No host-device
+        synchronisation happens within an epoch. Raises LipbenchError if the loss is no longer finite.
         """
         size = min(self.how.batch_size, len(self.samples.labels))
         steps = max(len(self.samples.labels) // size, 1)
@@ -118,7 +117,7 @@ class Fit:
             rate = self.how.learning_rate * decay(self.how.schedule, progress)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            value, hits = self._step(self.samples.x(rows), self.samples.labels[rows])
+            value, hits = self.step(self.samples.x(rows), self.samples.labels[rows])
             total += value
             correct += hits
         mean = total.item() / steps
@@ -131,11 +130,12 @@ class Fit:
                 raise LipbenchError(f"training diverged: {said}; lower learning_rate")
         return {"epoch": done + 1, "loss": mean, "train_accuracy": correct.item() / (steps * size)}
 
-    def _step(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """One step on a batch; returns the mean loss and the number of correct predictions, scalars on the device."""
         if self.how.augmentation != Augmentation():
             x = augment(x, self.how.augmentation, self.generator)
         self.optimizer.zero_grad()
-        with _precision(self.model, self.how.precision, x.device):
+        with forward_precision(self.model, self.how.precision, x.device):
             value, logits = self.loss(self.model, x, labels)
         value.backward()
         if self.how.gradient_clip is not None:
@@ -147,7 +147,7 @@ class Fit:
 
     @torch.no_grad()
     def _follow(self) -> None:
-        """The average takes a step; what is no weight, such as the vectors of a power iteration, it copies."""
+        """Update the averaged weights; buffers, such as the vectors of a power iteration, are copied."""
         assert self.average is not None
         average = get_ema_avg_fn(self.how.ema)
         for mean, weight in zip(self.average.parameters(), self.model.parameters(), strict=True):
@@ -155,8 +155,8 @@ class Fit:
         for kept, buffer in zip(self.average.buffers(), self.model.buffers(), strict=True):
             kept.copy_(buffer)
 
-    def save(self, path: Path) -> None:
-        """Write all that the next epoch depends on."""
+    def state(self) -> bytes:
+        """Everything that the next epoch depends on, as ``resume`` reads it."""
         state = {
             "model": self.model.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
@@ -170,14 +170,14 @@ class Fit:
         }
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        files.write_bytes(path, buffer.getvalue())
+        return buffer.getvalue()
 
     def resume(self, path: Path) -> None:
-        """Take up what ``save`` wrote, if it is there and whole."""
+        """Restore the ``state`` in a file, if it is there and whole."""
         try:
             # runs no code of the file; to the CPU, where Adam's counts of steps belong
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception:  # missing, or damaged in one of many ways: begin at the beginning
+        except Exception:  # missing, or damaged in one of many ways: start from epoch 1
             return
         self.model.load_state_dict(state["model"])
         if self.average is not None:
@@ -219,12 +219,12 @@ def decay(schedule: str, progress: float) -> float:
 
 
 @contextlib.contextmanager
-def _precision(model: nn.Module, precision: str, device: torch.device) -> Iterator[None]:
-    """bfloat16 for the forward pass; the weights that layers compute from others are computed before, in float32."""
+def forward_precision(model: nn.Module, precision: str, device: torch.device) -> Iterator[None]:
+    """bfloat16 for the forward pass; parametrized weights are computed before it, in float32."""
     if precision == "float32":
         yield
         return
-    # not inside the cache: it would also keep what a weight is computed from, such as the vectors of a power iteration
+    # outside the cache, which would also keep the inputs of a weight, such as the vectors of a power iteration
     weights = {
         (id(module), name): getattr(module, name)
         for module in model.modules()
@@ -243,7 +243,7 @@ def measure(module: nn.Module, held_out: Samples, history: History) -> Row:
     """
     module = module.eval()
     x, labels = held_out.x(slice(None)), held_out.labels
-    with not_kept():  # these weights do not come back
+    with not_kept():  # these weights are not seen again
         proof = certificate(module, x.shape[1:])
     quick = quickened(copy.deepcopy(module))
     with torch.no_grad():

@@ -23,6 +23,7 @@ constrained = false                        # the unconstrained twin
 training = { weight_decay = 0.1 }          # what differs for this loss; architectures have such a table too
 """
 
+import importlib.metadata
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ from lipbench._internal.schema import Finite, Name, Strict
 from lipbench.errors import LipbenchError, unknown_name
 from lipbench.models.cards import Architecture, Loss, Preprocessing
 
+VERSIONED = ("lipbench", "torch", "deel-torchlip")  # on every card
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(min_length=1)]
 
@@ -141,7 +143,7 @@ class Recipe(Strict):
     preprocessing: Preprocessing | None = None
     history: History = History()
 
-    def settings(self) -> "list[TrainingJob]":
+    def training_jobs(self) -> "list[TrainingJob]":
         """Every model of the sweep, in the order of the file, seeds innermost."""
         return [
             TrainingJob(architecture, loss, point, seed, self.training)
@@ -209,6 +211,12 @@ class TrainingJob:
             adversarial={} if adversarial is None else adversarial.model_dump(),
         )
 
+    @property
+    def versions(self) -> dict[str, str]:
+        """The installed versions of the packages that the weights depend on."""
+        names = (*VERSIONED, "orthogonium") if self.spec.layers == "orthogonium" else VERSIONED
+        return {name: importlib.metadata.version(name) for name in names}
+
 
 def names() -> list[str]:
     """The bundled recipes."""
@@ -244,7 +252,7 @@ def read(path: Path) -> tuple[Recipe, bytes]:
                 raise LipbenchError(
                     f"{path}: loss {loss.name!r} names architecture {label!r}; there are {', '.join(labels)}"
                 )
-    names = [setting.name for setting in recipe.settings()]
+    names = [job.name for job in recipe.training_jobs()]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise LipbenchError(

@@ -12,11 +12,12 @@ from bundled import TAU4
 import lipbench
 from lipbench import cli
 from lipbench._internal import arguments
-from lipbench.attacks.network import resolve_device
 from lipbench.data import Split
 from lipbench.errors import LipbenchError
-from lipbench.evaluation.evaluate import Options
+from lipbench.evaluation.options import EvaluateOptions
 from lipbench.work import executors
+from lipbench.work.execution import resolve_device
+from lipbench.work.executors.base import prepare
 from lipbench.work.executors.local import LocalExecutor
 from lipbench.work.executors.ray import RayExecutor
 
@@ -74,7 +75,7 @@ WRONG_OPTIONS = {
 )
 def test_wrong_options_of_an_evaluation(name, value, zoo_of, tmp_path):
     with pytest.raises(LipbenchError, match=name.removesuffix("s")):
-        Options(**{name: value})
+        EvaluateOptions(**{name: value})
     with pytest.raises(LipbenchError, match=name.removesuffix("s")):
         lipbench.evaluate(zoo_of(TAU4), out=tmp_path / "run", **{name: value})
     assert not (tmp_path / "run").exists()
@@ -82,8 +83,8 @@ def test_wrong_options_of_an_evaluation(name, value, zoo_of, tmp_path):
 
 def test_options_hold_plain_numbers():
     """They are written as JSON."""
-    options = Options(samples=np.int64(5), seeds=np.arange(2), audit=np.float32(0.5), shard=np.int32(3))
-    assert options == Options(samples=5, seeds=(0, 1), audit=0.5, shard=3)
+    options = EvaluateOptions(samples=np.int64(5), seeds=np.arange(2), audit=np.float32(0.5), shard=np.int32(3))
+    assert options == EvaluateOptions(samples=5, seeds=(0, 1), audit=0.5, shard=3)
     assert [type(value) for value in (options.samples, *options.seeds, options.audit, options.shard)] == [
         int, int, int, float, int,
     ]  # fmt: skip
@@ -182,7 +183,7 @@ def test_threads_are_bounded_by_the_machine(monkeypatch):
         lambda: executors.build("local", threads=33),
         lambda: executors.build("ray", threads=33),
         lambda: LocalExecutor(1, 33),
-        lambda: executors.base.prepare(33),
+        lambda: prepare(33),
     ):
         with pytest.raises(LipbenchError, match=said):
             start()
@@ -232,14 +233,16 @@ def test_commands_refuse_more_threads_than_the_machine_takes(words, zoo_of, tmp_
 # --- python -O -------------------------------------------------------------------------------------------------------
 
 OPTIMISED = """
-import sys, torch
+import sys
 from pathlib import Path
 from lipbench import data
+from lipbench.training import sweep
+from lipbench.work.execution import Execution
 from lipbench.errors import LipbenchError
 from lipbench.training import sweep
 recipe, out = map(Path, sys.argv[1:])
 try:
-    sweep.train(recipe, out, data.load("digits"), device=torch.device("cpu"), progress=False)
+    sweep.train(recipe, out, data.load("digits"), Execution("cpu"), progress=False)
 except LipbenchError as error:
     print(error)
 """

@@ -1,4 +1,4 @@
-"""One task and its claim: who may write, and what happens to the work of those who are gone."""
+"""One task and its lease: who may write, and what happens to the work of processes that are gone."""
 
 import json
 import os
@@ -14,29 +14,31 @@ from lipbench._internal.processes import machine
 from lipbench.attacks import guard
 from lipbench.errors import LipbenchError
 from lipbench.evaluation import evaluate
+from lipbench.evaluation.evaluate import Piece
 from lipbench.runs.folder import RunFolder
-from lipbench.work import lease
+from lipbench.work import coordinator, lease
+from lipbench.work.coordinator import Assignment, Task, perform
 from lipbench.work.executors.local import LocalExecutor
 
 ELSEWHERE = json.dumps({"machine": "0123abcd", "pid": 1, "started": "1", "token": "theirs"})
 
 
-class Tasks:
-    """An executor that gives the tasks away instead of running them."""
+class Assignments:
+    """An executor that gives the assignments away instead of running them."""
 
-    def run(self, function, tasks):
-        self.tasks = list(tasks)
+    def run(self, function, assignments):
+        self.given = list(assignments)
         raise KeyError
 
 
-def tasks_of(zoo, out, digits, **options) -> list[evaluate.Task]:
-    executor = Tasks()
+def assignments_of(zoo, out, digits, **options) -> list[Assignment[Piece]]:
+    executor = Assignments()
     with pytest.raises(KeyError):
         run(zoo, out, digits, executor=executor, **options)
-    return executor.tasks
+    return executor.given
 
 
-def claim_elsewhere(folder: RunFolder, task: evaluate.Task, generation: int):
+def lease_elsewhere(folder: RunFolder, task: Task[Piece], generation: int):
     path = folder.leases.folder / f"{task.name}.{generation}"
     path.write_text(ELSEWHERE)
     return path
@@ -44,18 +46,19 @@ def claim_elsewhere(folder: RunFolder, task: evaluate.Task, generation: int):
 
 def test_whoever_was_superseded_writes_nothing(zoo_of, tmp_path, digits, monkeypatch):
     """Taken for dead in the middle of a unit: neither its record nor its witnesses appear, nor is it in the journal."""
-    (task,) = tasks_of(zoo_of(TAU4), tmp_path / "run", digits, suite=TINY, samples=30)
+    (assignment,) = assignments_of(zoo_of(TAU4), tmp_path / "run", digits, suite=TINY, samples=30)
     folder = RunFolder(tmp_path / "run")
     search = guard.search
 
     def overtaken(spec, *args, **kwargs):
         found = search(spec, *args, **kwargs)
-        claim_elsewhere(folder, task, 1)
+        lease_elsewhere(folder, assignment.task, 1)
         return found
 
     monkeypatch.setattr(guard, "search", overtaken)
-    assert evaluate.work(task) == 0
-    certify = folder.read().certify_unit(task.entry, task.shard)
+    assert perform(assignment, evaluate.work)[1] is None
+    task = assignment.task
+    certify = folder.read().certify_unit(task.payload.entry, task.payload.shard)
     assert [path.stem for path in folder.records.iterdir()] == [certify.name]  # written before that
     assert list(folder.witnesses.iterdir()) == []
     assert list(computed(folder)) == [certify.name]
@@ -63,7 +66,7 @@ def test_whoever_was_superseded_writes_nothing(zoo_of, tmp_path, digits, monkeyp
 
 
 def test_whoever_was_superseded_removes_no_record(zoo_of, tmp_path, digits, monkeypatch):
-    """A damaged record is replaced by whoever holds the claim; the others keep their hands off."""
+    """A damaged record is replaced by whoever holds the lease; the others keep their hands off."""
     models = zoo_of(TAU4)
     folder = run(models, tmp_path / "run", digits, suite=TINY, samples=30)
     unit = list(folder.read().units())[1]
@@ -72,26 +75,30 @@ def test_whoever_was_superseded_removes_no_record(zoo_of, tmp_path, digits, monk
     path.write_bytes(b"half")
     monkeypatch.setattr(lease.Lease, "held", False)
     before = stamps(folder)
-    common = evaluate.Common(folder, folder.read(), {TAU4: models / TAU4}, "digits", None, "cpu", digits)
-    task = evaluate.Task(common, folder.read().models[0], folder.read().shards[0])
-    assert evaluate.work(task) == 0
+    evaluation = evaluate.Evaluation(folder.path, folder.read(), {TAU4: models / TAU4}, "digits", None, "cpu")
+    piece = Piece(evaluation, folder.read().models[0], folder.read().shards[0])
+    with folder.leases.holding("task") as held:
+        assert evaluate.work(piece, held, digits) is None
     assert stamps(folder) == before
 
 
 def test_the_task_of_a_machine_that_fell_silent_is_taken_over(zoo_of, tmp_path, digits, monkeypatch):
     """Also by workers that live for one task only: the coordinator tells them what it has seen."""
     monkeypatch.setattr(lease, "LEASE", 0.6)
-    monkeypatch.setattr(evaluate, "POLL", 0.05)
+    monkeypatch.setattr(coordinator, "POLL", 0.05)
     models = zoo_of(TAU4, CNN)
-    tasks = tasks_of(models, tmp_path / "run", digits, suite=TINY, samples=20)
+    tasks = assignments_of(models, tmp_path / "run", digits, suite=TINY, samples=20)
     folder = RunFolder(tmp_path / "run")
-    path = claim_elsewhere(folder, tasks[0], 0)
+    path = lease_elsewhere(folder, tasks[0].task, 0)
     os.utime(path, (1, 1))
     calls = Counting()
     start = time.monotonic()
     run(models, tmp_path / "run", digits, suite=TINY, samples=20, executor=calls)
     assert time.monotonic() - start > 0.6
-    assert calls.names == [[tasks[1].name], [tasks[0].name]]  # not asked for again and again while it was held
+    assert calls.names == [
+        [tasks[1].task.name],
+        [tasks[0].task.name],
+    ]  # once, when it was free
     assert not leftovers(folder)
     assert same(folder, run(models, tmp_path / "whole", digits, suite=TINY, samples=20))
 
@@ -103,19 +110,19 @@ class Counting:
         self.names = []
 
     def run(self, function, tasks):
-        self.names.append([task.name for task in tasks])
+        self.names.append([assignment.task.name for assignment in tasks])
         yield from LocalExecutor(1, 1).run(function, tasks)
 
 
 def test_an_evaluation_waits_for_what_others_work_on(zoo_of, tmp_path, digits, monkeypatch):
-    monkeypatch.setattr(evaluate, "POLL", 0.05)
+    monkeypatch.setattr(coordinator, "POLL", 0.05)
     models = zoo_of(TAU4)
-    (task,) = tasks_of(models, tmp_path / "run", digits, suite=TINY, samples=20)
+    (assignment,) = assignments_of(models, tmp_path / "run", digits, suite=TINY, samples=20)
     folder = RunFolder(tmp_path / "run")
     release = threading.Event()
 
     def other():
-        with folder.leases.holding(task.name):
+        with folder.leases.holding(assignment.task.name):
             release.wait(60)
 
     holder = threading.Thread(target=other)
@@ -134,7 +141,7 @@ def test_an_evaluation_waits_for_what_others_work_on(zoo_of, tmp_path, digits, m
     holder.join()
     waiter.join(60)
     assert not waiter.is_alive()
-    assert calls.names == [[task.name]]
+    assert calls.names == [[assignment.task.name]]
     assert folder.missing(folder.read()) == []
 
 
@@ -147,7 +154,7 @@ class Untidy:
     def run(self, function, tasks):
         yield from LocalExecutor(1, 1).run(function, tasks)
         dead = {"machine": machine(), "pid": 2**22 + 1, "started": "1", "token": "x"}  # above any pid_max of Linux
-        (self.folder.leases.folder / f"{tasks[0].name}.0").write_text(json.dumps(dead))
+        (self.folder.leases.folder / f"{tasks[0].task.name}.0").write_text(json.dumps(dead))
         for folder in (self.folder.records, self.folder.witnesses):
             (folder / f"{files.TEMPORARY}x-{machine()}-{2**22 + 1}-0123abcd").write_text("half")
 
@@ -176,10 +183,10 @@ def test_a_unit_that_is_lost_is_computed_again_and_is_the_same(zoo_of, tmp_path,
 
 def test_a_model_that_changes_under_way_is_refused(zoo_of, tmp_path, digits):
     models = zoo_of(TAU4, CNN)
-    tasks = tasks_of(models, tmp_path / "run", digits, suite=TINY, samples=5)
-    task = next(task for task in tasks if task.entry.name == TAU4)
+    tasks = assignments_of(models, tmp_path / "run", digits, suite=TINY, samples=5)
+    task = next(task for task in tasks if task.task.payload.entry.name == TAU4)
     card = models / TAU4 / "card.toml"
     card.write_text(card.read_text().replace("seed = 0", "seed = 1"))
     with pytest.raises(LipbenchError, match=r"was changed while it was evaluated; run the same command again"):
-        evaluate.work(task)
+        perform(task, evaluate.work)
     assert not leftovers(RunFolder(tmp_path / "run"))

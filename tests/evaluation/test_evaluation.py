@@ -405,7 +405,7 @@ def changed_certificate(monkeypatch, change):
         proof = true(*args)
         return dataclasses.replace(proof, **change(proof))
 
-    monkeypatch.setattr(prepared, "certificate", changed)
+    monkeypatch.setattr(cascade, "certificate", changed)
     evaluate.prepared_model.cache_clear()
 
 
@@ -576,7 +576,7 @@ def test_workers_that_find_other_samples_record_nothing(zoo_of, tmp_path, archiv
     np.savez(replacement, x_test=1 - dataset.test.images[:, 0], y_test=dataset.test.labels)
     replacement.replace(archive)
     assert same(run(models, tmp_path / "b", dataset, suite=TINY, shard=60, executor=Backwards()), whole)
-    evaluate.loaded_split.cache_clear()
+    evaluate.first_samples.cache_clear()
     data.load_once.cache_clear()
     with pytest.raises(LipbenchError, match=r"a worker found other data under 'npz:"):
         run(models, tmp_path / "c", dataset, suite=TINY, shard=60, executor=Backwards())

@@ -43,7 +43,7 @@ def claim(folder: RunFolder, place: int, content=None):
     run = folder.read()
     tasks = [run.certify_unit(model, shard).name for model in run.models for shard in run.shards]
     if content is None:
-        return folder.leases.take(tasks[place])
+        return folder.leases.acquire(tasks[place])
     return (folder.leases.folder / f"{tasks[place]}.0").write_text(json.dumps(content))
 
 

@@ -13,15 +13,16 @@ from typing import Any
 
 import pandas as pd
 import tomli_w
-import torch
 
 from lipbench._internal import files
 from lipbench._internal.processes import exists
 from lipbench.attacks import base, suites
 from lipbench.attacks.suites import Suite
-from lipbench.evaluation.evaluate import Options, evaluate_zoo
+from lipbench.evaluation.evaluate import evaluate_zoo
+from lipbench.evaluation.options import EvaluateOptions
 from lipbench.runs import records
 from lipbench.runs.folder import RunFolder
+from lipbench.work.execution import Execution
 
 SMALL = suites.parse(
     {
@@ -53,10 +54,10 @@ TINY = suites.parse(
 
 def run(zoo, out, digits, suite=SMALL, device=None, executor=None, **options) -> RunFolder:
     """Evaluate in this process, 60 samples of digits unless the options say otherwise."""
-    options = Options(**{"samples": 60, **options})
+    options = EvaluateOptions(**{"samples": 60, **options})
     suites = suite if isinstance(suite, list) else [suite]
-    device = device or torch.device("cpu")
-    return evaluate_zoo(zoo, suites, digits, out, options=options, device=device, executor=executor, progress=False)
+    execution = Execution("cpu" if device is None else device.type, executor or "local")
+    return evaluate_zoo(zoo, suites, digits, out, options, execution, progress=False)
 
 
 def with_attacks(*names: str, to: Suite = SMALL, **change: Any) -> Suite:

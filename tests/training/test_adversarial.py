@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from lipbench.training.adversarial import AdversarialLoss, _divergence
+from lipbench.training.adversarial import AdversarialLoss, divergence
 from lipbench.training.recipes import PGD, Trades
 
 
@@ -55,7 +55,7 @@ def test_pgd_raises_the_loss_within_the_ball(model, batch, norm, eps):
     assert found.max() <= 1
     assert torch.equal(value, nn.CrossEntropyLoss()(logits, labels))
     model.eval()
-    noise = x + loss._random(x) * eps
+    noise = x + loss.random_start(x) * eps
     rise = [nn.CrossEntropyLoss()(model(points), labels).item() for points in (x, noise.clamp(0, 1), found)]
     assert rise[2] > rise[0] + 0.05
     assert rise[2] > rise[1] + 0.05
@@ -88,14 +88,14 @@ def test_trades_is_the_loss_at_x_and_the_divergence(model, batch):
     model.eval()
     with torch.no_grad():
         still = model.net(x)
-        noise = (x + made(Trades(eps=0.5, beta=6))._random(x) * 0.5).clamp(0, 1)
-        assert _divergence(model.net(found), still) > 2 * _divergence(model.net(noise), still)
+        noise = (x + made(Trades(eps=0.5, beta=6)).random_start(x) * 0.5).clamp(0, 1)
+        assert divergence(model.net(found), still) > 2 * divergence(model.net(noise), still)
 
 
 @pytest.mark.parametrize("norm", ["L2", "Linf"])
 def test_random_starts_fill_the_ball(norm):
     loss = made(PGD(norm=norm, eps=1.0))
-    size = sizes(loss._random(torch.zeros(4000, 1, 1, 2)), norm)
+    size = sizes(loss.random_start(torch.zeros(4000, 1, 1, 2)), norm)
     assert size.max() <= 1 + 1e-6
     for radius in (0.3, 0.6, 0.9):  # in the plane, the share within a radius is its square
         assert (size <= radius).float().mean() == pytest.approx(radius**2, abs=0.03)
@@ -125,7 +125,7 @@ def test_pgd_moves_however_sure_the_model_is(gap):
 def test_trades_has_a_gradient_where_a_softmax_is_zero():
     clean = torch.tensor([[200.0, 0.0], [1.0, 0.0]], requires_grad=True)
     moved = torch.tensor([[150.0, 0.0], [0.0, 1.0]], requires_grad=True)
-    _divergence(moved, clean).backward()
+    divergence(moved, clean).backward()
     assert clean.grad.isfinite().all()
     assert moved.grad.isfinite().all()
     assert clean.grad[1].abs().sum() > 0

@@ -7,7 +7,7 @@ from torch.nn.utils import parametrize
 
 from lipbench.certification.lipschitz.table import RULES
 from lipbench.errors import LipbenchError
-from lipbench.training.fit import Fit, PlainLoss, Samples, _precision, decay, measure
+from lipbench.training.fit import Fit, PlainLoss, Samples, decay, forward_precision, measure
 from lipbench.training.recipes import History, Training
 
 
@@ -105,7 +105,7 @@ def test_bfloat16_is_for_the_forward_pass_only():
     layer = nn.Linear(4, 4)
     parametrize.register_parametrization(layer, "weight", Scaled())
     kinds.clear()
-    with _precision(layer, "bfloat16", torch.device("cpu")):
+    with forward_precision(layer, "bfloat16", torch.device("cpu")):
         out = layer(torch.rand(3, 4)) + layer(torch.rand(3, 4))
     assert out.dtype == torch.bfloat16
     assert kinds == [torch.float32]

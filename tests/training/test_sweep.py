@@ -19,12 +19,17 @@ from lipbench.attacks import suites
 from lipbench.certification.certificate import certificate
 from lipbench.data import Dataset, Split
 from lipbench.errors import LipbenchError
-from lipbench.evaluation.evaluate import Options, evaluate_zoo
-from lipbench.models import cards
+from lipbench.evaluation.evaluate import evaluate_zoo
+from lipbench.evaluation.options import EvaluateOptions
+from lipbench.models import architectures, cards
 from lipbench.models.stored import load_model, serialize
 from lipbench.models.zoo import model_folders
-from lipbench.training import recipes, sweep
-from lipbench.work import lease
+from lipbench.training import recipes, sweep, trainer
+from lipbench.training.checkpoint import UNFINISHED, Checkpoint, lease_name
+from lipbench.training.storing import HISTORY, store
+from lipbench.training.zoo_folder import LEASES
+from lipbench.work import coordinator, lease
+from lipbench.work.execution import Execution
 from lipbench.work.executors.local import LocalExecutor
 from lipbench.work.lease import Leases
 
@@ -56,6 +61,7 @@ NAMES = [
 ]
 PAIR = RECIPE[: RECIPE.rindex("[[loss]]")].replace("tau = [4, 16]", "tau = 4")  # two models, trained in an instant
 CPU = torch.device("cpu")
+ON_CPU = Execution("cpu")
 
 
 @pytest.fixture
@@ -87,8 +93,8 @@ def waits(condition) -> None:
         time.sleep(0.01)
 
 
-def claim_name(recipe, number: int) -> str:
-    return sweep._claim_name(recipes.load(recipe).settings()[number])
+def lease_of(recipe, number: int) -> str:
+    return lease_name(recipes.load(recipe).training_jobs()[number])
 
 
 class Elsewhere:
@@ -103,19 +109,21 @@ class Elsewhere:
 
 
 def test_the_grid_is_the_product():
-    assert [setting.name for setting in recipes.Recipe.model_validate(files.tomllib.loads(RECIPE)).settings()] == NAMES
+    assert [
+        setting.name for setting in recipes.Recipe.model_validate(files.tomllib.loads(RECIPE)).training_jobs()
+    ] == NAMES
 
 
 def test_a_sweep_is_reproducible_and_not_repeated(recipe, tmp_path, digits):
-    first = sweep.train(recipe, tmp_path / "a", digits, device=CPU, progress=False)
+    first = sweep.train(recipe, tmp_path / "a", digits, ON_CPU, progress=False)
     assert [folder.name for folder in first] == NAMES
     state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    sweep.train(recipe, tmp_path / "b", digits, device=CPU, progress=False)
+    sweep.train(recipe, tmp_path / "b", digits, ON_CPU, progress=False)
     assert torch.equal(torch.get_rng_state(), state[0])
     assert (np.random.get_state()[1] == state[1]).all()  # noqa: NPY002
     assert weights(tmp_path / "a") == weights(tmp_path / "b")
     assert len(set(weights(tmp_path / "a").values())) == len(NAMES)
-    assert sweep.train(recipe, tmp_path / "a", digits, device=CPU, progress=False) == []
+    assert sweep.train(recipe, tmp_path / "a", digits, ON_CPU, progress=False) == []
     assert (tmp_path / "a" / cards.RECIPE).read_text() == RECIPE
 
 
@@ -125,21 +133,21 @@ def test_training_learns(recipe, digits):
         update={"training": loaded.training.model_copy(update={"epochs": 20, "learning_rate": 1e-2})}
     )
     for number in (0, 4):
-        module = sweep.train_one(longer, longer.settings()[number], digits, device=CPU).module
+        module = trainer.train_one(longer, longer.training_jobs()[number], digits, device=CPU).module
         accuracy = (module(torch.from_numpy(digits.test.x)).argmax(1).numpy() == digits.test.labels).mean()
         assert accuracy > 0.8
 
 
 def test_a_model_of_another_recipe_is_not_taken_for_this_one(recipe, tmp_path, digits):
-    sweep.train(recipe, tmp_path / "a", digits, device=CPU, progress=False)
+    sweep.train(recipe, tmp_path / "a", digits, ON_CPU, progress=False)
     recipe.write_text(RECIPE.replace("epochs = 2", "epochs = 3"))
     with pytest.raises(LipbenchError, match="trained in another way"):
-        sweep.train(recipe, tmp_path / "a", digits, device=CPU, progress=False)
+        sweep.train(recipe, tmp_path / "a", digits, ON_CPU, progress=False)
 
 
 def test_preprocessing_is_in_the_card_and_the_claim(recipe, tmp_path, digits):
     recipe.write_text(RECIPE.replace("[training]", "[preprocessing]\nmean = [0.3]\nstd = [0.25]\n[training]"))
-    folder = sweep.train(recipe, tmp_path / "a", digits, device=CPU, progress=False)[0]
+    folder = sweep.train(recipe, tmp_path / "a", digits, ON_CPU, progress=False)[0]
     model = load_model(folder)
     assert model.card.claimed.constant == 4.0
     assert torch.allclose(model.module[0](torch.full((1, 1, 8, 8), 0.8)), torch.full((1, 1, 8, 8), 2.0))
@@ -155,27 +163,27 @@ def test_a_binary_loss_makes_a_single_logit_head_that_is_evaluated(loss, recipe,
     longer = PAIR.replace("epochs = 2\nbatch_size = 256", "epochs = 20\nbatch_size = 32")
     recipe.write_text(longer.replace("tau_cross_entropy", loss).replace("hyperparameters = { tau = 4 }", tau))
     pairs = Dataset("digits", two(digits.train), two(digits.test), 2)
-    folder = sweep.train(recipe, tmp_path / "zoo", pairs, device=CPU, progress=False)[0]
+    folder = sweep.train(recipe, tmp_path / "zoo", pairs, ON_CPU, progress=False)[0]
     model = load_model(folder)
     assert model.card.architecture.args["outputs"] == 1
-    last = pd.read_parquet(folder / sweep.HISTORY).iloc[-1]
+    last = pd.read_parquet(folder / HISTORY).iloc[-1]
     assert last["train_accuracy"] > 0.9
     assert last["accuracy"] > 0.9
     with torch.no_grad():
         logits = model.module(torch.from_numpy(pairs.test.x))
     assert logits.shape == (len(pairs.test.labels), 1)
     assert ((logits[:, 0] > 0).long().numpy() == pairs.test.labels).mean() > 0.9
-    assert sweep.train(recipe, tmp_path / "zoo", pairs, device=CPU, progress=False) == []  # its card is known again
-    options = Options(samples=20)
-    run = evaluate_zoo(folder, [suites.load("quick")], pairs, tmp_path / "run", options=options, device=CPU)
+    assert sweep.train(recipe, tmp_path / "zoo", pairs, ON_CPU, progress=False) == []  # its card is known again
+    options = EvaluateOptions(samples=20)
+    run = evaluate_zoo(folder, [suites.load("quick")], pairs, tmp_path / "run", options=options, execution=ON_CPU)
     assert not run.missing(run.read())
 
 
 def test_what_differs_in_a_recipe_is_told(pair, tmp_path, digits):
-    sweep.train(pair, tmp_path / "zoo", digits, device=CPU, progress=False)
+    sweep.train(pair, tmp_path / "zoo", digits, ON_CPU, progress=False)
     pair.write_text(PAIR.replace("epochs = 2", "epochs = 3"))
     with pytest.raises(LipbenchError, match=r"\(training.epochs: 2 there, 3 in the recipe\); choose another folder"):
-        sweep.train(pair, tmp_path / "zoo", digits, device=CPU, progress=False)
+        sweep.train(pair, tmp_path / "zoo", digits, ON_CPU, progress=False)
 
 
 def test_a_label_tells_two_trainings_of_one_loss_apart(pair, tmp_path, digits):
@@ -185,7 +193,7 @@ def test_a_label_tells_two_trainings_of_one_loss_apart(pair, tmp_path, digits):
     with pytest.raises(LipbenchError, match=r"is there twice; .* a label each"):
         recipes.load(pair)
     pair.write_text(text + block + 'label = "quick"\ntraining = { epochs = 1 }\n')
-    folders = sweep.train(pair, tmp_path / "zoo", digits, device=CPU, progress=False)
+    folders = sweep.train(pair, tmp_path / "zoo", digits, ON_CPU, progress=False)
     assert [folder.name for folder in folders] == [NAMES[0], "mlp-tau_cross_entropy-quick-tau4-seed0"]
     found = [cards.read(folder) for folder in folders]
     assert [card.family for card in found] == ["tau_cross_entropy", "tau_cross_entropy (quick)"]
@@ -197,7 +205,7 @@ def test_hyperparameters_have_one_order(pair):
     pair.write_text(
         PAIR.replace("tau_cross_entropy", "hkr_multiclass").replace("tau = 4", "min_margin = 1, alpha = 0.9")
     )
-    assert recipes.load(pair).settings()[0].name == "mlp-hkr_multiclass-alpha0.9-min_margin1-seed0"
+    assert recipes.load(pair).training_jobs()[0].name == "mlp-hkr_multiclass-alpha0.9-min_margin1-seed0"
 
 
 @pytest.mark.parametrize(
@@ -227,13 +235,13 @@ def test_a_recipe_that_is_wrong_says_where_and_what(pair, old, new, said):
 def test_a_binary_loss_on_ten_classes_is_told(recipe, tmp_path, digits):
     recipe.write_text(PAIR.replace("tau_cross_entropy", "tau_binary_cross_entropy"))
     with pytest.raises(LipbenchError, match="takes data of 2 classes, not 10"):
-        sweep.train(recipe, tmp_path / "zoo", digits, device=CPU, progress=False)
+        sweep.train(recipe, tmp_path / "zoo", digits, ON_CPU, progress=False)
 
 
 def test_the_card_of_orthogonal_layers(pair, tmp_path, digits):
     pytest.importorskip("orthogonium")
     pair.write_text(PAIR.replace('name = "mlp"', 'name = "mlp"\nlayers = "orthogonium"'))
-    model = load_model(sweep.train(pair, tmp_path / "zoo", digits, device=CPU, progress=False)[0])
+    model = load_model(sweep.train(pair, tmp_path / "zoo", digits, ON_CPU, progress=False)[0])
     assert model.card.architecture.layers == "orthogonium"
     assert "orthogonium" in model.card.versions
     assert 1 < model.card.claimed.constant < 1.001
@@ -243,19 +251,19 @@ def test_the_card_of_orthogonal_layers(pair, tmp_path, digits):
 def test_divergence_is_told(recipe, digits):
     recipe.write_text(RECIPE.replace("batch_size = 256", "batch_size = 256\nlearning_rate = 1e30\noptimizer='sgd'"))
     loaded = recipes.load(recipe)
-    setting = next(s for s in loaded.settings() if s.loss_spec.adversarial)
+    setting = next(s for s in loaded.training_jobs() if s.loss_spec.adversarial)
     plain = setting.loss_spec.model_copy(update={"adversarial": None})
     with pytest.raises(LipbenchError, match="learning_rate"):
-        sweep.train_one(loaded, recipes.TrainingJob(setting.spec, plain, {}, 0, loaded.training), digits, device=CPU)
+        trainer.train_one(loaded, recipes.TrainingJob(setting.spec, plain, {}, 0, loaded.training), digits, device=CPU)
 
 
 def test_no_training_samples(recipe, tmp_path, digits):
     empty = Split(digits.train.images[:0], digits.train.labels[:0])
     loaded = recipes.load(recipe)
     with pytest.raises(LipbenchError, match="no training samples"):
-        sweep.train_one(loaded, loaded.settings()[0], Dataset("x", empty, digits.test, 10), device=CPU)
+        trainer.train_one(loaded, loaded.training_jobs()[0], Dataset("x", empty, digits.test, 10), device=CPU)
     with pytest.raises(LipbenchError, match=r"^the data set 'x' has no training samples"):
-        sweep.train(recipe, tmp_path / "a", Dataset("x", empty, digits.test, 10), device=CPU)
+        sweep.train(recipe, tmp_path / "a", Dataset("x", empty, digits.test, 10), ON_CPU)
     assert not (tmp_path / "a").exists()
 
 
@@ -274,11 +282,11 @@ def test_a_killed_sweep_leaves_no_half_model_and_goes_on(recipe, tmp_path, digit
         assert stderr.count("\n") == 1
     for folder in model_folders(tmp_path / "a"):
         load_model(folder)
-    sweep.train(recipe, tmp_path / "a", digits, device=CPU, progress=False)
-    sweep.train(recipe, tmp_path / "b", digits, device=CPU, progress=False)
+    sweep.train(recipe, tmp_path / "a", digits, ON_CPU, progress=False)
+    sweep.train(recipe, tmp_path / "b", digits, ON_CPU, progress=False)
     assert weights(tmp_path / "a") == weights(tmp_path / "b")
-    assert contents(tmp_path / "a") == {*NAMES, cards.RECIPE, sweep.CLAIMS}
-    assert not list((tmp_path / "a" / sweep.CLAIMS).iterdir())
+    assert contents(tmp_path / "a") == {*NAMES, cards.RECIPE, LEASES}
+    assert not list((tmp_path / "a" / LEASES).iterdir())
 
 
 @pytest.fixture
@@ -286,18 +294,18 @@ def shown(monkeypatch):
     """Where the bar was after each of its steps."""
     steps = []
 
-    class Recorder(sweep.tqdm):
+    class Recorder(coordinator.tqdm):
         def update(self, n=1):
             super().update(n)
             if not self.disable:
                 steps.append((self.n, self.total, self.unit))
 
-    monkeypatch.setattr(sweep, "tqdm", Recorder)
+    monkeypatch.setattr(coordinator, "tqdm", Recorder)
     return steps
 
 
 def test_processes_train_the_same_models_bit_for_bit(pair, tmp_path, digits, shown):
-    found = sweep.train(pair, tmp_path / "a", digits, device=CPU, executor=LocalExecutor(1, 1))
+    found = sweep.train(pair, tmp_path / "a", digits, Execution("cpu", LocalExecutor(1, 1)))
     assert list(dict.fromkeys(shown)) == [(epochs, 4, "epoch") for epochs in (1, 2, 3, 4)]
     shown.clear()
     assert cli.run(["train", str(pair), "-o", str(tmp_path / "b"), "--jobs", "2"]) == 0
@@ -305,21 +313,21 @@ def test_processes_train_the_same_models_bit_for_bit(pair, tmp_path, digits, sho
     assert [path.name for path in found] == NAMES[:2]
     assert weights(tmp_path / "a") == weights(tmp_path / "b")
     assert [path.name for path in model_folders(tmp_path / "b")] == NAMES[:2]
-    assert not list((tmp_path / "b" / sweep.CLAIMS).iterdir())
+    assert not list((tmp_path / "b" / LEASES).iterdir())
 
 
 def test_workers_load_the_data_themselves_and_know_it_again(pair, tmp_path, digits):
-    found = sweep.train(pair, tmp_path / "a", digits, device=CPU, executor=Elsewhere(), progress=False)
+    found = sweep.train(pair, tmp_path / "a", digits, Execution("cpu", Elsewhere()), progress=False)
     assert [path.name for path in found] == NAMES[:2]
     changed = Dataset("digits", digits.train.first(500), digits.test, 10)
     with pytest.raises(LipbenchError, match="other data under 'digits'"):
-        sweep.train(pair, tmp_path / "b", changed, device=CPU, executor=Elsewhere(), progress=False)
+        sweep.train(pair, tmp_path / "b", changed, Execution("cpu", Elsewhere()), progress=False)
 
 
 def test_two_processes_train_each_model_once(pair, tmp_path):
     command = [sys.executable, "-m", "lipbench", "train", str(pair), "-o", str(tmp_path / "a")]
-    theirs = Leases(tmp_path / "a" / sweep.CLAIMS)
-    with theirs.holding(claim_name(pair, 0)), theirs.holding(claim_name(pair, 1)):
+    theirs = Leases(tmp_path / "a" / LEASES)
+    with theirs.holding(lease_of(pair, 0)), theirs.holding(lease_of(pair, 1)):
         both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
         for process in both:
             process.stderr.read(1)  # its bar is there: it has begun, and waits
@@ -327,18 +335,18 @@ def test_two_processes_train_each_model_once(pair, tmp_path):
     trained = [0 if text.startswith("all models are there already") else int(text.split()[0]) for text in printed]
     assert sum(trained) == 2, printed
     assert [process.returncode for process in both] == [0, 0]
-    assert contents(tmp_path / "a") == {*NAMES[:2], cards.RECIPE, sweep.CLAIMS}
+    assert contents(tmp_path / "a") == {*NAMES[:2], cards.RECIPE, LEASES}
 
 
 def test_a_model_that_another_process_trains_is_left_to_it(pair, tmp_path, digits, monkeypatch, shown):
-    monkeypatch.setattr(sweep, "POLL", 0.01)
+    monkeypatch.setattr(coordinator, "POLL", 0.01)
     out, found, executor = tmp_path / "a", [], Elsewhere()
 
     def train():
-        found.extend(sweep.train(pair, out, digits, device=CPU, executor=executor))
+        found.extend(sweep.train(pair, out, digits, Execution("cpu", executor)))
 
     thread = threading.Thread(target=train)
-    with Leases(out / sweep.CLAIMS).holding(claim_name(pair, 0)):
+    with Leases(out / LEASES).holding(lease_of(pair, 0)):
         thread.start()
         waits((out / NAMES[1]).exists)
         time.sleep(0.1)
@@ -349,7 +357,7 @@ def test_a_model_that_another_process_trains_is_left_to_it(pair, tmp_path, digit
     assert [path.name for path in found] == NAMES[:2]
 
     other = tmp_path / "b"
-    with Leases(other / sweep.CLAIMS).holding(claim_name(pair, 0)):
+    with Leases(other / LEASES).holding(lease_of(pair, 0)):
         found.clear()
         out, thread = other, threading.Thread(target=train)
         thread.start()
@@ -361,23 +369,23 @@ def test_a_model_that_another_process_trains_is_left_to_it(pair, tmp_path, digit
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("executor", [None, Elsewhere()])
+@pytest.mark.parametrize("executor", ["local", Elsewhere()])
 def test_the_claim_of_a_silent_machine_ends(pair, tmp_path, digits, monkeypatch, executor):
-    monkeypatch.setattr(sweep, "POLL", 0.01)
+    monkeypatch.setattr(coordinator, "POLL", 0.01)
     monkeypatch.setattr(lease, "LEASE", 0.3)
     out = tmp_path / "a"
-    (out / sweep.CLAIMS).mkdir(parents=True)
-    for name in (claim_name(pair, 0), "7"):  # a model that is missing, and one that is there or of another recipe
+    (out / LEASES).mkdir(parents=True)
+    for name in (lease_of(pair, 0), "7"):  # a model that is missing, and one that is there or of another recipe
         owner = {"machine": "elsewhere", "pid": 1, "started": "1", "token": "other"}
-        (out / sweep.CLAIMS / f"{name}.0").write_text(json.dumps(owner))
-    assert len(sweep.train(pair, out, digits, device=CPU, executor=executor, progress=False)) == 2
-    assert not list((out / sweep.CLAIMS).iterdir())
+        (out / LEASES / f"{name}.0").write_text(json.dumps(owner))
+    assert len(sweep.train(pair, out, digits, Execution("cpu", executor), progress=False)) == 2
+    assert not list((out / LEASES).iterdir())
 
 
 def test_a_history_lies_beside_the_card(pair, tmp_path, digits):
     pair.write_text(PAIR + "[history]\neps = [0.1, 0.3]\nsamples = 100\n")
-    folder = sweep.train(pair, tmp_path / "a", digits, device=CPU, progress=False)[0]
-    history = pd.read_parquet(folder / sweep.HISTORY)
+    folder = sweep.train(pair, tmp_path / "a", digits, ON_CPU, progress=False)[0]
+    history = pd.read_parquet(folder / HISTORY)
     columns = [
         "epoch",
         "loss",
@@ -402,7 +410,7 @@ def test_a_history_lies_beside_the_card(pair, tmp_path, digits):
 def test_what_a_loss_and_an_architecture_change(recipe):
     text = RECIPE.replace("args = { widths = [16] }", "args = { widths = [16] }\ntraining = { epochs = 7, ema = 0.5 }")
     recipe.write_text(text.replace("tau = [4, 16] }", "tau = 4 }\ntraining = { epochs = 9 }"))
-    first, last = (recipes.load(recipe).settings()[place].training for place in (0, -1))
+    first, last = (recipes.load(recipe).training_jobs()[place].training for place in (0, -1))
     assert (first.epochs, first.ema, first.batch_size) == (9, 0.5, 256)
     assert (last.epochs, last.ema, last.batch_size) == (7, 0.5, 256)
 
@@ -429,8 +437,8 @@ def test_training_goes_on_from_the_last_whole_epoch(recipe, tmp_path, digits, nu
     text = RECIPE.replace("steps = 2 }", f"steps = 2 }}\ntraining = {change}")
     recipe.write_text(text.replace("tau = [4, 16] }", f"tau = [4, 16] }}\ntraining = {change}"))
     loaded = recipes.load(recipe)
-    setting, checkpoint = loaded.settings()[number], tmp_path / "half" / "done.pt"
-    whole = sweep.train_one(loaded, setting, digits, device=CPU)
+    setting, checkpoint = loaded.training_jobs()[number], Checkpoint(tmp_path / "half" / "done.pt")
+    whole = trainer.train_one(loaded, setting, digits, device=CPU)
     for end in (1, 3):
         epochs = []
 
@@ -440,9 +448,9 @@ def test_training_goes_on_from_the_last_whole_epoch(recipe, tmp_path, digits, nu
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            sweep.train_one(loaded, setting, digits, device=CPU, checkpoint=checkpoint, epoch_done=stop)
-        assert sweep._epochs_done(checkpoint) == end
-    resumed = sweep.train_one(loaded, setting, digits, device=CPU, checkpoint=checkpoint)
+            trainer.train_one(loaded, setting, digits, device=CPU, checkpoint=checkpoint, epoch_done=stop)
+        assert checkpoint.epochs == end
+    resumed = trainer.train_one(loaded, setting, digits, device=CPU, checkpoint=checkpoint)
     assert resumed.history == whole.history
     assert serialize(resumed.module) == serialize(whole.module)
 
@@ -451,8 +459,8 @@ def resumed_and_whole(path, text, tmp_path, digits):
     """The model trained in one go, and killed after each epoch but the last."""
     path.write_text(text)
     loaded = recipes.load(path)
-    setting, checkpoint = loaded.settings()[0], tmp_path / "half" / "done.pt"
-    whole = sweep.train_one(loaded, setting, digits, device=CPU)
+    setting, checkpoint = loaded.training_jobs()[0], Checkpoint(tmp_path / "half" / "done.pt")
+    whole = trainer.train_one(loaded, setting, digits, device=CPU)
 
     def stop():
         raise KeyboardInterrupt
@@ -460,8 +468,8 @@ def resumed_and_whole(path, text, tmp_path, digits):
     for _ in range(setting.training.epochs):
         with contextlib.suppress(KeyboardInterrupt):
             torch.rand(3)  # others draw random numbers in between
-            sweep.train_one(loaded, setting, digits, device=CPU, checkpoint=checkpoint, epoch_done=stop)
-    resumed = sweep.train_one(loaded, setting, digits, device=CPU, checkpoint=checkpoint)
+            trainer.train_one(loaded, setting, digits, device=CPU, checkpoint=checkpoint, epoch_done=stop)
+    resumed = trainer.train_one(loaded, setting, digits, device=CPU, checkpoint=checkpoint)
     return serialize(resumed.module), serialize(whole.module)
 
 
@@ -476,7 +484,8 @@ def test_random_numbers_of_a_network_are_gone_on_with(pair, tmp_path, digits, mo
     def dropping(layers, input_shape, num_classes, *, widths=(16,)):
         return [torch.nn.Flatten(), torch.nn.Dropout(0.2), layers.linear(64, num_classes)]
 
-    monkeypatch.setattr("lipbench.models.architectures.chains.mlp.mlp", dropping)
+    monkeypatch.setattr(architectures.chains, "mlp", dropping)
+    monkeypatch.setitem(registry.ARCHITECTURES.bundled, "mlp", "lipbench.models.architectures.chains:mlp")
     text = PAIR.replace('name = "tau_cross', 'constrained = false\nname = "tau_cross').replace(
         "epochs = 2", "epochs = 3"
     )
@@ -492,7 +501,7 @@ def test_bfloat16_with_large_steps(pair, digits, layers):
     text = text.replace("tau = 4", "tau = 16")
     pair.write_text(text.replace("epochs = 2", 'epochs = 2\nlearning_rate = 1e-2\nprecision = "bfloat16"'))
     loaded = recipes.load(pair)
-    trained = sweep.train_one(loaded, loaded.settings()[0], digits, device=CPU)
+    trained = trainer.train_one(loaded, loaded.training_jobs()[0], digits, device=CPU)
     assert trained.history[-1]["accuracy"] > 0.7
     assert trained.history[-1]["bound"] < 1.0001
 
@@ -520,33 +529,34 @@ def test_averaged_weights_keep_the_statistics_of_batch_norm(pair, digits):
     order = digits.train.labels.argsort(kind="stable")  # the first batch is of one class
     by_class = Dataset("digits", Split(digits.train.images[order], digits.train.labels[order]), digits.test, 10)
     loaded = recipes.load(pair)
-    trained = sweep.train_one(loaded, loaded.settings()[0], by_class, device=CPU)
+    trained = trainer.train_one(loaded, loaded.training_jobs()[0], by_class, device=CPU)
     assert trained.history[-1]["accuracy"] > 0.93
 
 
 def test_a_damaged_checkpoint_is_not_gone_on_from(pair, tmp_path, digits):
     loaded = recipes.load(pair)
-    setting, checkpoint = loaded.settings()[0], tmp_path / "done.pt"
-    whole = sweep.train_one(loaded, setting, digits, device=CPU, checkpoint=checkpoint)
-    data = checkpoint.read_bytes()
+    setting, checkpoint = loaded.training_jobs()[0], Checkpoint(tmp_path / "done.pt")
+    whole = trainer.train_one(loaded, setting, digits, device=CPU, checkpoint=checkpoint)
+    data = checkpoint.path.read_bytes()
     for damaged in (data[: len(data) // 2], b"", pickle.dumps(Elsewhere())):
-        checkpoint.write_bytes(damaged)
-        again = sweep.train_one(loaded, setting, digits, device=CPU, checkpoint=checkpoint)
+        checkpoint.path.write_bytes(damaged)
+        again = trainer.train_one(loaded, setting, digits, device=CPU, checkpoint=checkpoint)
         assert serialize(again.module) == serialize(whole.module)
 
 
 @pytest.mark.timeout(300)
-def test_sigkill_in_training(pair, tmp_path, digits):
-    """At five moments, workers and all: the same weights as uninterrupted, and no epoch twice that was whole."""
+@pytest.mark.parametrize("times", [2, pytest.param(5, marks=pytest.mark.slow)])
+def test_sigkill_in_training(pair, tmp_path, digits, times):
+    """Workers and coordinator: the same weights as uninterrupted, and no whole epoch is trained twice."""
     pair.write_text(PAIR.replace("epochs = 2", "epochs = 40"))
-    sweep.train(pair, tmp_path / "whole", digits, device=CPU, progress=False)
+    sweep.train(pair, tmp_path / "whole", digits, ON_CPU, progress=False)
     out, seen = tmp_path / "a", [0]
 
     def epochs() -> int:
-        under_way = sum(sweep._epochs_done(path) for path in (out / sweep.UNFINISHED).glob("*.pt"))
+        under_way = sum(Checkpoint(path).epochs for path in (out / UNFINISHED).glob("*.pt"))
         return under_way + 40 * len(list(out.glob("mlp-*/card.toml")))
 
-    for _ in range(5):
+    for _ in range(times):
         command = [sys.executable, "-m", "lipbench", "train", str(pair), "-o", str(out), "-q", "--jobs", "2"]
         process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE)
         waits(lambda process=process: epochs() > seen[-1] + 5 or process.poll() is not None)
@@ -555,19 +565,19 @@ def test_sigkill_in_training(pair, tmp_path, digits):
         process.communicate()
         seen.append(epochs())
     assert seen == sorted(seen)
-    sweep.train(pair, out, digits, device=CPU, progress=False)
+    sweep.train(pair, out, digits, ON_CPU, progress=False)
     assert weights(out) == weights(tmp_path / "whole")
-    assert contents(out) == {*NAMES[:2], cards.RECIPE, sweep.CLAIMS}
+    assert contents(out) == {*NAMES[:2], cards.RECIPE, LEASES}
 
 
 def test_a_model_that_was_there_first_is_kept(pair, tmp_path, digits):
     """Two processes may train a model, if one was silent for so long that it was taken for gone."""
     recipe = recipes.load(pair)
-    setting = recipe.settings()[0]
-    modules = [sweep.train_one(recipe, s, digits, device=CPU) for s in recipe.settings()]
-    sweep._store(tmp_path / "a", recipe, setting, digits, modules[0])
+    setting = recipe.training_jobs()[0]
+    modules = [trainer.train_one(recipe, s, digits, device=CPU) for s in recipe.training_jobs()]
+    store(tmp_path / "a", recipe, setting, digits, modules[0])
     before = weights(tmp_path)
-    sweep._store(tmp_path / "a", recipe, setting, digits, modules[1])
+    store(tmp_path / "a", recipe, setting, digits, modules[1])
     assert weights(tmp_path) == before
     assert contents(tmp_path) == {"a", pair.name}
 
@@ -578,12 +588,12 @@ def test_a_model_that_diverges_does_not_stop_the_others(pair, tmp_path, digits, 
     out, diverging = tmp_path / "a", "mlp-tau_cross_entropy-tau1e+39-seed0"
     message = rf"1 of 2 models.*\. {diverging}: training diverged: .* lower learning_rate".replace("+", r"\+")
     with pytest.raises(LipbenchError, match=message):
-        sweep.train(pair, out, digits, device=CPU, executor=executor)
+        sweep.train(pair, out, digits, Execution("cpu", executor))
     assert shown[-1] == (4, 4, "epoch")
     capsys.readouterr()
-    assert contents(out) == {NAMES[0], cards.RECIPE, sweep.CLAIMS}
-    seen, true = [], sweep.train_one
-    monkeypatch.setattr(sweep, "train_one", lambda r, s, *a, **k: seen.append(s.name) or true(r, s, *a, **k))
+    assert contents(out) == {NAMES[0], cards.RECIPE, LEASES}
+    seen, true = [], trainer.train_one
+    monkeypatch.setattr(trainer, "train_one", lambda r, s, *a, **k: seen.append(s.name) or true(r, s, *a, **k))
     assert cli.run(["train", str(pair), "-o", str(out), "-q"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert seen == [diverging]
@@ -595,8 +605,8 @@ def test_what_killed_processes_left_half_done_is_removed(pair, tmp_path, digits)
     names = [f"{files.TEMPORARY}{NAMES[0]}-{processes.machine()}-{pid}-ab" for pid in (dead.pid, os.getppid())]
     for name in names:
         (tmp_path / "a" / name).mkdir(parents=True)
-    sweep.train(pair, tmp_path / "a", digits, device=CPU, progress=False)
-    assert contents(tmp_path / "a") == {*NAMES[:2], cards.RECIPE, sweep.CLAIMS, names[1]}  # that one is at it
+    sweep.train(pair, tmp_path / "a", digits, ON_CPU, progress=False)
+    assert contents(tmp_path / "a") == {*NAMES[:2], cards.RECIPE, LEASES, names[1]}  # that one is at it
     assert len(model_folders(tmp_path / "a")) == 2
 
 
@@ -606,22 +616,22 @@ def test_a_killed_worker_is_told_and_the_rerun_goes_on(pair, tmp_path, digits):
     killed = []
 
     def kill():
-        waits(lambda: any(path.stat().st_size for path in (out / sweep.CLAIMS).glob("*")))
-        path = next(path for path in (out / sweep.CLAIMS).glob("*") if path.stat().st_size)
+        waits(lambda: any(path.stat().st_size for path in (out / LEASES).glob("*")))
+        path = next(path for path in (out / LEASES).glob("*") if path.stat().st_size)
         killed.append(json.loads(path.read_text())["pid"])
         os.kill(killed[0], signal.SIGKILL)
 
     thread = threading.Thread(target=kill)
     thread.start()
     with pytest.raises(LipbenchError, match="a worker process was killed"):
-        sweep.train(pair, out, digits, device=CPU, executor=LocalExecutor(2, 1), progress=False)
+        sweep.train(pair, out, digits, Execution("cpu", LocalExecutor(2, 1)), progress=False)
     thread.join()
     assert killed
     left = {*NAMES[:2]} - weights(out).keys()
     assert left
-    assert {path.name for path in sweep.train(pair, out, digits, device=CPU, progress=False)} == left
-    assert contents(out) == {*NAMES[:2], cards.RECIPE, sweep.CLAIMS}
-    assert not list((out / sweep.CLAIMS).iterdir())
+    assert {path.name for path in sweep.train(pair, out, digits, ON_CPU, progress=False)} == left
+    assert contents(out) == {*NAMES[:2], cards.RECIPE, LEASES}
+    assert not list((out / LEASES).iterdir())
 
 
 # --- claims that the weights do not keep -----------------------------------------------------------------------------
@@ -676,8 +686,8 @@ def test_a_card_claims_the_bound_where_the_layers_do_not_keep_theirs(
     if std is not None:
         text = text.replace("[training]", f"[preprocessing]\nmean = [0.5]\nstd = [{std}]\n[training]")
     pair.write_text(text)
-    (folder,) = sweep.train(pair, tmp_path / "zoo", digits, device=CPU, progress=False)
-    model, history = load_model(folder), pd.read_parquet(folder / sweep.HISTORY)
+    (folder,) = sweep.train(pair, tmp_path / "zoo", digits, ON_CPU, progress=False)
+    model, history = load_model(folder), pd.read_parquet(folder / HISTORY)
     bound = certificate(model.module, (1, 8, 8)).bound
     assert bound > 1.05 * scale
     assert model.card.claimed.constant == pytest.approx(bound, rel=1e-6)
@@ -690,7 +700,7 @@ def test_a_card_claims_the_bound_where_the_layers_do_not_keep_theirs(
     assert f"1-Lipschitz by construction, which makes {scale:g}" in said[0]
     assert f"claims the bound {bound:.6g}" in said[0]
     caplog.clear()
-    assert sweep.train(pair, tmp_path / "zoo", digits, device=CPU, progress=False) == []  # its card is known again
+    assert sweep.train(pair, tmp_path / "zoo", digits, ON_CPU, progress=False) == []  # its card is known again
     assert not caplog.records
 
 
@@ -709,17 +719,17 @@ def test_train_says_on_stderr_that_a_claim_does_not_hold(plugins, pair, tmp_path
 
 def test_a_claim_that_holds_is_the_layers(pair, tmp_path, digits, caplog):
     """Also within the roundings of weights that are orthogonal by construction; and its card has no new key."""
-    (folder, _) = sweep.train(pair, tmp_path / "zoo", digits, device=CPU, progress=False)
+    (folder, _) = sweep.train(pair, tmp_path / "zoo", digits, ON_CPU, progress=False)
     card = cards.read(folder)
     assert card.claimed == cards.Lipschitz(constant=1.0)
     assert "by_construction" not in (folder / cards.CARD).read_text()
-    assert 1 < pd.read_parquet(folder / sweep.HISTORY).iloc[-1]["bound"] < 1 + 3e-6
+    assert 1 < pd.read_parquet(folder / HISTORY).iloc[-1]["bound"] < 1 + 3e-6
     assert not caplog.records
 
 
 @pytest.mark.parametrize("claimed", [0.5, 2.0])
 def test_a_claim_that_was_changed_by_hand_is_told(pair, tmp_path, digits, claimed):
-    (folder, _) = sweep.train(pair, tmp_path / "zoo", digits, device=CPU, progress=False)
+    (folder, _) = sweep.train(pair, tmp_path / "zoo", digits, ON_CPU, progress=False)
     cards.write(folder, cards.read(folder).model_copy(update={"claimed": cards.Lipschitz(constant=claimed)}))
     with pytest.raises(LipbenchError, match="claimed"):
-        sweep.train(pair, tmp_path / "zoo", digits, device=CPU, progress=False)
+        sweep.train(pair, tmp_path / "zoo", digits, ON_CPU, progress=False)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lipbench.errors import LipbenchError
 from lipbench.training.notation import Notation
 
-# Shapes and types only: a check of the labels' values would make a GPU wait for the host at every step.
+# Shapes and types only: a check of the labels' values would synchronise a GPU with the host at every step.
 
 
 def check(logits: Tensor, labels: Tensor) -> None:

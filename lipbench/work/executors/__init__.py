@@ -1,7 +1,7 @@
 """Where tasks run: in this process, in several on this machine, or on a Ray cluster, behind one interface.
 
-A task is a call of a function of the top level with one picklable argument. Executors know nothing of run folders: that
-no unit is computed twice is the claims' affair, and that a killed task goes on is the rerun's.
+A task is a call of a function of the top level with one picklable argument. Executors know neither leases nor folders:
+the coordinator sees to it that no task is done twice, and a rerun resumes a task that was killed.
 """
 
 from lipbench.work.executors.base import NAMES, Executor, build

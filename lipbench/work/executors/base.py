@@ -14,12 +14,12 @@ NAMES = ("local", "ray")
 
 
 class Executor(Protocol):
-    """``local`` and ``ray`` fulfil it."""
+    """Runs tasks; ``local`` and ``ray`` implement it, and so may an object of your own."""
 
     def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
-        """The results as they come, in any order. Raises what a task raised; the others are then given up.
+        """Yield the results as they come, in any order. Raises what a task raised; the other tasks are then given up.
 
-        Raises LipbenchError where workers die and no retry helps.
+        Raises LipbenchError if workers die and no retry helps.
         """
         ...
 
@@ -55,8 +55,8 @@ def on_this_machine(jobs: int, threads: int, least: int = 1) -> None:
 
 
 def prepare(threads: int) -> None:
-    """What every worker does first: threads and precisions are of the process."""
+    """Set torch's threads and precisions, which belong to the process; every worker does so first."""
     from lipbench._internal.precision import set_precisions
 
-    torch.set_num_threads(arguments.threads(threads))  # of this machine, which may be another than the coordinator's
+    torch.set_num_threads(arguments.threads(threads))  # by this machine's CPUs, a worker's
     set_precisions()

@@ -44,24 +44,24 @@ class LocalExecutor:
         )
         workers: Any = pool._processes  # filled as tasks are submitted; the pool itself forgets them when it ends
         try:
-            with _no_interrupts():  # in a worker that has not begun yet it would end in a traceback
+            with _no_interrupts():  # a worker that has not started yet would end with a traceback
                 futures = [pool.submit(function, task) for task in tasks]
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as error:
             raise LipbenchError(
-                "a worker process was killed, perhaps because memory ran out: the same command goes on where this one "
-                "was; fewer --jobs need less, and so does a smaller --shard of an evaluation"
+                "a worker process was killed, perhaps because memory ran out: rerun the same command to resume; fewer "
+                "--jobs need less memory, and so does a smaller --shard of an evaluation"
             ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            for worker in list(workers.values()):  # none is left to work for a coordinator that gave up
+            for worker in list(workers.values()):  # a coordinator that gave up leaves no worker behind
                 worker.terminate()
 
 
 @contextmanager
 def _no_interrupts() -> Iterator[None]:
-    """Ctrl-C waits until this is over, and for ever in the processes that are started here."""
+    """Ctrl-C is deferred to the end of this block, and ignored by the processes that are started in it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -70,14 +70,14 @@ def _no_interrupts() -> Iterator[None]:
 
 
 def _begin(threads: int) -> None:
-    # a lock between processes, which tqdm would make, is left behind by a worker that is killed, and complained about
+    # tqdm would make a lock between processes, which a killed worker leaves behind with a warning
     tqdm.set_lock(threading.RLock())
     prepare(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """A worker whose coordinator was killed would wait for tasks for ever."""
+    """End a worker whose coordinator was killed; it would wait for tasks for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -28,7 +28,7 @@ class RayExecutor:
     def __post_init__(self) -> None:
         if self.address is None:
             on_this_machine(self.jobs, self.threads, least=0)
-        else:  # of its machines, of which this one knows nothing
+        else:  # those of other machines, unknown here
             arguments.whole_number("jobs", self.jobs, 0)
             arguments.whole_number("threads", self.threads, 1)
 
@@ -81,14 +81,14 @@ class RayExecutor:
             raise
         except (ray.exceptions.RayError, OSError) as error:
             raise LipbenchError(
-                f"a Ray worker died {RETRIES + 1} times ({one_line(error)[:120]}), perhaps because memory ran out: the "
-                "same command goes on where this one was; fewer --jobs need less, and so does a smaller --shard of an "
+                f"a Ray worker died {RETRIES + 1} times ({one_line(error)[:120]}), perhaps because memory ran out: "
+                "rerun the same command to resume; fewer --jobs need less memory, and so does a smaller --shard of an "
                 "evaluation"
             ) from error
 
 
 def _knock(address: str | None) -> None:
-    """Raise OSError where nobody listens at HOST:PORT: Ray itself would try for five minutes."""
+    """Raise OSError if no process listens at HOST:PORT: Ray itself would try for five minutes."""
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=WAIT).close()
