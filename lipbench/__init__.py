@@ -1,20 +1,37 @@
 """lipbench: provable against empirical adversarial robustness, sample by sample.
 
     import lipbench
-    summary = lipbench.evaluate("digits", suite="quick")       # pandas frame, one row per model, norm and eps
+    results = lipbench.evaluate("digits", suite="quick")       # both bounds of every sample; results.summary()
+    verdict = lipbench.verify("digits")                        # attacks inside the certified radii
     radii = lipbench.certify(network, x)                       # pandas frame, one row per sample
     bound = lipbench.lipschitz_bound(network, (1, 28, 28))     # float, never below the true constant
 
-The names below are imported on first use, so that ``import lipbench`` costs nothing.
+The names below are those of ``lipbench.api``, imported on first use, so that ``import lipbench`` costs nothing.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lipbench.api import certify, evaluate, lipschitz_bound, verify
+    from lipbench.api import (
+        LipbenchError,
+        Results,
+        Suite,
+        VerificationResult,
+        certify,
+        evaluate,
+        lipschitz_bound,
+        replay,
+        rule,
+        train,
+        verify,
+    )
+    from lipbench.api import catalogue as list  # noqa: A004
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "certify", "evaluate", "lipschitz_bound", "verify"]
+__all__ = [
+    "LipbenchError", "Results", "Suite", "VerificationResult", "__version__", "certify", "evaluate", "lipschitz_bound",
+    "list", "replay", "report", "rule", "train", "verify",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
@@ -23,3 +40,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(api, name)
     raise AttributeError(f"module 'lipbench' has no attribute {name!r}")
+
+
+def __dir__() -> Any:
+    return __all__

@@ -7,44 +7,53 @@ import click
 import pytest
 
 import lipbench
-from lipbench import registry
+from lipbench._internal import registry
 from lipbench.cli.commands import cli
 
 # Callables of the package: their parameters; those behind the star are keywords only.
 CALLABLES = {
-    "certify": "module x labels * norm claimed device arithmetic",
-    "evaluate": "zoo suite * eps data_set data_dir out title samples seeds audit prune strength shard arithmetic "
+    "certify": "module x labels * norm claimed device dtype",
+    "evaluate": "zoo suite * eps data data_dir out title samples seeds audit prune reference_attack shard dtype "
     "device threads executor jobs address gpus_per_task progress",
     "lipschitz_bound": "module input_shape",
-    "verify": "model_or_zoo * data_set data_dir out samples radii seed arithmetic device threads progress",
+    "list": "what name",
+    "replay": "witness model * device threads",
+    "report": "run out * check",
+    "rule": "targets * may_return_its_input",
+    "train": "recipe out * data data_dir executor jobs address gpus_per_task device progress",
+    "verify": "model_or_zoo * data data_dir out samples radii seed dtype device threads progress done",
 }
-OTHER_NAMES = {"__version__"}
+OTHER_NAMES = {"__version__", "LipbenchError", "Results", "Suite", "VerificationResult"}
 
 # Commands: their arguments, and their options in alphabetical order.
 ARGUMENTS = {
     "evaluate": "zoo",
-    "list": "what zoo",
+    "list": "what name",
     "report": "run",
     "status": "run",
     "train": "recipe",
     "verify": "model_or_zoo",
 }
 OPTIONS = {
-    "evaluate": "--address --arithmetic --audit --check-strength --data --data-dir --device --eps --executor "
-    "--gpus-per-task --jobs --no-prune --out --quiet --samples --seed --shard --suite --threads --title -o -q",
+    "evaluate": "--address --audit --data --data-dir --device --dtype --eps --executor --gpus-per-task --jobs "
+    "--no-prune --out --progress --prune --quiet --reference-attack --samples --seed --shard --suite --threads --title "
+    "-o -q",
     "list": "",
     "report": "--check --out -o",
     "status": "",
-    "train": "--address --data --data-dir --device --executor --gpus-per-task --jobs --out --quiet -o -q",
-    "verify": "--arithmetic --data --data-dir --device --json --out --quiet --radii --replay --samples --seed "
+    "train": "--address --data --data-dir --device --executor --gpus-per-task --jobs --out --progress --quiet -o -q",
+    "verify": "--data --data-dir --device --dtype --json --out --progress --quiet --radii --replay --samples --seed "
     "--threads -o -q",
 }
+ONLY_PRINTED = {"as_json"}  # how a command prints what the function returns
+OF_REPLAY = {"replay"}  # `lipbench verify --replay` is the function ``replay``
 LISTS = "models recipes suites attacks losses architectures datasets checks"  # `lipbench list WHAT`
 
 # Where plugins register what they add, and what is registered there without them.
 ENTRY_POINTS = {
     "lipbench.architectures": "cnn mlp resnet vgg",
-    "lipbench.backends": "art autoattack gradient",
+    "lipbench.attacks": "art/auto_pgd art/deepfool art/fgm art/pgd art/square autoattack/apgd-ce autoattack/apgd-dlr "
+    "autoattack/apgd-t autoattack/fab-t autoattack/square autoattack/standard gradient/bisection gradient/pgd",
     "lipbench.datasets": "cifar10 cifar100 digits folder mnist npz",
     "lipbench.losses": "categorical_hinge certificate_regularized_cross_entropy cross_entropy hinge_binary "
     "hinge_multiclass hkr_binary hkr_multiclass kr_binary kr_multiclass lse_hkr_multiclass mcr offset_cross_entropy "
@@ -82,6 +91,24 @@ def test_a_subcommand_takes_these_arguments_and_options(name):
     options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
     assert " ".join(arguments) == ARGUMENTS[name]
     assert " ".join(sorted(spelt for each in options for spelt in (*each.opts, *each.secondary_opts))) == OPTIONS[name]
+
+
+@pytest.mark.parametrize("name", ["evaluate", "list", "report", "train", "verify"])
+def test_every_option_of_a_command_is_a_keyword_of_the_function_under_its_own_name(name):
+    options = {parameter.name for parameter in cli.commands[name].params}
+    assert options - ONLY_PRINTED - OF_REPLAY <= set(inspect.signature(getattr(lipbench, name)).parameters)
+
+
+def test_dir_shows_the_interface():
+    assert sorted(dir(lipbench)) == sorted(lipbench.__all__)
+
+
+@pytest.mark.parametrize("name", sorted(CALLABLES))
+def test_each_parameter_is_described(name):
+    """In the docstring of the function, or of the class that its parameters are fields of."""
+    described = inspect.getdoc(getattr(lipbench, name)) or inspect.getdoc(lipbench.report.report_run)
+    for parameter in inspect.signature(getattr(lipbench, name)).parameters:
+        assert parameter in described, parameter
 
 
 def test_list_knows_these_kinds():

@@ -2,21 +2,18 @@
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import click
 
 from lipbench.cli import options
 from lipbench.errors import LipbenchError
-from lipbench.evaluation.evaluate import data_of, evaluate_zoo
-from lipbench.evaluation.options import EvaluateOptions
-from lipbench.models.zoo import find_zoo
 
 
 @click.command("evaluate")
 @click.argument("zoo", default="digits")
 @click.option(
     "--suite",
-    "suite_names",
     multiple=True,
     default=("quick",),
     show_default=True,
@@ -57,7 +54,12 @@ from lipbench.models.zoo import find_zoo
     show_default=True,
     help="Share of the certified samples that is attacked as a check.",
 )
-@click.option("--no-prune", is_flag=True, help="Attack every correct sample at every eps.")
+@click.option(
+    "--prune/--no-prune",
+    default=True,
+    show_default=True,
+    help="Attack only the samples that no bound decides yet, or every correct sample at every eps.",
+)
 @click.option(
     "--reference-attack",
     metavar="NAME",
@@ -77,30 +79,8 @@ from lipbench.models.zoo import find_zoo
 @options.gpus
 @options.device
 @options.threads
-@options.quiet
-def command(
-    zoo: str,
-    suite_names: tuple[str, ...],
-    eps: str | None,
-    out: Path,
-    title: str | None,
-    data_spec: str | None,
-    data_dir: Path | None,
-    samples: int | None,
-    seeds: tuple[int, ...],
-    audit: float,
-    no_prune: bool,
-    reference_attack: str | None,
-    shard: int,
-    dtype: str,
-    executor: str,
-    jobs: int,
-    address: str | None,
-    gpus_per_task: float | None,
-    device: str,
-    threads: int,
-    quiet: bool,
-) -> None:
+@options.progress
+def command(zoo: str, suite: tuple[str, ...], eps: str | None, out: Path, **chosen: Any) -> None:
     """Certify and attack models and write a report.
 
     ZOO is a folder of models, the folder of one model, or the name of a bundled zoo.
@@ -112,51 +92,22 @@ def command(
     \b
     Example: lipbench evaluate digits --suite standard --suite standard-linf -o runs/digits --jobs 2
     """
-    from lipbench import data
+    from lipbench import api
     from lipbench import report as reports
-    from lipbench.attacks import suites
+    from lipbench.evaluation.evaluate import UnfinishedError
     from lipbench.report import tables
     from lipbench.runs.folder import RunFolder
-    from lipbench.work.execution import Execution
 
-    chosen = [suites.load(name) for name in suite_names]
-    if eps is not None:
-        chosen = [suite.with_grid(_numbers(eps)) for suite in chosen]
-    chosen_options = EvaluateOptions(
-        samples=samples,
-        seeds=seeds,
-        audit=audit,
-        prune=not no_prune,
-        dtype=dtype,
-        shard=shard,
-        reference_attack=reference_attack,
-    )
-    execution = Execution(device, executor, jobs, threads, address, gpus_per_task)
-    folder = find_zoo(zoo)
-    dataset = data.load(data_spec or data_of(folder), data_dir)
+    grid = None if eps is None else _numbers(eps)
     reports.refuse_changed(RunFolder(out), out / "report")  # before hours of work
-    run_folder = evaluate_zoo(
-        folder,
-        chosen,
-        dataset,
-        out,
-        chosen_options,
-        execution,
-        data_dir=data_dir,
-        title=title,
-        progress=not quiet,
-    )
-    others = run_folder.missing(run_folder.read())
-    if others:
-        click.echo(
-            f"{len(others)} units of models that joined this run elsewhere are missing: `lipbench status {out}` shows "
-            f"how far they are, `lipbench report {out}` writes the report when they are done"
-        )
+    try:
+        results = api.evaluate(zoo, suite, eps=grid, out=out, **chosen)
+    except UnfinishedError as others:
+        click.echo(str(others))
         return
-    results = reports.Results.load(run_folder)
     click.echo(tables.short(results.summary()))
-    with run_folder.leases.waiting("report"):  # of several processes all are done at about the same time
-        written = reports.write(results, out / "report")
+    with results.run_folder.leases.waiting("report"):  # of several processes all are done at about the same time
+        written = results.report(out / "report")
     page = next(path for path in written if path.suffix == ".html")
     click.echo(
         f"\nreport: {page}\ntables: {page.parent}{'/'}{{summary.csv, hyperparameters.csv, report.md, tables.tex}}"

@@ -7,13 +7,11 @@ import click
 device = click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to compute.")
 data = click.option(
     "--data",
-    "data_spec",
     metavar="SPEC",
     help="Data set: a name of `lipbench list datasets`, npz:PATH or folder:PATH.  [default: the one on the cards]",
 )
 training_data = click.option(
     "--data",
-    "data_spec",
     metavar="SPEC",
     help="Data set to train on, as for `lipbench evaluate`.  [default: the recipe's]",
 )
@@ -36,7 +34,7 @@ dtype = click.option(
     show_default=True,
     help="Type that the networks compute in; certificates of grade float hold for this type.",
 )
-quiet = click.option("-q", "--quiet", is_flag=True, help="Show no progress bars.")
+progress = click.option("--progress/--quiet", " /-q", default=True, help="Show progress bars, or none.")
 threads = click.option(
     "--threads",
     type=click.IntRange(min=1),

@@ -4,8 +4,6 @@ from pathlib import Path
 
 import click
 
-from lipbench.errors import LipbenchError
-
 
 @click.command("report")
 @click.argument("run", type=click.Path(path_type=Path))
@@ -19,17 +17,14 @@ def command(run: Path, out: Path | None, check: bool) -> None:
     \b
     Example: lipbench report lipbench-run -o paper/tables
     """
-    from lipbench import report as reports
-    from lipbench.report import tables
+    from lipbench.report import Results, tables, writer
     from lipbench.runs.folder import RunFolder
 
-    results, target = reports.Results.load(RunFolder(run)), out or run / "report"
+    results, target = Results.load(RunFolder(run)), out or run / "report"
     if check:
-        different = reports.check(results, target)
-        if different:
-            raise LipbenchError(f"{target} is not what the records of {run} give: {', '.join(different)} differ")
+        writer.refuse_different(results, target)
         click.echo(f"{target} is what the records of {run} give")
         return
     click.echo(tables.short(results.summary()))
-    reports.write(results, target)
+    results.report(target)
     click.echo(f"\nreport: {target / 'report.html'}")

@@ -18,13 +18,16 @@ from lipbench.cli import options
 @options.address
 @options.gpus
 @options.device
-@options.quiet
-def command(recipe: str, out: Path, data_spec: str | None, quiet: bool, **execution: Any) -> None:
-    """Train every model of RECIPE (TOML: data, architectures, losses with lists of hyperparameters, seeds).
+@options.progress
+def command(recipe: str, out: Path, **chosen: Any) -> None:
+    """Train the models of a recipe.
 
-    RECIPE is a path, or the name of a bundled one (`lipbench list recipes`). A finished model is not trained again.
-    Rerun the same command to resume a killed sweep, each model after its last whole epoch. Several processes, on
-    several machines, may share one zoo. A model whose training diverges does not stop the others.
+    RECIPE is a TOML file (data, architectures, losses with lists of hyperparameters, seeds), or the name of a bundled
+    recipe (`lipbench list recipes`).
+
+    Rerun the same command to resume: each model resumes at its last whole epoch, and a finished model is not trained
+    again. Several processes, on several machines, may share one zoo. A model whose training diverges does not stop the
+    others.
 
     \b
     Example: lipbench train recipe.toml -o zoos/mine --jobs 2
@@ -32,6 +35,6 @@ def command(recipe: str, out: Path, data_spec: str | None, quiet: bool, **execut
     """
     from lipbench.training.sweep import train_zoo
 
-    done = train_zoo(recipe, out, data=data_spec, progress=not quiet, **execution)
+    done = train_zoo(recipe, out, **chosen)
     said = f"{len(done)} model{'s' * (len(done) != 1)} trained" if done else "all models are there already"
     click.echo(f"{said}, zoo: {out}")

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,8 +10,6 @@ from lipbench.cli import options
 from lipbench.errors import EXIT_BROKEN, EXIT_HOLDS, LipbenchError
 
 if TYPE_CHECKING:
-    import torch
-
     from lipbench.verification.result import Verification
 
 
@@ -47,21 +45,9 @@ if TYPE_CHECKING:
 @options.seed
 @options.device
 @options.threads
-@options.quiet
+@options.progress
 def command(
-    model_or_zoo: str | None,
-    out: Path,
-    data_spec: str | None,
-    data_dir: Path | None,
-    samples: int | None,
-    dtype: str,
-    radii: Path | None,
-    replay: Path | None,
-    as_json: bool,
-    seed: int,
-    device: str,
-    threads: int,
-    quiet: bool,
+    model_or_zoo: str | None, replay: Path | None, as_json: bool, device: str, threads: int, **chosen: Any
 ) -> int:
     """Test the robustness claim of a model.
 
@@ -77,39 +63,23 @@ def command(
              lipbench verify MODEL --radii mine.csv
              lipbench verify --replay lipbench-verify/witnesses/WITNESS.safetensors
     """
-    from lipbench import data
-    from lipbench.evaluation.evaluate import data_of
-    from lipbench.models.zoo import find_zoo
-    from lipbench.verification.options import VerifyOptions
-    from lipbench.verification.verify import verify_zoo
-    from lipbench.work.execution import resolve_device
+    from lipbench import api
 
-    target = resolve_device(device, threads)
     if replay is not None:
-        if radii is not None:
+        if chosen["radii"] is not None:
             raise LipbenchError("--replay measures one witness; --radii is for a verification: give one of them")
-        return _replay(replay, model_or_zoo, target, as_json)
+        found = api.replay(replay, model_or_zoo, device=device, threads=threads)
+        click.echo(json.dumps(found.plain()) if as_json else found)
+        return EXIT_BROKEN if found.reproduced else EXIT_HOLDS
     if model_or_zoo is None:
         raise LipbenchError("which model? give a model, a zoo, or the name of a bundled zoo such as digits")
 
     def show(model: "Verification") -> None:
         click.echo(json.dumps(model.plain()) if as_json else str(model))
 
-    chosen = VerifyOptions(samples=samples, seed=seed, dtype=dtype, radii=radii)
-    folder = find_zoo(model_or_zoo)
-    dataset = data.load(data_spec or data_of(folder), data_dir)
-    result = verify_zoo(folder, dataset, out, options=chosen, device=target, progress=not quiet, done=show)
+    result = api.verify(model_or_zoo, device=device, threads=threads, done=show, **chosen)
     for name, why in result.failures.items():
         click.echo(f"ERROR {name}: {why}", err=True)
     if not as_json:
         click.echo(result.total)
     return EXIT_HOLDS if result.passed else EXIT_BROKEN
-
-
-def _replay(path: Path, model: str | None, device: "torch.device", as_json: bool) -> int:
-    from lipbench.models.zoo import find_zoo
-    from lipbench.verification import witness
-
-    found = witness.replay(path, None if model is None else find_zoo(model), device=device)
-    click.echo(json.dumps(found.plain()) if as_json else found)
-    return EXIT_BROKEN if found.reproduced else EXIT_HOLDS

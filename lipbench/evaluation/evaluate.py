@@ -32,6 +32,21 @@ from lipbench.work.lease import Lease
 VERSIONED = ("lipbench", "torch", "numpy", "adversarial-robustness-toolbox", "pyautoattack", "deel-torchlip")
 
 
+class UnfinishedError(LipbenchError):
+    """Models that other processes added to the run are not evaluated yet; those of this call are."""
+
+
+def refuse_unfinished(run_folder: RunFolder) -> None:
+    """Raise UnfinishedError if units of the run are missing."""
+    missing = run_folder.missing(run_folder.read())
+    if missing:
+        path = run_folder.path
+        raise UnfinishedError(
+            f"{len(missing)} units of models that joined this run elsewhere are missing: `lipbench status {path}` "
+            f"shows how far they are, `lipbench report {path}` writes the report when they are done"
+        )
+
+
 def evaluate_zoo(
     zoo_folder: Path,
     suites: Sequence[Suite],

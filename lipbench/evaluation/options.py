@@ -35,7 +35,7 @@ class EvaluateOptions:
         if self.dtype not in tuple(DTYPES):
             raise unknown_name("dtype", self.dtype, DTYPES)
         if self.reference_attack not in (None, *REFERENCE_ATTACKS):
-            raise unknown_name("reference attack", self.reference_attack, REFERENCE_ATTACKS)
+            raise unknown_name("reference_attack", self.reference_attack, REFERENCE_ATTACKS)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 

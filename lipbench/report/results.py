@@ -2,8 +2,9 @@
 
 import functools
 import math
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lipbench._internal import arguments
 from lipbench._internal.arrays import Ints
 from lipbench.errors import LipbenchError
 from lipbench.report import columns, effects, metrics, samples, settings
@@ -48,11 +50,12 @@ class Results:
     run_folder: RunFolder
     run: Run
     items: tuple[ModelResults, ...]  # model by model in the order of the run, suite by suite
+    temporary: object = field(default=None, repr=False)  # keeps a temporary run folder while the results are in use
 
     @classmethod
-    def load(cls, run_folder: RunFolder) -> "Results":
+    def load(cls, run_folder: RunFolder, temporary: object = None) -> "Results":
         """The results of a finished run; raises LipbenchError if records are missing or damaged."""
-        return cls(run_folder, run_folder.read(), tuple(results.load(run_folder)))
+        return cls(run_folder, run_folder.read(), tuple(results.load(run_folder)), temporary)
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -115,11 +118,11 @@ class Results:
         ]
         return columns.typed(pd.DataFrame(rows, columns=[column.name for column in WITNESSES]), WITNESSES)
 
-    def report(self, out: Path) -> list[Path]:
+    def report(self, out: str | os.PathLike[str]) -> list[Path]:
         """Write the report into the folder ``out`` and return the paths, see ``lipbench.report.write``."""
         from lipbench.report import writer  # which takes Results
 
-        return writer.write(self, out)
+        return writer.write(self, arguments.path("out", out))
 
     @functools.cached_property
     def _summary(self) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 import base64
 import csv
 import math
+import os
 import re
 import unicodedata
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING
 import jinja2
 import pandas as pd
 
-from lipbench._internal import files
+from lipbench._internal import arguments, files
+from lipbench.errors import LipbenchError
 from lipbench.report import definitions, document
 from lipbench.report.document import Report
 from lipbench.report.results import Results
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 FILES = ("summary.csv", "hyperparameters.csv", "report.md", "tables.tex", "report.html")  # and figures
 PICTURES = ("png", "pdf")
+StrPath = str | os.PathLike[str]
 ROUNDING = 1e-12  # of computed numbers, from one machine to another
 _TEX = {
     "\\": r"\textbackslash{}",
@@ -132,6 +135,30 @@ def write(results: Results, out: Path) -> list[Path]:
         whole |= {f"{name}.{kind}": style.encode(figure, kind) for kind in PICTURES}
     files.write_among_others(out, whole, hint(run_folder, out))
     return [out / name for name in whole]
+
+
+def report_run(run: StrPath, out: StrPath | None = None, *, check: bool = False) -> list[Path]:
+    """Write the report of a finished run, and return the paths of its files.
+
+    run: the run folder; out: the folder of the report, by default ``report`` in the run folder; check: write nothing,
+    and compare the report in ``out`` with the records: an empty list. Raises LipbenchError if the run is not finished
+    or damaged, as ``write`` does, and for a report that the records contradict.
+    """
+    folder = arguments.path("the run folder", run)
+    results = Results.load(RunFolder(folder))
+    target = folder / "report" if out is None else arguments.path("out", out)
+    if not arguments.truth("check", check):
+        return write(results, target)
+    refuse_different(results, target)
+    return []
+
+
+def refuse_different(results: Results, published: Path) -> None:
+    """Raise LipbenchError if a rebuild contradicts the report in ``published``, see ``check``."""
+    different = check(results, published)
+    if different:
+        run = results.run_folder.path
+        raise LipbenchError(f"{published} is not what the records of {run} give: {', '.join(different)} differ")
 
 
 def refuse_changed(run_folder: RunFolder, out: Path) -> None:

@@ -31,7 +31,7 @@ MAY_RETURN_ITS_INPUT: set[Any] = set()  # functions and methods whose result may
 
 
 def rule(*targets: Any, may_return_its_input: bool = False) -> Callable[[R], R]:
-    """Register the decorated function as the rule of layer types, functions, or tensor methods (by name).
+    """Register the decorated function as the rule of ``targets``: layer types, functions, or tensor methods by name.
 
     may_return_its_input: the result of a function may share its memory, so that an in-place operation on one of them
     changes the other.

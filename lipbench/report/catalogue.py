@@ -1,0 +1,169 @@
+"""What there is to name: models, recipes, suites, attacks, losses, architectures, data sets, checks; one frame each."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from lipbench._internal import registry
+from lipbench._internal.registry import Registry
+from lipbench.errors import LipbenchError, unknown_name
+from lipbench.models import cards
+from lipbench.models.zoo import find_zoo, model_folders
+
+if TYPE_CHECKING:
+    from lipbench.attacks.base import Attack
+
+Row = dict[str, str]
+
+
+def catalogue(what: str, name: str | None = None) -> pd.DataFrame:
+    """What lipbench knows by name, one row each, every cell as text.
+
+    what: "models", "recipes", "suites", "attacks", "losses", "architectures", "datasets" or "checks"; name: for models
+    the zoo, by default the bundled one; for attacks the attack whose parameters are listed. Raises LipbenchError for an
+    unknown name, and for a name where none is taken.
+    """
+    if what not in KINDS:
+        raise unknown_name("list", what, KINDS)
+    if name is None:
+        return pd.DataFrame(_LISTS[what]())
+    if what == "models":
+        return pd.DataFrame(_models(name))
+    if what == "attacks":
+        columns = ["parameter", "default", "limits", "meaning"]
+        return pd.DataFrame(_parameters(attack_named(name)), columns=columns)
+    raise LipbenchError(f"list {what} takes no name, got {name!r}; only models and attacks take one")
+
+
+def attack_named(name: str) -> "Attack":
+    """The attack called ``name``; raises LipbenchError with the closest name if there is none."""
+    from lipbench.attacks import base  # with torch, which other lists do not need
+
+    return base.named(name)
+
+
+def norms(attack: "Attack") -> str:
+    """The norms that an attack serves."""
+    return ", ".join(sorted(norm.value for norm in attack.norms))
+
+
+def _models(zoo: str = "digits") -> Iterator[Row]:
+    for folder in model_folders(find_zoo(zoo)):
+        card = cards.read(folder)
+        hyperparameters = ", ".join(f"{name} {value:g}" for name, value in card.loss.hyperparameters.items())
+        yield {
+            "name": card.name,
+            "data": card.data,
+            "family": card.family,
+            "hyperparameters": hyperparameters or "-",
+            "claim": "no claim" if card.claimed is None else f"claims L = {card.claimed.constant:g}",
+        }
+
+
+def _recipes() -> Iterator[Row]:
+    from lipbench.training import recipes
+
+    for name in recipes.names():
+        recipe = recipes.load(recipes.find(name))
+        jobs = recipe.training_jobs()
+        yield {
+            "name": name,
+            "data": recipe.data,
+            "models": f"{len(jobs)} models",
+            "epochs": f"{sum(job.training.epochs for job in jobs)} epochs",
+            "losses": ", ".join(sorted({job.loss.name for job in jobs})),
+        }
+
+
+def _suites() -> Iterator[Row]:
+    from lipbench.attacks import suites
+
+    for name in suites.names():
+        suite = suites.load(name)
+        eps = ", ".join(f"{value:g}" for value in suite.eps)
+        yield {"name": suite.name, "norm": suite.norm.value, "eps": f"eps {eps}", "description": suite.description}
+
+
+def _attacks() -> Iterator[Row]:
+    from lipbench.attacks import base
+
+    for name in base.names():
+        try:
+            attack = base.named(name)
+        except LipbenchError as error:  # of a plugin
+            yield {"name": name, "norms": "-", "eps": "-", "summary": str(error)}
+            continue
+        eps = "minimal norm" if attack.minimal_norm else "at eps"
+        yield {"name": name, "norms": norms(attack), "eps": eps, "summary": attack.summary}
+
+
+def _parameters(attack: "Attack") -> Iterator[Row]:
+    for name, parameter in attack.parameters.items():
+        default = parameter.default
+        yield {
+            "parameter": name,
+            "default": str(default).lower() if isinstance(default, bool) else str(default),
+            "limits": parameter.expected,
+            "meaning": parameter.meaning,
+        }
+
+
+def _checks() -> Iterator[Row]:
+    from lipbench.verification import linter
+
+    for code, summary in linter.summaries().items():
+        yield {"code": code, "summary": summary}
+
+
+def _registered(kind: Registry) -> Callable[[], Iterator[Row]]:
+    def rows() -> Iterator[Row]:
+        for name in kind.names():
+            item = kind.get(name)
+            summary = (inspect.getdoc(item) or "").split("\n")[0]
+            yield {"name": name, "arguments": _arguments(item), "summary": summary}
+
+    return rows
+
+
+def _architectures() -> Iterator[Row]:
+    from lipbench.models.architectures import summary
+
+    shape = "x".join(str(size) for size in summary.SHAPE)
+    for row in _registered(registry.ARCHITECTURES)():
+        try:
+            found = summary.summarize(row["name"])
+        except LipbenchError:  # of a plugin: its defaults do not fit the shape
+            yield {"name": row["name"], "size": "-", "gradient_norm": "-", **row}
+            continue
+        kept = [f"{layers} {_kept(share)}" for layers, share in found.gradient_norm.items()]
+        size = f"{found.parameters:,} parameters ({shape}, {summary.CLASSES} classes)"
+        yield {"name": row["name"], "size": size, "gradient_norm": f"gradient norm: {', '.join(kept)}", **row}
+
+
+def _kept(share: float | None) -> str:
+    if share is None:
+        return "not available"
+    return "preserved" if share > 0.999 else f"not preserved ({share:.2g} of it left at initialisation)"
+
+
+def _arguments(item: Callable[..., object]) -> str:
+    function = item.__init__ if inspect.isclass(item) else item
+    parameters = [p for p in inspect.signature(function).parameters.values() if p.name != "self"]
+    if not inspect.isclass(item):
+        parameters = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+    return ", ".join(p.name for p in parameters) or "-"
+
+
+_LISTS: dict[str, Callable[[], Iterator[Row]]] = {
+    "models": _models,
+    "recipes": _recipes,
+    "suites": _suites,
+    "attacks": _attacks,
+    "losses": _registered(registry.LOSSES),
+    "architectures": _architectures,
+    "datasets": _registered(registry.DATASETS),
+    "checks": _checks,
+}
+KINDS = tuple(_LISTS)
