@@ -28,7 +28,7 @@ def _certified(grade: str) -> Callable[[ModelResults, float], Bools | None]:
 
 
 def _violations(grade: str) -> Callable[[ModelResults, float], Any]:
-    return lambda item, eps: int(item.tested(grade).violations().sum()) if grade in item.bounds_by_grade else pd.NA
+    return lambda item, eps: int(item.tested[grade].violations().sum()) if grade in item.tested else pd.NA
 
 
 def _of_certificate(column: Column) -> Callable[[ModelResults, float], Any]:
@@ -46,12 +46,12 @@ def _tightness(item: ModelResults, eps: float) -> float:
 
 
 def _audited(item: ModelResults, eps: float) -> int:
-    parts = [attack.at(eps) for attack in item.attacks]
+    parts = item.attacked(eps).values()
     return len({sample for part in parts for sample in part.loc[part["audit"].astype(bool), "sample"]})
 
 
 def _spent(name: str) -> Callable[[ModelResults, float], int]:
-    return lambda item, eps: sum(int(attack.at(eps)[name].sum()) for attack in item.attacks)
+    return lambda item, eps: sum(int(part[name].sum()) for part in item.attacked(eps).values())
 
 
 # --- what they are called ---
@@ -227,9 +227,9 @@ def summary(items: Sequence[ModelResults]) -> pd.DataFrame:
             **cells[item.model],
             columns.SEED.name: item.card.seed,
             **{SUITE.name: item.suite.name, NORM.name: str(item.suite.norm), EPS.name: eps},
-            **{name: cell for metric in METRICS for name, cell in metric.cells(item, eps).items()},
-            **{f"{ATTACKED.name}{attack.name}": len(attack.at(eps)) for attack in item.attacks},
-            **{name: cell for metric in WORK for name, cell in metric.cells(item, eps).items()},
+            **columns.cells([(metric, metric.value(item, eps)) for metric in METRICS]),
+            **{f"{ATTACKED.name}{name}": len(part) for name, part in item.attacked(eps).items()},
+            **columns.cells([(metric, metric.value(item, eps)) for metric in WORK]),
         }
         for item in items
         for eps in item.suite.eps

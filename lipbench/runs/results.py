@@ -1,5 +1,6 @@
 """What a run knows of each model under each suite, read back from its run folder."""
 
+import functools
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -81,20 +82,31 @@ class ModelResults:
     reference: Reference | None = None  # None without a reference attack
     indicators: Indicators | None = None  # likewise
 
-    def tested(self, grade: str) -> Bounds:
-        """The bounds of a grade from which violations are read: the reference attack's findings count as well."""
-        bounds = self.bounds_by_grade[grade].copy()
-        return bounds if self.reference is None else bounds.replay(self.reference.records)
+    @functools.cached_property
+    def tested(self) -> dict[str, Bounds]:
+        """The bounds of each grade from which violations are read: the reference attack's findings count as well."""
+        if self.reference is None:
+            return self.bounds_by_grade
+        records = self.reference.records
+        return {grade: bounds.copy().replay(records) for grade, bounds in self.bounds_by_grade.items()}
 
-    @property
+    @functools.cached_property
     def bounds(self) -> Bounds:
         """The bounds of the headline numbers."""
         return self.bounds_by_grade[self.grade]
 
-    @property
+    @functools.cached_property
     def n(self) -> int:
         """Number of samples."""
         return len(self.bounds.correct)
+
+    def attacked(self, eps: float) -> dict[str, pd.DataFrame]:
+        """The rows of each attack that answer for ``eps``, by the attack's name."""
+        return {attack.name: attack.at(eps) for attack in self.attacks}
+
+    def broken_by(self, eps: float) -> dict[str, set[int]]:
+        """The samples that each attack broke within ``eps``, by the attack's name."""
+        return {attack.name: attack.broken(eps) for attack in self.attacks}
 
 
 def load(run_folder: RunFolder) -> list[ModelResults]:
