@@ -44,6 +44,27 @@ class AttackRecords:
 
 
 @dataclass(frozen=True)
+class Spent:
+    """What the attacks of a suite did for one eps; minimal-norm attacks serve every eps, and count at each."""
+
+    attacked: dict[str, int]  # samples that each attack saw, by its name
+    audited: int  # certified samples that an attack saw
+    forward: int
+    backward: int
+
+    @classmethod
+    def of(cls, rows: dict[str, pd.DataFrame]) -> "Spent":
+        """From the rows of each attack that answer for the eps."""
+        parts = list(rows.values())
+        return cls(
+            {name: len(part) for name, part in rows.items()},
+            len({sample for part in parts for sample in part.loc[part["audit"].astype(bool), "sample"]}),
+            sum(int(part["forward"].sum()) for part in parts),
+            sum(int(part["backward"].sum()) for part in parts),
+        )
+
+
+@dataclass(frozen=True)
 class Reference:
     """What the reference attack found by itself. n is the number of samples."""
 
@@ -100,9 +121,20 @@ class ModelResults:
         """Number of samples."""
         return len(self.bounds.correct)
 
-    def attacked(self, eps: float) -> dict[str, pd.DataFrame]:
-        """The rows of each attack that answer for ``eps``, by the attack's name."""
-        return {attack.name: attack.at(eps) for attack in self.attacks}
+    @functools.cached_property
+    def spent(self) -> dict[float, Spent]:
+        """What the attacks did for each eps of the suite."""
+        return {eps: Spent.of({attack.name: attack.at(eps) for attack in self.attacks}) for eps in self.suite.eps}
+
+    @functools.cached_property
+    def violations(self) -> dict[str, int]:
+        """How many certificates of each grade are false."""
+        return {grade: int(bounds.violations().sum()) for grade, bounds in self.tested.items()}
+
+    @functools.cached_property
+    def tightness(self) -> Floats:
+        """That of the correct samples with a known adversarial input, see ``Bounds.tightness``."""
+        return self.bounds.tightness()
 
     def broken_by(self, eps: float) -> dict[str, set[int]]:
         """The samples that each attack broke within ``eps``, by the attack's name."""
