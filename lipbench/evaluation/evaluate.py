@@ -125,7 +125,7 @@ def _tasks(evaluation: Evaluation) -> list[Task[Piece]]:
 
 def _is_done(piece: Piece) -> bool:
     run_folder, run = piece.evaluation.run_folder, piece.evaluation.run
-    return all(map(run_folder.has, list(run.units_of(piece.entry, piece.shard))))
+    return all(run_folder.has(unit) for unit in run.units_of(piece.entry, piece.shard))
 
 
 def work(piece: Piece, lease: Lease, dataset: Dataset | None = None) -> None:
