@@ -84,8 +84,9 @@ class AttackJob:
         attacked = network if attack.exact else network.surrogate
         index = torch.tensor(pairs.samples).to(network.device)
         x, labels = self.samples.x[index], self.samples.labels[index]
+        reachable = self.reachable(pairs)
         seed = int(files.sha256_json([stage.seed, unit.shard.start])[:8], 16)
-        batch = AttackBatch(index.cpu(), unit.shard.size, seed, self.reachable(pairs))
+        batch = AttackBatch(index.cpu(), unit.shard.size, seed, reachable)
         eps: float | Tensor | None = None
         if attack.per_sample_eps:
             eps = torch.tensor(pairs.eps).to(network.device)

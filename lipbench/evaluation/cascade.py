@@ -96,14 +96,14 @@ class Cascade:
             raise ValueError(f"{unit.name}: units come in the order of work, each after those before it in its chain")
         if isinstance(unit, IndicatorUnit):
             return self._indicators_of(unit, lease, known)
-        return self._attacked(unit, lease, known, known.bounds.copy(), grade)
+        return self._attacked(unit, lease, known, known.bounds, grade)
 
     def _attacked(
         self, unit: AttackUnit | ReferenceUnit, lease: Lease, known: Known, bounds: Bounds, grade: str
     ) -> AttackRecord:
         def compute() -> tuple[AttackRecord, bytes | None]:
             samples = Samples(self.x, self.labels, self.pairwise_radii[grade])
-            return AttackJob(unit, self.model.network, samples, bounds, self.run.settings).run()
+            return AttackJob(unit, self.model.network, samples, bounds.copy(), self.run.settings).run()
 
         return self.unit(unit, lease, known, lambda: self.run_folder.load(unit, known), compute)
 
