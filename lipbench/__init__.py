@@ -9,23 +9,11 @@
 The names below are those of ``lipbench.api``, imported on first use, so that ``import lipbench`` costs nothing.
 """
 
+# ruff: noqa: F403, F405  `__all__` is that of lipbench.api, with the version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lipbench.api import (
-        LipbenchError,
-        Results,
-        Suite,
-        VerificationResult,
-        certify,
-        evaluate,
-        lipschitz_bound,
-        replay,
-        rule,
-        train,
-        verify,
-    )
-    from lipbench.api import catalogue as list  # noqa: A004
+    from lipbench.api import *
 
 __version__ = "0.1.0"
 __all__ = [
