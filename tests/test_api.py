@@ -27,7 +27,7 @@ def tau4(digits_zoo):
 
 
 def test_evaluate_gives_one_row_per_model_and_eps(zoo_of):
-    summary = lipbench.evaluate(zoo_of(TAU4, CNN), samples=30)
+    summary = lipbench.evaluate(zoo_of(TAU4, CNN), samples=30).summary()
     assert len(summary) == 2 * 5
     tau4 = summary[summary.model == TAU4].sort_values("eps")
     assert (tau4.grade == "float").all()

@@ -107,7 +107,7 @@ def command_lines(page: Path) -> list[list[str]]:
 
 def options_of(name: str) -> set[str]:
     parameters = [parameter for parameter in cli.commands[name].params if isinstance(parameter, click.Option)]
-    return {option for parameter in parameters for option in parameter.opts}
+    return {option for parameter in parameters for option in (*parameter.opts, *parameter.secondary_opts)}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=PAGE_IDS)

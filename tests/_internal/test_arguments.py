@@ -93,7 +93,7 @@ def test_options_hold_plain_numbers():
 WRONG_CALLS = {
     "suite": ([], [3], 3, None, ["quick", 3], "standrd"),
     "eps": ([], [0], [-1.0], [float("nan")], ["0.1"], "0.1", 0.1, [True]),
-    "data_set": (3, "digts", ["digits"]),
+    "data": (3, "digts", ["digits"]),
     "data_dir": (3,),
     "out": (3, "a\0b"),
     "title": (3,),
@@ -123,7 +123,7 @@ WRONG_VERIFICATIONS = {
     "out": (3, "a\0b"),
     "device": ("gpu", None),
     "threads": (0, -1, True, 50_000),
-    "data_set": (3, "digts"),
+    "data": (3, "digts"),
 }
 
 

@@ -20,7 +20,7 @@ def is_close(value: float, expected: float) -> bool:
 @check(
     "L101",
     "the claimed constant lies below the bound computed from the weights",
-    "lipbench, CERTIFICATES.md: grade nominal checks nothing, grade real holds for the weights as they are stored",
+    "lipbench, docs/certificates.md: grade nominal checks nothing, grade real holds for the weights as they are stored",
 )
 def _below_bound(subject: Subject) -> Remarks:
     if subject.proof is not None and subject.excess is not None:
@@ -80,7 +80,7 @@ def _pixel_constant(subject: Subject) -> Remarks:
 @check(
     "L104",
     "the claimed constant leaves the preprocessing out, or divides by another std than the smallest",
-    "lipbench, CERTIFICATES.md: preprocessing is part of the model, its constant is 1 / min std",
+    "lipbench, docs/certificates.md: preprocessing is part of the model, its constant is 1 / min std",
 )
 def _preprocessing(subject: Subject) -> Remarks:
     stds = _stds(subject)

@@ -24,7 +24,7 @@ ROW = 1e-4
 @check(
     UNBOUNDED,
     "the network cannot be bounded: a layer or function without a rule, or a forward that cannot be traced",
-    "lipbench, CERTIFICATES.md: a layer without a rule is an error that names the layer; it never counts as 1",
+    "lipbench, docs/certificates.md: a layer without a rule is an error that names the layer; it never counts as 1",
 )
 def _no_rule(subject: Subject) -> Remarks:
     if subject.proof is not None:

@@ -86,7 +86,7 @@ def _ties(subject: Subject) -> Remarks:
 @check(
     "L306",
     "two rows of the head are identical",
-    "lipbench, CERTIFICATES.md, Radii and their grades: L_ij = L_g |w_i - w_j|, which is 0 for identical rows",
+    "lipbench, docs/certificates.md, Radii and their grades: L_ij = L_g |w_i - w_j|, which is 0 for identical rows",
 )
 def _identical_rows(subject: Subject) -> Remarks:
     proof: Certificate | None = subject.proof
