@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lipbench._internal.words import shown
 from lipbench.errors import LipbenchError
 from lipbench.report.tables import Table
 from lipbench.runs.folder import RunFolder
@@ -49,7 +50,7 @@ def section(run_folder: RunFolder, run: Run) -> VerificationSection | None:
         TITLE,
         result.passed,
         _sentence(result),
-        (*_how(result), *_broken(result), *_missing(missing, run_folder)),
+        (*_how(result), *_broken(result), *_missing(missing)),
         _model_table(result.models),
         _grade_table(result.models),
         _finding_table(result.models),
@@ -97,11 +98,10 @@ def _broken(result: VerificationResult) -> list[str]:
     return [f"Certificates or claims that do not hold: {', '.join(names)}."] if names else []
 
 
-def _missing(names: Sequence[str], run_folder: RunFolder) -> list[str]:
+def _missing(names: Sequence[str]) -> list[str]:
     if not names:
         return []
-    some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return [f"Not verified: {some}. lipbench verify MODEL -o RUN does it."]
+    return [f"Not verified: {shown(names)}. lipbench verify MODEL -o RUN does it."]
 
 
 def _model_table(models: Sequence[Verification]) -> Table:

@@ -10,6 +10,7 @@ from torch import nn
 
 from lipbench._internal import files
 from lipbench._internal.precision import precisions, set_precisions
+from lipbench._internal.randomness import keeping_random_numbers
 from lipbench.data import Dataset
 from lipbench.errors import LipbenchError
 from lipbench.models import architectures
@@ -91,7 +92,7 @@ def check_samples(dataset: Dataset) -> None:
 def deterministic(seed: int, device: torch.device) -> Iterator[None]:
     """Seeded and deterministic inside, float32 products in float32; global state is restored at the end."""
     flag, threads, held = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads(), precisions()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with keeping_random_numbers(device):
         torch.manual_seed(seed)
         torch.use_deterministic_algorithms(device.type == "cpu")
         set_precisions()
