@@ -91,7 +91,7 @@ def distinct(kind: str, names: Iterable[str]) -> None:
     """Raise LipbenchError if a name occurs twice."""
     twice = repeated(names)
     if twice is not None:
-        raise LipbenchError(f"the {kind} name {twice!r} occurs twice; names must differ within a run")
+        raise LipbenchError(f"the {kind} name {twice!r} is there twice; names must differ within a run")
 
 
 def repeated(names: Iterable[str]) -> str | None:

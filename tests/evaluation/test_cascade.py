@@ -75,7 +75,7 @@ def test_whoever_was_superseded_removes_no_record(zoo_of, tmp_path, digits, monk
     path.write_bytes(b"half")
     monkeypatch.setattr(lease.Lease, "held", False)
     before = stamps(folder)
-    evaluation = evaluate.Evaluation(folder.path, folder.read(), {TAU4: models / TAU4}, "digits", None, "cpu")
+    evaluation = evaluate.Evaluation(folder, folder.read(), {TAU4: models / TAU4}, "digits", None, "cpu")
     piece = Piece(evaluation, folder.read().models[0], folder.read().shards[0])
     with folder.leases.holding("task") as held:
         assert evaluate.work(piece, held, digits) is None
