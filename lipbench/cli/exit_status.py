@@ -1,7 +1,7 @@
-"""The exit status of the process: nobody but lipbench itself ends it with 0, or with 1, a broken certificate.
+"""The exit status of the process: only lipbench itself ends it with 0, or with 1, a broken certificate.
 
-Others do so as well. OpenMP's library calls ``exit(1)`` where it cannot start a thread, and so do other libraries where
-memory is short; Python ends with 1 for an exception that nobody caught, a missing dependency among them.
+Without a guard, others would. OpenMP's library calls ``exit(1)`` where it cannot start a thread, and so do other
+libraries where memory is short; Python ends with 1 for an uncaught exception, a missing dependency among them.
 
 C runs what was registered for the end of a process from the last to the first (C11, 7.22.4.4). What is registered here
 is ``_exit`` with a status: the last one registered decides, whatever status ``exit`` was called with. It is registered

@@ -1,4 +1,4 @@
-"""The evaluation of one model on one shard: certify, then attacks from the cheapest to the dearest on what is open."""
+"""The evaluation of one model on one shard: certify, then attack the open samples, cheapest attacks first."""
 
 import time
 from collections.abc import Callable
@@ -192,4 +192,4 @@ class Cascade:
 
 
 class Superseded(Exception):  # noqa: N818  (no error: nothing went wrong here)
-    """Another process took this one for gone, and does its work."""
+    """Another process found this one gone, and took over its work."""

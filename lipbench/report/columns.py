@@ -39,7 +39,7 @@ class Column:
     rank: int = 0  # definitions and tables of signs come in ascending rank, then as declared
     optional: bool = False  # a row may lack it: NaN or NA
     prefix: bool = False  # stands for every column whose name starts with ``name``
-    setting: bool = False  # tells one setting from another
+    setting: bool = False  # distinguishes settings
 
     @property
     def title(self) -> str:
@@ -147,7 +147,7 @@ GROUP = [column.name for column in OF_GROUPS]
 
 
 def setting_columns(frame: pd.DataFrame) -> list[str]:
-    """The columns that tell one setting from another; ``setting``, a digest, does so by itself."""
+    """The columns that distinguish settings; ``setting``, a digest, does so by itself."""
     return _covered(frame, [column for column in OF_SETTINGS if column.setting])
 
 

@@ -217,7 +217,7 @@ def summary(items: Sequence[ModelResults]) -> pd.DataFrame:
 
     Accuracies are shares in [0, 1]; each has its interval in ``<name>_lo`` and ``<name>_hi``. Hyperparameters are
     ``loss.NAME``, arguments of adversarial training ``adversarial.NAME``, and what else differs from card to card has
-    its path, such as ``training.epochs``. ``attacked:<backend>/<name>`` counts the samples that an attack saw.
+    its path, such as ``training.epochs``. ``attacked:<library>/<name>`` counts the samples that an attack saw.
     """
     cells, copies = settings.cells(items), settings.copies(items)
     frame = pd.DataFrame(

@@ -65,7 +65,7 @@ class Adversarial(Strict):
     steps: Annotated[int, Field(ge=1)] = 10
 
 
-class PGD(Adversarial):
+class PGDTraining(Adversarial):
     """Adversarial training with PGD (Madry et al. 2018, arXiv 1706.06083)."""
 
     ratio: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of each batch that is replaced by adversarial inputs
@@ -85,7 +85,7 @@ class LossSpec(Strict):
     hyperparameters: dict[str, Finite | Annotated[list[Finite], Field(min_length=1)]] = Field(default_factory=dict)
     architectures: tuple[str, ...] = ()  # labels; all if empty
     constrained: StrictBool = True  # False: the unconstrained twin of the same shape
-    adversarial: Trades | PGD | None = None
+    adversarial: Trades | PGDTraining | None = None
     seeds: Seeds | None = None  # the recipe's where it names none
     training: dict[str, Any] = Field(default_factory=dict)  # keys of [training] that differ for this loss
 

@@ -150,7 +150,7 @@ def _refuse_other(path: Path, model: str) -> None:
 
 
 def _read(folder: Path, path: Path) -> Verification:
-    files.refuse_other(path)  # to read a pipe would take for ever
+    files.refuse_other(path)  # reading a pipe would never end
     content = files.read_json(path, "verification record")
     again = "delete it and run `lipbench verify` again"
     if not isinstance(content, dict) or content.get("format") != FORMAT:

@@ -105,7 +105,7 @@ def test_damaged_witnesses_are_found_again(copied, whole, digits_zoo, digits, ca
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     run(digits_zoo / TAU4, copied.path, digits, suite=TINY, samples=30, shard=20)
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
-        f"the witnesses {path} are not what was written; their unit is computed again"
+        f"the witnesses {path} differ from what was written; their unit will be computed again"
     ]
     assert path.read_bytes() == data
     assert same(copied, whole)
@@ -164,7 +164,9 @@ def test_a_record_is_there_when_it_is_whole(copied):
     path.unlink()
     assert not copied.has(unit)
     assert copied.damage(unit) is None
-    with pytest.raises(MissingError, match=rf"lacks records of {TAU4}: the run is not finished; `lipbench evaluate -o"):
+    with pytest.raises(
+        MissingError, match=rf"lacks records of {TAU4}: the run is not finished; rerun `lipbench evaluate -o"
+    ):
         copied.load(unit)
 
 

@@ -220,8 +220,8 @@ def by_hand(process: subprocess.Popen) -> None:
     os.killpg(process.pid, signal.SIGINT)
 
 
-BLOWS = {  # what happens -> exit status, and how the one line on stderr begins; None: there is nobody to say anything
-    by_hand: (130, "lipbench: interrupted; the same command goes on where this one was"),
+BLOWS = {  # what happens -> exit status, and how the one line on stderr begins; None: no process is left to print one
+    by_hand: (130, "lipbench: interrupted: rerun the same command to resume"),
     a_worker: (2, "lipbench: a worker process was killed, perhaps because memory ran out: rerun the same command to "),
     only_the_coordinator: (-9, None),
 }

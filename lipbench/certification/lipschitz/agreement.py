@@ -123,14 +123,14 @@ def unsteadiness(module: nn.Module, x: Tensor, expected: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Reference:
+class ExpectedOutputs:
     """The outputs of a network for some inputs."""
 
     outputs: Tensor  # (n, ...)
     room: Tensor  # (...), how far rounding errors may move each
 
 
-def check_same(traced: nn.Module, module: nn.Module, x: Tensor) -> Reference:
+def check_same(traced: nn.Module, module: nn.Module, x: Tensor) -> ExpectedOutputs:
     """The outputs of a network for x (n, c, h, w), and their room.
 
     Raises UnsupportedError unless its graph computes the same, for each number of samples, whether gradients are wanted
@@ -142,7 +142,7 @@ def check_same(traced: nn.Module, module: nn.Module, x: Tensor) -> Reference:
             f"the network computes in {expected.dtype}, though its weights are {x.dtype}: take autocast and casts out "
             "of its forward"
         )
-    reference = Reference(expected, unsteadiness(module, x, expected))
+    reference = ExpectedOutputs(expected, unsteadiness(module, x, expected))
     for number in (*BATCHES, len(x)):
         found = _outputs_of_both(traced, module, x[:number], expected)
         _check_batch(found, number, x, reference)
@@ -163,7 +163,7 @@ def _outputs_of_both(traced: nn.Module, module: nn.Module, x: Tensor, among: Ten
     return found
 
 
-def _check_batch(found: Tensor, number: int, x: Tensor, reference: Reference) -> None:
+def _check_batch(found: Tensor, number: int, x: Tensor, reference: ExpectedOutputs) -> None:
     """Raise UnsupportedError unless the outputs of the first samples alone are those in the batch of all x."""
     expected, share = reference.outputs, share_of_sums(x.dtype)
     if found.shape != expected[:number].shape:
@@ -175,7 +175,7 @@ def _check_batch(found: Tensor, number: int, x: Tensor, reference: Reference) ->
         raise UnsupportedError("the outputs for a sample depend on the others of a batch, or on their number")
 
 
-def check_precision(single: Reference, exact: Reference) -> None:
+def check_precision(single: ExpectedOutputs, exact: ExpectedOutputs) -> None:
     """Raise UnsupportedError unless a network and its graph in float64 agree, up to rounding errors.
 
     single: in the network's own dtype; exact: in float64.
