@@ -164,9 +164,7 @@ def test_a_record_is_there_when_it_is_whole(copied):
     path.unlink()
     assert not copied.has(unit)
     assert copied.damage(unit) is None
-    with pytest.raises(
-        MissingError, match=rf"lacks records of {TAU4}: the run is not finished; rerun `lipbench evaluate -o"
-    ):
+    with pytest.raises(MissingError, match=rf"lacks records of {TAU4}: the run is not finished; rerun `lipbench eval"):
         copied.load(unit)
 
 
