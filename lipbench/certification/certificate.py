@@ -92,15 +92,15 @@ class Certificate:
         constant = self.claimed if self.single_logit else SQRT2 * self.claimed
         return torch.full_like(self.pairwise, constant).fill_diagonal_(0)
 
-    def signed_margins(self, logits: Tensor, classes: Tensor, pairwise: Tensor | None = None) -> Tensor:
+    def signed_margins(self, logits: Tensor, classes: Tensor) -> Tensor:
         """Min over j != i of (f_i - f_j) / L_ij: float64 (n,), negative where class i is not predicted.
 
-        logits: float64 (n, K); classes i: int64 (n,); pairwise: (K, K), the computed one by default. In units of the
-        input, L2. Its mean with the labels for classes is the mean certifiable robustness (MCR). A difference within
-        its rounding errors counts as 0, one of identical rows as infinitely far from 0 unless it is 0.
+        logits: float64 (n, K); classes i: int64 (n,). In units of the input, L2. Its mean with the labels for classes
+        is the mean certifiable robustness (MCR). A difference within its rounding errors counts as 0, one of identical
+        rows as infinitely far from 0 unless it is 0.
         """
         margins, error = self._margins(logits, classes, None)
-        distances = (self.pairwise if pairwise is None else pairwise).to(logits)[classes]
+        distances = self.pairwise.to(logits)[classes]
         quotients = torch.where(self._settled(margins, error), margins / distances, 0.0)
         return quotients.scatter(1, classes[:, None], torch.inf).amin(dim=1)
 

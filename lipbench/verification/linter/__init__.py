@@ -14,6 +14,6 @@ input. A warning is true and worth knowing, but breaks no certificate by itself.
 
 from lipbench.verification.linter.lint import lint, summaries
 from lipbench.verification.linter.subject import Severity
-from lipbench.verification.linter.table import Finding, unsupported
+from lipbench.verification.linter.table import Finding
 
-__all__ = ["Finding", "Severity", "lint", "summaries", "unsupported"]
+__all__ = ["Finding", "Severity", "lint", "summaries"]
