@@ -41,7 +41,7 @@ def abandoned(name: str) -> str:
 
 
 def put(path, content: str = "mine", age: float = 7200.0):
-    """A file that nobody has touched for two hours."""
+    """A file that was not touched for two hours."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content)
     os.utime(path, (time.time() - age,) * 2)

@@ -1,4 +1,4 @@
-"""The public surface, name by name: whoever renames a part of it changes a table here as well, on purpose."""
+"""The public surface, name by name: to rename a part of it is to change a table here as well, on purpose."""
 
 import inspect
 from importlib.metadata import entry_points

@@ -122,7 +122,7 @@ def test_a_run_without_its_witnesses_is_whole(copied, digits_zoo, digits, caplog
 
 
 def test_a_damaged_record_that_another_process_works_on_is_its_affair(copied, digits_zoo, digits, caplog):
-    """Whoever holds the lease replaces it; removing it would take away what has just been written."""
+    """The holder of the lease replaces it; removing it would take away what has just been written."""
     path = path_of(copied, 1)
     path.write_bytes(b"half")
     name = copied.read().certify_unit(copied.read().models[0], copied.read().shards[0]).name
@@ -146,7 +146,7 @@ def test_no_flipped_bit_changes_what_a_record_says(copied):
             after, about = loaded(copied, unit)
         except DamagedError:
             found += 1
-        else:  # statistics, and what else nobody reads
+        else:  # statistics, and what else is never read
             pd.testing.assert_frame_equal(after, frame, check_exact=True)
             assert about == info
     assert found > len(data) / 14

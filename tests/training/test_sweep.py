@@ -569,7 +569,7 @@ def test_sigkill_in_training(pair, tmp_path, digits, times):
 
 
 def test_a_model_that_was_there_first_is_kept(pair, tmp_path, digits):
-    """Two processes may train a model, if one was silent for so long that it was taken for gone."""
+    """Two processes may train a model, if one missed its heartbeat for so long that another superseded it."""
     recipe = recipes.load(pair)
     job = recipe.training_jobs()[0]
     modules = [trainer.train_one(recipe, s, digits, device=CPU) for s in recipe.training_jobs()]
