@@ -12,6 +12,7 @@ Such an object, its class, or a plain function (see ``FunctionAttack``) is regis
 group ``lipbench.attacks``. The bundled attacks are the ``ATTACK`` of each module in the packages beside this file.
 """
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -75,7 +76,7 @@ class Attack:
     min_classes: int = 2
     max_classes: int | None = None  # None: any number
 
-    @property
+    @functools.cached_property
     def parameters(self) -> dict[str, Parameter]:
         """The declared parameters, in the order of declaration; those of a base class last."""
         declared: dict[str, Parameter] = {}
@@ -85,7 +86,7 @@ class Attack:
                     declared.setdefault(name, value)
         return declared
 
-    @property
+    @functools.cached_property
     def defaults(self) -> dict[str, Any]:
         """The default of each parameter."""
         return {name: parameter.default for name, parameter in self.parameters.items()}
@@ -127,7 +128,7 @@ class FunctionAttack(Attack):
         self._function = function
         self._takes_norm, self._parameters = _keywords(name, function)
 
-    @property
+    @functools.cached_property
     def parameters(self) -> dict[str, Parameter]:
         """The keyword-only arguments of the function."""
         return self._parameters

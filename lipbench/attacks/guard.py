@@ -20,7 +20,6 @@ from torch import Tensor
 from lipbench.attacks import base
 from lipbench.attacks.base import Attack, AttackCall
 from lipbench.attacks.batch import AttackBatch
-from lipbench.attacks.finite import finite
 from lipbench.attacks.isolation import preserved
 from lipbench.attacks.network import Network
 from lipbench.attacks.norm import Norm
@@ -152,7 +151,8 @@ def _candidates(attack: Attack, call: AttackCall) -> Tensor:
     """The attack's own candidates, brought into [0, 1]; every exception is a LipbenchError that names the attack."""
     network, origin = call.network, call.x.clone()  # the attack may overwrite its input
     try:
-        with finite((network, network.surrogate) if attack.exact else (network,), attack.name):
+        fast = network.surrogate.watched(attack.name) if attack.exact else contextlib.nullcontext()
+        with network.watched(attack.name), fast:
             found = attack.run(call)
         return _cleaned(attack, found, origin)
     except LipbenchError:

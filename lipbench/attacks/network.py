@@ -3,13 +3,14 @@
 import contextlib
 import copy
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
-from lipbench._internal.precision import DTYPES, summing_products
+from lipbench._internal.precision import DTYPES, name_of, summing_products
 from lipbench.certification.lipschitz import agreement, frozen
 from lipbench.certification.lipschitz.agreement import REORDERED
 from lipbench.certification.lipschitz.graph import Graph
@@ -20,6 +21,7 @@ from lipbench.models.fast_layers import quickened
 MEMORY = {"cpu": 2**26, "cuda": 2**33}  # bytes for what a batch keeps for its gradients
 LARGEST_BATCH = 16384
 CHECKED = 64  # samples of a run for which the network is compared with its graph
+LARGE = 1e15  # for an infinite entry of a gradient: above all others, and its square is finite in float32
 
 
 @dataclass
@@ -94,6 +96,7 @@ class Network(nn.Module):
         self.num_classes = 2 if self.single_logit else int(out.shape[1])
         self.device = torch.device(device)
         self.sums_products = True  # as grade float needs; False: any algorithm for convolutions
+        self._undefined: Tensor | None = None  # inside ``watched``: bool (), no class somewhere in [0, 1]
 
     @cached_property
     def batch_size(self) -> int:
@@ -134,18 +137,53 @@ class Network(nn.Module):
     def logits(self, x: Tensor) -> Tensor:
         """Logits (n, classes) of x: float (n, c, h, w), given as float64, which changes none of them."""
         self.evaluations.forward += len(x)
+        inputs = x.to(self.dtype, copy=True)  # the network may overwrite its input, and the caller's keeps no hook
+        if inputs.requires_grad:
+            inputs.register_hook(self._on_gradient)
         with summing_products(x.device) if self.sums_products else contextlib.nullcontext():
-            out: Tensor = self.module(x.to(self.dtype, copy=True)).double()  # the network may overwrite its input
-        if out.requires_grad:
-            out.register_hook(self._count_backward)
-        return class_logits(out)
+            out: Tensor = self.module(inputs).double()
+        # the sum of the logits nearly always decides; on a GPU, reading it would wait for the device
+        if self._undefined is not None and not (out.device.type == "cpu" and math.isfinite(out.detach().sum().item())):
+            inside = ((x >= 0) & (x <= 1)).flatten(1).all(dim=1)
+            self._undefined |= (inside & ~out.detach().isfinite().all(dim=1)).any()
+        return class_logits(out) if self.single_logit else out
 
     def forward(self, x: Tensor) -> Tensor:
         """Float32 logits (n, classes) of x: float32 (n, c, h, w)."""
         return self.logits(x).float()
 
-    def _count_backward(self, gradient: Tensor) -> None:
+    def _on_gradient(self, gradient: Tensor) -> Tensor | None:
+        """A backward pass has reached the inputs."""
         self.evaluations.backward += len(gradient)
+        return None if self._undefined is None else gradient.nan_to_num(0.0, LARGE, -LARGE)
+
+    @contextlib.contextmanager
+    def watched(self, attack: str) -> Iterator[None]:
+        """Inside, where ``attack`` runs, gradients at the inputs are finite: NaN, which has no direction, becomes 0,
+        and infinite entries become LARGE.
+
+        Otherwise libraries carry a NaN from the gradient into the input. There the logits are NaN and no comparison is
+        true: the library counts the sample as broken, none of its later attacks sees it, and its candidate is useless.
+        Raises LipbenchError at the end if the network was evaluated at an input in [0, 1] where its logits are not
+        finite: it has no class there, so that the sample would be neither robust nor broken.
+        """
+        self._undefined = torch.zeros((), dtype=torch.bool, device=self.device)
+        try:
+            yield
+        except Exception as error:  # libraries compare and assert, which NaN may fail
+            self._refuse_undefined(attack, error)
+            raise
+        else:
+            self._refuse_undefined(attack)
+        finally:
+            self._undefined = None
+
+    def _refuse_undefined(self, attack: str, cause: Exception | None = None) -> None:
+        if self._undefined is not None and self._undefined:
+            raise LipbenchError(
+                f"{attack} found inputs in [0, 1] where the network's logits are not finite in {name_of(self.dtype)}: "
+                "its weights or its preprocessing are out of range"
+            ) from cause
 
     @torch.no_grad()
     def predict(self, x: Tensor, batch_size: int | None = None) -> Tensor:

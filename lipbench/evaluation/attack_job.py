@@ -12,6 +12,7 @@ from torch import Tensor
 from lipbench._internal import files
 from lipbench._internal.arrays import Floats, Ints
 from lipbench.attacks import guard
+from lipbench.attacks.base import Attack
 from lipbench.attacks.batch import AttackBatch
 from lipbench.attacks.network import Evaluations, Network
 from lipbench.evaluation.selection import Pairs, Selection
@@ -54,7 +55,9 @@ class AttackJob:
 
     def run(self) -> tuple[AttackRecord, bytes | None]:
         """The record and the witnesses of the unit; None where the attack found no adversarial input."""
-        found = [self._call(pairs) for pairs in Selection(self.unit, self.bounds, self.settings).calls()]
+        attack = guard.attack_of(self.unit.stage.attack)
+        selection = Selection(self.unit, self.bounds, self.settings)
+        found = [self._call(attack, pairs) for pairs in selection.calls(attack)]
         start = self.unit.shard.start
         columns = {
             "sample": np.concatenate([part.pairs.samples + start for part in found]),
@@ -74,19 +77,19 @@ class AttackJob:
         record = AttackRecord(**columns, facts=facts)
         return record, _witnesses(record, torch.cat([part.adversarial_x for part in found]))
 
-    def _call(self, pairs: Pairs) -> Found:
+    def _call(self, attack: Attack, pairs: Pairs) -> Found:
         """Attack the pairs, check the candidates, and lower the bounds to what was found."""
         unit, network = self.unit, self.network
-        stage, declared = unit.stage, guard.attack_of(unit.stage.attack)
-        attacked = network if declared.exact else network.surrogate
+        stage = unit.stage
+        attacked = network if attack.exact else network.surrogate
         index = torch.tensor(pairs.samples).to(network.device)
         x, labels = self.samples.x[index], self.samples.labels[index]
         seed = int(files.sha256_json([stage.seed, unit.shard.start])[:8], 16)
         batch = AttackBatch(index.cpu(), unit.shard.size, seed, self.reachable(pairs))
         eps: float | Tensor | None = None
-        if declared.per_sample_eps:
+        if attack.per_sample_eps:
             eps = torch.tensor(pairs.eps).to(network.device)
-        elif not declared.minimal_norm:
+        elif not attack.minimal_norm:
             eps = float(pairs.eps[0]) if len(pairs.eps) else 1.0
         before = replace(network.evaluations)
         candidates = guard.search(stage.attack, attacked, x, labels, norm=unit.norm, eps=eps, seed=seed, batch=batch)

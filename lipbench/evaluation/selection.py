@@ -9,7 +9,7 @@ import pandas as pd
 
 from lipbench._internal import files
 from lipbench._internal.arrays import Bools, Floats, Ints
-from lipbench.attacks import guard
+from lipbench.attacks.base import Attack
 from lipbench.runs.bounds import Bounds
 from lipbench.runs.units import AttackUnit, ReferenceUnit
 
@@ -32,10 +32,9 @@ class Selection:
     bounds: Bounds
     settings: Mapping[str, Any]  # of the run: ``prune`` and ``audit``
 
-    def calls(self) -> Iterator[Pairs]:
-        """What the attack is called with, once or once for each eps."""
+    def calls(self, attack: Attack) -> Iterator[Pairs]:
+        """What ``attack``, that of the unit, is called with, once or once for each eps."""
         stage = self.unit.stage
-        declared = guard.attack_of(stage.attack)
         if isinstance(self.unit, ReferenceUnit):
             yield self.everyone(self.unit.eps)
             return
@@ -43,9 +42,9 @@ class Selection:
             yield self.everyone(np.nan)
             return
         audited = self.audited()
-        if declared.minimal_norm or declared.per_sample_eps:
+        if attack.minimal_norm or attack.per_sample_eps:
             pairs = _joined([self.at(eps, audited) for eps in stage.eps])
-            yield _once(pairs) if declared.minimal_norm else pairs
+            yield _once(pairs) if attack.minimal_norm else pairs
             return
         for eps in stage.eps:
             yield self.at(eps, audited)

@@ -97,9 +97,8 @@ class Metric(Column):
             for short, word in STATISTICS.items()
         )
 
-    def cells(self, item: "ModelResults", eps: float) -> dict[str, Any]:
-        """The cells of a row of summary.csv, by column."""
-        value = self.value(item, eps)
+    def cells(self, value: Any) -> dict[str, Any]:
+        """The cells of a row of summary.csv, by column; ``value``: of the metric for that row."""
         if not self.interval:
             return {self.name: value}
         if value is None:
@@ -144,6 +143,11 @@ OF_SETTINGS = (
 OF_MODELS = (MODEL, COPY_OF, *OF_SETTINGS, SEED)
 OF_GROUPS = (SUITE, NORM)  # all tables and figures come once for each
 GROUP = [column.name for column in OF_GROUPS]
+
+
+def cells(values: Sequence[tuple[Metric, Any]]) -> dict[str, Any]:
+    """The cells of a row of summary.csv, by column, from the value of each metric."""
+    return {name: cell for metric, value in values for name, cell in metric.cells(value).items()}
 
 
 def setting_columns(frame: pd.DataFrame) -> list[str]:

@@ -152,8 +152,7 @@ def _violations(items: Sequence[ModelResults]) -> Table | None:
     """The samples whose certificate is false, those of the strongest grade first; None if there are none."""
     found = []
     for item in items:
-        for grade in item.bounds_by_grade:
-            tested = item.tested(grade)
+        for grade, tested in item.tested.items():
             for place in tested.violations().nonzero()[0]:
                 pair = float(tested.certified_radius[place]), float(tested.adversarial_distance[place])
                 short = [f"{bound:.6g}" for bound in pair]

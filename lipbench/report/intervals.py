@@ -1,11 +1,14 @@
 """Intervals of the numbers in a report, at 95 %."""
 
+import functools
+
 import numpy as np
 from scipy.special import betaincinv, ndtri  # scipy.stats would take a second to import
 
 CONFIDENCE = 0.95
 
 
+@functools.cache  # models of a run have few counts among them
 def clopper_pearson(count: int, n: int) -> tuple[float, float]:
     """The exact interval of a share of ``count`` in ``n`` (Clopper and Pearson 1934); NaN where n is 0."""
     if n == 0:

@@ -28,7 +28,7 @@ def _certified(grade: str) -> Callable[[ModelResults, float], Bools | None]:
 
 
 def _violations(grade: str) -> Callable[[ModelResults, float], Any]:
-    return lambda item, eps: int(item.tested(grade).violations().sum()) if grade in item.bounds_by_grade else pd.NA
+    return lambda item, eps: item.violations.get(grade, pd.NA)
 
 
 def _of_certificate(column: Column) -> Callable[[ModelResults, float], Any]:
@@ -41,17 +41,11 @@ def _gap(item: ModelResults, eps: float) -> float:
 
 
 def _tightness(item: ModelResults, eps: float) -> float:
-    known = item.bounds.tightness()
-    return float(np.median(known)) if len(known) else NOTHING
-
-
-def _audited(item: ModelResults, eps: float) -> int:
-    parts = [attack.at(eps) for attack in item.attacks]
-    return len({sample for part in parts for sample in part.loc[part["audit"].astype(bool), "sample"]})
+    return float(np.median(item.tightness)) if len(item.tightness) else NOTHING
 
 
 def _spent(name: str) -> Callable[[ModelResults, float], int]:
-    return lambda item, eps: sum(int(attack.at(eps)[name].sum()) for attack in item.attacks)
+    return lambda item, eps: getattr(item.spent[eps], name)
 
 
 # --- what they are called ---
@@ -165,7 +159,7 @@ WORK = (
         SAMPLES,
         "certified samples that an attack saw for eps, as an audit",
         heading="of these, certified samples (audit)",
-        value=_audited,
+        value=_spent("audited"),
         by_eps=True,
     ),
     *(
@@ -197,7 +191,7 @@ METRICS: tuple[Metric, ...] = (  # in the order of the columns of summary.csv
         "count",
         SAMPLES,
         "correct samples with a known adversarial distance: those of tightness",
-        value=lambda item, eps: len(item.bounds.tightness()),
+        value=lambda item, eps: len(item.tightness),
     ),
     *(MCR, *VIOLATIONS.values(), *OF_CERTIFICATE),
     *(*SIGNS, *ALONE),
@@ -227,9 +221,9 @@ def summary(items: Sequence[ModelResults]) -> pd.DataFrame:
             **cells[item.model],
             columns.SEED.name: item.card.seed,
             **{SUITE.name: item.suite.name, NORM.name: str(item.suite.norm), EPS.name: eps},
-            **{name: cell for metric in METRICS for name, cell in metric.cells(item, eps).items()},
-            **{f"{ATTACKED.name}{attack.name}": len(attack.at(eps)) for attack in item.attacks},
-            **{name: cell for metric in WORK for name, cell in metric.cells(item, eps).items()},
+            **columns.cells([(metric, metric.value(item, eps)) for metric in METRICS]),
+            **{f"{ATTACKED.name}{name}": count for name, count in item.spent[eps].attacked.items()},
+            **columns.cells([(metric, metric.value(item, eps)) for metric in WORK]),
         }
         for item in items
         for eps in item.suite.eps

@@ -81,8 +81,8 @@ def _differs(name: str, values: Mapping[str, Any], found: Mapping[str, Mapping[s
     different: dict[Any, set[str]] = {}
     for model, cell in found.items():
         alike = [cell[key] for key in implied_by] if name.startswith(IMPLIED) else []
-        different.setdefault(tuple(alike), set()).add(_digest(values[model]))
-    return any(len(digests) > 1 for digests in different.values())
+        different.setdefault(tuple(alike), set()).add(_text(values[model]))
+    return any(len(texts) > 1 for texts in different.values())
 
 
 def _architectures(items: Sequence[ModelResults]) -> dict[str, str]:
@@ -140,8 +140,13 @@ def _canonical(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def _text(value: Any) -> str:
+    """The same for equal values."""
+    return json.dumps(_canonical(value), sort_keys=True)
+
+
 def _digest(value: Any) -> str:
-    return files.sha256_bytes(json.dumps(_canonical(value), sort_keys=True).encode())[:12]
+    return files.sha256_bytes(_text(value).encode())[:12]
 
 
 def _flat(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -15,10 +15,8 @@ NOTHING = float("nan")
 
 
 def _square_only(item: ModelResults, eps: float) -> float:
-    square, others = (
-        [attack.broken(eps) for attack in item.attacks if ("square" in attack.name) is wanted]
-        for wanted in (True, False)
-    )
+    broken = item.broken_by(eps)
+    square, others = ([broken[name] for name in broken if ("square" in name) is wanted] for wanted in (True, False))
     only = set().union(*square).difference(*others)
     return len(only) / item.n if item.n and square and others else NOTHING
 

@@ -164,13 +164,15 @@ def _check_rows(
     """The rows against the bounds of their samples before the unit."""
     if (record.adversarial_label == labels[rows]).any():
         raise ValueError("adversarial_label is the sample's own label")
-    eps, after = record.eps, before.copy().replay([record])
+    eps, after, radii = record.eps, before.copy().replay([record]), unit.stage.eps or (math.nan,)
+    # what is still open now was open then; what is not may have been closed in between
+    due = [before.correct] * len(radii) if unit.everyone else [after.open(radius) for radius in radii]
+    certified = [before.certified(radius) & ~before.broken(radius) for radius in radii]
     closed = np.zeros(len(rows), dtype=bool)  # by the certificate, at an eps that the row answers for
-    for radius in unit.stage.eps or (math.nan,):
+    for radius, attacked, settled in zip(radii, due, certified, strict=True):
         ours = (eps == radius) | np.isnan(eps)
-        # what is still open now was open then; what is not may have been closed in between
-        _complete(before.correct if unit.everyone else after.open(radius), rows[ours])
-        closed |= ours & (before.certified(radius) & ~before.broken(radius))[rows]
+        _complete(attacked, rows[ours])
+        closed |= ours & settled[rows]
     if (record.audit & ~closed).any():
         raise ValueError("audited rows of samples that their certificate does not close")
 

@@ -1,5 +1,6 @@
 """Run folders: ``run.json`` says what a run is, ``records/`` holds what was found, see ``store``."""
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,7 +111,7 @@ class RunFolder(RecordStore):
 
     def missing(self, run: Run) -> list[Unit]:
         """The units of a run that are not there yet, in the order of work."""
-        return [unit for unit in run.units() if not self.has(unit)]
+        return list(itertools.filterfalse(self.has, list(run.units())))
 
     def chain(
         self, run: Run, model: ModelEntry, shard: Shard, plan: SuitePlan, certify: CertifyRecord

@@ -5,6 +5,7 @@ group of eps, on the samples that are open at some eps of it; a grid that is ext
 units of the first stay as they are.
 """
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -160,10 +161,19 @@ class Run:
             raise LipbenchError(f"the settings of the run lack {error}; evaluate again, into another folder") from error
         return tuple(Shard(start, min(start + size, samples)) for start in range(0, samples, size))
 
+    @functools.cached_property
+    def _certify_names(self) -> dict[tuple[str, Shard], str]:
+        """Names of certify units that were asked for, by the model's digest: every other unit of a shard asks again."""
+        return {}
+
     def certify_unit(self, model: ModelEntry, shard: Shard) -> CertifyUnit:
         """The unit that predicts and certifies the samples of a shard."""
-        key = {"format": FORMAT, "settings": self.settings, "model": model.digest, "rows": [shard.start, shard.stop]}
-        return CertifyUnit(name=_hash(key), model=model.name, shard=shard, card=model.card, settings=self.settings)
+        name = self._certify_names.get((model.digest, shard))
+        if name is None:
+            rows = [shard.start, shard.stop]
+            name = _hash({"format": FORMAT, "settings": self.settings, "model": model.digest, "rows": rows})
+            self._certify_names[model.digest, shard] = name
+        return CertifyUnit(name=name, model=model.name, shard=shard, card=model.card, settings=self.settings)
 
     def attack_units(self, model: ModelEntry, shard: Shard, plan: SuitePlan) -> list[AttackUnit]:
         """The attack units of a model and shard under a suite; each group of eps is a chain of its own."""

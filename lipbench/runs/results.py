@@ -1,5 +1,6 @@
 """What a run knows of each model under each suite, read back from its run folder."""
 
+import functools
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,27 @@ class AttackRecords:
 
 
 @dataclass(frozen=True)
+class Spent:
+    """What the attacks of a suite did for one eps; minimal-norm attacks serve every eps, and count at each."""
+
+    attacked: dict[str, int]  # samples that each attack saw, by its name
+    audited: int  # certified samples that an attack saw
+    forward: int
+    backward: int
+
+    @classmethod
+    def of(cls, rows: dict[str, pd.DataFrame]) -> "Spent":
+        """From the rows of each attack that answer for the eps."""
+        parts = list(rows.values())
+        return cls(
+            {name: len(part) for name, part in rows.items()},
+            len({sample for part in parts for sample in part.loc[part["audit"].astype(bool), "sample"]}),
+            sum(int(part["forward"].sum()) for part in parts),
+            sum(int(part["backward"].sum()) for part in parts),
+        )
+
+
+@dataclass(frozen=True)
 class Reference:
     """What the reference attack found by itself. n is the number of samples."""
 
@@ -81,20 +103,42 @@ class ModelResults:
     reference: Reference | None = None  # None without a reference attack
     indicators: Indicators | None = None  # likewise
 
-    def tested(self, grade: str) -> Bounds:
-        """The bounds of a grade from which violations are read: the reference attack's findings count as well."""
-        bounds = self.bounds_by_grade[grade].copy()
-        return bounds if self.reference is None else bounds.replay(self.reference.records)
+    @functools.cached_property
+    def tested(self) -> dict[str, Bounds]:
+        """The bounds of each grade from which violations are read: the reference attack's findings count as well."""
+        if self.reference is None:
+            return self.bounds_by_grade
+        records = self.reference.records
+        return {grade: bounds.copy().replay(records) for grade, bounds in self.bounds_by_grade.items()}
 
-    @property
+    @functools.cached_property
     def bounds(self) -> Bounds:
         """The bounds of the headline numbers."""
         return self.bounds_by_grade[self.grade]
 
-    @property
+    @functools.cached_property
     def n(self) -> int:
         """Number of samples."""
         return len(self.bounds.correct)
+
+    @functools.cached_property
+    def spent(self) -> dict[float, Spent]:
+        """What the attacks did for each eps of the suite."""
+        return {eps: Spent.of({attack.name: attack.at(eps) for attack in self.attacks}) for eps in self.suite.eps}
+
+    @functools.cached_property
+    def violations(self) -> dict[str, int]:
+        """How many certificates of each grade are false."""
+        return {grade: int(bounds.violations().sum()) for grade, bounds in self.tested.items()}
+
+    @functools.cached_property
+    def tightness(self) -> Floats:
+        """That of the correct samples with a known adversarial input, see ``Bounds.tightness``."""
+        return self.bounds.tightness()
+
+    def broken_by(self, eps: float) -> dict[str, set[int]]:
+        """The samples that each attack broke within ``eps``, by the attack's name."""
+        return {attack.name: attack.broken(eps) for attack in self.attacks}
 
 
 def load(run_folder: RunFolder) -> list[ModelResults]:

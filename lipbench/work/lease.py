@@ -179,7 +179,7 @@ class Leases:
         return {path.stem: path for path in sorted(self._files()) if self.live(path)}
 
     def _files(self) -> list[Path]:
-        return [path for path in files.entries(self.folder) if _NAME.fullmatch(path.name) and files.is_own_file(path)]
+        return [path for path in _own_files(self.folder) if _NAME.fullmatch(path.name)]
 
     def _path(self, name: str, generation: int) -> Path:
         return self.folder / f"{name}.{generation}"
@@ -228,9 +228,14 @@ def is_lease(path: Path) -> bool:
     return False
 
 
+def _own_files(folder: Path) -> list[Path]:
+    """The regular files in a folder: only they can be leases."""
+    return list(filter(files.is_own_file, files.entries(folder)))
+
+
 def generations(folder: Path, name: str) -> list[int]:
     """The generations of a name for which there is a file."""
-    found = [_NAME.fullmatch(path.name) for path in files.entries(folder) if files.is_own_file(path)]
+    found = [_NAME.fullmatch(path.name) for path in _own_files(folder)]
     return [int(parts[2]) for parts in found if parts is not None and parts[1] == name]
 
 

@@ -25,8 +25,9 @@ def test_a_metric_is_its_declaration(item):
         value=lambda item, eps: item.bounds.certified(2 * eps),
     )
     low, high = intervals.clopper_pearson(1, 4)
-    assert ahead.cells(item, 0.1) == {"certified_ahead": 0.25, "certified_ahead_lo": low, "certified_ahead_hi": high}
-    assert [column.name for column in ahead.of_summary] == list(ahead.cells(item, 0.1))
+    cells = ahead.cells(ahead.value(item, 0.1))
+    assert cells == {"certified_ahead": 0.25, "certified_ahead_lo": low, "certified_ahead_hi": high}
+    assert [column.name for column in ahead.of_summary] == list(cells)
     assert [column.name for column in ahead.of_hyperparameters] == [
         f"certified_ahead_{short}" for short in ("mean", "std", "min", "max")
     ]
@@ -35,8 +36,9 @@ def test_a_metric_is_its_declaration(item):
 
 def test_an_accuracy_that_a_model_lacks_is_not_a_number(item):
     none = Metric("none", "share", "samples", "nothing", interval=True, value=lambda item, eps: None)
-    assert list(none.cells(item, 0.1)) == ["none", "none_lo", "none_hi"]
-    assert np.isnan(list(none.cells(item, 0.1).values())).all()
+    cells = none.cells(none.value(item, 0.1))
+    assert list(cells) == ["none", "none_lo", "none_hi"]
+    assert np.isnan(list(cells.values())).all()
 
 
 @pytest.mark.parametrize(

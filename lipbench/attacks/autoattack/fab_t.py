@@ -73,15 +73,16 @@ def _configured(call: AttackCall) -> Any:
         """
 
         def attack_single_run(self, x: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-            self.clean_labels: Tensor | None = labels
+            def of_inputs(points: Tensor) -> Tensor:
+                """The library asks for the labels of the inputs first, then for those of its points."""
+                del self._get_predicted_label
+                self._get_predicted_label(points)
+                return labels
+
+            self._get_predicted_label = of_inputs
             self.targets = targets
             candidates: Tensor = single_run(self, x, labels, is_targeted=True)
             return candidates.detach()
-
-        def _get_predicted_label(self, x: Tensor) -> Tensor:
-            predicted: Tensor = super()._get_predicted_label(x)
-            labels, self.clean_labels = self.clean_labels, None  # the first call is for the inputs themselves
-            return predicted if labels is None else labels
 
         def get_diff_logits_grads_batch_targeted(self, imgs: Tensor, la: Tensor, la_target: Tensor) -> Any:
             return super().get_diff_logits_grads_batch_targeted(imgs, la, self.targets)

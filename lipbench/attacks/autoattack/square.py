@@ -10,13 +10,12 @@ which AutoAttack takes for a sign of masked gradients, the rows given up are run
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from lipbench.attacks.autoattack.canvas import canvas
-from lipbench.attacks.autoattack.draws import Draws, ShardDraws
 from lipbench.attacks.autoattack.library import N_QUERIES, configured
 from lipbench.attacks.base import Attack, AttackCall
 from lipbench.attacks.batch import AttackBatch
@@ -29,6 +28,48 @@ from lipbench.attacks.parameters import Parameter
 CHECKPOINTS = (312, 625, 1250, 2500)
 MASKED = 0.002  # as in pyautoattack's check_square_sr
 CAUTION = 3.0  # times its last progress that a row is trusted to make with each further doubling of the queries
+
+
+class Draws(Protocol):
+    """Where the random numbers of Square come from. Signs are -1 or 1."""
+
+    def signs(self, active: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """One sign for each active row, int64 (a,), and entry: float32 (a, *shape)."""
+        ...
+
+    def sign(self, shape: tuple[int, ...]) -> Tensor:
+        """Signs that all rows share: float32 (*shape,)."""
+        ...
+
+    def below(self, high: int) -> int:
+        """A whole number in 0 .. high - 1; 0 for high = 0."""
+        ...
+
+    def coin(self) -> bool:
+        """True or False."""
+        ...
+
+
+class ShardDraws:
+    """Drawn for all samples of the shard and read off for the active ones; the same whatever else is open."""
+
+    def __init__(self, batch: AttackBatch, device: torch.device):
+        self.batch, self.device = batch, device
+        self.each, self.shared = batch.generator("square", "signs"), batch.generator("square", "shared")
+
+    def signs(self, active: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """See ``Draws``; so below."""
+        bits = torch.randint(0, 2, (self.batch.population, *shape), generator=self.each, dtype=torch.int8)
+        return (2 * bits[self.batch.index[active]] - 1).float().to(self.device)
+
+    def sign(self, shape: tuple[int, ...]) -> Tensor:  # noqa: D102
+        return (2 * torch.randint(0, 2, shape, generator=self.shared) - 1).float().to(self.device)
+
+    def below(self, high: int) -> int:  # noqa: D102
+        return int(torch.randint(0, max(1, high), (1,), generator=self.shared))
+
+    def coin(self) -> bool:  # noqa: D102
+        return bool(torch.randint(0, 2, (1,), generator=self.shared))
 
 
 class Square(Attack):
@@ -52,13 +93,14 @@ def search(call: AttackCall, draws: Draws | None = None) -> Tensor:
     library = getattr(made, "square", made)  # the library's own, also where it is shown a padded canvas
     library.init_hyperparam(x)
     shown = canvas(network.input_shape[1:], call.norm)
+    crop = shown.crop if shown.padded else None
     found, given_up = x.clone(), torch.zeros(len(x), dtype=torch.bool)
 
     def run(which: Tensor, patience: bool) -> None:
         for active in which.split(network.batch_size):
             source = ShardDraws(batch, x.device) if draws is None else draws
             queries = call.arguments["n_queries"]
-            loop = _Search(library, network, shown.crop, call.norm, batch, source, queries, patience)
+            loop = _Search(library, network, crop, call.norm, batch, source, queries, patience)
             radius = eps[active].float().view(-1, 1, 1, 1)
             points, left = loop.run(active, shown.pad(x[active]), labels[active], radius)
             found[active] = shown.crop(points)
@@ -92,7 +134,7 @@ class State:
 class _Search:
     library: Any  # pyautoattack's SquareAttack
     network: Network
-    crop: Callable[[Tensor], Tensor]
+    crop: Callable[[Tensor], Tensor] | None  # None: the images are shown as they are
     norm: Norm
     batch: AttackBatch
     draws: Draws
@@ -134,7 +176,7 @@ class _Search:
 
     def _margin(self, active: Tensor, points: Tensor, labels: Tensor) -> Tensor:
         self.batch.forward[active] += 1
-        return _margins(self.network, self.crop(points), labels)
+        return _margins(self.network, points if self.crop is None else self.crop(points), labels)
 
     def _side(self, query: int, height: int, width: int) -> int:
         return max(round((self.library.p_selection(query) * height * width) ** 0.5), 1 if self.norm is Norm.Linf else 3)

@@ -9,7 +9,6 @@ from torch import nn
 
 from lipbench.attacks.autoattack import square
 from lipbench.attacks.autoattack.canvas import canvas
-from lipbench.attacks.autoattack.draws import ShardDraws
 from lipbench.attacks.base import AttackCall
 from lipbench.attacks.batch import AttackBatch
 from lipbench.attacks.network import Network
@@ -79,19 +78,19 @@ def test_square_is_the_librarys_bit_for_bit(case, shape, norm, eps):
 
 def test_the_signs_of_a_shard():
     batch = AttackBatch(torch.tensor([6, 0, 3]), 8, seed=1)
-    drawn = ShardDraws(batch, torch.device("cpu")).signs(torch.tensor([0, 1, 2]), (400, 1, 1))
+    drawn = square.ShardDraws(batch, torch.device("cpu")).signs(torch.tensor([0, 1, 2]), (400, 1, 1))
     assert drawn.dtype == torch.float32
     assert drawn.shape == (3, 400, 1, 1)
     assert set(drawn.flatten().tolist()) == {-1.0, 1.0}
     assert drawn.mean().abs() < 0.1
     # the second row alone, as when the others are done
-    alone = ShardDraws(batch, torch.device("cpu")).signs(torch.tensor([1]), (400, 1, 1))
+    alone = square.ShardDraws(batch, torch.device("cpu")).signs(torch.tensor([1]), (400, 1, 1))
     assert torch.equal(alone[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[1])
 
 
 def test_what_all_rows_share():
-    draws = ShardDraws(AttackBatch.alone(3), torch.device("cpu"))
+    draws = square.ShardDraws(AttackBatch.alone(3), torch.device("cpu"))
     places = Counter(draws.below(5) for _ in range(500))
     assert set(places) == {0, 1, 2, 3, 4}
     assert min(places.values()) > 50

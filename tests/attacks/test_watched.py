@@ -92,13 +92,22 @@ def test_no_attack_moves_along_a_gradient_that_is_not_finite(spoilt, name, norm,
     assert all(seen.isfinite().all() for seen in points)
 
 
-def test_the_hooks_are_removed_also_after_an_error(spoilt, monkeypatch):
+def slope(network, x):
+    points = x.clone().requires_grad_()
+    return torch.autograd.grad(network(points).sum(), points)[0]
+
+
+def test_gradients_are_changed_only_inside_an_attack_also_after_an_error(spoilt, monkeypatch):
     masked = spoilt(Spoilt(math.nan))
     spec = AttackSpec(name="gradient/pgd")
     monkeypatch.setattr(PGD, "run", lambda self, call: 1 / 0)
     with pytest.raises(LipbenchError, match="ZeroDivisionError"):
         guard.search(spec, masked.network, masked.x, masked.labels, norm=Norm.L2, eps=1.0, seed=0)
     for network in (masked.network, masked.network.surrogate):
+        assert slope(network, masked.x).isnan().all()
+        with network.watched("mine"):
+            assert (slope(network, masked.x) == 0).all()
+        assert slope(network, masked.x).isnan().all()
         assert not network.module._forward_pre_hooks
         assert not network.module._forward_hooks
 
