@@ -40,9 +40,8 @@ Clopper-Pearson interval. [Certificates](certificates.md#grades) says how each g
 def columns() -> str:
     """The page columns.md."""
     from lipbench.report.effects import SETTINGS
-    from lipbench.report.samples import SAMPLES
-
     from lipbench.report.metrics import SUMMARY
+    from lipbench.report.samples import SAMPLES
 
     return f"""# Columns
 

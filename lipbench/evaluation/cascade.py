@@ -1,4 +1,4 @@
-"""The evaluation of one model on one shard: certify, then attacks from the cheapest to the dearest on what is open."""
+"""The evaluation of one model on one shard: certify, then run the attacks in the suite's order on what is open."""
 
 import math
 import time
