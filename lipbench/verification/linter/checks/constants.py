@@ -1,4 +1,4 @@
-"""L1: the claimed constant against the bound computed from the weights."""
+"""L1xx: the claimed constant against the bound computed from the weights."""
 
 from torch import Tensor
 
