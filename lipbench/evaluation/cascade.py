@@ -1,4 +1,4 @@
-"""The evaluation of one model on one shard: certify, then attack the open samples, cheapest attacks first."""
+"""The evaluation of one model on one shard: certify, then run the attacks in the suite's order on what is open."""
 
 import time
 from collections.abc import Callable

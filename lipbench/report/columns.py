@@ -111,7 +111,11 @@ class Metric(Column):
 MODEL = Column("model", "text", "", "name of the model, as on its card")
 COPY_OF = Column("copy_of", "text", "", "the first model of the run with the same weights; empty for that one itself")
 SETTING = Column(
-    "setting", "text", "", "digest, the same for models that differ in nothing but seed and weights", setting=True
+    "setting",
+    "text",
+    "",
+    "digest of everything on the card but name, seed, weights, claim and library versions",
+    setting=True,
 )
 FAMILY = Column("family", "text", "", "loss, or how an unconstrained network was trained", setting=True)
 ARCHITECTURE = Column("architecture", "text", "", "architecture, with the arguments that differ", setting=True)

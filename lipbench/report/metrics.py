@@ -128,13 +128,19 @@ MCR = Metric(
     value=lambda item, eps: item.mcr,
     over_seeds=True,
 )
+FALSE = "adversarial_distance < certified_radius: the certificate is false"
+BROKEN = {  # what a violation of each grade means
+    "float": FALSE,
+    "real": "the same for radii of grade real: rounding next to the boundary, or a fault",
+    "nominal": "the same for radii of grade nominal: the claim on the card is false",
+}
 VIOLATIONS = {
     grade: Metric(
         f"violations_{grade}",
         "count",
         SAMPLES,
-        "adversarial_distance < certified_radius: the certificate is false",
-        term="violation",
+        BROKEN[grade],
+        term="violation" if grade == "float" else "",
         optional=True,
         value=_violations(grade),
     )

@@ -14,6 +14,12 @@ from lipbench.report.metrics import GRADE
 from lipbench.runs.results import ModelResults
 
 UNIT = "suite's norm, input range [0, 1]"
+PROVED = "lower bound of the distance to the decision boundary, proved; 0 if misclassified"
+RADII = {  # what a radius of each grade is
+    "float": PROVED,
+    "real": "the same, proved in exact arithmetic only: rounding may break it next to the boundary",
+    "nominal": "the same if the claim on the card is true: not proved",
+}
 SAMPLES: tuple[Column, ...] = (
     *(MODEL, SUITE, NORM),
     Column("sample", "count", "", "row of the test set"),
@@ -26,8 +32,8 @@ SAMPLES: tuple[Column, ...] = (
             f"certified_radius_{grade}",
             "number",
             UNIT,
-            "lower bound of the distance to the decision boundary, proved; 0 if misclassified",
-            term="certified_radius",
+            RADII[grade],
+            term="certified_radius" if grade == "float" else "",
             optional=True,
         )
         for grade in GRADES

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lipbench._internal.words import shown
+from lipbench._internal.words import at_least, at_most, shown
 from lipbench.errors import LipbenchError
 from lipbench.report.tables import Table
 from lipbench.runs.folder import RunFolder
@@ -177,8 +177,8 @@ def _ratio(value: float) -> str:
 def _slope(constant: Constant) -> str:
     mark = "" if constant.steepest_proven else " (measured)"
     if constant.bound_witness is not None:  # a rule is wrong
-        return f"{constant.steepest:.9g}{mark} > {constant.bound:.9g}: not confirmed"
-    return f"{constant.steepest:.9g}{mark} <= {constant.bound:.9g}"
+        return f"{at_least(constant.steepest)}{mark} > {at_most(constant.bound)}: not confirmed"
+    return f"{at_least(constant.steepest)}{mark} <= {at_most(constant.bound)}"
 
 
 def _claim(constant: Constant) -> str:

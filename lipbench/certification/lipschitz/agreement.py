@@ -109,13 +109,20 @@ def unsteadiness(module: nn.Module, x: Tensor, expected: Tensor) -> Tensor:
         noise = torch.randn(values.shape, generator=generator, dtype=torch.float64).to(values.device)
         return values.detach() * (1 - 8 * torch.finfo(x.dtype).eps * noise.abs()).to(values.dtype)
 
-    held = (*module.named_parameters(), *module.named_buffers())
-    weights = {name: moved(one) for name, one in held if one.is_floating_point() and one.layout == torch.strided}
+    held = (*module.parameters(), *module.buffers())
+    other = {id(one): moved(one) for one in held if one.is_floating_point() and one.layout == torch.strided}
+    # each module once: for a layer with two names, torch would swap its weights twice and not give back the first ones
+    weights = {
+        f"{place}.{name}" if place else name: other[id(one)]
+        for place, part in module.named_modules()
+        for name, one in (*part._parameters.items(), *part._buffers.items())
+        if id(one) in other
+    }
     points = moved(x)
     if any(isinstance(part, nn.DataParallel) for part in module.modules()):  # it ignores weights from elsewhere
         found = outputs(module, points)
     else:
-        found = outputs(lambda given: torch.func.functional_call(module, weights, (given,)), points)
+        found = outputs(lambda given: torch.func.functional_call(module, weights, (given,), tie_weights=False), points)
     return 8 * (found.double() - expected.double()).abs().amax(dim=0)
 
 
