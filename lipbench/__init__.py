@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "LipbenchError", "Results", "Suite", "VerificationResult", "__version__", "certify", "evaluate", "lipschitz_bound",
-    "list", "replay", "report", "rule", "train", "verify",
+    "replay", "report", "rule", "train", "verify",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
+    if name in (*__all__, "list"):
         from lipbench import api
 
         return getattr(api, name)
@@ -31,4 +31,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> Any:
-    return __all__
+    return [*__all__, "list"]  # `from lipbench import *` leaves Python's own list as it is

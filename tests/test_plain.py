@@ -152,6 +152,14 @@ def test_status_imports_neither_torch_nor_art(tmp_path):
     assert out.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize("what", ["suites", "models", "recipes"])
+def test_lists_import_neither_torch_nor_art(what):
+    script = HEAVY.replace('["--help"]', repr(["list", what]))
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "'torch'" not in out.splitlines()[-1]
+    assert "'art'" not in out.splitlines()[-1]
+
+
 @pytest.mark.parametrize("name", ["evaluate", "verify", "train", "report", "status", "list"])
 def test_each_help_has_an_example(name, capsys):
     assert cli.run([name, "--help"]) == 0
