@@ -92,7 +92,7 @@ def test_the_section_is_in_every_form_and_the_same_bytes_come_out(verified, tmp_
     verified(held("m"), broken(verified.folder.path))
     first, second = (report.write(Results.load(verified.folder), tmp_path / name) for name in ("a", "b"))
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
-    assert report.check(verified.folder, tmp_path / "a") == []
+    assert report.check(Results.load(verified.folder), tmp_path / "a") == []
     for name in ("report.md", "report.html"):
         text = (tmp_path / "a" / name).read_text()
         assert all(words in text for words in ("Do the certificates hold?", "No: 90 certificates", "L101", "1.0451"))
