@@ -32,6 +32,7 @@ from lipbench.runs.bounds import Bounds
 from lipbench.runs.folder import RunFolder
 from lipbench.runs.records import AttackRecord, CertifyFacts, CertifyRecord, IndicatorRecord, columns_of
 from lipbench.runs.units import AttackUnit, ReferenceUnit, Shard, Stage
+from lipbench.work import execution
 
 # an attack of each kind: minimal-norm first and later, one eps at a time, one radius for each row, targeted, random
 # and so weak at first that something is left for each
@@ -405,7 +406,7 @@ def changed_certificate(monkeypatch, change):
         proof = true(*args)
         return dataclasses.replace(proof, **change(proof))
 
-    monkeypatch.setattr(cascade, "certificate", changed)
+    monkeypatch.setattr(prepared, "certificate", changed)
     evaluate.prepared_model.cache_clear()
 
 
@@ -554,7 +555,7 @@ def test_samples_that_change_during_a_run_are_not_recorded(act, here, zoo_of, tm
     dataset, original = data.load(spec), archive.read_bytes()
     meddling = Meddling(lambda: act(archive))
     if here:  # whose data the executor of this process takes
-        monkeypatch.setattr(evaluate, "LocalExecutor", lambda *args: meddling)
+        monkeypatch.setattr(execution.Execution, "in_this_process", True)
     for _ in range(2):  # the second time the data is another from the start
         with pytest.raises(LipbenchError, match=r"digits.npz was changed while it was in use"):
             run(models, tmp_path / "run", dataset, suite=TINY, shard=20, executor=meddling)
