@@ -164,9 +164,10 @@ def _check_rows(
     """The rows against the bounds of their samples before the unit."""
     if (record.adversarial_label == labels[rows]).any():
         raise ValueError("adversarial_label is the sample's own label")
-    eps, after, radii = record.eps, before.copy().replay([record]), unit.stage.eps or (math.nan,)
+    everyone, eps, radii = unit.everyone, record.eps, unit.stage.eps or (math.nan,)
+    after = before.copy().replay([record])
     # what is still open now was open then; what is not may have been closed in between
-    due = [before.correct] * len(radii) if unit.everyone else [after.open(radius) for radius in radii]
+    due = [before.correct] * len(radii) if everyone else [after.open(radius) for radius in radii]
     certified = [before.certified(radius) & ~before.broken(radius) for radius in radii]
     closed = np.zeros(len(rows), dtype=bool)  # by the certificate, at an eps that the row answers for
     for radius, attacked, settled in zip(radii, due, certified, strict=True):

@@ -120,14 +120,13 @@ class RecordStore:
         witnesses: the content of the unit's ``witness_path``, which is there before the record is; the record holds its
         digest.
         """
+        path, witness_path, facts = self.record_path(unit), self.witness_path(unit), dataclasses.asdict(record.facts)
         for folder in (self.records, self.witnesses):
             files.refuse_link(folder)
-        facts = dataclasses.asdict(record.facts)
         if witnesses is not None:
-            files.write_bytes(self.witness_path(unit), witnesses)
+            files.write_bytes(witness_path, witnesses)
             facts["witnesses_sha256"] = files.sha256_bytes(witnesses)
         table, about = records.table_of(record.arrays()), {"model": unit.model, "unit": unit.name, **facts}
-        path = self.record_path(unit)
         files.write_bytes(path, records.encode(table, about))
         stored, identity = records.from_table(type(record), table, facts), _identity(path)
         if identity is not None:
