@@ -152,7 +152,7 @@ def _grade_row(model: Verification, verdict: Verdict) -> tuple[str, ...]:
     return (
         model.model,
         verdict.grade,
-        "n/a" if verdict.lipschitz is None else f"{verdict.lipschitz:.9g}",
+        "n/a" if verdict.lipschitz is None else at_most(verdict.lipschitz),
         str(verdict.samples),
         str(verdict.attacked),
         str(verdict.violations),

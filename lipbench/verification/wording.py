@@ -32,7 +32,7 @@ def lines(model: "Verification") -> list[str]:
 
 def _verdict(model: str, verdict: "Verdict") -> str:
     word = "FAIL" if not verdict.holds else "PASS" if verdict.samples else "NOTHING CERTIFIED"
-    constant = "" if verdict.lipschitz is None else f" (L = {verdict.lipschitz:.9g})"
+    constant = "" if verdict.lipschitz is None else f" (L = {at_most(verdict.lipschitz)})"
     text = (
         f"{word} {model} {verdict.grade}{constant}: "
         f"{verdict.samples} samples, closest approach {verdict.closest_approach:.4f}"
