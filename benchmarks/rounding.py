@@ -39,7 +39,7 @@ def main() -> None:
     device = resolve_device("cpu")
     split = data.load("digits").test.first(args.samples)
     x, labels = torch.from_numpy(split.x), torch.from_numpy(split.labels)
-    print(f"{'model':<50} arithmetic  points  looked at   broken / certified: " + "  ".join(f"{g:>12}" for g in GRADES))
+    print(f"{'model':<50} dtype       points  looked at   broken / certified: " + "  ".join(f"{g:>12}" for g in GRADES))
     total = {}
     for name in MODELS:
         for dtype in ("float32", "float64"):

@@ -33,7 +33,7 @@ from lipbench import data
 from lipbench.models import architectures, cards
 from lipbench.models.zoo import model_folders
 from lipbench.training import losses
-from lipbench.training.fit import Fit, PlainLoss, Samples
+from lipbench.training.fit import DeviceSplit, Fit, PlainLoss
 from lipbench.training.recipes import Augmentation, Training
 from lipbench.training.sweep import train
 from lipbench.training.trainer import deterministic
@@ -89,12 +89,12 @@ def ratio(some: list, others: list, which: int) -> float:
     return statistics.median(a[which] / b[which] for a, b in zip(some, others, strict=True))
 
 
-def images(n: int, device: torch.device) -> Samples:
+def images(n: int, device: torch.device) -> DeviceSplit:
     x = torch.randint(256, (n, *SHAPE), dtype=torch.uint8)
-    return Samples(x.to(device), torch.randint(CLASSES, (n,)).to(device))
+    return DeviceSplit(x.to(device), torch.randint(CLASSES, (n,)).to(device))
 
 
-def fit_of(model: nn.Sequential, samples: Samples, batch: int, augmentation: Augmentation | None = None) -> Fit:
+def fit_of(model: nn.Sequential, samples: DeviceSplit, batch: int, augmentation: Augmentation | None = None) -> Fit:
     how = HOW.model_copy(update={"batch_size": batch, "augmentation": augmentation or Augmentation()})
     generator = torch.Generator(samples.labels.device)
     return Fit(model, PlainLoss(losses.build("cross_entropy", {})), how, samples, 0, generator)
@@ -127,7 +127,7 @@ def steps(args: argparse.Namespace, device: torch.device) -> None:
             print(f"  {layers:<12}" + "   ".join(shown), flush=True)
 
 
-def plain_loop(model: nn.Module, samples: Samples, batch: int) -> Callable[[], None]:
+def plain_loop(model: nn.Module, samples: DeviceSplit, batch: int) -> Callable[[], None]:
     """An epoch as tutorials write it, without augmentation, in torch's default mode; images are float32 on the CPU."""
     x, labels, device = samples.x(slice(None)).cpu(), samples.labels.cpu(), samples.labels.device
     loader = DataLoader(TensorDataset(x, labels), batch, shuffle=True, drop_last=True)

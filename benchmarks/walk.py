@@ -4,9 +4,9 @@
     python benchmarks/walk.py --list          every function in the order of the first call, file by file
 
 One model of the bundled digits zoo is evaluated in this process, and calls of Python functions in lipbench's files are
-counted. Functions are told apart by file and qualified name, comprehensions and lambdas included; a change of file is
-a call in another file than the call before it in the same thread. What runs because a module is imported does not
-count. "To the table" ends where the command first prints; "with report" is the whole command. Reads count how often
+counted. Functions are distinguished by file and qualified name, comprehensions and lambdas too; a change of file is a
+call in another file than the call before it in the same thread. What runs because a module is imported does not count.
+"To the table" ends where the command first prints; "with report" is the whole command. Reads count how often
 pyarrow parses each record, and how often each is opened at all, which includes looks at its end.
 """
 

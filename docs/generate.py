@@ -33,16 +33,22 @@ These words have the same meaning in every table, figure and file. The two bound
 
 {definitions.markdown()}
 Distances are in the suite's norm, in units of the input range [0, 1]. The accuracy of one model has a 95 %
-Clopper-Pearson interval. [Certificates](certificates.md#grades) says how each grade is computed.
+Clopper-Pearson interval.
+
+* `certified_radius` is proved for grades `float` and `real`. For grade `nominal` it holds only if the claim is true.
+* `adversarial_distance` is the smallest that any attack of the suite found. AutoAttack alone does not lower it.
+* [Violations](certificates.md#grades) mean different things for different grades.
+* Where an [indicator](attacks.md#indicators-of-attack-failure) comes from, and when it is n/a, is said there.
+
+[Certificates](certificates.md#grades) says how each grade is computed.
 """
 
 
 def columns() -> str:
     """The page columns.md."""
     from lipbench.report.effects import SETTINGS
-    from lipbench.report.samples import SAMPLES
-
     from lipbench.report.metrics import SUMMARY
+    from lipbench.report.samples import SAMPLES
 
     return f"""# Columns
 
@@ -58,7 +64,8 @@ def columns() -> str:
 | any | a value of the card: a number, text, or JSON |
 
 An empty cell means that the value does not exist, or has no meaning for the row. A name that ends in a dot or a colon
-stands for every column that begins with it, such as `loss.tau`.
+stands for every column that begins with it, such as `loss.tau`. A [setting](glossary.md#setting) is everything on a
+model's card except its name, seed, weights, claim and library versions.
 
 ## summary.csv
 
@@ -72,7 +79,8 @@ One row per [setting](glossary.md#setting), suite and eps. `Results.hyperparamet
 {table(SETTINGS)}
 ## Results.samples
 
-One row per model, suite and sample.
+One row per model, suite and sample. `adversarial_distance` is the smallest that any attack of the suite found;
+AutoAttack alone does not lower it.
 
 {table(SAMPLES)}
 {records()}"""

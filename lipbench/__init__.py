@@ -9,33 +9,21 @@
 The names below are those of ``lipbench.api``, imported on first use, so that ``import lipbench`` costs nothing.
 """
 
+# ruff: noqa: F403, F405  `__all__` is that of lipbench.api, with the version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lipbench.api import (
-        LipbenchError,
-        Results,
-        Suite,
-        VerificationResult,
-        certify,
-        evaluate,
-        lipschitz_bound,
-        replay,
-        rule,
-        train,
-        verify,
-    )
-    from lipbench.api import catalogue as list  # noqa: A004
+    from lipbench.api import *
 
 __version__ = "0.1.0"
 __all__ = [
     "LipbenchError", "Results", "Suite", "VerificationResult", "__version__", "certify", "evaluate", "lipschitz_bound",
-    "list", "replay", "report", "rule", "train", "verify",
+    "replay", "report", "rule", "train", "verify",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
+    if name in (*__all__, "list"):
         from lipbench import api
 
         return getattr(api, name)
@@ -43,4 +31,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> Any:
-    return __all__
+    return [*__all__, "list"]  # `from lipbench import *` leaves Python's own list as it is

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lipbench import data as datasets
-from lipbench import report
 from lipbench._internal import arguments
 from lipbench.attacks import suites
 from lipbench.attacks.network import Network
@@ -25,8 +24,9 @@ from lipbench.errors import LipbenchError
 from lipbench.evaluation.evaluate import data_of, evaluate_zoo, refuse_unfinished
 from lipbench.evaluation.options import EvaluateOptions
 from lipbench.models.zoo import find_zoo
-from lipbench.report import Results
 from lipbench.report.catalogue import catalogue
+from lipbench.report.results import Results
+from lipbench.report.writer import report_run as report
 from lipbench.training.sweep import train_zoo
 from lipbench.verification.options import VerifyOptions
 from lipbench.verification.result import Verification, VerificationResult
@@ -85,6 +85,7 @@ def evaluate(
     ``work.execution.Execution``; progress: show a bar. Raises LipbenchError for wrong use, and
     UnfinishedError if other processes still evaluate models that they added to the run.
     """
+    arguments.truth("progress", progress)
     chosen = EvaluateOptions(
         samples=samples,
         seeds=seeds,  # type: ignore[arg-type]  # any sequence: the options make it a tuple
@@ -193,6 +194,7 @@ def verify(
     what was found, model by model. Raises LipbenchError for wrong use, and if nothing was verified.
     """
     own = Path(radii) if isinstance(radii, str | os.PathLike) else radii
+    arguments.truth("progress", progress)
     options = VerifyOptions(samples=samples, seed=seed, dtype=dtype, radii=own)
     folder, dataset = _zoo_and_data(model_or_zoo, data, data_dir)
     with computing_on(device, threads) as target:

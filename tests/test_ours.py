@@ -41,7 +41,7 @@ def abandoned(name: str) -> str:
 
 
 def put(path, content: str = "mine", age: float = 7200.0):
-    """A file that nobody has touched for two hours."""
+    """A file that was not touched for two hours."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content)
     os.utime(path, (time.time() - age,) * 2)
@@ -158,7 +158,7 @@ def test_files_of_others_in_a_run_folder_stay_as_they_are(place):
     put(place / "elsewhere" / "precious")
     before = tree(out)
     ours = [put(out / name / abandoned("x"), "half") for name in (".", "records", "witnesses")]
-    left = put(out / "claims" / "gone.0", json.dumps(LEASE))
+    left = put(out / "leases" / "gone.0", json.dumps(LEASE))
     assert evaluate(place, out) == 0
     assert kept(before, tree(out))
     assert not any(path.exists() for path in (*ours, left))
@@ -221,9 +221,9 @@ def test_what_is_no_file_is_not_taken_for_a_record(kind, place, capfd):
 OTHER = SWEEP.replace("seeds = [0]", "seeds = [1]")
 INSTEAD_OF_A_ZOO = {
     **FOREIGN,
-    "claims of something else": lambda out, aside: put(out / LEASES / "notes.2023"),
+    "leases of something else": lambda out, aside: put(out / LEASES / "notes.2023"),
     "half a training of something else": lambda out, aside: put(out / UNFINISHED / "week 3.pdf"),
-    "a link to claims": lambda out, aside: (out / LEASES).symlink_to(aside),
+    "a link to leases": lambda out, aside: (out / LEASES).symlink_to(aside),
     "a link to half a training": lambda out, aside: (out / UNFINISHED).symlink_to(aside),
     "a run": lambda out, aside: put(out / "run.json", "{}"),
     "a recipe for bread": lambda out, aside: put(out / RECIPE, 'name = "bread"\nflour = 500\n'),
@@ -243,7 +243,7 @@ INSTEAD_OF_A_ZOO = {
 
 
 BESIDE_THE_RECIPE = [
-    "a link to claims",
+    "a link to leases",
     "a link to half a training",
     *(name for name in INSTEAD_OF_A_ZOO if "called like a model" in name),
 ]
@@ -336,16 +336,16 @@ def test_the_recipe_that_is_kept_is_the_one_that_was_read(place, digits, monkeyp
     assert {path.name for path in (place / "out").glob("mlp*")} == {MODEL}
 
 
-def test_a_claim_of_something_else_is_never_removed(tmp_path, monkeypatch):
-    """Nor taken for one of a name that anybody works on."""
+def test_a_lease_of_something_else_is_never_removed(tmp_path, monkeypatch):
+    """Nor mistaken for a lease on a name that some process works on."""
     monkeypatch.setattr(lease, "LEASE", 0.0)
-    folder = tmp_path / "claims"
+    folder = tmp_path / "leases"
     contents = ["mine", "{}", json.dumps([LEASE]), json.dumps({**LEASE, "pid": "1"}), json.dumps({"pid": 1})]
     contents.append(json.dumps({key: value for key, value in LEASE.items() if key != "token"}))
     for number, content in enumerate(contents):
         put(folder / f"notes.{number}", content)
     put(folder / "notes.02", json.dumps(LEASE))
-    put(folder / "empty.2023", "")  # of a name that nobody works on
+    put(folder / "empty.2023", "")  # of a name that no process works on
     before = tree(folder)
     mine = lease.Leases(folder)
     mine.tidy()

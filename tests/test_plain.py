@@ -29,44 +29,44 @@ radii = st.lists(st.floats(0, 2), min_size=1, max_size=30)
 def test_every_sample_is_broken_certified_or_open(values, eps):
     n = len(values)
     correct = np.arange(n) % 3 != 0
-    ledger = Bounds.start(correct, np.array(values))
-    ledger.attacked(np.arange(0, n, 2), ledger.certified_radius[::2] + 0.5)
-    parts = [ledger.broken(eps), ledger.certified(eps) & ~ledger.broken(eps), ledger.open(eps)]
+    bounds = Bounds.start(correct, np.array(values))
+    bounds.attacked(np.arange(0, n, 2), bounds.certified_radius[::2] + 0.5)
+    parts = [bounds.broken(eps), bounds.certified(eps) & ~bounds.broken(eps), bounds.open(eps)]
     assert (np.sum(parts, axis=0) == 1).all()
-    assert ledger.broken(eps)[~correct].all()
-    assert (ledger.certified_radius[~correct] == 0).all()
-    assert not ledger.violations().any()
-    assert (ledger.tightness() <= 1).all()
+    assert bounds.broken(eps)[~correct].all()
+    assert (bounds.certified_radius[~correct] == 0).all()
+    assert not bounds.violations().any()
+    assert (bounds.tightness() <= 1).all()
 
 
 def test_a_copy_of_a_ledger_goes_its_own_way():
-    ledger = Bounds.start([True, True], [0.1, 0.2])
-    ledger.attacked(np.array([0]), np.array([0.5]))
-    copy = ledger.copy()
+    bounds = Bounds.start([True, True], [0.1, 0.2])
+    bounds.attacked(np.array([0]), np.array([0.5]))
+    copy = bounds.copy()
     copy.attacked(np.array([0, 1, 1]), np.array([0.3, 0.4, 0.6]))
     assert copy.adversarial_distance.tolist() == [0.3, 0.4]
     assert copy.certified_radius.tolist() == [0.1, 0.2]
-    assert ledger.adversarial_distance.tolist() == [0.5, np.inf]
+    assert bounds.adversarial_distance.tolist() == [0.5, np.inf]
 
 
 def test_attacks_only_lower_the_upper_bound():
-    ledger = Bounds.start([True, True, False], [0.1, 0.2, 0.3])
-    ledger.attacked(np.array([0, 1]), np.array([0.5, np.inf]))
-    ledger.attacked(np.array([0]), np.array([0.9]))
-    assert ledger.adversarial_distance.tolist() == [0.5, np.inf, 0.0]
-    assert ledger.tightness().tolist() == [0.2]
-    ledger.attacked(np.array([1]), np.array([0.19]))
-    assert ledger.violations().tolist() == [False, True, False]
-    assert ledger.broken(0.19)[1]
-    assert ledger.certified(0.19)[1]
-    assert not ledger.certified(0.2)[1]
+    bounds = Bounds.start([True, True, False], [0.1, 0.2, 0.3])
+    bounds.attacked(np.array([0, 1]), np.array([0.5, np.inf]))
+    bounds.attacked(np.array([0]), np.array([0.9]))
+    assert bounds.adversarial_distance.tolist() == [0.5, np.inf, 0.0]
+    assert bounds.tightness().tolist() == [0.2]
+    bounds.attacked(np.array([1]), np.array([0.19]))
+    assert bounds.violations().tolist() == [False, True, False]
+    assert bounds.broken(0.19)[1]
+    assert bounds.certified(0.19)[1]
+    assert not bounds.certified(0.2)[1]
 
 
 def test_a_distance_of_nan_is_refused():
-    ledger = Bounds.start([True, True], [0.1, 0.2])
+    bounds = Bounds.start([True, True], [0.1, 0.2])
     with pytest.raises(LipbenchError, match="an adversarial distance is NaN, at sample 1"):
-        ledger.attacked(np.array([0, 1]), np.array([0.5, np.nan]))
-    assert ledger.adversarial_distance.tolist() == [np.inf, np.inf]
+        bounds.attacked(np.array([0, 1]), np.array([0.5, np.nan]))
+    assert bounds.adversarial_distance.tolist() == [np.inf, np.inf]
 
 
 def test_norms():
@@ -150,6 +150,14 @@ def test_status_imports_neither_torch_nor_art(tmp_path):
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert "0 of 8 units done" in out
     assert out.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("what", ["suites", "models", "recipes"])
+def test_lists_import_neither_torch_nor_art(what):
+    script = HEAVY.replace('["--help"]', repr(["list", what]))
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "'torch'" not in out.splitlines()[-1]
+    assert "'art'" not in out.splitlines()[-1]
 
 
 @pytest.mark.parametrize("name", ["evaluate", "verify", "train", "report", "status", "list"])

@@ -89,9 +89,14 @@ def threads(value: Any, name: str = "threads") -> int:
 
 def distinct(kind: str, names: Iterable[str]) -> None:
     """Raise LipbenchError if a name occurs twice."""
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
-    if twice:
-        raise LipbenchError(f"the {kind} name {twice[0]!r} is there twice; names must differ within a run")
+    twice = repeated(names)
+    if twice is not None:
+        raise LipbenchError(f"the {kind} name {twice!r} is there twice; names must differ within a run")
+
+
+def repeated(names: Iterable[str]) -> str | None:
+    """The first name that occurs twice, None if they differ."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 def _shown(value: Any) -> str:

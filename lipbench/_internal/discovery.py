@@ -18,7 +18,7 @@ def objects_in(folder: str, attribute: str | None = None) -> dict[str, str]:
     return {name: f"{package}.{name}:{attribute or name}" for name in names}
 
 
-def import_modules(package: ModuleType) -> None:
-    """Import every module of a package: each registers what it holds."""
-    for name in sorted(module.name for module in pkgutil.iter_modules(package.__path__)):
-        importlib.import_module(f"{package.__name__}.{name}")
+def import_modules(package: ModuleType) -> list[ModuleType]:
+    """Import every module of a package and of the packages in it, in the order of their names; returns them."""
+    found = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    return [importlib.import_module(name) for name in sorted(module.name for module in found)]

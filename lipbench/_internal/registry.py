@@ -7,13 +7,13 @@ A plugin registers an object under its name in the entry point group ``lipbench.
 """
 
 import importlib
-import pkgutil
+import inspect
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from importlib.metadata import entry_points
 from typing import Any
 
-from lipbench._internal.discovery import objects_in
+from lipbench._internal.discovery import import_modules, objects_in
 from lipbench.errors import LipbenchError, one_line, unknown_name
 
 
@@ -59,35 +59,24 @@ class Registry:
 
 def _bundled_attacks() -> dict[str, Any]:
     """The ``ATTACK`` of every module in the packages of ``lipbench.attacks``, by the name that it declares."""
-    package = importlib.import_module("lipbench.attacks")
-    names = [info.name for info in pkgutil.walk_packages(package.__path__, "lipbench.attacks.")]
-    declared = [getattr(importlib.import_module(name), "ATTACK", None) for name in names]
-    return {attack.name: attack for attack in declared if attack is not None}
+    modules = import_modules(importlib.import_module("lipbench.attacks"))
+    return {module.ATTACK.name: module.ATTACK for module in modules if hasattr(module, "ATTACK")}
 
 
-LOSSES = Registry(
-    "loss",
-    "lipbench.losses",
-    {
-        "cross_entropy": "lipbench.training.losses.multiclass:CrossEntropy",
-        "tau_cross_entropy": "lipbench.training.losses.multiclass:TauCrossEntropy",
-        "hkr_multiclass": "lipbench.training.losses.multiclass:HKRMulticlass",
-        "hinge_multiclass": "lipbench.training.losses.multiclass:HingeMulticlass",
-        "kr_multiclass": "lipbench.training.losses.multiclass:KRMulticlass",
-        "categorical_hinge": "lipbench.training.losses.multiclass:CategoricalHinge",
-        "mcr": "lipbench.training.losses.multiclass:MCR",
-        "soft_hkr_multiclass": "lipbench.training.losses.multiclass:SoftHKRMulticlass",
-        "lse_hkr_multiclass": "lipbench.training.losses.multiclass:LseHKRMulticlass",
-        "offset_cross_entropy": "lipbench.training.losses.multiclass:OffsetCrossEntropy",
-        "certificate_regularized_cross_entropy": (
-            "lipbench.training.losses.multiclass:CertificateRegularizedCrossEntropy"
-        ),
-        "tau_binary_cross_entropy": "lipbench.training.losses.binary:TauBinaryCrossEntropy",
-        "hinge_binary": "lipbench.training.losses.binary:HingeBinary",
-        "hkr_binary": "lipbench.training.losses.binary:HKRBinary",
-        "kr_binary": "lipbench.training.losses.binary:KRBinary",
-    },
-)
+def _bundled_losses() -> dict[str, Any]:
+    """The classes in the modules of ``lipbench.training.losses`` that declare a name, by that name.
+
+    Multiclass losses come first, then binary ones, each in the order in which their modules define them.
+    """
+    modules = import_modules(importlib.import_module("lipbench.training.losses"))
+    classes: list[Any] = [kind for module in modules for kind in vars(module).values() if inspect.isclass(kind)]
+    losses = [kind for kind in dict.fromkeys(classes) if "name" in vars(kind)]
+    return {loss.name: loss for loss in sorted(losses, key=lambda loss: bool(loss.binary))}
+
+
+# what `lipbench list` lists; here, as the command line may import neither torch nor pandas for its help
+LISTED = ("models", "recipes", "suites", "attacks", "losses", "architectures", "datasets", "checks")
+LOSSES = Registry("loss", "lipbench.losses", _bundled_losses)
 ARCHITECTURES = Registry(
     "architecture",
     "lipbench.architectures",

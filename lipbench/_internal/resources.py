@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lipbench.errors import LipbenchError
+from lipbench.errors import LipbenchError, unknown_name
 
 BUNDLED = Path(__file__).resolve().parent / "bundled"
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -20,3 +20,18 @@ def folder(name: str) -> Path:
         if path.is_dir():
             return path
     raise LipbenchError(f"the bundled folder {name!r} is missing from this installation: reinstall lipbench")
+
+
+def toml_names(of: str) -> list[str]:
+    """The names of the TOML files in the bundled folder called ``of``."""
+    return sorted(path.stem for path in folder(of).glob("*.toml"))
+
+
+def find_toml(kind: str, of: str, name_or_path: str) -> Path:
+    """A TOML file by its path or by its name in the bundled folder ``of``; raises LipbenchError for an unknown name."""
+    path = Path(name_or_path)
+    if path.suffix == ".toml" or len(path.parts) != 1:
+        return path
+    if name_or_path not in toml_names(of):
+        raise unknown_name(kind, name_or_path, toml_names(of))
+    return folder(of) / f"{name_or_path}.toml"

@@ -1,10 +1,11 @@
 """The versions of lipbench and of the libraries that it computes with."""
 
 import importlib.metadata
+from collections.abc import Iterable
 
-VERSIONED = ("lipbench", "torch", "numpy", "adversarial-robustness-toolbox", "pyautoattack", "deel-torchlip")
+COMPUTING = ("lipbench", "torch", "numpy", "adversarial-robustness-toolbox", "pyautoattack", "deel-torchlip")
 
 
-def versions() -> dict[str, str]:
-    """By distribution."""
-    return {name: importlib.metadata.version(name) for name in VERSIONED}
+def versions(names: Iterable[str] = COMPUTING) -> dict[str, str]:
+    """The installed version of each distribution in ``names``, by its name."""
+    return {name: importlib.metadata.version(name) for name in names}

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from lipbench._internal.randomness import gpus_in_use, keeping_random_numbers
+
 LOGGERS = ("auto-attack", "art")  # of pyautoattack and ART; both warn about inputs that lipbench has already checked
 
 
@@ -22,25 +24,17 @@ def preserved(network: nn.Module, seed: int) -> Iterator[None]:
     clears, so that coverage and debuggers would stop; whether torch records gradients; the network's modes, gradients
     and ``requires_grad``; logging levels and warning filters. Inside, gradients are on and the libraries' logs are off.
     """
-    with _random_state(), _trace_function(), _network_state(network), _quiet(), torch.enable_grad():
+    with (
+        keeping_random_numbers(*gpus_in_use()),
+        _trace_function(),
+        _network_state(network),
+        _quiet(),
+        torch.enable_grad(),
+    ):
         torch.manual_seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002 - ART draws from the global stream
         random.seed(seed)
         yield
-
-
-@contextmanager
-def _random_state() -> Iterator[None]:
-    cpu, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
-    try:
-        yield
-    finally:
-        torch.set_rng_state(cpu)
-        np.random.set_state(numpy_state)  # noqa: NPY002
-        random.setstate(python_state)
-        if cuda is not None:
-            torch.cuda.set_rng_state_all(cuda)
 
 
 @contextmanager

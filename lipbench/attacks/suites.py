@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from pydantic import BeforeValidator, Field, field_validator
 from lipbench._internal import arguments, files, resources, schema
 from lipbench._internal.schema import Name, Strict
 from lipbench.attacks.norm import Norm
-from lipbench.errors import LipbenchError, unknown_name
+from lipbench.errors import LipbenchError
 
 SMALLEST_EPS = 1e-6  # a float32 pixel near 1 moves in steps of 6e-8
 LARGEST_EPS = 1e6  # no two images lie further apart; the square of a larger radius may overflow float32
@@ -92,7 +91,7 @@ def parse(content: dict[str, Any], where: str) -> Suite:
 
 def names() -> list[str]:
     """The bundled suites."""
-    return sorted(path.stem for path in resources.folder("attacks").glob("*.toml"))
+    return resources.toml_names("attacks")
 
 
 def load(name_or_path: str) -> Suite:
@@ -100,9 +99,5 @@ def load(name_or_path: str) -> Suite:
 
     Raises LipbenchError for an unknown name, a missing file, malformed TOML, a misspelt key or an empty grid.
     """
-    path = Path(name_or_path)
-    if path.suffix != ".toml" and len(path.parts) == 1:
-        if name_or_path not in names():
-            raise unknown_name("suite", name_or_path, names())
-        path = resources.folder("attacks") / f"{name_or_path}.toml"
+    path = resources.find_toml("suite", "attacks", name_or_path)
     return parse(files.read_toml(path, "suite"), str(path))

@@ -92,15 +92,15 @@ class Certificate:
         constant = self.claimed if self.single_logit else SQRT2 * self.claimed
         return torch.full_like(self.pairwise, constant).fill_diagonal_(0)
 
-    def signed_margins(self, logits: Tensor, classes: Tensor, pairwise: Tensor | None = None) -> Tensor:
+    def signed_margins(self, logits: Tensor, classes: Tensor) -> Tensor:
         """Min over j != i of (f_i - f_j) / L_ij: float64 (n,), negative where class i is not predicted.
 
-        logits: float64 (n, K); classes i: int64 (n,); pairwise: (K, K), the computed one by default. In units of the
-        input, L2. Its mean with the labels for classes is the mean certifiable robustness (MCR). A difference within
-        its rounding errors counts as 0, one of identical rows as infinitely far from 0 unless it is 0.
+        logits: float64 (n, K); classes i: int64 (n,). In units of the input, L2. Its mean with the labels for classes
+        is the mean certifiable robustness (MCR). A difference within its rounding errors counts as 0, one of identical
+        rows as infinitely far from 0 unless it is 0.
         """
         margins, error = self._margins(logits, classes, None)
-        distances = (self.pairwise if pairwise is None else pairwise).to(logits)[classes]
+        distances = self.pairwise.to(logits)[classes]
         quotients = torch.where(self._settled(margins, error), margins / distances, 0.0)
         return quotients.scatter(1, classes[:, None], torch.inf).amin(dim=1)
 
@@ -141,7 +141,7 @@ class Certificate:
         0 where class j outranks it already, or is tied; inf for the label itself, and for a class that is never
         reached. No targeted attack closer than that can succeed.
 
-        logits: float64 (n, K), as computed in the arithmetic of the certificate; labels: int64 (n,); grade: "float",
+        logits: float64 (n, K), as computed in the certificate's dtype; labels: int64 (n,); grade: "float",
         "real" or "nominal"; errors: of each sample, from ``sample_errors`` (by default those of the whole input range).
         NaN for nominal without a claim, and for float without an error analysis.
         """
@@ -159,7 +159,7 @@ class Certificate:
         return torch.where(left > 0, radius, 0.0).scatter(1, labels[:, None], torch.inf)
 
     def radii_of(self, x: Tensor, logits: Tensor, labels: Tensor, grades: Sequence[str] = GRADES) -> dict[str, Tensor]:
-        """``radii`` of samples x (n, c, h, w) by grade, with the errors of each sample where the arithmetic is float32.
+        """``radii`` of samples x (n, c, h, w) by grade, with the errors of each sample where the dtype is float32.
 
         In float64 the errors of the whole range cost nothing, and are some 1e-11 of a radius.
         """
@@ -213,7 +213,7 @@ def certificate(
     claimed: float | None = None,
     dtype: torch.dtype | None = None,
 ) -> Certificate:
-    """Bound a network, pairwise in its last linear layer, and its rounding errors in the arithmetic that it runs in.
+    """Bound a network, pairwise in its last linear layer, and its rounding errors in the dtype that it runs in.
 
     module: outputs logits (n, K), or (n, 1) for a single-logit head; input_shape: (c, h, w); dtype: float32 or float64,
     by default that of its weights (float64 for a network without weights). Raises LipbenchError for a claim that is not

@@ -1,4 +1,4 @@
-"""The grades of a certificate: what each one holds for, and what it takes. Importing this module does not import torch.
+"""The grades of a certificate: what each one holds for. Importing this module does not import torch.
 
 This is the one place of these sentences: reports, documents and messages take them from here.
 """
@@ -14,7 +14,6 @@ class Grade:
 
     name: str
     holds: str  # one sentence: when a radius of this grade is true
-    takes: str  # one sentence: what it is computed from
     exact: bool  # it states a fact of exact arithmetic: rounding next to the decision boundary does not refute it
 
 
@@ -22,22 +21,17 @@ FLOAT = Grade(
     "float",
     "holds for the network as it runs, in the run's arithmetic: that of grade real, less what a forward error "
     "analysis proves of rounding, for any order of summation and any batch size; a tie is never certified",
-    "takes rigorous bounds and a forward error analysis of the logits, at the sample and at every point of the ball "
-    "around it; everything is rounded outward",
     exact=False,
 )
 REAL = Grade(
     "real",
     "holds in exact arithmetic, for rigorous Lipschitz bounds of the weights as they are stored; a network that runs "
     "with rounding may break it",
-    "takes rigorous upper bounds of the weights as they are stored (never power iteration) and the rounding errors of "
-    "the sample's own logits",
     exact=True,
 )
 NOMINAL = Grade(
     "nominal",
     "holds only if the claim on the model's card is true; nothing is checked",
-    "takes the constant on the card: margin / (sqrt(2) L), as papers print it",
     exact=True,
 )
 

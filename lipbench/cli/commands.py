@@ -60,7 +60,7 @@ def run(arguments: list[str]) -> int:
     except click.ClickException as error:
         return _fail(error.format_message(), EXIT_WRONG_USE)
     except (KeyboardInterrupt, click.Abort):
-        return _fail("interrupted; the same command goes on where this one was", EXIT_INTERRUPTED)
+        return _fail("interrupted: rerun the same command to resume", EXIT_INTERRUPTED)
     except OSError as error:  # a full disk, a lost file: not ours, and the message names it
         return _fail(one_line(error), EXIT_WRONG_USE)
     except (Exception, SystemExit) as error:  # a library's sys.exit is no verdict of ours, whatever status it asks for

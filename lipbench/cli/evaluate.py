@@ -93,13 +93,12 @@ def command(zoo: str, suite: tuple[str, ...], eps: str | None, out: Path, **chos
     Example: lipbench evaluate digits --suite standard --suite standard-linf -o runs/digits --jobs 2
     """
     from lipbench import api
-    from lipbench import report as reports
     from lipbench.evaluation.evaluate import UnfinishedError
-    from lipbench.report import tables
+    from lipbench.report import tables, writer
     from lipbench.runs.folder import RunFolder
 
     grid = None if eps is None else _numbers(eps)
-    reports.refuse_changed(RunFolder(out), out / "report")  # before hours of work
+    writer.refuse_changed(RunFolder(out), out / "report")  # before hours of work
     try:
         results = api.evaluate(zoo, suite, eps=grid, out=out, **chosen)
     except UnfinishedError as others:

@@ -1,13 +1,13 @@
-"""The exit status of the process: nobody but lipbench itself ends it with 0, or with 1, a broken certificate.
+"""The exit status of the process, decided by lipbench alone: a library cannot end it with 0, or with 1.
 
-Others do so as well. OpenMP's library calls ``exit(1)`` where it cannot start a thread, and so do other libraries where
-memory is short; Python ends with 1 for an exception that nobody caught, a missing dependency among them.
+Status 1 means a broken certificate. But Python ends with 1 for an uncaught exception, such as a missing dependency, and
+OpenMP's library calls ``exit(1)`` if it cannot start a thread. Other libraries do so if memory is short.
 
-C runs what was registered for the end of a process from the last to the first (C11, 7.22.4.4). What is registered here
-is ``_exit`` with a status: the last one registered decides, whatever status ``exit`` was called with. It is registered
-through ``__cxa_atexit`` (Itanium C++ ABI, section 3.3.5.3), which takes an argument, and where that does not exist, as
-on Windows, the status stays the one that ``exit`` was called with. It cannot be known who called ``_exit`` itself, or
-which signal came.
+So ``guard`` registers an exit function that ends the process with EXIT_UNEXPECTED, and ``end`` registers one that ends
+it with the wanted status. C runs exit functions from the last to the first (C11, 7.22.4.4), and each of ours calls
+``_exit``: the one that was registered last decides, whatever status ``exit`` was given. They are registered through
+``__cxa_atexit`` (Itanium C++ ABI, section 3.3.5.3), which passes an argument. Where it does not exist, as on Windows,
+the status is the one that ``exit`` was given. Not covered: a library that calls ``_exit`` itself, and signals.
 """
 
 import contextlib

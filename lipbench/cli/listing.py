@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lipbench._internal.registry import LISTED
+
 if TYPE_CHECKING:
     import pandas as pd
 
-KINDS = ("models", "recipes", "suites", "attacks", "losses", "architectures", "datasets", "checks")
-
 
 @click.command("list")
-@click.argument("what", type=click.Choice(KINDS))
+@click.argument("what", type=click.Choice(LISTED))
 @click.argument("name", required=False)
 def command(what: str, name: str | None) -> None:
     """List what has a name.

@@ -1,6 +1,5 @@
-"""The evaluation of one model on one shard: certify, then attacks from the cheapest to the dearest on what is open."""
+"""The evaluation of one model on one shard: certify, then run the attacks in the suite's order on what is open."""
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -151,14 +150,13 @@ class Cascade:
         network, proof = self.model.network, self.model.proof
         labels = self.labels.cpu()
         network.check_batch(proof.graph, self.x, self.logits)
-        # nothing lies further away: the radius of a constant network is infinite, and says no more
-        farthest = math.sqrt(math.prod(network.input_shape))
         passes = 1 + (self.errors is not None)  # the analysis runs it once more
         prediction = self.logits.argmax(dim=1)
         # biases decide identical rows, and a rounded prediction may contradict them: then nothing is certified
         right = (prediction == labels).numpy()
         margin = proof.signed_margins(self.logits, labels).numpy()
-        limit = np.where(right, farthest, 0.0)
+        # no input lies further away: the radius of a constant network is infinite, and says no more
+        limit = np.where(right, proof.diameter, 0.0)
         radii = {grade: np.minimum(away.min(axis=1), limit) for grade, away in self.pairwise_radii.items()}
         record = CertifyRecord(
             sample=np.arange(self.shard.start, self.shard.stop),
@@ -194,4 +192,4 @@ class Cascade:
 
 
 class Superseded(Exception):  # noqa: N818  (no error: nothing went wrong here)
-    """Another process took this one for gone, and does its work."""
+    """Another process found this one gone, and took over its work."""

@@ -1,7 +1,6 @@
 """Evaluating a zoo under suites of attacks: what the run is, and who does its work."""
 
 import functools
-import importlib.metadata
 import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import torch
 
 from lipbench import data
 from lipbench._internal import arguments
+from lipbench._internal.versions import versions
 from lipbench.attacks import guard
 from lipbench.attacks.suites import Suite
 from lipbench.data import Dataset, Split
@@ -28,8 +28,6 @@ from lipbench.runs.units import Shard
 from lipbench.work.coordinator import Coordinator, Progress, Task
 from lipbench.work.execution import HERE, Execution
 from lipbench.work.lease import Lease
-
-VERSIONED = ("lipbench", "torch", "numpy", "adversarial-robustness-toolbox", "pyautoattack", "deel-torchlip")
 
 
 class UnfinishedError(LipbenchError):
@@ -220,7 +218,7 @@ def _settings(dataset: Dataset, split: Split, options: EvaluateOptions, device: 
         "dtype": options.dtype,
         "device": device.type,
         "threads": torch.get_num_threads(),
-        "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
+        "versions": versions(),
     }
 
 

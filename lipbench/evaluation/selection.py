@@ -21,7 +21,7 @@ class Pairs:
     samples: Ints  # places in the shard
     eps: Floats  # NaN for a minimal-norm attack
     reach: Floats  # the largest eps that the row answers for
-    audit: Bools  # closed by the certificate, and attacked all the same
+    audit: Bools  # closed by the certificate, but attacked as a check
 
 
 @dataclass(frozen=True)

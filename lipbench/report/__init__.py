@@ -8,24 +8,14 @@ check(results, published)    # what in a published report differs from a rebuild
 """
 
 import sys
-import types
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lipbench.report.results import Results
-from lipbench.report.writer import FILES, StrPath, check, refuse_changed, report_run, write
+from lipbench.report.callable_room import CallableRoom
+
+if TYPE_CHECKING:
+    from lipbench.report.results import Results
+    from lipbench.report.writer import FILES, check, refuse_changed, report_run, write
 
 __all__ = ["FILES", "Results", "check", "refuse_changed", "report_run", "write"]
 
-
-class _CallableRoom(types.ModuleType):
-    """``lipbench.report`` is this room, and a function of the Python interface: it can be called like ``report_run``.
-
-    Python binds a package's name in its parent as soon as it is imported, so that a function cannot have that name.
-    """
-
-    def __call__(self, run: StrPath, out: StrPath | None = None, *, check: bool = False) -> list[Path]:
-        return report_run(run, out, check=check)
-
-
-_CallableRoom.__call__.__doc__ = report_run.__doc__
-sys.modules[__name__].__class__ = _CallableRoom
+sys.modules[__name__].__class__ = CallableRoom

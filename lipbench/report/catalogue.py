@@ -1,4 +1,4 @@
-"""What there is to name: models, recipes, suites, attacks, losses, architectures, data sets, checks; one frame each."""
+"""What has a name: models, recipes, suites, attacks, losses, architectures, data sets, checks; one frame each."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -25,8 +25,8 @@ def catalogue(what: str, name: str | None = None) -> pd.DataFrame:
     the zoo, by default the bundled one; for attacks the attack whose parameters are listed. Raises LipbenchError for an
     unknown name, and for a name where none is taken.
     """
-    if what not in KINDS:
-        raise unknown_name("list", what, KINDS)
+    if what not in registry.LISTED:
+        raise unknown_name("list", what, registry.LISTED)
     if name is None:
         return pd.DataFrame(_LISTS[what]())
     if what == "models":
@@ -156,14 +156,14 @@ def _arguments(item: Callable[..., object]) -> str:
     return ", ".join(p.name for p in parameters) or "-"
 
 
-_LISTS: dict[str, Callable[[], Iterator[Row]]] = {
-    "models": _models,
-    "recipes": _recipes,
-    "suites": _suites,
-    "attacks": _attacks,
-    "losses": _registered(registry.LOSSES),
-    "architectures": _architectures,
-    "datasets": _registered(registry.DATASETS),
-    "checks": _checks,
-}
-KINDS = tuple(_LISTS)
+_OF_EACH: tuple[Callable[[], Iterator[Row]], ...] = (
+    _models,
+    _recipes,
+    _suites,
+    _attacks,
+    _registered(registry.LOSSES),
+    _architectures,
+    _registered(registry.DATASETS),
+    _checks,
+)
+_LISTS = dict(zip(registry.LISTED, _OF_EACH, strict=True))

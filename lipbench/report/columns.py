@@ -39,7 +39,7 @@ class Column:
     rank: int = 0  # definitions and tables of signs come in ascending rank, then as declared
     optional: bool = False  # a row may lack it: NaN or NA
     prefix: bool = False  # stands for every column whose name starts with ``name``
-    setting: bool = False  # tells one setting from another
+    setting: bool = False  # distinguishes settings
 
     @property
     def title(self) -> str:
@@ -111,7 +111,11 @@ class Metric(Column):
 MODEL = Column("model", "text", "", "name of the model, as on its card")
 COPY_OF = Column("copy_of", "text", "", "the first model of the run with the same weights; empty for that one itself")
 SETTING = Column(
-    "setting", "text", "", "digest, the same for models that differ in nothing but seed and weights", setting=True
+    "setting",
+    "text",
+    "",
+    "digest of everything on the card but name, seed, weights, claim and library versions",
+    setting=True,
 )
 FAMILY = Column("family", "text", "", "loss, or how an unconstrained network was trained", setting=True)
 ARCHITECTURE = Column("architecture", "text", "", "architecture, with the arguments that differ", setting=True)
@@ -151,7 +155,7 @@ def cells(values: Sequence[tuple[Metric, Any]]) -> dict[str, Any]:
 
 
 def setting_columns(frame: pd.DataFrame) -> list[str]:
-    """The columns that tell one setting from another; ``setting``, a digest, does so by itself."""
+    """The columns that distinguish settings; ``setting``, a digest, does so by itself."""
     return _covered(frame, [column for column in OF_SETTINGS if column.setting])
 
 

@@ -1,9 +1,9 @@
-"""The words of a report and what they mean: written once, here and with the columns that they name."""
+"""The words of a report and what they mean: each is written once, with its column or its grade."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lipbench.certification.grades import GRADES
+from lipbench.certification import grades
 from lipbench.report.columns import Column
 from lipbench.report.metrics import METRICS
 from lipbench.report.samples import SAMPLES
@@ -11,17 +11,6 @@ from lipbench.report.signs import ALONE, SIGNS
 
 TITLE = "Definitions"
 COLUMNS = ("word", "meaning, at radius eps, over all n samples (misclassified ones count as not robust)")
-MEANINGS_OF_GRADES = {
-    "float": (
-        "holds for the network as it runs, in the run's arithmetic: that of grade real, less what a forward error "
-        "analysis proves of rounding, for any order of summation and any batch size; a tie is never certified"
-    ),
-    "real": (
-        "holds in exact arithmetic, for rigorous Lipschitz bounds of the weights as they are stored; a network "
-        "that runs with rounding may break it"
-    ),
-    "nominal": "holds only if the claim on the model's card is true; nothing is checked",
-}
 
 
 @dataclass(frozen=True)
@@ -37,7 +26,7 @@ def definitions() -> tuple[Definition, ...]:
     of_attacks = [*SIGNS, *ALONE]
     metrics = [metric for metric in METRICS if metric not in of_attacks]
     found = _terms(SAMPLES) | _terms(metrics)
-    found |= {f"grade {grade}": MEANINGS_OF_GRADES[grade] for grade in GRADES}
+    found |= {f"grade {grade.name}": grade.holds for grade in grades.ALL}
     found |= _terms(SIGNS) | _terms(ALONE)
     return tuple(Definition(word, meaning) for word, meaning in found.items())
 

@@ -84,7 +84,7 @@ def _suffixes(suites: Sequence[str]) -> list[str]:
     found = [""]
     for place, suite in enumerate(suites[1:], 1):
         suffix = "-" + (re.sub(r"[^A-Za-z0-9]+", "-", suite).strip("-") or str(place))
-        while suffix.lower() in map(str.lower, found):  # as in file systems that do not tell A from a
+        while suffix.lower() in map(str.lower, found):  # some file systems do not distinguish A from a
             suffix += f"-{place}"
         found.append(suffix)
     return found
@@ -156,7 +156,7 @@ def _violations(items: Sequence[ModelResults]) -> Table | None:
             for place in tested.violations().nonzero()[0]:
                 pair = float(tested.certified_radius[place]), float(tested.adversarial_distance[place])
                 short = [f"{bound:.6g}" for bound in pair]
-                bounds = short if short[0] != short[1] else map(repr, pair)  # apart by less than six digits
+                bounds = short if short[0] != short[1] else map(repr, pair)  # equal in their first six digits
                 found.append((grade, item.model, item.suite.name, str(item.samples[place]), *bounds))
     if not found:
         return None

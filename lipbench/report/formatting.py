@@ -44,7 +44,7 @@ def with_interval(row: Mapping[str, Any], name: str) -> str:
 
 
 def correlation(row: Mapping[str, Any], name: str) -> str:
-    """A correlation and its 95 % interval: ``+0.82 [+0.55, +0.93]``; n/a for what there is not."""
+    """A correlation and its 95 % interval: ``+0.82 [+0.55, +0.93]``; n/a where there is none."""
     if pd.isna(row[name]):
         return MISSING
     inside = ", ".join(f"{row[f'{name}_{end}']:+.2f}" for end in ("lo", "hi"))
@@ -137,7 +137,7 @@ def _start(column: str, symbols: Mapping[str, str]) -> str:
 
 
 def differences(row: Mapping[str, Any], others: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
-    """What tells a setting from ``others``: ``training.epochs 2``, for each of the columns ``names`` that differs."""
+    """What distinguishes a setting from ``others``: ``training.epochs 2``, for each of ``names`` that differs."""
     differing = [name for name in names if len({repr(other[name]) for other in others}) > 1]
     return [f"{name} {_shown(pd.Series([other[name] for other in others]))(row[name])}" for name in differing]
 

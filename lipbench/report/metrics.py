@@ -128,13 +128,19 @@ MCR = Metric(
     value=lambda item, eps: item.mcr,
     over_seeds=True,
 )
+FALSE = "adversarial_distance < certified_radius: the certificate is false"
+BROKEN = {  # what a violation of each grade means
+    "float": FALSE,
+    "real": "the same for radii of grade real: rounding next to the boundary, or a fault",
+    "nominal": "the same for radii of grade nominal: the claim on the card is false",
+}
 VIOLATIONS = {
     grade: Metric(
         f"violations_{grade}",
         "count",
         SAMPLES,
-        "adversarial_distance < certified_radius: the certificate is false",
-        term="violation",
+        BROKEN[grade],
+        term="violation" if grade == "float" else "",
         optional=True,
         value=_violations(grade),
     )
@@ -211,7 +217,7 @@ def summary(items: Sequence[ModelResults]) -> pd.DataFrame:
 
     Accuracies are shares in [0, 1]; each has its interval in ``<name>_lo`` and ``<name>_hi``. Hyperparameters are
     ``loss.NAME``, arguments of adversarial training ``adversarial.NAME``, and what else differs from card to card has
-    its path, such as ``training.epochs``. ``attacked:<backend>/<name>`` counts the samples that an attack saw.
+    its path, such as ``training.epochs``. ``attacked:<library>/<name>`` counts the samples that an attack saw.
     """
     cells, copies = settings.cells(items), settings.copies(items)
     frame = pd.DataFrame(

@@ -1,10 +1,11 @@
 """What a reader must know before believing a table: remarks on the models and settings of one suite."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
+from lipbench._internal.words import shown
 from lipbench.report import columns, effects
 from lipbench.report.formatting import claim, general, percent, rows
 from lipbench.report.metrics import REMARKED
@@ -30,13 +31,9 @@ def not_analysed(group: Group) -> list[str]:
     models = group.summary.drop_duplicates("model")
     return [
         f"{len(part)} of {len(models)} models: no certificate of grade float: {reason}. Theirs is of grade real: "
-        f"{_some(list(part['model']))}."
+        f"{shown(list(part['model']))}."
         for reason, part in models.groupby("not_analysed", sort=False)
     ]
-
-
-def _some(names: Sequence[str], most: int = 3) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def claims(group: Group) -> list[str]:

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from lipbench._internal import arguments
-from lipbench._internal.arrays import Ints
 from lipbench.errors import LipbenchError
 from lipbench.report import columns, effects, metrics, samples, settings
 from lipbench.report.columns import MODEL, NORM, SUITE, Column
@@ -65,7 +64,7 @@ class Results:
     @functools.cached_property
     def samples(self) -> pd.DataFrame:
         """One row per model, suite and sample: its class, its two bounds, and the attack that found the upper one."""
-        return samples.frame(self.items, self._answers())
+        return samples.frame(self.items)
 
     @functools.cached_property
     def models(self) -> pd.DataFrame:
@@ -127,16 +126,6 @@ class Results:
     @functools.cached_property
     def _summary(self) -> pd.DataFrame:
         return metrics.summary(self.items)
-
-    def _answers(self) -> dict[str, tuple[Ints, Ints]]:
-        """Labels and predictions of each model, int64 (n,)."""
-        found = {}
-        for entry in self.run.models:
-            parts = [self.run_folder.load(self.run.certify_unit(entry, shard)) for shard in self.run.shards]
-            labels = np.concatenate([part.label for part in parts])
-            predictions = np.concatenate([part.prediction for part in parts])
-            found[entry.name] = labels, predictions
-        return found
 
 
 def _at(frame: pd.DataFrame, eps: Eps) -> pd.DataFrame:

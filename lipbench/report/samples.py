@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from lipbench._internal.arrays import Floats, Ints
+from lipbench._internal.arrays import Floats
 from lipbench.certification.grades import GRADES
 from lipbench.report import columns
 from lipbench.report.columns import MODEL, NORM, SUITE, Column
@@ -14,6 +14,12 @@ from lipbench.report.metrics import GRADE
 from lipbench.runs.results import ModelResults
 
 UNIT = "suite's norm, input range [0, 1]"
+PROVED = "lower bound of the distance to the decision boundary, proved; 0 if misclassified"
+RADII = {  # what a radius of each grade is
+    "float": PROVED,
+    "real": "the same, proved in exact arithmetic only: rounding may break it next to the boundary",
+    "nominal": "the same if the claim on the card is true: not proved",
+}
 SAMPLES: tuple[Column, ...] = (
     *(MODEL, SUITE, NORM),
     Column("sample", "count", "", "row of the test set"),
@@ -26,8 +32,8 @@ SAMPLES: tuple[Column, ...] = (
             f"certified_radius_{grade}",
             "number",
             UNIT,
-            "lower bound of the distance to the decision boundary, proved; 0 if misclassified",
-            term="certified_radius",
+            RADII[grade],
+            term="certified_radius" if grade == "float" else "",
             optional=True,
         )
         for grade in GRADES
@@ -43,24 +49,21 @@ SAMPLES: tuple[Column, ...] = (
 )
 
 
-def frame(items: Sequence[ModelResults], answers: "dict[str, tuple[Ints, Ints]]") -> pd.DataFrame:
-    """One row per model, suite and sample; ``SAMPLES`` declares the columns.
-
-    answers: for each model the labels and the predictions, int64 (n,), in the order of ``ModelResults.samples``.
-    """
-    parts = [_part(item, *answers[item.model]) for item in items]
+def frame(items: Sequence[ModelResults]) -> pd.DataFrame:
+    """One row per model, suite and sample; ``SAMPLES`` declares the columns."""
+    parts = [_part(item) for item in items]
     return columns.typed(pd.concat(parts, ignore_index=True), SAMPLES)
 
 
-def _part(item: ModelResults, labels: Ints, predictions: Ints) -> pd.DataFrame:
+def _part(item: ModelResults) -> pd.DataFrame:
     return pd.DataFrame(
         {
             MODEL.name: item.model,
             SUITE.name: item.suite.name,
             NORM.name: str(item.suite.norm),
             "sample": item.samples,
-            "label": labels,
-            "prediction": predictions,
+            "label": item.labels,
+            "prediction": item.predictions,
             "correct": item.bounds.correct,
             GRADE.name: item.grade,
             **{f"certified_radius_{grade}": _radii(item, grade) for grade in GRADES},

@@ -31,7 +31,7 @@ METADATA: dict[str, dict[str, Any]] = {  # no dates, no versions: the same run g
     "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
     "svg": {"Date": None, "Creator": None},
 }
-# Okabe and Ito's palette, told apart by readers with any colour vision; a family keeps its colour and marker.
+# Okabe and Ito's palette, which readers with any colour vision can distinguish; a family keeps its colour and marker.
 FAMILIES = {
     "tau_cross_entropy": ("#0072B2", "o"),
     "hkr_multiclass": ("#D55E00", "s"),

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lipbench._internal.words import at_least, at_most, shown
 from lipbench.errors import LipbenchError
 from lipbench.report.tables import Table
 from lipbench.runs.folder import RunFolder
@@ -49,7 +50,7 @@ def section(run_folder: RunFolder, run: Run) -> VerificationSection | None:
         TITLE,
         result.passed,
         _sentence(result),
-        (*_how(result), *_broken(result), *_missing(missing, run_folder)),
+        (*_how(result), *_broken(result), *_missing(missing)),
         _model_table(result.models),
         _grade_table(result.models),
         _finding_table(result.models),
@@ -97,11 +98,10 @@ def _broken(result: VerificationResult) -> list[str]:
     return [f"Certificates or claims that do not hold: {', '.join(names)}."] if names else []
 
 
-def _missing(names: Sequence[str], run_folder: RunFolder) -> list[str]:
+def _missing(names: Sequence[str]) -> list[str]:
     if not names:
         return []
-    some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return [f"Not verified: {some}. lipbench verify MODEL -o RUN does it."]
+    return [f"Not verified: {shown(names)}. lipbench verify MODEL -o RUN does it."]
 
 
 def _model_table(models: Sequence[Verification]) -> Table:
@@ -152,7 +152,7 @@ def _grade_row(model: Verification, verdict: Verdict) -> tuple[str, ...]:
     return (
         model.model,
         verdict.grade,
-        "n/a" if verdict.lipschitz is None else f"{verdict.lipschitz:.9g}",
+        "n/a" if verdict.lipschitz is None else at_most(verdict.lipschitz),
         str(verdict.samples),
         str(verdict.attacked),
         str(verdict.violations),
@@ -177,8 +177,8 @@ def _ratio(value: float) -> str:
 def _slope(constant: Constant) -> str:
     mark = "" if constant.steepest_proven else " (measured)"
     if constant.bound_witness is not None:  # a rule is wrong
-        return f"{constant.steepest:.9g}{mark} > {constant.bound:.9g}: not confirmed"
-    return f"{constant.steepest:.9g}{mark} <= {constant.bound:.9g}"
+        return f"{at_least(constant.steepest)}{mark} > {at_most(constant.bound)}: not confirmed"
+    return f"{at_least(constant.steepest)}{mark} <= {at_most(constant.bound)}"
 
 
 def _claim(constant: Constant) -> str:

@@ -37,7 +37,7 @@ class RunFolder(RecordStore):
     def read(self) -> Run:
         """The run that the folder holds; raises LipbenchError if it holds none."""
         path = self.path / RUN
-        if os.path.lexists(path) and not path.is_file():  # to read a pipe would take for ever
+        if os.path.lexists(path) and not path.is_file():  # reading a pipe would never end
             raise LipbenchError(f"{path} is not a run of lipbench: it is no file")
         content = files.read_json(path, "run")
         try:
@@ -99,7 +99,7 @@ class RunFolder(RecordStore):
 
     def _joined(self, run: Run) -> Run:
         held = self.read()
-        # the hash of the data follows from other settings: it is told last
+        # the hash of the data follows from other settings: it is named last
         for key in sorted({*held.settings, *run.settings}, key=lambda name: (name == "data_sha256", name)):
             old, new = held.settings.get(key), run.settings.get(key)
             if old != new:
@@ -129,7 +129,7 @@ class RunFolder(RecordStore):
     def mend(self, run: Run, labels: Ints | None = None) -> None:
         """Remove damaged records, so that they count as missing, except where another process works on them.
 
-        ``labels``: int64 (samples,), of the test set, if they are at hand.
+        ``labels``: int64 (samples,), of the test set, where the caller has them.
         """
         for model in run.models:
             for shard in run.shards:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from lipbench._internal import files
+from lipbench._internal import arguments, files
 from lipbench.attacks.suites import AttackSpec, Suite
 from lipbench.errors import LipbenchError
 from lipbench.models.cards import digest_of
@@ -277,8 +277,10 @@ class Run:
             raise ValueError("it names no model or no suite")
         for model in models:
             model.check()
-        _once("model", [model.name for model in models])
-        _once("suite", [plan.suite.name for plan in suites])
+        for kind, names in (("model", [m.name for m in models]), ("suite", [plan.suite.name for plan in suites])):
+            twice = arguments.repeated(names)
+            if twice is not None:
+                raise ValueError(f"the {kind} {twice!r} is there twice")
         settings = dict(content["settings"])
         _count(settings.get("samples", 0), "samples")
         _count(settings.get("shard", 1), "shard", least=1)
@@ -296,9 +298,3 @@ def _count(value: Any, name: str, least: int = 0, most: float = math.inf) -> int
     if type(value) is not int or not least <= value <= most:
         raise ValueError(f"{name} is {value!r}, expected a whole number of at least {least}")
     return value
-
-
-def _once(kind: str, names: list[str]) -> None:
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ValueError(f"the {kind} {twice!r} is there twice")

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Column:
-    """A column of a record. NaN and inf are refused where they have no meaning."""
+class Stored:
+    """How a record stores a column. NaN and inf are refused where they have no meaning."""
 
     kind: str  # int64, double or bool, as pyarrow calls them
     words: str  # what it says
@@ -73,7 +73,7 @@ class Rows:
 
     facts_class: ClassVar[type]
 
-    sample: Annotated[Ints, Column("int64", "row of the test set")]
+    sample: Annotated[Ints, Stored("int64", "row of the test set")]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The columns by name, in the order of the file."""
@@ -92,11 +92,11 @@ class CertifyRecord(Rows):
 
     facts_class: ClassVar[type] = CertifyFacts
 
-    label: Annotated[Ints, Column("int64", "true class", low=0)]
-    prediction: Annotated[Ints, Column("int64", "argmax of the logits, as computed in the run's dtype", low=0)]
+    label: Annotated[Ints, Stored("int64", "true class", low=0)]
+    prediction: Annotated[Ints, Stored("int64", "argmax of the logits, as computed in the run's dtype", low=0)]
     signed_margin: Annotated[
         Floats,
-        Column(
+        Stored(
             "double",
             "min over j of (f_label - f_j) / L_label,j; its mean is the MCR; inf for a constant network",
             "L2",
@@ -104,12 +104,13 @@ class CertifyRecord(Rows):
         ),
     ]
     certified_radius_float: Annotated[
-        Floats, Column("double", "0 where misclassified or tied, NaN without an error analysis", "L2", low=0, nan=True)
+        Floats,
+        Stored("double", "0 where misclassified or tied, NaN without an error analysis", "L2", low=0, nan=True),
     ]
-    certified_radius_real: Annotated[Floats, Column("double", "0 where misclassified or tied", "L2", low=0)]
+    certified_radius_real: Annotated[Floats, Stored("double", "0 where misclassified or tied", "L2", low=0)]
     certified_radius_nominal: Annotated[
         Floats,
-        Column("double", "0 where misclassified or tied, NaN where the card claims nothing", "L2", low=0, nan=True),
+        Stored("double", "0 where misclassified or tied, NaN where the card claims nothing", "L2", low=0, nan=True),
     ]
     facts: CertifyFacts
 
@@ -145,7 +146,7 @@ class AttackRecord(Rows):
 
     eps: Annotated[
         Floats,
-        Column(
+        Stored(
             "double",
             "the radius attacked; NaN for a minimal-norm attack, which serves every eps",
             "norm",
@@ -153,16 +154,16 @@ class AttackRecord(Rows):
             nan=True,
         ),
     ]
-    audit: Annotated[Bools, Column("bool", "attacked although its certificate closes the sample")]
+    audit: Annotated[Bools, Stored("bool", "attacked although its certificate closes the sample")]
     adversarial_distance: Annotated[
         Floats,
-        Column("double", "measured by lipbench; inf where no adversarial input was found", "norm", low=0, inf=True),
+        Stored("double", "measured by lipbench; inf where no adversarial input was found", "norm", low=0, inf=True),
     ]
     adversarial_label: Annotated[
-        Ints, Column("int64", "class of the adversarial input; -1 where none was found", low=-1)
+        Ints, Stored("int64", "class of the adversarial input; -1 where none was found", low=-1)
     ]
-    forward: Annotated[Ints, Column("int64", "evaluations of the network spent on the row", low=0)]
-    backward: Annotated[Ints, Column("int64", "gradients of the network spent on the row", low=0)]
+    forward: Annotated[Ints, Stored("int64", "evaluations of the network spent on the row", low=0)]
+    backward: Annotated[Ints, Stored("int64", "gradients of the network spent on the row", low=0)]
     facts: AttackFacts
 
 
@@ -173,10 +174,10 @@ class IndicatorRecord(Rows):
     facts_class: ClassVar[type] = IndicatorFacts
 
     zero_gradient: Annotated[
-        Bools, Column("bool", "the gradient of cross-entropy at the input is zero, NaN or infinite")
+        Bools, Stored("bool", "the gradient of cross-entropy at the input is zero, NaN or infinite")
     ]
     loss_stuck: Annotated[
-        Bools, Column("bool", "no step of a short gradient ascent within the largest eps raised cross-entropy")
+        Bools, Stored("bool", "no step of a short gradient ascent within the largest eps raised cross-entropy")
     ]
     facts: IndicatorFacts
 
@@ -185,7 +186,7 @@ Record = CertifyRecord | AttackRecord | IndicatorRecord
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
-def columns_of(kind: type[Rows]) -> dict[str, Column]:
+def columns_of(kind: type[Rows]) -> dict[str, Stored]:
     """The columns of a kind of record, by name, in the order of the file."""
     hints = get_type_hints(kind, include_extras=True)
     declared = {field.name: getattr(hints[field.name], "__metadata__", ()) for field in dataclasses.fields(kind)}
@@ -242,7 +243,7 @@ def from_table(kind: type[AnyRecord], table: "pyarrow.Table", facts: Mapping[str
     return kind(**arrays, facts=kind.facts_class(**facts))
 
 
-def _arrays(declared: Mapping[str, Column], table: "pyarrow.Table") -> dict[str, NDArray[Any]]:
+def _arrays(declared: Mapping[str, Stored], table: "pyarrow.Table") -> dict[str, NDArray[Any]]:
     if table.column_names != list(declared):
         raise ValueError(f"columns {', '.join(table.column_names)}; expected {', '.join(declared)}")
     for (name, column), kind, values in zip(declared.items(), map(str, table.schema.types), table.columns, strict=True):

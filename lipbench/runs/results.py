@@ -93,6 +93,8 @@ class ModelResults:
     card: Card
     suite: Suite
     samples: Ints  # (n,) rows of the test set
+    labels: Ints  # (n,)
+    predictions: Ints  # (n,)
     grade: str  # of the headline numbers: float, or real where no error analysis is known
     bounds_by_grade: dict[str, Bounds]  # of the grades that the model has, in the suite's norm, after every attack
     mcr: float  # mean signed margin, in the suite's norm
@@ -176,6 +178,8 @@ def _results(
         card=card,
         suite=plan.suite,
         samples=certify.sample,
+        labels=certify.label,
+        predictions=certify.prediction,
         grade=certify.grade,
         bounds_by_grade={
             grade: Bounds.certify(certify, norm, grade).replay(attacked) for grade in GRADES if grade in held

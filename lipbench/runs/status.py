@@ -1,4 +1,4 @@
-"""How far an evaluation is: what is done, who works on what, and how long the rest takes."""
+"""The progress of an evaluation: units done, the processes at work, and the time left."""
 
 import time
 from collections import Counter, defaultdict
@@ -31,7 +31,7 @@ class RunStatus:
     total: int
     kinds: dict[str, tuple[int, int]]
     workers: tuple[Worker, ...]
-    seconds: float | None  # until everything is done, if as many go on; None where nothing tells
+    seconds: float | None  # until everything is done, with as many workers; None before any unit was timed
     last: float | None  # seconds since a unit was finished
 
 
@@ -93,7 +93,7 @@ def show(status: RunStatus) -> str:
     width = max(len(kind) for kind in status.kinds)
     lines += [f"  {kind.ljust(width)}  {done:>6} of {total}" for kind, (done, total) in status.kinds.items()]
     ago = "" if status.last is None else f"; the last unit was finished {_duration(status.last)} ago"
-    lines.append(f"running: {len(status.workers) or 'nobody'}{ago}")
+    lines.append(f"running: {len(status.workers) or 'no process'}{ago}")
     lines += [
         f"  {worker.model}, samples {worker.rows[0]}-{worker.rows[1] - 1}: {_units(worker.left)} left "
         f"(process {worker.pid}, {worker.place})"
@@ -105,7 +105,7 @@ def show(status: RunStatus) -> str:
     lines.append(f"left: {_units(left)}, {'no estimate yet' if status.seconds is None else _duration(status.seconds)}")
     if not status.workers:
         lines.append(
-            "nobody works on it, unless workers are just starting: `lipbench evaluate` as before goes on with it"
+            "no process works on this run, or workers are just starting: rerun the same `lipbench evaluate` to resume"
         )
     return "\n".join(lines)
 

@@ -149,7 +149,7 @@ class RecordStore:
         digest = record.facts.witnesses_sha256 if isinstance(record, AttackRecord) else None
         path = self.witness_path(unit)
         if digest is not None and path.exists() and files.sha256_bytes(path.read_bytes()) != digest:
-            raise DamagedError(f"the witnesses {path} are not what was written; their unit is computed again")
+            raise DamagedError(f"the witnesses {path} differ from what was written; their unit will be computed again")
         return record
 
     def damage(self, unit: Unit) -> DamagedError | None:
@@ -176,17 +176,17 @@ class RecordStore:
 
     @property
     def _again(self) -> str:
-        return f"`lipbench evaluate -o {self.path}`, with its other options as they were,"
+        return f"rerun `lipbench evaluate -o {self.path}` with the same other options to"
 
     def _missing(self, unit: Unit) -> MissingError:
         return MissingError(
-            f"{self.path} lacks records of {unit.model}: the run is not finished; {self._again} goes on with it"
+            f"{self.path} lacks records of {unit.model}: the run is not finished; {self._again} finish it"
         )
 
     def _damaged(self, unit: Unit, error: Exception) -> DamagedError:
         reason = one_line(error)[:80]
         return DamagedError(
-            f"the record {self.record_path(unit)} is damaged ({reason}); {self._again} computes it again"
+            f"the record {self.record_path(unit)} is damaged ({reason}); {self._again} compute it again"
         )
 
 

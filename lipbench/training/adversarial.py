@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from lipbench.training.recipes import PGD, Trades
+from lipbench.training.recipes import PGDTraining, Trades
 
 TINY = 1e-12  # of an L2 norm
 LEAST = torch.finfo(torch.float32).tiny  # of a gradient's largest entry, whose square may underflow
@@ -24,7 +24,7 @@ class AdversarialLoss:
     search does not change running means.
     """
 
-    how: PGD | Trades
+    how: PGDTraining | Trades
     loss: nn.Module
     generator: Generator  # on the device of x
 

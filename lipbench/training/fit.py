@@ -24,7 +24,7 @@ from lipbench.models.fast_layers import quickened
 from lipbench.training.augmentation import augment
 from lipbench.training.recipes import Augmentation, History, Training
 
-Row = dict[str, float]  # of the history
+HistoryRow = dict[str, float]  # what was measured after one epoch
 
 
 class Objective(Protocol):
@@ -39,14 +39,14 @@ class Objective(Protocol):
 
 
 @dataclass(frozen=True)
-class Samples:
+class DeviceSplit:
     """A split on the device: images uint8 or float32 (n, c, h, w), labels int64 (n,)."""
 
     images: Tensor
     labels: Tensor
 
     @classmethod
-    def of(cls, split: Split, device: torch.device) -> "Samples":
+    def of(cls, split: Split, device: torch.device) -> "DeviceSplit":
         """The whole split; uint8 images stay uint8."""
         images, labels = (torch.from_numpy(in_memory(array)) for array in (split.images, split.labels))
         return cls(images.to(device), labels.to(device))
@@ -79,12 +79,12 @@ class Fit:
     model: nn.Sequential
     loss: Objective
     how: Training
-    samples: Samples
+    samples: DeviceSplit
     seed: int
     generator: torch.Generator  # of the samples' device: augmentation, adversarial inputs
 
     def __post_init__(self) -> None:
-        self.history: list[Row] = []
+        self.history: list[HistoryRow] = []
         self.order = torch.Generator().manual_seed(self.seed)
         self.generator.manual_seed(self.seed)
         self.optimizer = _optimizer(self.model, self.how)
@@ -100,7 +100,7 @@ class Fit:
         """The model, or the one with averaged weights if the recipe sets ``ema``."""
         return self.model if self.average is None else self.average
 
-    def epoch(self) -> Row:
+    def epoch(self) -> HistoryRow:
         """Train for one more epoch; returns the mean ``loss`` and the ``train_accuracy`` of its batches.
 
         The last, smaller batch is dropped: KR's expectations are over the batch. No host-device
@@ -236,7 +236,7 @@ def forward_precision(model: nn.Module, precision: str, device: torch.device) ->
         yield
 
 
-def measure(module: nn.Module, held_out: Samples, history: History) -> Row:
+def measure(module: nn.Module, held_out: DeviceSplit, history: History) -> HistoryRow:
     """Of a model in its plain form: ``accuracy`` on held-out samples, ``certified_accuracy_EPS`` and ``bound``.
 
     module: takes inputs in [0, 1]. The certificates are of grade real; ``bound`` is the network's Lipschitz bound.

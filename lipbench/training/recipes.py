@@ -23,7 +23,6 @@ constrained = false                        # the unconstrained twin
 training = { weight_decay = 0.1 }          # what differs for this loss; architectures have such a table too
 """
 
-import importlib.metadata
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,9 +31,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictBool
 
-from lipbench._internal import files, resources, schema
+from lipbench._internal import arguments, files, resources, schema
 from lipbench._internal.schema import Finite, Name, Strict
-from lipbench.errors import LipbenchError, unknown_name
+from lipbench._internal.versions import versions
+from lipbench.errors import LipbenchError
 from lipbench.models.cards import Architecture, Loss, Preprocessing
 
 VERSIONED = ("lipbench", "torch", "deel-torchlip")  # on every card
@@ -65,7 +65,7 @@ class Adversarial(Strict):
     steps: Annotated[int, Field(ge=1)] = 10
 
 
-class PGD(Adversarial):
+class PGDTraining(Adversarial):
     """Adversarial training with PGD (Madry et al. 2018, arXiv 1706.06083)."""
 
     ratio: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of each batch that is replaced by adversarial inputs
@@ -85,7 +85,7 @@ class LossSpec(Strict):
     hyperparameters: dict[str, Finite | Annotated[list[Finite], Field(min_length=1)]] = Field(default_factory=dict)
     architectures: tuple[str, ...] = ()  # labels; all if empty
     constrained: StrictBool = True  # False: the unconstrained twin of the same shape
-    adversarial: Trades | PGD | None = None
+    adversarial: Trades | PGDTraining | None = None
     seeds: Seeds | None = None  # the recipe's where it names none
     training: dict[str, Any] = Field(default_factory=dict)  # keys of [training] that differ for this loss
 
@@ -215,22 +215,17 @@ class TrainingJob:
     def versions(self) -> dict[str, str]:
         """The installed versions of the packages that the weights depend on."""
         names = (*VERSIONED, "orthogonium") if self.spec.layers == "orthogonium" else VERSIONED
-        return {name: importlib.metadata.version(name) for name in names}
+        return versions(names)
 
 
 def names() -> list[str]:
     """The bundled recipes."""
-    return sorted(path.stem for path in resources.folder("recipes").glob("*.toml"))
+    return resources.toml_names("recipes")
 
 
 def find(name_or_path: str) -> Path:
     """The file of a recipe, by its name (``mnist``) or its path; raises LipbenchError for an unknown name."""
-    path = Path(name_or_path)
-    if path.suffix == ".toml" or len(path.parts) > 1:
-        return path
-    if name_or_path not in names():
-        raise unknown_name("recipe", name_or_path, names())
-    return resources.folder("recipes") / f"{name_or_path}.toml"
+    return resources.find_toml("recipe", "recipes", name_or_path)
 
 
 def load(path: Path) -> Recipe:
@@ -252,9 +247,8 @@ def read(path: Path) -> tuple[Recipe, bytes]:
                 raise LipbenchError(
                     f"{path}: loss {loss.name!r} names architecture {label!r}; there are {', '.join(labels)}"
                 )
-    names = [job.name for job in recipe.training_jobs()]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+    twice = arguments.repeated(job.name for job in recipe.training_jobs())
+    if twice is not None:
         raise LipbenchError(
             f"{path}: the model {twice} is there twice; name each seed and hyperparameter once, and give blocks "
             "[[architecture]] or [[loss]] that differ in something else a label each"

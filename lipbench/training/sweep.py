@@ -11,6 +11,7 @@ import torch
 
 from lipbench import data as datasets
 from lipbench._internal import arguments, files
+from lipbench._internal.randomness import keeping_random_numbers
 from lipbench.data import Dataset
 from lipbench.errors import LipbenchError, one_line
 from lipbench.models.cards import Lipschitz
@@ -224,7 +225,7 @@ def _dataset(sweep: Sweep) -> Dataset:
 
 def check(recipe: Recipe, jobs: Sequence[TrainingJob], dataset: Dataset) -> None:
     """Raise LipbenchError for any mistake in the recipe, so that it shows before any work is done."""
-    with torch.random.fork_rng(devices=[]):
+    with keeping_random_numbers():
         for job in jobs:
             job.check()
             try:

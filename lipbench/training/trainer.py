@@ -10,13 +10,14 @@ from torch import nn
 
 from lipbench._internal import files
 from lipbench._internal.precision import precisions, set_precisions
+from lipbench._internal.randomness import keeping_random_numbers
 from lipbench.data import Dataset
 from lipbench.errors import LipbenchError
 from lipbench.models import architectures
 from lipbench.training import losses
 from lipbench.training.adversarial import AdversarialLoss
 from lipbench.training.checkpoint import Checkpoint
-from lipbench.training.fit import Fit, PlainLoss, Row, Samples, measure
+from lipbench.training.fit import DeviceSplit, Fit, HistoryRow, PlainLoss, measure
 from lipbench.training.recipes import Recipe, TrainingJob
 
 SETTLE = 20  # times that layers compute averaged weights before these are taken
@@ -27,7 +28,7 @@ class Trained:
     """A model in its plain torch form, on the CPU, in eval mode, without the preprocessing; and its history."""
 
     module: nn.Sequential
-    history: list[Row]
+    history: list[HistoryRow]
 
 
 def train_one(
@@ -51,7 +52,7 @@ def train_one(
         if recipe.preprocessing is not None:
             normalize = architectures.Normalize(recipe.preprocessing.mean, recipe.preprocessing.std)
         fit = _fit(normalize, job, dataset, device)
-        held_out = Samples.of(dataset.test.first(recipe.history.samples), device)
+        held_out = DeviceSplit.of(dataset.test.first(recipe.history.samples), device)
         if checkpoint is not None:
             files.make_folder(checkpoint.path.parent)
             fit.resume(checkpoint.path)
@@ -71,7 +72,7 @@ def _fit(normalize: nn.Module, job: TrainingJob, dataset: Dataset, device: torch
     loss = losses.build(job.loss.name, job.loss.hyperparameters).to(device)
     how = job.loss_spec.adversarial
     value = PlainLoss(loss) if how is None else AdversarialLoss(how, loss, generator)
-    return Fit(model, value, job.training, Samples.of(dataset.train, device), job.seed, generator)
+    return Fit(model, value, job.training, DeviceSplit.of(dataset.train, device), job.seed, generator)
 
 
 def network(job: TrainingJob, dataset: Dataset) -> nn.Sequential:
@@ -91,7 +92,7 @@ def check_samples(dataset: Dataset) -> None:
 def deterministic(seed: int, device: torch.device) -> Iterator[None]:
     """Seeded and deterministic inside, float32 products in float32; global state is restored at the end."""
     flag, threads, held = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads(), precisions()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with keeping_random_numbers(device):
         torch.manual_seed(seed)
         torch.use_deterministic_algorithms(device.type == "cpu")
         set_precisions()

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import itertools
 import json
+import logging
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,7 @@ from lipbench.runs.folder import RUN, RunFolder
 from lipbench.verification.result import Verdict, Verification, VerificationResult
 from lipbench.verification.witness import file_name, is_printable
 
+LOG = logging.getLogger(__name__)
 RECORDS = "verification"
 WITNESSES = "witnesses"
 FORMAT = "lipbench verification 1"
@@ -39,9 +41,25 @@ def write(folder: Path, verification: Verification) -> Path:
     files.refuse_link(folder / RECORDS)
     path = _path(folder, verification.model, verification.digest)
     _refuse_other(path, verification.model)
+    _warn_of_loss(folder, path, verification)
     content = {"format": FORMAT, "verification": verification.plain(folder)}
     files.write_json(path, {**content, "sha256": files.sha256_json(content)})
     return path
+
+
+def _warn_of_loss(folder: Path, path: Path, verification: Verification) -> None:
+    """Log if a record of a broken certificate is replaced by one of another test that found nothing."""
+    with contextlib.suppress(LipbenchError):
+        earlier = _read(folder, path) if path.is_file() else verification
+        if not earlier.holds and verification.holds and earlier != verification:
+            LOG.warning(
+                "%s said that a certificate of %s is broken (%d samples tested); it is replaced by a test of %d "
+                "samples that found nothing. The witnesses stay.",
+                path,
+                verification.model,
+                earlier.tested.samples,
+                verification.tested.samples,
+            )
 
 
 def load(folder: Path) -> VerificationResult:
@@ -130,6 +148,8 @@ def _path(folder: Path, model: str, digest: str) -> Path:
 
 
 def _files(folder: Path) -> list[Path]:
+    if (folder / RECORDS).is_symlink():
+        raise LipbenchError(f"{folder / RECORDS} is a symbolic link; put the folder itself in its place")
     return [path for path in files.entries(folder / RECORDS) if not files.is_harmless(path) and path.suffix == ".json"]
 
 
@@ -150,9 +170,13 @@ def _refuse_other(path: Path, model: str) -> None:
 
 
 def _read(folder: Path, path: Path) -> Verification:
-    files.refuse_other(path)  # to read a pipe would take for ever
-    content = files.read_json(path, "verification record")
     again = "delete it and run `lipbench verify` again"
+    if path.is_symlink() or not path.is_file():  # reading a pipe would never end
+        raise LipbenchError(f"{path} is not a verification record: it is not a file; {again}")
+    try:
+        content = files.read_json(path, "verification record")
+    except LipbenchError as error:
+        raise LipbenchError(f"{error}; {again}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise LipbenchError(f"{path} is not a verification record of the format {FORMAT!r}; {again}")
     try:

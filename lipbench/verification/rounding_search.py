@@ -49,7 +49,6 @@ def rounding_search(
     x: Tensor,
     adversarial: Tensor,
     *,
-    grades: tuple[str, ...] = GRADES,
     seed: int = 0,
 ) -> RoundingSearch:
     """Bisect between samples and adversarial inputs to the last float32 number, and break the certificates there.
@@ -62,16 +61,16 @@ def rounding_search(
     own = network.predict(x).argmax(dim=1)
     low, high = _bisected(x, adversarial, lambda z: network.predict(z).argmax(dim=1) == own)
     points, across = torch.cat([low, high]), torch.cat([high, low])
-    if "float" in grades and proof.errors is not None:
+    if proof.errors is not None:
         edge, _ = _bisected(x, low, lambda z: proof.radii_of(z, network.predict(z), own, ("float",))["float"] > 0)
         points, across = torch.cat([points, edge]), torch.cat([across, high])
     logits = torch.cat([network.predict(point[None]) for point in points])  # each alone
     classes = logits.argmax(dim=1)
-    found_radii = proof.radii_of(points, logits, classes, grades)
+    found_radii = proof.radii_of(points, logits, classes)
     radii = {grade: radius.nan_to_num(0).numpy() for grade, radius in found_radii.items()}
     widest = np.max(list(radii.values()), axis=0)
-    found: dict[str, list[Hit]] = {grade: [] for grade in grades}
-    done = {grade: np.zeros(len(points), dtype=bool) for grade in grades}
+    found: dict[str, list[Hit]] = {grade: [] for grade in GRADES}
+    done = {grade: np.zeros(len(points), dtype=bool) for grade in GRADES}
     evaluated = 0
     for candidates, batch in _variations(points, across, widest, seed):
         distance = distances(points, candidates)[1]

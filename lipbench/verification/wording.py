@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from lipbench._internal.words import at_least, at_most
 from lipbench.certification.grades import CLAIM_TOLERANCE, GRADES
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def lines(model: "Verification") -> list[str]:
 
 def _verdict(model: str, verdict: "Verdict") -> str:
     word = "FAIL" if not verdict.holds else "PASS" if verdict.samples else "NOTHING CERTIFIED"
-    constant = "" if verdict.lipschitz is None else f" (L = {verdict.lipschitz:.9g})"
+    constant = "" if verdict.lipschitz is None else f" (L = {at_most(verdict.lipschitz)})"
     text = (
         f"{word} {model} {verdict.grade}{constant}: "
         f"{verdict.samples} samples, closest approach {verdict.closest_approach:.4f}"
@@ -45,7 +46,7 @@ def _verdict(model: str, verdict: "Verdict") -> str:
 def _constant(model: "Verification") -> str:
     constant = model.constant
     how = "found" if constant.steepest_proven else "measured, not proven,"
-    found = f"{constant.steepest:.9g} {how} <= L <= {constant.bound:.9g} computed"
+    found = f"{at_least(constant.steepest)} {how} <= L <= {at_most(constant.bound)} computed"
     if constant.bound_witness is not None:
         also = "" if not constant.refuted else f"; and the claim {constant.claimed:g}, {constant.claim_witness}"
         return f"FAIL {model.model}: {found}: the computed bound is false, witness {constant.bound_witness}{also}"

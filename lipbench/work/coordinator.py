@@ -1,8 +1,8 @@
 """The coordinator of evaluation and training: which of several processes does which task, until all are settled.
 
 Any number of processes, on one machine or several, may coordinate the same tasks at once. A lease on each task's name
-keeps two of them from doing it twice; a process that finds all remaining tasks held by others waits for them, and takes
-over the tasks of processes that are gone.
+keeps two of them from doing it twice; a process waits where others hold all remaining tasks, and takes over those of
+processes that are gone.
 """
 
 import functools

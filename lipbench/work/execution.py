@@ -9,7 +9,7 @@ import torch
 from lipbench._internal import arguments
 from lipbench._internal.precision import precisions, set_precisions
 from lipbench.errors import LipbenchError, unknown_name
-from lipbench.work.executors import Executor, build
+from lipbench.work.executors import NAMES, Executor, build
 from lipbench.work.executors.local import LocalExecutor
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -45,7 +45,7 @@ class Execution:
         """The executor."""
         if not isinstance(self.executor, str):
             if not callable(getattr(self.executor, "run", None)):
-                raise unknown_name("executor", self.executor, ("local", "ray"))
+                raise unknown_name("executor", self.executor, NAMES)
             return self.executor
         return build(self.executor, jobs=self.jobs, threads=self.threads, address=self.address, gpus=self.gpus_per_task)
 

@@ -29,7 +29,7 @@ from lipbench.errors import LipbenchError
 LOG = logging.getLogger(__name__)
 HEARTBEAT = 5.0
 LEASE = 60.0
-PATIENCE = 5.0  # seconds of waiting before the user is told
+PATIENCE = 5.0  # seconds of waiting before the user sees a message
 _NAME = re.compile(r"(.+)\.(0|[1-9][0-9]{0,8})", re.DOTALL)  # name and generation
 
 

@@ -188,9 +188,9 @@ def test_the_command_prints_the_parameters_of_an_attack(capsys):
         "norms: L2",
         "eps: one for all samples",
         "classes: at least 2",
-        "parameters:",
-        "  scale  default 1.0    a finite number, above 0, at most 1  length of the step over eps",
-        "  sign   default false  true or false                        true: along the sign of the gradient",
+        "parameters (name, default, limits, meaning):",
+        "  scale  1.0    a finite number, above 0, at most 1  length of the step over eps",
+        "  sign   false  true or false                        true: along the sign of the gradient",
     ]
 
 
@@ -208,7 +208,7 @@ def test_the_command_says_which_eps_an_attack_takes(name, eps, capsys):
     assert f"\neps: {eps}\n" in shown
     for parameter, declared in base.named(name).parameters.items():
         (line,) = (line for line in shown.splitlines() if line.startswith(f"  {parameter} "))
-        assert f" default {declared.default} " in line
+        assert line.split()[1] == str(declared.default).lower()
         assert declared.expected in line
         assert line.endswith(declared.meaning)
 

@@ -1,4 +1,4 @@
-"""Rows: randomness read off at a sample's place in its shard, and evaluations counted row by row."""
+"""Batches of attacks: randomness read off at a sample's place in its shard, and evaluations counted row by row."""
 
 import pytest
 import torch

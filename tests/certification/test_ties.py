@@ -150,7 +150,7 @@ def test_grade_real_pays_for_the_rounding_of_the_sample_and_grade_float_for_more
 
 
 def test_a_layer_without_an_error_analysis_costs_little_in_float32(digits):
-    """The roundings that are taken for granted are those around each sample, as they are where they are proven."""
+    """The assumed roundings are those around each sample, as the proven ones are."""
     torch.manual_seed(0)
     module = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 10))
     single, double = (lipbench.certify(module, digits.test.x[:100], dtype=a) for a in ("float32", "float64"))

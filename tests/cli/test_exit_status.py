@@ -171,7 +171,7 @@ def half(zoo_of):
     return folder
 
 
-def test_a_broken_certificate_has_status_1_whoever_reads(half, tmp_path):
+def test_a_broken_certificate_has_status_1_for_every_reader(half, tmp_path):
     words = f"{sys.executable} -m lipbench verify {half} -q --samples 1 -o {tmp_path}/v"
     assert shell(f"{words}; echo $?").splitlines()[-1] == "1"
     witness = next((tmp_path / "v").glob("*-radius-nominal.safetensors"))

@@ -44,8 +44,8 @@ def lease_elsewhere(folder: RunFolder, task: Task[Piece], generation: int):
     return path
 
 
-def test_whoever_was_superseded_writes_nothing(zoo_of, tmp_path, digits, monkeypatch):
-    """Taken for dead in the middle of a unit: neither its record nor its witnesses appear, nor is it in the journal."""
+def test_a_superseded_process_writes_nothing(zoo_of, tmp_path, digits, monkeypatch):
+    """Superseded in the middle of a unit: neither its record nor its witnesses appear, nor is it in the journal."""
     (assignment,) = assignments_of(zoo_of(TAU4), tmp_path / "run", digits, suite=TINY, samples=30)
     folder = RunFolder(tmp_path / "run")
     search = guard.search
@@ -65,8 +65,8 @@ def test_whoever_was_superseded_writes_nothing(zoo_of, tmp_path, digits, monkeyp
     assert [path.name for path in folder.leases.folder.iterdir()] == [f"{task.name}.1"]  # its successor's is left alone
 
 
-def test_whoever_was_superseded_removes_no_record(zoo_of, tmp_path, digits, monkeypatch):
-    """A damaged record is replaced by whoever holds the lease; the others keep their hands off."""
+def test_a_superseded_process_removes_no_record(zoo_of, tmp_path, digits, monkeypatch):
+    """The holder of the lease replaces a damaged record; other processes leave it alone."""
     models = zoo_of(TAU4)
     folder = run(models, tmp_path / "run", digits, suite=TINY, samples=30)
     unit = list(folder.read().units())[1]
@@ -75,7 +75,7 @@ def test_whoever_was_superseded_removes_no_record(zoo_of, tmp_path, digits, monk
     path.write_bytes(b"half")
     monkeypatch.setattr(lease.Lease, "held", False)
     before = stamps(folder)
-    evaluation = evaluate.Evaluation(folder.path, folder.read(), {TAU4: models / TAU4}, "digits", None, "cpu")
+    evaluation = evaluate.Evaluation(folder, folder.read(), {TAU4: models / TAU4}, "digits", None, "cpu")
     piece = Piece(evaluation, folder.read().models[0], folder.read().shards[0])
     with folder.leases.holding("task") as held:
         assert evaluate.work(piece, held, digits) is None

@@ -1,4 +1,4 @@
-"""What is attacked and recorded: open samples only, judged by lipbench, the same whoever computes it."""
+"""What is attacked and recorded: open samples only, judged by lipbench, the same in every process."""
 
 import dataclasses
 import math
@@ -32,6 +32,7 @@ from lipbench.runs.bounds import Bounds
 from lipbench.runs.folder import RunFolder
 from lipbench.runs.records import AttackRecord, CertifyFacts, CertifyRecord, IndicatorRecord, columns_of
 from lipbench.runs.units import AttackUnit, ReferenceUnit, Shard, Stage
+from lipbench.work.execution import Execution
 
 # an attack of each kind: minimal-norm first and later, one eps at a time, one radius for each row, targeted, random
 # and so weak at first that something is left for each
@@ -76,22 +77,22 @@ def test_each_attack_sees_the_open_samples_only(zoo_of, tmp_path, digits, device
     folder = run(zoo_of(TAU256), tmp_path / "run", digits, suite=KINDS, audit=0.0, device=device)
     certify, info = certified(folder)
     assert info["lipschitz_bound"] == pytest.approx(1, abs=1e-5)
-    ledger, seen, broke = started(certify), {}, {}
+    bounds, seen, broke = started(certify), {}, {}
     for unit in units_of(folder):
         found, counts = loaded(folder, unit)
         declared = guard.attack_of(unit.stage.attack)
         if not unit.stage.eps:
-            assert (found["sample"].to_numpy() == np.flatnonzero(ledger.correct)).all()
+            assert (found["sample"].to_numpy() == np.flatnonzero(bounds.correct)).all()
             assert found["eps"].isna().all()
         elif declared.minimal_norm:
-            somewhere = np.any([ledger.open(eps) for eps in unit.stage.eps], axis=0)
+            somewhere = np.any([bounds.open(eps) for eps in unit.stage.eps], axis=0)
             assert (found["sample"].to_numpy() == np.flatnonzero(somewhere)).all()
             assert found["eps"].isna().all()
         elif declared.per_sample_eps:
-            expected = [(sample, eps) for eps in unit.stage.eps for sample in np.flatnonzero(ledger.open(eps))]
+            expected = [(sample, eps) for eps in unit.stage.eps for sample in np.flatnonzero(bounds.open(eps))]
             assert pairs(found) == sorted(expected)
         else:
-            replay = ledger.copy()
+            replay = bounds.copy()
             for eps in unit.stage.eps:
                 part = found[found["eps"] == eps]
                 assert (part["sample"].to_numpy() == np.flatnonzero(replay.open(eps))).all()
@@ -100,12 +101,12 @@ def test_each_attack_sees_the_open_samples_only(zoo_of, tmp_path, digits, device
         assert counts["attacked"] == len(found)
         assert counts["audited"] == found["audit"].sum() == 0
         assert (counts["forward"] > 0) == (len(found) > 0)
-        ledger.attacked(found["sample"].to_numpy(), found["adversarial_distance"].to_numpy())
+        bounds.attacked(found["sample"].to_numpy(), found["adversarial_distance"].to_numpy())
     assert min(seen.values()) > 10
     assert sum(number > 0 for number in broke.values()) > 3
-    assert not ledger.violations().any()
-    assert 0.5 < np.median(ledger.tightness()) <= 1
-    assert seen["gradient/pgd"] < ledger.correct.sum()  # of twice as many pairs: pruning bites
+    assert not bounds.violations().any()
+    assert 0.5 < np.median(bounds.tightness()) <= 1
+    assert seen["gradient/pgd"] < bounds.correct.sum()  # of twice as many pairs: pruning bites
 
 
 def test_without_pruning_every_correct_sample_is_attacked(zoo_of, tmp_path, digits):
@@ -129,10 +130,10 @@ def test_the_audit_attacks_a_share_of_the_certified_samples(zoo_of, tmp_path, di
     suite = with_attacks("autoattack/fab-t", eps=[0.1, 0.2, 0.4])
     folder = run(zoo_of(TAU4), tmp_path / "run", digits, suite=suite, audit=0.2)
     certify, _ = certified(folder)
-    ledger = started(certify)
+    bounds = started(certify)
     covered = {
-        sample: max(eps for eps in suite.eps if ledger.certified(eps)[sample])
-        for sample in np.flatnonzero(ledger.certified(0.1))
+        sample: max(eps for eps in suite.eps if bounds.certified(eps)[sample])
+        for sample in np.flatnonzero(bounds.certified(0.1))
     }
     assert len(set(covered.values())) > 1
     seen = {}
@@ -149,8 +150,8 @@ def test_the_audit_attacks_a_share_of_the_certified_samples(zoo_of, tmp_path, di
     *before, last = units_of(folder)
     for unit in before:
         found, _ = loaded(folder, unit)
-        ledger.attacked(found["sample"].to_numpy(), found["adversarial_distance"].to_numpy())
-    somewhere = set(np.flatnonzero(np.any([ledger.open(eps) for eps in suite.eps], axis=0)))
+        bounds.attacked(found["sample"].to_numpy(), found["adversarial_distance"].to_numpy())
+    somewhere = set(np.flatnonzero(np.any([bounds.open(eps) for eps in suite.eps], axis=0)))
     assert seen["autoattack/fab-t"] == seen["art/fgm"] - somewhere
     assert set(loaded(folder, last)[0]["sample"]) == seen["art/fgm"] | somewhere
 
@@ -192,17 +193,17 @@ def test_classes_that_the_certificate_excludes_are_not_targeted(zoo_of, tmp_path
     test = digits.test.first(60)
     logits = model.network.predict(torch.from_numpy(test.x))
     radii = model.proof.pairwise_radii(logits, torch.from_numpy(test.labels), "float").numpy()
-    ledger, excluded, audits, calls = started(certified(folder)[0]), 0, 0, iter(seen)
+    bounds, excluded, audits, calls = started(certified(folder)[0]), 0, 0, iter(seen)
     assert next(calls)[3] is None  # the opening looks for the distance, whatever eps says
     opening, *others = units_of(folder)
     found, _ = loaded(folder, opening)
-    ledger.attacked(found["sample"].to_numpy(), found["adversarial_distance"].to_numpy())
+    bounds.attacked(found["sample"].to_numpy(), found["adversarial_distance"].to_numpy())
     for unit in others:
         found, _ = loaded(folder, unit)
         audited = set(pairs(found[found.audit].fillna(0)))
         for spec, eps, index, reachable in [next(calls)] if unit.kind != "art/fgm" else [next(calls), next(calls)]:
             assert spec == unit.stage.attack
-            opened = np.array([np.where(ledger.open(at), at, 0) for at in unit.stage.eps]).max(axis=0)
+            opened = np.array([np.where(bounds.open(at), at, 0) for at in unit.stage.eps]).max(axis=0)
             reach = opened[index] if eps is None else np.broadcast_to(np.asarray(eps), len(index))
             for sample, at, classes in zip(index, reach, reachable.numpy(), strict=True):
                 if (sample, 0 if eps is None else at) in audited:
@@ -213,7 +214,7 @@ def test_classes_that_the_certificate_excludes_are_not_targeted(zoo_of, tmp_path
                     assert classes.any()  # an open row has a class to go to
                     assert not classes[test.labels[sample]]
                     excluded += int((~classes).sum()) - 1
-        ledger.attacked(found["sample"].to_numpy(), found["adversarial_distance"].to_numpy())
+        bounds.attacked(found["sample"].to_numpy(), found["adversarial_distance"].to_numpy())
     assert excluded > 100
     assert audits > 10
 
@@ -405,7 +406,7 @@ def changed_certificate(monkeypatch, change):
         proof = true(*args)
         return dataclasses.replace(proof, **change(proof))
 
-    monkeypatch.setattr(cascade, "certificate", changed)
+    monkeypatch.setattr(prepared, "certificate", changed)
     evaluate.prepared_model.cache_clear()
 
 
@@ -431,15 +432,15 @@ def test_float32_networks_have_certificates_for_float32(zoo_of, tmp_path, digits
     ]
     assert 1e-5 < lost[0].min() <= lost[0].max() < 0.02
     assert 0 < lost[1].min() <= lost[1].max() < 1e-9
-    # logits of another arithmetic: every sample's differ in the last bits
+    # logits of another dtype: every sample's differ in the last bits
     assert 0 < (single.signed_margin - double.signed_margin).abs().max() < 1e-5
     record = folder.load(folder.read().certify_unit(folder.read().models[0], folder.read().shards[0]))
     assert record.grade == "float"
-    ledger = Bounds.certify(record, Norm.L2, record.grade)
+    bounds = Bounds.certify(record, Norm.L2, record.grade)
     for unit in units_of(folder):
         found, _ = loaded(folder, unit)
-        ledger.attacked(found["sample"].to_numpy(), found["adversarial_distance"].to_numpy())
-    assert not ledger.violations().any()
+        bounds.attacked(found["sample"].to_numpy(), found["adversarial_distance"].to_numpy())
+    assert not bounds.violations().any()
     with pytest.raises(LipbenchError, match=r"dtype: float32 there, float64 now"):
         run(zoo, tmp_path / "float32", digits, device=device)
 
@@ -476,20 +477,20 @@ def test_the_grade_of_the_headline_is_read_off_the_records():
     )
     assert (both.grade, real.grade) == ("float", "real")
     for grade, radius in (("float", 0.05), ("real", 0.1)):
-        ledger = Bounds.certify(both, Norm.Linf, grade)
-        assert ledger.certified_radius.tolist() == pytest.approx([radius, 0.0])
-        assert ledger.correct.tolist() == [True, False]
+        bounds = Bounds.certify(both, Norm.Linf, grade)
+        assert bounds.certified_radius.tolist() == pytest.approx([radius, 0.0])
+        assert bounds.correct.tolist() == [True, False]
 
 
 def test_a_false_certificate_is_a_violation(tmp_path, zoo_of, digits, monkeypatch):
-    """If the bound were ten times too small, the attacks would say so: the audit and the ledger have teeth."""
+    """If the bound were ten times too small, the attacks would say so: the audit and the bounds have teeth."""
     changed_certificate(monkeypatch, lambda proof: {"pairwise": proof.pairwise / 10})
     folder = run(zoo_of(TAU4), tmp_path / "run", digits)
-    ledger = started(certified(folder)[0])
+    bounds = started(certified(folder)[0])
     for unit in units_of(folder):
         found, _ = loaded(folder, unit)
-        ledger.attacked(found["sample"].to_numpy(), found["adversarial_distance"].to_numpy())
-    assert ledger.violations().sum() > 40
+        bounds.attacked(found["sample"].to_numpy(), found["adversarial_distance"].to_numpy())
+    assert bounds.violations().sum() > 40
 
 
 @pytest.mark.parametrize("left", [["records"], ["run.json"], ["records", "witnesses", "leases", "journal"]])
@@ -553,8 +554,8 @@ def test_samples_that_change_during_a_run_are_not_recorded(act, here, zoo_of, tm
     whole = run(models, tmp_path / "whole", data.load(spec), suite=TINY, shard=20)
     dataset, original = data.load(spec), archive.read_bytes()
     meddling = Meddling(lambda: act(archive))
-    if here:  # whose data the executor of this process takes
-        monkeypatch.setattr(evaluate, "LocalExecutor", lambda *args: meddling)
+    if here:  # where tasks take the data set that this process has loaded
+        monkeypatch.setattr(Execution, "in_this_process", True)
     for _ in range(2):  # the second time the data is another from the start
         with pytest.raises(LipbenchError, match=r"digits.npz was changed while it was in use"):
             run(models, tmp_path / "run", dataset, suite=TINY, shard=20, executor=meddling)

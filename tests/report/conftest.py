@@ -135,8 +135,8 @@ def suite(name="quick", norm="L2", eps=(0.1, 0.2, 0.4), attacks=("gradient/minim
 
 def plan(what: Suite, groups=None, seeds=(SEED,), reference_attack=None, grown=()) -> SuitePlan:
     """An attack called minimal opens, at no eps; the others follow at every eps, which were asked for in ``groups``."""
-    opening = tuple(attack for attack in what.attacks if attack.name == "minimal")
-    others = tuple(attack for attack in what.attacks if attack.name != "minimal")
+    opening = tuple(attack for attack in what.attacks if attack.name == "gradient/minimal")
+    others = tuple(attack for attack in what.attacks if attack.name != "gradient/minimal")
     return SuitePlan(what, opening, others, tuple(groups or [what.eps]), tuple(seeds), reference_attack, grown)
 
 

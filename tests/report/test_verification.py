@@ -7,7 +7,7 @@ from verified import HELD, TESTED, broken, held, verdict
 
 from lipbench import report
 from lipbench.errors import LipbenchError
-from lipbench.report import verification
+from lipbench.report import Results, verification
 from lipbench.verification import records
 
 
@@ -29,7 +29,7 @@ def verified(make_run, make_model):
 
 def test_no_section_without_records(verified, tmp_path):
     assert verified() is None
-    report.write(verified.folder, tmp_path / "out")
+    report.write(Results.load(verified.folder), tmp_path / "out")
     for name in ("report.md", "report.html"):
         assert "Do the certificates hold" not in (tmp_path / "out" / name).read_text()
         assert "verified" not in (tmp_path / "out" / name).read_text()
@@ -90,9 +90,9 @@ def test_tests_that_differ_are_told_apart(verified):
 
 def test_the_section_is_in_every_form_and_the_same_bytes_come_out(verified, tmp_path):
     verified(held("m"), broken(verified.folder.path))
-    first, second = (report.write(verified.folder, tmp_path / name) for name in ("a", "b"))
+    first, second = (report.write(Results.load(verified.folder), tmp_path / name) for name in ("a", "b"))
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
-    assert report.check(verified.folder, tmp_path / "a") == []
+    assert report.check(Results.load(verified.folder), tmp_path / "a") == []
     for name in ("report.md", "report.html"):
         text = (tmp_path / "a" / name).read_text()
         assert all(words in text for words in ("Do the certificates hold?", "No: 90 certificates", "L101", "1.0451"))

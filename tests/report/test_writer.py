@@ -132,7 +132,7 @@ def test_a_file_that_is_not_of_a_report_is_not_overwritten(small, longer, tmp_pa
     assert contents(out) == before
     assert (tmp_path / "elsewhere.md").read_text() == "mine"
     (out / name).rmdir() if (out / name).is_dir() and name != "report.md" else (out / name).unlink()
-    if name == files.WRITTEN and written:  # then nobody knows of the others either
+    if name == files.WRITTEN and written:  # then the others are unknown, too
         with pytest.raises(LipbenchError, match=r"summary.csv is there, and no .*lipbench.json"):
             report.write(longer, out)
     else:

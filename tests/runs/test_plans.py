@@ -415,7 +415,7 @@ def test_a_run_that_grew_equals_one_that_was_asked_for_at_once(zoo_of, tmp_path,
 
 
 def test_groups_of_eps_know_nothing_of_each_other(zoo_of, tmp_path, digits):
-    """Whichever came first: what one broke is open in the other all the same."""
+    """Whichever came first: what one broke is still open in the other."""
     weak = [
         {"name": "art/fgm"},
         {"name": "gradient/pgd", "args": {"steps": 5}},

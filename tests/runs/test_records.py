@@ -105,7 +105,7 @@ def test_damaged_witnesses_are_found_again(copied, whole, digits_zoo, digits, ca
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     run(digits_zoo / TAU4, copied.path, digits, suite=TINY, samples=30, shard=20)
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
-        f"the witnesses {path} are not what was written; their unit is computed again"
+        f"the witnesses {path} differ from what was written; their unit will be computed again"
     ]
     assert path.read_bytes() == data
     assert same(copied, whole)
@@ -122,7 +122,7 @@ def test_a_run_without_its_witnesses_is_whole(copied, digits_zoo, digits, caplog
 
 
 def test_a_damaged_record_that_another_process_works_on_is_its_affair(copied, digits_zoo, digits, caplog):
-    """Whoever holds the lease replaces it; removing it would take away what has just been written."""
+    """The holder of the lease replaces it; removing it would take away what has just been written."""
     path = path_of(copied, 1)
     path.write_bytes(b"half")
     name = copied.read().certify_unit(copied.read().models[0], copied.read().shards[0]).name
@@ -146,7 +146,7 @@ def test_no_flipped_bit_changes_what_a_record_says(copied):
             after, about = loaded(copied, unit)
         except DamagedError:
             found += 1
-        else:  # statistics, and what else nobody reads
+        else:  # statistics, and what else is never read
             pd.testing.assert_frame_equal(after, frame, check_exact=True)
             assert about == info
     assert found > len(data) / 14
@@ -164,7 +164,7 @@ def test_a_record_is_there_when_it_is_whole(copied):
     path.unlink()
     assert not copied.has(unit)
     assert copied.damage(unit) is None
-    with pytest.raises(MissingError, match=rf"lacks records of {TAU4}: the run is not finished; `lipbench evaluate -o"):
+    with pytest.raises(MissingError, match=rf"lacks records of {TAU4}: the run is not finished; rerun `lipbench eval"):
         copied.load(unit)
 
 

@@ -38,8 +38,8 @@ def units_of(folder: RunFolder) -> list:
     return list(folder.read().units())
 
 
-def claim(folder: RunFolder, place: int, content=None):
-    """A claim on the task at this place; by another machine if ``content`` says so."""
+def leased(folder: RunFolder, place: int, content=None):
+    """A lease on the task at this place; by another machine if ``content`` says so."""
     run = folder.read()
     tasks = [run.certify_unit(model, shard).name for model in run.models for shard in run.shards]
     if content is None:
@@ -57,9 +57,9 @@ def test_nothing_done(folder, capsys):
     assert lines[0] == f"{folder.path}: 0 of 24 units done (0 %)"
     assert [line.split() for line in lines[1:5]] == [[kind, "0", "of", "6"] for kind in KINDS]
     assert lines[5:] == [
-        "running: nobody",
+        "running: no process",
         "left: 24 units, no estimate yet",
-        "nobody works on it, unless workers are just starting: `lipbench evaluate` as before goes on with it",
+        "no process works on this run, or workers are just starting: rerun the same `lipbench evaluate` to resume",
     ]
 
 
@@ -77,9 +77,9 @@ def test_half_done(folder, capsys):
 
 def test_running_here_and_elsewhere(folder, capsys):
     finish(folder, units_of(folder)[:5], seconds=1000.0)
-    mine = claim(folder, 1)
-    claim(folder, 3, {"machine": "0123abcd", "pid": 77, "started": "1"})
-    claim(folder, 4, {"machine": "0123abcd", "pid": 78})  # being written
+    mine = leased(folder, 1)
+    leased(folder, 3, {"machine": "0123abcd", "pid": 77, "started": "1"})
+    leased(folder, 4, {"machine": "0123abcd", "pid": 78})  # being written
     (folder.leases.folder / "run.0").write_text(json.dumps({"machine": "0123abcd", "pid": 79, "started": "1"}))
     lines = shown(folder, capsys)
     assert lines[5].startswith("running: 2; the last unit was finished about ")
@@ -96,8 +96,8 @@ def test_running_here_and_elsewhere(folder, capsys):
 
 
 def test_a_dead_worker_does_not_run(folder, capsys):
-    owner = vars(status.owner_of(claim(folder, 0).path))
-    claim(folder, 1, {**owner, "started": "1"})  # another process had the number then
+    owner = vars(status.owner_of(leased(folder, 0).path))
+    leased(folder, 1, {**owner, "started": "1"})  # another process had the number then
     assert [worker.rows for worker in status.status_of(folder).workers] == [(0, 20)]
 
 
@@ -105,14 +105,14 @@ def test_finished(folder, capsys):
     finish(folder, units_of(folder))
     lines = shown(folder, capsys)
     assert lines[0] == f"{folder.path}: 24 of 24 units done (100 %)"
-    assert lines[-2].startswith("running: nobody;")
+    assert lines[-2].startswith("running: no process;")
     assert lines[-1] == "nothing is left: `lipbench report` writes the report"
     assert status.status_of(folder).seconds == 0
 
 
 def test_one_unit_is_not_several(folder, capsys):
     finish(folder, units_of(folder)[:-1])
-    claim(folder, 5)
+    leased(folder, 5)
     lines = shown(folder, capsys)
     assert "samples 40-49: 1 unit left" in lines[6]
     assert lines[7].startswith("left: 1 unit, about")

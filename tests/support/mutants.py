@@ -1,6 +1,6 @@
 """Ways to be wrong about a certificate, and right models beside them; what catches which.
 
-    python tests/mutants.py            prints the table (Markdown)
+    python tests/support/mutants.py    prints the table (Markdown)
 
 Each mutant claims L = 1 (or what it says) for a network, or radii for samples, that do not hold. It is caught by
 
@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from lipbench import data
 from lipbench._internal import files, resources
 from lipbench._internal.precision import precisions, set_precisions
+from lipbench._internal.words import at_least, at_most
 from lipbench.attacks.network import Network
 from lipbench.certification.certificate import certificate
 from lipbench.certification.lipschitz import lipschitz_bound
@@ -41,6 +42,7 @@ from lipbench.verification.options import VerifyOptions
 from lipbench.verification.verify import examine
 
 SAMPLES = 24
+SHOWN = 110  # characters of a message in the table
 SHAPE = (1, 8, 8)
 CLASSES = 4
 PLAIN = Loss(name="tau_cross_entropy", hyperparameters={"tau": 4.0})
@@ -558,9 +560,9 @@ def _run(case: Case, out: Path) -> Caught:
         "linter": bool(wrong),
         "falsification": not found.holds,
     }
-    says = [f"L <= {found.constant.bound:.6g}" if caught["bound"] else "", *(finding.code for finding in wrong)]
+    says = [f"L <= {at_most(found.constant.bound, 7)}" if caught["bound"] else "", *(finding.code for finding in wrong)]
     says += [f"grade {grade} broken" for grade in broken] + [
-        f"L >= {found.constant.steepest:.6g}" if found.constant.claim_witness is not None else ""
+        f"L >= {at_least(found.constant.steepest, 7)}" if found.constant.claim_witness is not None else ""
     ]
     return Caught(case.name, tuple(name for name, is_true in caught.items() if is_true), ", ".join(filter(None, says)))
 
@@ -599,9 +601,15 @@ def _loaded(name: str, folder: Path) -> Caught:
 FILES = (forged, half_precision_file)
 
 
+def cut(text: str) -> str:
+    """The first whole words of a text, at most SHOWN characters; dots where some are left out."""
+    shown = " ".join(text.split())
+    return shown if len(shown) <= SHOWN else f"{shown[: SHOWN - 3].rsplit(' ', 1)[0].rstrip(',;:')} ..."
+
+
 def table(rows: list[Caught]) -> str:
     """Markdown."""
-    body = [f"| {row.name} | {', '.join(row.by) or 'nothing'} | {row.says[:110]} |" for row in rows]
+    body = [f"| {row.name} | {', '.join(row.by) or 'nothing'} | {cut(row.says)} |" for row in rows]
     return "\n".join(["| wrong | caught by | says |", "|---|---|---|", *body])
 
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from lipbench.training.adversarial import AdversarialLoss, divergence
-from lipbench.training.recipes import PGD, Trades
+from lipbench.training.recipes import PGDTraining, Trades
 
 
 class Watched(nn.Module):
@@ -42,7 +42,7 @@ def sizes(delta, norm):
 @pytest.mark.parametrize(("norm", "eps"), [("L2", 0.5), ("Linf", 0.05)])
 def test_pgd_raises_the_loss_within_the_ball(model, batch, norm, eps):
     x, labels = batch
-    loss = made(PGD(norm=norm, eps=eps, steps=10))
+    loss = made(PGDTraining(norm=norm, eps=eps, steps=10))
     value, logits = loss(model, x, labels)
     found, training = model.seen[-1]
     assert training
@@ -65,7 +65,7 @@ def test_pgd_raises_the_loss_within_the_ball(model, batch, norm, eps):
 
 def test_a_share_of_the_batch(model, batch):
     x, labels = batch
-    made(PGD(eps=0.5, steps=2, ratio=0.25))(model, x, labels)
+    made(PGDTraining(eps=0.5, steps=2, ratio=0.25))(model, x, labels)
     moved = (model.seen[-1][0] != x).flatten(1).any(1)
     assert moved[:8].all()
     assert not moved[8:].any()
@@ -94,7 +94,7 @@ def test_trades_is_the_loss_at_x_and_the_divergence(model, batch):
 
 @pytest.mark.parametrize("norm", ["L2", "Linf"])
 def test_random_starts_fill_the_ball(norm):
-    loss = made(PGD(norm=norm, eps=1.0))
+    loss = made(PGDTraining(norm=norm, eps=1.0))
     size = sizes(loss.random_start(torch.zeros(4000, 1, 1, 2)), norm)
     assert size.max() <= 1 + 1e-6
     for radius in (0.3, 0.6, 0.9):  # in the plane, the share within a radius is its square
@@ -117,7 +117,7 @@ class Confident(nn.Module):
 def test_pgd_moves_however_sure_the_model_is(gap):
     """The gradient of cross-entropy is of the size of exp(-gap), and its square is 0 in float32."""
     x, labels = torch.full((256, 3, 4, 4), 0.5), torch.zeros(256, dtype=torch.int64)
-    _, logits = made(PGD(eps=0.4, steps=10))(Confident(gap), x, labels)
+    _, logits = made(PGDTraining(eps=0.4, steps=10))(Confident(gap), x, labels)
     reached = (gap - (logits[:, 0] - logits[:, 1])) / (0.4 * gap)  # of the largest fall in the ball
     assert reached.mean() > 0.9
 

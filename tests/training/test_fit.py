@@ -7,7 +7,7 @@ from torch.nn.utils import parametrize
 
 from lipbench.certification.lipschitz.table import RULES
 from lipbench.errors import LipbenchError
-from lipbench.training.fit import Fit, PlainLoss, Samples, decay, forward_precision, measure
+from lipbench.training.fit import DeviceSplit, Fit, PlainLoss, decay, forward_precision, measure
 from lipbench.training.recipes import History, Training
 
 
@@ -22,7 +22,7 @@ def fit(**how):
     x, labels = torch.rand(64, 1, 2, 2), torch.randint(2, (64,))
     model = nn.Sequential(nn.Identity(), nn.Sequential(nn.Flatten(), nn.Linear(4, 2)))
     training = Training(**{"epochs": 2, "batch_size": 16, "optimizer": "sgd", "schedule": "constant", **how})
-    return Fit(model, PlainLoss(nn.CrossEntropyLoss()), training, Samples(x, labels), 0, torch.Generator())
+    return Fit(model, PlainLoss(nn.CrossEntropyLoss()), training, DeviceSplit(x, labels), 0, torch.Generator())
 
 
 def weight(fitted):
@@ -80,16 +80,16 @@ def test_the_accuracy_of_logits_that_are_not_finite_is_none(monkeypatch):
     monkeypatch.setitem(RULES, Undefined, lambda layer, input_shape: 1.0)
     history = History(eps=(0.1,))
     module = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
-    assert measure(module, Samples(x, labels), history)["accuracy"] <= 1
+    assert measure(module, DeviceSplit(x, labels), history)["accuracy"] <= 1
     with pytest.raises(LipbenchError, match="finite"):
-        measure(nn.Sequential(nn.Flatten(), Undefined(), nn.Linear(4, 2)), Samples(x, labels), history)
+        measure(nn.Sequential(nn.Flatten(), Undefined(), nn.Linear(4, 2)), DeviceSplit(x, labels), history)
 
 
 def test_bytes_and_floats_are_the_same_images():
     images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
     labels = torch.zeros(1, dtype=torch.int64)
-    x = Samples(images, labels).x(slice(None))
-    assert torch.equal(x, Samples(images.float() / 255, labels).x(slice(None)))
+    x = DeviceSplit(images, labels).x(slice(None))
+    assert torch.equal(x, DeviceSplit(images.float() / 255, labels).x(slice(None)))
     assert (x.min(), x.max()) == (0, 1)
 
 

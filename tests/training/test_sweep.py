@@ -51,8 +51,8 @@ constrained = false
 adversarial = { eps = 0.3, steps = 2 }
 """
 NAMES = [
-    f"mlp-{setting}-seed{seed}"
-    for setting in (
+    f"mlp-{job}-seed{seed}"
+    for job in (
         "tau_cross_entropy-tau4",
         "tau_cross_entropy-tau16",
         "cross_entropy-unconstrained-adversarial0.3",
@@ -109,9 +109,7 @@ class Elsewhere:
 
 
 def test_the_grid_is_the_product():
-    assert [
-        setting.name for setting in recipes.Recipe.model_validate(files.tomllib.loads(RECIPE)).training_jobs()
-    ] == NAMES
+    assert [job.name for job in recipes.Recipe.model_validate(files.tomllib.loads(RECIPE)).training_jobs()] == NAMES
 
 
 def test_a_sweep_is_reproducible_and_not_repeated(recipe, tmp_path, digits):
@@ -251,10 +249,10 @@ def test_the_card_of_orthogonal_layers(pair, tmp_path, digits):
 def test_divergence_is_told(recipe, digits):
     recipe.write_text(RECIPE.replace("batch_size = 256", "batch_size = 256\nlearning_rate = 1e30\noptimizer='sgd'"))
     loaded = recipes.load(recipe)
-    setting = next(s for s in loaded.training_jobs() if s.loss_spec.adversarial)
-    plain = setting.loss_spec.model_copy(update={"adversarial": None})
+    job = next(s for s in loaded.training_jobs() if s.loss_spec.adversarial)
+    plain = job.loss_spec.model_copy(update={"adversarial": None})
     with pytest.raises(LipbenchError, match="learning_rate"):
-        trainer.train_one(loaded, recipes.TrainingJob(setting.spec, plain, {}, 0, loaded.training), digits, device=CPU)
+        trainer.train_one(loaded, recipes.TrainingJob(job.spec, plain, {}, 0, loaded.training), digits, device=CPU)
 
 
 def test_no_training_samples(recipe, tmp_path, digits):
@@ -437,8 +435,8 @@ def test_training_goes_on_from_the_last_whole_epoch(recipe, tmp_path, digits, nu
     text = RECIPE.replace("steps = 2 }", f"steps = 2 }}\ntraining = {change}")
     recipe.write_text(text.replace("tau = [4, 16] }", f"tau = [4, 16] }}\ntraining = {change}"))
     loaded = recipes.load(recipe)
-    setting, checkpoint = loaded.training_jobs()[number], Checkpoint(tmp_path / "half" / "done.pt")
-    whole = trainer.train_one(loaded, setting, digits, device=CPU)
+    job, checkpoint = loaded.training_jobs()[number], Checkpoint(tmp_path / "half" / "done.pt")
+    whole = trainer.train_one(loaded, job, digits, device=CPU)
     for end in (1, 3):
         epochs = []
 
@@ -448,9 +446,9 @@ def test_training_goes_on_from_the_last_whole_epoch(recipe, tmp_path, digits, nu
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            trainer.train_one(loaded, setting, digits, device=CPU, checkpoint=checkpoint, epoch_done=stop)
+            trainer.train_one(loaded, job, digits, device=CPU, checkpoint=checkpoint, epoch_done=stop)
         assert checkpoint.epochs == end
-    resumed = trainer.train_one(loaded, setting, digits, device=CPU, checkpoint=checkpoint)
+    resumed = trainer.train_one(loaded, job, digits, device=CPU, checkpoint=checkpoint)
     assert resumed.history == whole.history
     assert serialize(resumed.module) == serialize(whole.module)
 
@@ -459,17 +457,17 @@ def resumed_and_whole(path, text, tmp_path, digits):
     """The model trained in one go, and killed after each epoch but the last."""
     path.write_text(text)
     loaded = recipes.load(path)
-    setting, checkpoint = loaded.training_jobs()[0], Checkpoint(tmp_path / "half" / "done.pt")
-    whole = trainer.train_one(loaded, setting, digits, device=CPU)
+    job, checkpoint = loaded.training_jobs()[0], Checkpoint(tmp_path / "half" / "done.pt")
+    whole = trainer.train_one(loaded, job, digits, device=CPU)
 
     def stop():
         raise KeyboardInterrupt
 
-    for _ in range(setting.training.epochs):
+    for _ in range(job.training.epochs):
         with contextlib.suppress(KeyboardInterrupt):
             torch.rand(3)  # others draw random numbers in between
-            trainer.train_one(loaded, setting, digits, device=CPU, checkpoint=checkpoint, epoch_done=stop)
-    resumed = trainer.train_one(loaded, setting, digits, device=CPU, checkpoint=checkpoint)
+            trainer.train_one(loaded, job, digits, device=CPU, checkpoint=checkpoint, epoch_done=stop)
+    resumed = trainer.train_one(loaded, job, digits, device=CPU, checkpoint=checkpoint)
     return serialize(resumed.module), serialize(whole.module)
 
 
@@ -535,12 +533,12 @@ def test_averaged_weights_keep_the_statistics_of_batch_norm(pair, digits):
 
 def test_a_damaged_checkpoint_is_not_gone_on_from(pair, tmp_path, digits):
     loaded = recipes.load(pair)
-    setting, checkpoint = loaded.training_jobs()[0], Checkpoint(tmp_path / "done.pt")
-    whole = trainer.train_one(loaded, setting, digits, device=CPU, checkpoint=checkpoint)
+    job, checkpoint = loaded.training_jobs()[0], Checkpoint(tmp_path / "done.pt")
+    whole = trainer.train_one(loaded, job, digits, device=CPU, checkpoint=checkpoint)
     data = checkpoint.path.read_bytes()
     for damaged in (data[: len(data) // 2], b"", pickle.dumps(Elsewhere())):
         checkpoint.path.write_bytes(damaged)
-        again = trainer.train_one(loaded, setting, digits, device=CPU, checkpoint=checkpoint)
+        again = trainer.train_one(loaded, job, digits, device=CPU, checkpoint=checkpoint)
         assert serialize(again.module) == serialize(whole.module)
 
 
@@ -571,13 +569,13 @@ def test_sigkill_in_training(pair, tmp_path, digits, times):
 
 
 def test_a_model_that_was_there_first_is_kept(pair, tmp_path, digits):
-    """Two processes may train a model, if one was silent for so long that it was taken for gone."""
+    """Two processes may train a model, if one missed its heartbeat for so long that another superseded it."""
     recipe = recipes.load(pair)
-    setting = recipe.training_jobs()[0]
+    job = recipe.training_jobs()[0]
     modules = [trainer.train_one(recipe, s, digits, device=CPU) for s in recipe.training_jobs()]
-    store(tmp_path / "a", recipe, setting, digits, modules[0])
+    store(tmp_path / "a", recipe, job, digits, modules[0])
     before = weights(tmp_path)
-    store(tmp_path / "a", recipe, setting, digits, modules[1])
+    store(tmp_path / "a", recipe, job, digits, modules[1])
     assert weights(tmp_path) == before
     assert contents(tmp_path) == {"a", pair.name}
 

@@ -26,7 +26,7 @@ from lipbench.models.zoo import model_folders
 from lipbench.verification import linter
 from lipbench.verification.linter import Finding, lint, summaries
 from lipbench.verification.linter.observation import relative
-from lipbench.verification.linter.table import check
+from lipbench.verification.linter.table import TABLE, check
 
 SHAPE = (3, 6, 6)
 SIZE = math.prod(SHAPE)
@@ -612,12 +612,14 @@ def test_a_proof_in_float64_serves_as_well(name):
     assert codes(found) == codes(findings(case.wrong(), case.on, **case.given))
 
 
-def test_the_finding_of_an_error_at_hand():
+def test_the_finding_of_a_layer_without_a_rule_repeats_the_error():
     model = chain(nn.LayerNorm(SHAPE))
     with pytest.raises(UnsupportedError) as caught:
         certificate(model, SHAPE)
-    assert lint(model, card(), None) == [linter.unsupported(caught.value)]
-    assert linter.unsupported(caught.value, "warning").severity == "warning"
+    (found,) = lint(model, card(), None)
+    assert (found.code, found.severity) == ("L201", "error")
+    assert found.reference == TABLE["L201"].reference
+    assert found.sentence == f"no bound of the network exists, so nothing confirms a claim: {caught.value}"
 
 
 def broken(x: Tensor) -> Tensor:

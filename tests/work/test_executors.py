@@ -142,7 +142,7 @@ def evaluate(models, tmp_path):
 
 
 def finish(folder: RunFolder, models, digits, whole: RunFolder) -> None:
-    """Go on in this process; nothing that was there is computed again, and all is as if nothing had happened."""
+    """Resume in this process: no unit is computed again, and the results are those of an uninterrupted run."""
     before = stamps(folder)
     run(models / "two", folder.path, digits, suite=SUITE, **OPTIONS)
     assert before.items() <= stamps(folder).items()
@@ -207,7 +207,7 @@ def only_the_coordinator(process: subprocess.Popen) -> None:
     process.kill()
 
 
-def everybody(process: subprocess.Popen) -> None:
+def every_process(process: subprocess.Popen) -> None:
     kill(session(process.pid))
 
 
@@ -220,8 +220,8 @@ def by_hand(process: subprocess.Popen) -> None:
     os.killpg(process.pid, signal.SIGINT)
 
 
-BLOWS = {  # what happens -> exit status, and how the one line on stderr begins; None: there is nobody to say anything
-    by_hand: (130, "lipbench: interrupted; the same command goes on where this one was"),
+BLOWS = {  # what happens -> exit status, and how the one line on stderr begins; None: no process is left to print one
+    by_hand: (130, "lipbench: interrupted: rerun the same command to resume"),
     a_worker: (2, "lipbench: a worker process was killed, perhaps because memory ran out: rerun the same command to "),
     only_the_coordinator: (-9, None),
 }
@@ -270,7 +270,7 @@ def test_sigkill_at_random_moments(executor, times, evaluate, models, tmp_path, 
     struck, moments = Struck(RunFolder(tmp_path / "run")), random.Random(times)
     for _ in range(times):
         process = evaluate("two", "--executor", executor, "--jobs", "2")
-        blow = moments.choice([only_the_coordinator, everybody])
+        blow = moments.choice([only_the_coordinator, every_process])
         everyone = struck.strike(process, blow, moments.random() * 0.1)
         process.wait()
         # Ray's agents do no work; they look for their raylet for a minute or two before they give up

@@ -96,7 +96,7 @@ def test_the_lease_of_a_live_process_is_respected_and_that_of_a_dead_one_superse
 
 
 def test_a_stopped_process_keeps_its_lease(folder, owner, monkeypatch):
-    """On the same machine nobody need guess: a suspended laptop loses nothing."""
+    """On the same machine no process need guess: a suspended laptop loses nothing."""
     monkeypatch.setattr(lease, "LEASE", 0.05)
     owner.send_signal(signal.SIGSTOP)
     mine = Leases(folder)
@@ -118,7 +118,7 @@ def test_a_lease_from_elsewhere_falls_when_it_stays_unchanged(folder, monkeypatc
     os.utime(path, (3, 3))
     assert until(lambda: time.monotonic() > start + 0.8)  # 0.4 s after the last heartbeat
     assert mine.acquire("task") is None
-    assert Leases(folder).acquire("task") is None  # whoever comes now has heard nothing yet
+    assert Leases(folder).acquire("task") is None  # a newcomer has observed nothing yet
     assert until(lambda: mine.acquire("task") is not None, seconds=10)
     assert time.monotonic() > start + 0.9
     assert names(folder) == ["task.0", "task.1"]
@@ -145,11 +145,11 @@ def test_a_lease_that_is_being_written_counts(folder, monkeypatch):
     monkeypatch.setattr(lease, "LEASE", 0.1)
     mine = Leases(folder)
     assert mine.acquire("task") is None
-    assert until(lambda: mine.acquire("task") is not None, seconds=5)  # whoever began to write it never ended
+    assert until(lambda: mine.acquire("task") is not None, seconds=5)  # its writer never finished
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", '{"machine": "x"}', '{"machine": "x", "pid": "?", "started": ""}'])
-def test_a_damaged_lease_is_nobody_s_until_it_expires(content, folder, monkeypatch):
+def test_a_damaged_lease_is_respected_until_it_expires(content, folder, monkeypatch):
     path = put(folder, content)
     assert lease.owner_of(path) is None
     assert Leases(folder).acquire("task") is None
@@ -198,7 +198,7 @@ def test_waiting_waits(folder):
     assert order == [("first", True), ("second", True)]
 
 
-def test_whoever_was_superseded_holds_nothing_and_removes_nothing(folder):
+def test_a_superseded_process_holds_nothing_and_removes_nothing(folder):
     held = Leases(folder).acquire("task")
     put(folder, ELSEWHERE, 1)
     assert not held.held
@@ -256,7 +256,7 @@ def test_an_empty_file_that_no_lease_can_have_become_stays(folder, monkeypatch):
     assert names(folder) == ["task.7"]
     (folder / "task.7").unlink()
     put(folder, DEAD, 0)
-    put(folder, "", 1)  # whoever took it next was killed while it wrote
+    put(folder, "", 1)  # the next process to acquire it was killed while it wrote
     Leases(folder).acquire("task").release()
     assert names(folder) == []
 
@@ -281,8 +281,8 @@ def test_a_long_wait_is_logged(folder, owner, monkeypatch, caplog):
     assert [record.getMessage() for record in caplog.records] == [said]
 
 
-def test_a_full_disk_leaves_no_lease_of_nobody(tmp_path, monkeypatch):
-    """An empty file would keep everybody away for the length of a lease."""
+def test_a_full_disk_leaves_no_empty_lease(tmp_path, monkeypatch):
+    """An empty file would block all workers for the length of a lease."""
     full = OSError(28, "No space left on device")
     monkeypatch.setattr(lease.json, "dumps", lambda *args: (_ for _ in ()).throw(full))
     with pytest.raises(LipbenchError, match=r"cannot write .*task.0: No space left on device"):
@@ -296,9 +296,9 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         Leases(tmp_path / "leases").acquire("task")
 
 
-def test_nobody_removes_the_file_of_a_live_process(folder, monkeypatch):
-    """Whoever took too late steps back, and removes its file. Had another removed that before, the file of a third one,
-    of the same name, would be hit: with listings as old as these, two processes would hold the lease.
+def test_no_process_removes_the_file_of_a_live_process(folder, monkeypatch):
+    """A process that acquires too late steps back, and removes its file. Had another removed that before, the file of
+    a third one, of the same name, would be hit: with listings as old as these, two processes would hold the lease.
     """
     generations, listings = (
         lease.generations,

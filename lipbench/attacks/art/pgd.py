@@ -7,7 +7,7 @@ from lipbench.attacks.base import AttackCall
 from lipbench.attacks.parameters import MOST_STEPS, Parameter
 
 
-class PGD(ArtAttack):
+class ArtPGD(ArtAttack):
     """Steps of one length on cross-entropy."""
 
     name = "art/pgd"
@@ -37,4 +37,4 @@ class PGD(ArtAttack):
         )
 
 
-ATTACK = PGD()
+ATTACK = ArtPGD()

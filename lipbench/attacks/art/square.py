@@ -10,7 +10,7 @@ from lipbench.attacks.norm import Norm
 from lipbench.attacks.parameters import MOST_STEPS, Parameter
 
 
-class Square(ArtAttack):
+class ArtSquare(ArtAttack):
     """Random search."""
 
     name = "art/square"
@@ -53,4 +53,4 @@ class Square(ArtAttack):
         )
 
 
-ATTACK = Square()
+ATTACK = ArtSquare()

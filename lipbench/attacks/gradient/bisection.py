@@ -116,7 +116,7 @@ def _bisect(goal: Goal, best: Best, gradients: int, steps: int) -> None:
         following = torch.where(part.found, middle, (2 * radius).minimum(diameter))
         over = success | failed
         radius = torch.where(over, following, radius)
-        # After a success start again from the best point, after a failure go on where the ascent has led.
+        # After a success start again from the best point, after a failure continue from where the ascent ended.
         delta = torch.where(column(success), part.point - goal.x, ahead)
         delta = (goal.x + goal.project(delta, radius)).clamp(0, 1) - goal.x
         velocity = velocity.masked_fill(column(over), 0)

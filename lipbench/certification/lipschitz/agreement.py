@@ -109,13 +109,20 @@ def unsteadiness(module: nn.Module, x: Tensor, expected: Tensor) -> Tensor:
         noise = torch.randn(values.shape, generator=generator, dtype=torch.float64).to(values.device)
         return values.detach() * (1 - 8 * torch.finfo(x.dtype).eps * noise.abs()).to(values.dtype)
 
-    held = (*module.named_parameters(), *module.named_buffers())
-    weights = {name: moved(one) for name, one in held if one.is_floating_point() and one.layout == torch.strided}
+    held = (*module.parameters(), *module.buffers())
+    other = {id(one): moved(one) for one in held if one.is_floating_point() and one.layout == torch.strided}
+    # each module once: for a layer with two names, torch would swap its weights twice and not give back the first ones
+    weights = {
+        f"{place}.{name}" if place else name: other[id(one)]
+        for place, part in module.named_modules()
+        for name, one in (*part._parameters.items(), *part._buffers.items())
+        if id(one) in other
+    }
     points = moved(x)
     if any(isinstance(part, nn.DataParallel) for part in module.modules()):  # it ignores weights from elsewhere
         found = outputs(module, points)
     else:
-        found = outputs(lambda given: torch.func.functional_call(module, weights, (given,)), points)
+        found = outputs(lambda given: torch.func.functional_call(module, weights, (given,), tie_weights=False), points)
     return 8 * (found.double() - expected.double()).abs().amax(dim=0)
 
 
@@ -123,14 +130,14 @@ def unsteadiness(module: nn.Module, x: Tensor, expected: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Reference:
+class ExpectedOutputs:
     """The outputs of a network for some inputs."""
 
     outputs: Tensor  # (n, ...)
     room: Tensor  # (...), how far rounding errors may move each
 
 
-def check_same(traced: nn.Module, module: nn.Module, x: Tensor) -> Reference:
+def check_same(traced: nn.Module, module: nn.Module, x: Tensor) -> ExpectedOutputs:
     """The outputs of a network for x (n, c, h, w), and their room.
 
     Raises UnsupportedError unless its graph computes the same, for each number of samples, whether gradients are wanted
@@ -142,7 +149,7 @@ def check_same(traced: nn.Module, module: nn.Module, x: Tensor) -> Reference:
             f"the network computes in {expected.dtype}, though its weights are {x.dtype}: take autocast and casts out "
             "of its forward"
         )
-    reference = Reference(expected, unsteadiness(module, x, expected))
+    reference = ExpectedOutputs(expected, unsteadiness(module, x, expected))
     for number in (*BATCHES, len(x)):
         found = _outputs_of_both(traced, module, x[:number], expected)
         _check_batch(found, number, x, reference)
@@ -163,7 +170,7 @@ def _outputs_of_both(traced: nn.Module, module: nn.Module, x: Tensor, among: Ten
     return found
 
 
-def _check_batch(found: Tensor, number: int, x: Tensor, reference: Reference) -> None:
+def _check_batch(found: Tensor, number: int, x: Tensor, reference: ExpectedOutputs) -> None:
     """Raise UnsupportedError unless the outputs of the first samples alone are those in the batch of all x."""
     expected, share = reference.outputs, share_of_sums(x.dtype)
     if found.shape != expected[:number].shape:
@@ -175,7 +182,7 @@ def _check_batch(found: Tensor, number: int, x: Tensor, reference: Reference) ->
         raise UnsupportedError("the outputs for a sample depend on the others of a batch, or on their number")
 
 
-def check_precision(single: Reference, exact: Reference) -> None:
+def check_precision(single: ExpectedOutputs, exact: ExpectedOutputs) -> None:
     """Raise UnsupportedError unless a network and its graph in float64 agree, up to rounding errors.
 
     single: in the network's own dtype; exact: in float64.

@@ -2,8 +2,9 @@
 
 ``multiclass`` holds the losses of heads with one logit per class, ``binary`` those of single-logit heads: logits (n, 1)
 and labels 0 or 1, where the sign of the logit is the prediction. The class attribute ``binary`` distinguishes them; a
-plugin's loss without it is multiclass. A loss is one class. The parameters of its ``__init__`` are its hyperparameters:
-recipes, cards, the folder names of models and ``lipbench list losses`` take their names from there.
+plugin's loss without it is multiclass. A loss is one class, registered under its class attribute ``name``. The
+parameters of its ``__init__`` are its hyperparameters: recipes, cards, the folder names of models and
+``lipbench list losses`` take their names from there.
 
 deel-torchlip's margin losses expect one-hot labels; with index labels some of them silently broadcast to a wrong value
 when n == K. Here labels are indices, shapes are checked, and one-hot labels are computed inside.

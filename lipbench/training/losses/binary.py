@@ -16,6 +16,7 @@ class TauBinaryCrossEntropy(BinaryLoss):
     logits (-f / 2, f / 2). The paper's tau on pixels 0..255 is 255 tau here. tau > 0.
     """
 
+    name = "tau_binary_cross_entropy"
     notation = Notation("BCE", {"tau": "τ"})
 
     def __init__(self, tau: float):
@@ -31,29 +32,11 @@ class HingeBinary(BinaryLoss):
     min_margin > 0.
     """
 
+    name = "hinge_binary"
     notation = Notation("binary hinge", {"min_margin": "m"})
 
     def __init__(self, min_margin: float):
         super().__init__(HingeMarginLoss(min_margin=positive("min_margin", min_margin)))
-
-
-class KRBinary(BinaryLoss):
-    """Kantorovich-Rubinstein loss: -(E[f | y = 1] - E[f | y = -1]), expectations over the batch.
-
-    Library (deel-torchlip ``KRLoss``) returns the quantity to be maximised; here it is negated. Over all 1-Lipschitz f
-    the best value is minus the Wasserstein-1 distance of the two classes (the WGAN discriminator). Paper (Bethune et
-    al. 2022): minus the mean of y f, which is half of it on balanced classes. A batch of one class only has one of the
-    two terms. Pixels in 0..255 multiply it by 255.
-    """
-
-    notation = Notation("binary KR")
-
-    def __init__(self) -> None:
-        super().__init__(KRLoss())
-
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Minus KR of the batch, a scalar. logits: float (n, 1); labels: int64 (n,), 0 or 1."""
-        return -super().forward(logits, labels)
 
 
 class HKRBinary(BinaryLoss):
@@ -66,7 +49,28 @@ class HKRBinary(BinaryLoss):
     m = 20 on pixels 0..255 is min_margin = 40 / 255 here; alpha does not depend on the range of pixels.
     """
 
+    name = "hkr_binary"
     notation = Notation("binary HKR", {"alpha": "α", "min_margin": "m"})
 
     def __init__(self, alpha: float, min_margin: float):
         super().__init__(HKRLoss(alpha=hinge_share(alpha), min_margin=positive("min_margin", min_margin)))
+
+
+class KRBinary(BinaryLoss):
+    """Kantorovich-Rubinstein loss: -(E[f | y = 1] - E[f | y = -1]), expectations over the batch.
+
+    Library (deel-torchlip ``KRLoss``) returns the quantity to be maximised; here it is negated. Over all 1-Lipschitz f
+    the best value is minus the Wasserstein-1 distance of the two classes (the WGAN discriminator). Paper (Bethune et
+    al. 2022): minus the mean of y f, which is half of it on balanced classes. A batch of one class only has one of the
+    two terms. Pixels in 0..255 multiply it by 255.
+    """
+
+    name = "kr_binary"
+    notation = Notation("binary KR")
+
+    def __init__(self) -> None:
+        super().__init__(KRLoss())
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Minus KR of the batch, a scalar. logits: float (n, 1); labels: int64 (n,), 0 or 1."""
+        return -super().forward(logits, labels)

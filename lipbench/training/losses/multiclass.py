@@ -40,6 +40,7 @@ def signed_margin(logits: Tensor, labels: Tensor) -> Tensor:
 class CrossEntropy(MulticlassLoss):
     """Cross-entropy of softmax(f), for unconstrained networks: TauCrossEntropy with tau = 1."""
 
+    name = "cross_entropy"
     notation = Notation("CE without tau")
 
     def value(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -57,6 +58,7 @@ class TauCrossEntropy(MulticlassLoss):
     tau = 0.05 on pixels 0..255 is 12.75 here. tau > 0.
     """
 
+    name = "tau_cross_entropy"
     notation = Notation("CE", {"tau": "τ"})
 
     def __init__(self, tau: float):
@@ -79,6 +81,7 @@ class HKRMulticlass(OneHotLoss):
     paper's m, and its m = 20 on pixels 0..255 is min_margin = 40 / 255 here. min_margin > 0.
     """
 
+    name = "hkr_multiclass"
     notation = Notation("HKR", {"alpha": "α", "min_margin": "m"})
 
     def __init__(self, alpha: float, min_margin: float):
@@ -93,6 +96,7 @@ class HingeMulticlass(OneHotLoss):
     is min_margin = 72 / 255 here. min_margin -> 0 is accuracy. min_margin > 0.
     """
 
+    name = "hinge_multiclass"
     notation = Notation("hinge", {"min_margin": "m"})
 
     def __init__(self, min_margin: float):
@@ -108,6 +112,7 @@ class KRMulticlass(OneHotLoss):
     multiply it by 255.
     """
 
+    name = "kr_multiclass"
     notation = Notation("KR")
 
     def __init__(self) -> None:
@@ -128,6 +133,7 @@ class CategoricalHinge(OneHotLoss):
     min_margin > 0.
     """
 
+    name = "categorical_hinge"
     notation = Notation("categorical hinge", {"min_margin": "m"})
 
     def __init__(self, min_margin: float):
@@ -144,6 +150,7 @@ class MCR(nn.Module):
     multiply it by 255.
     """
 
+    name = "mcr"
     notation = Notation("MCR loss")
     binary: ClassVar[bool] = False
 
@@ -173,6 +180,7 @@ class SoftHKRMulticlass(MulticlassLoss):
     classes alike). For pixels in 0..255, min_margin is min_margin / 255 here and temperature 255 * temperature.
     """
 
+    name = "soft_hkr_multiclass"
     notation = Notation("soft HKR", {"alpha": "α", "min_margin": "m"})
     _magnitude: Tensor  # M
 
@@ -214,6 +222,7 @@ class LseHKRMulticlass(MulticlassLoss):
     pixels in 0..255, min_margin is min_margin / 255 here, temperature and penalty are the same.
     """
 
+    name = "lse_hkr_multiclass"
     notation = Notation("LSE-HKR", {"alpha": "α", "min_margin": "m"})
 
     def __init__(self, alpha: float, min_margin: float, temperature: float, penalty: float):
@@ -250,6 +259,7 @@ class OffsetCrossEntropy(MulticlassLoss):
     offset >= 0, temperature > 0.
     """
 
+    name = "offset_cross_entropy"
     notation = Notation("offset CE")
 
     def __init__(self, offset: float, temperature: float):
@@ -274,6 +284,7 @@ class CertificateRegularizedCrossEntropy(MulticlassLoss):
     The loss is not bounded from below, but its gradient is bounded by that of CE plus gamma.
     """
 
+    name = "certificate_regularized_cross_entropy"
     notation = Notation("CE-CR", {"gamma": "γ"})
 
     def __init__(self, gamma: float):

@@ -87,7 +87,7 @@ class Subject:
         """Float64 logits (n, classes) of x by the bounded network; a single logit f as (-f/2, f/2)."""
         if self.x is None or self.proof is None or tuple(self.x.shape[1:]) != self.card.input_shape:
             return None
-        served = self.proof.graph.module  # in the arithmetic and on the device of the proof, not of the model as given
+        served = self.proof.graph.module  # in the dtype and on the device of the proof, not of the model as given
         reference = next(served.parameters(), self.weight)
         out = torch.cat([served(part.to(reference)).double().cpu() for part in self.x.split(BATCH)])
         return class_logits(out)

@@ -54,8 +54,3 @@ UNBOUNDED = "L201"
 def unbounded(error: LipbenchError) -> str:
     """The sentence of L201, from what ``certificate`` raised."""
     return f"no bound of the network exists, so nothing confirms a claim: {error}"
-
-
-def unsupported(error: LipbenchError, severity: Severity = "error") -> Finding:
-    """The finding L201 from what ``certificate`` raised."""
-    return Finding(UNBOUNDED, unbounded(error), TABLE[UNBOUNDED].reference, severity)

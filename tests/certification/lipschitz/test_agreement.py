@@ -101,6 +101,17 @@ def test_roundings_of_deep_networks_are_no_reason_to_refuse(network, dtype):
     Network(nn.Sequential(nn.Flatten(), network.float()), (1, 4, 4))
 
 
+def test_a_layer_used_twice_is_counted_twice_and_keeps_its_weights():
+    shared = nn.Linear(4, 4)
+    before = shared.weight.detach().clone()
+    once, tied = lipschitz_bound(shared, (4,)), nn.Linear(4, 4)
+    tied.weight = shared.weight
+    for network in (nn.Sequential(shared, nn.ReLU(), shared), nn.Sequential(shared, nn.ReLU(), tied)):
+        agreement.unsteadiness(network, torch.rand(2, 4), network(torch.rand(2, 4)).detach())
+        assert torch.equal(shared.weight, before)
+        assert lipschitz_bound(network, (4,)) == pytest.approx(once**2)
+
+
 def test_data_parallel_networks_are_bounded():
     layer = nn.Linear(4, 4)
     assert lipschitz_bound(nn.DataParallel(layer), (4,)) == lipschitz_bound(layer, (4,))

@@ -5,7 +5,7 @@ from call_forms import case, judged
 
 
 def test_random_forms_of_calls():
-    """Each seed is a network of up to six calls: ``benchmarks/fuzz.py`` goes on with others."""
+    """Each seed is a network of up to six calls: ``benchmarks/fuzz.py`` runs further seeds."""
     found = {seed: judged(case(seed)) for seed in range(120)}
     assert {seed: one.wrong for seed, one in found.items() if one.wrong} == {}
     accepted = [one for one in found.values() if one.bound is not None]

@@ -13,7 +13,7 @@ from lipbench import data
 from lipbench.data import load
 from lipbench.data.sets import npz
 from lipbench.errors import LipbenchError
-from lipbench.training.fit import Samples
+from lipbench.training.fit import DeviceSplit
 
 GREY = np.arange(6 * 4 * 5, dtype=np.uint8).reshape(6, 4, 5)
 COLOUR = np.arange(6 * 3 * 4 * 5, dtype=np.uint16).reshape(6, 3, 4, 5).astype(np.uint8)
@@ -354,7 +354,7 @@ def test_an_archive_that_changes_while_it_is_in_use_is_refused(large, hashed):
         lambda: dataset.train.part(500, 501).x,
         lambda: dataset.train.x,
         lambda: dataset.train.first(600).sha256,
-        lambda: Samples.of(dataset.train, torch.device("cpu")),
+        lambda: DeviceSplit.of(dataset.train, torch.device("cpu")),
     ):
         with pytest.raises(LipbenchError, match=r"large.npz was changed while it was in use: it does not hold"):
             look()

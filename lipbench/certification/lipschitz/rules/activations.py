@@ -121,7 +121,7 @@ def _larger(input: Any, other: Any = None, dim: Any = None, keepdim: bool = Fals
 
 
 def _multiplied(constant: float, shape: Shape, operations: int = 2) -> Effect:
-    """Numbers times constants up to ``constant``, which are rounded to the arithmetic themselves."""
+    """Numbers times constants up to ``constant``, which are rounded to the dtype themselves."""
     return Effect((constant,), Rounding(operations, (constant,), underflows=2 * math.sqrt(math.prod(shape))))
 
 

@@ -107,7 +107,7 @@ def _multiplied(flow: Flow, factor: Any, size: Any) -> Effect:
     largest = rounded_up(size(held) * repeats(flow, out))
     if not math.isfinite(largest):
         raise UnsupportedError("a division by 0 has no Lipschitz constant")
-    # rounded to the arithmetic, as a reciprocal or not
+    # rounded to the dtype, as a reciprocal or not
     rounding = Rounding(4, (largest,), 0.0, 2 * math.sqrt(math.prod(out)))
     return Effect((largest,), rounding if is_moderate(held) else None)
 

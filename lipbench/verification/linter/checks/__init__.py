@@ -1,1 +1,1 @@
-"""The checks, one file for each group L1 .. L5. A new file here is found by its place."""
+"""The checks, one file for each group L1xx .. L5xx. A new file here is found by its place."""

@@ -1,4 +1,4 @@
-"""L4: train mode, randomness, batch statistics, moving state, stale weights. Everything runs on copies."""
+"""L4xx: train mode, randomness, batch statistics, moving state, stale weights. Everything runs on copies."""
 
 import copy
 

@@ -1,7 +1,8 @@
-"""L1: the claimed constant against the bound computed from the weights."""
+"""L1xx: the claimed constant against the bound computed from the weights."""
 
 from torch import Tensor
 
+from lipbench._internal.words import at_most
 from lipbench.certification.grades import CLAIM_TOLERANCE
 from lipbench.certification.head import SQRT2
 from lipbench.verification.linter.subject import Subject
@@ -26,8 +27,9 @@ def _below_bound(subject: Subject) -> Remarks:
     if subject.proof is not None and subject.excess is not None:
         yield (
             "error",
-            f"the card claims L = {subject.claimed:.9g}, the weights give the upper bound {subject.proof.bound:.9g}, "
-            f"{subject.excess:.7g} times as much: the claim is not confirmed (an upper bound alone refutes nothing)",
+            f"the card claims L = {subject.claimed:.9g}, the weights give the upper bound "
+            f"{at_most(subject.proof.bound)}, {subject.excess:.7g} times as much: the claim is not confirmed (an upper "
+            "bound alone refutes nothing)",
         )
 
 
@@ -46,10 +48,10 @@ def _head_factor(subject: Subject) -> Remarks:
     alone = proof.graph.steps[proof.body].lipschitz * proof.head.rows.max().item()
     yield (
         "error",
-        f"the claim L = {claim:.9g} is confirmed for each logit alone (at most {alone:.7g}) but not for the network "
-        f"({proof.bound:.7g}): two logits may come together by {proof.pairwise.max().item():.7g} per unit of input, "
-        f"more than sqrt(2) L = {SQRT2 * claim:.7g}, so margin / (sqrt(2) L) is no radius; divide by 2 L or by the "
-        "pairwise bounds",
+        f"the claim L = {claim:.9g} is confirmed for each logit alone (at most {at_most(alone, 7)}) but not for the "
+        f"network ({at_most(proof.bound, 7)}): two logits may come together by {proof.pairwise.max().item():.7g} per "
+        f"unit of input, more than sqrt(2) L = {SQRT2 * claim:.7g}, so margin / (sqrt(2) L) is no radius; divide by "
+        "2 L or by the pairwise bounds",
     )
 
 

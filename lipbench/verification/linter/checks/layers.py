@@ -1,4 +1,4 @@
-"""L2: which layers have no rule, and which explain a bound above the claim."""
+"""L2xx: which layers have no rule, and which explain a bound above the claim."""
 
 import math
 from collections.abc import Iterator

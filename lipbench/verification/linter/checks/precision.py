@@ -1,4 +1,4 @@
-"""L5: arithmetic below float32, in the settings, the weights, and the forward."""
+"""L5xx: arithmetic below float32, in the settings, the weights, and the forward."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""L3: units of inputs, eps, margins and hyperparameters; ties."""
+"""L3xx: units of inputs, eps, margins and hyperparameters; ties."""
 
 from lipbench._internal.words import count
 from lipbench.certification.certificate import Certificate
