@@ -227,9 +227,8 @@ def summary(items: Sequence[ModelResults]) -> pd.DataFrame:
             **cells[item.model],
             columns.SEED.name: item.card.seed,
             **{SUITE.name: item.suite.name, NORM.name: str(item.suite.norm), EPS.name: eps},
-            **columns.cells([(metric, metric.value(item, eps)) for metric in METRICS]),
+            **columns.cells([(metric, metric.value(item, eps)) for metric in (*METRICS, *WORK)]),
             **{f"{ATTACKED.name}{name}": count for name, count in item.spent[eps].attacked.items()},
-            **columns.cells([(metric, metric.value(item, eps)) for metric in WORK]),
         }
         for item in items
         for eps in item.suite.eps
