@@ -47,7 +47,7 @@ def _single_runs(call: AttackCall, library: Any, runs: Runs, which: Tensor) -> t
     """The candidates of the runs, float32 (b, c, h, w), and their distances, (b,): inf where not adversarial."""
     x, labels = call.x[which], call.labels[which]
     with call.batch.counting(call.network, runs.rows):
-        candidates = library.attack_single_run(x, labels, runs.classes.to(x.device))
+        candidates = _run(library, x, labels, runs.classes.to(x.device))
         with torch.no_grad():
             adversarial = call.network(candidates).argmax(1) != labels
     order = 2 if call.norm is Norm.L2 else torch.inf
@@ -56,41 +56,42 @@ def _single_runs(call: AttackCall, library: Any, runs: Runs, which: Tensor) -> t
 
 
 def _configured(call: AttackCall) -> Any:
-    """pyautoattack's FAB with a target for each row, and with faster projections."""
-    from pyautoattack import fab_base
+    """pyautoattack's FAB, aiming at the second largest logit."""
     from pyautoattack.fab_pt import FABAttack_PT
+
+    options = {"norm": call.norm.value, "n_iter": call.arguments["n_iter"], "eps": 1e10, "seed": call.batch.seed}
+    library = FABAttack_PT(call.network, targeted=True, device=call.network.device, **options)
+    library.target_class = 2
+    return library
+
+
+def _run(library: Any, x: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """The library's iterations with a target for each row, int64 (b,), and with faster projections.
+
+    The library asks for two things of the inputs first. It leaves out what it finds misclassified; the guard has done
+    that already, and a row that is tied in the float32 logits, or in a batch of another size, would be missing beside
+    its target: so it is given the labels. And it takes one place in the ranking of logits for the whole batch: so it is
+    given logits where each row's own target is in that place.
+    """
+    from pyautoattack import fab_base
+
+    def predicted(points: Tensor) -> Tensor:
+        del library._get_predicted_label
+        library._get_predicted_label(points)
+        library._predict_fn = ranked
+        return labels
+
+    def ranked(points: Tensor) -> Tensor:
+        del library._predict_fn
+        places = torch.zeros_like(library._predict_fn(points))
+        return places.scatter(1, targets[:, None], 1.0).scatter(1, labels[:, None], 2.0)
 
     # the library's loop, with our functions under the names that it looks up
     names = {**vars(fab_base), "projection_l2": projection.projection_l2, "projection_linf": projection.projection_linf}
-    loop = FABAttack_PT.attack_single_run
-    single_run = FunctionType(loop.__code__, names, argdefs=loop.__defaults__)
-
-    class Targeted(FABAttack_PT):
-        """The library takes one place in the ranking for the whole batch; here each row has its own target.
-
-        And it leaves out what it finds misclassified. The guard has done that already, and a row that is tied in the
-        float32 logits, or in a batch of another size, would be missing beside its target.
-        """
-
-        def attack_single_run(self, x: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-            def of_inputs(points: Tensor) -> Tensor:
-                """The library asks for the labels of the inputs first, then for those of its points."""
-                del self._get_predicted_label
-                self._get_predicted_label(points)
-                return labels
-
-            self._get_predicted_label = of_inputs
-            self.targets = targets
-            candidates: Tensor = single_run(self, x, labels, is_targeted=True)
-            return candidates.detach()
-
-        def get_diff_logits_grads_batch_targeted(self, imgs: Tensor, la: Tensor, la_target: Tensor) -> Any:
-            return super().get_diff_logits_grads_batch_targeted(imgs, la, self.targets)
-
-    options = {"norm": call.norm.value, "n_iter": call.arguments["n_iter"], "eps": 1e10, "seed": call.batch.seed}
-    library = Targeted(call.network, targeted=True, device=call.network.device, **options)
-    library.target_class = 2  # the library requires one, and ``Targeted`` overrules it
-    return library
+    loop = type(library).attack_single_run
+    library._get_predicted_label = predicted
+    candidates: Tensor = FunctionType(loop.__code__, names, argdefs=loop.__defaults__)(library, x, labels, False, True)
+    return candidates.detach()
 
 
 ATTACK = FabT()
