@@ -97,13 +97,13 @@ def check_place(folder: Path) -> None:
         raise LipbenchError(f"cannot write to {folder}: {place} {why}; choose another folder with -o")
 
 
-def check_folder(folder: Path, cards: Sequence[Card], dataset: Dataset) -> None:
-    """Raise LipbenchError unless ``folder`` may take the records of these models on these data.
+def check_folder(folder: Path, cards: Sequence[Card], dataset: Dataset, dtype: str) -> None:
+    """Raise LipbenchError unless ``folder`` may take the records of these models on these data, computed in ``dtype``.
 
-    It is a run folder with the same models and data, or it holds nothing but a verification.
+    It is a run folder with the same models, data and dtype, or it holds nothing but a verification.
     """
     if os.path.lexists(folder / RUN):
-        _check_run(folder, cards, dataset)
+        _check_run(folder, cards, dataset, dtype)
     else:
         ours = {RECORDS, WITNESSES}
         foreign = files.foreign(folder, lambda path: files.is_harmless(path) or path.name in ours)
@@ -122,8 +122,14 @@ def check_folder(folder: Path, cards: Sequence[Card], dataset: Dataset) -> None:
         files.sweep(folder / RECORDS)
 
 
-def _check_run(folder: Path, cards: Sequence[Card], dataset: Dataset) -> None:
+def _check_run(folder: Path, cards: Sequence[Card], dataset: Dataset, dtype: str) -> None:
     run = RunFolder(folder).read()
+    held = run.settings.get("dtype", dtype)
+    if held != dtype:
+        raise LipbenchError(
+            f"{folder} holds a run in {held}, whose certificates a verification in {dtype} does not test; pass --dtype "
+            f"{held}, or choose another folder with -o"
+        )
     digests = {model.name: model.digest for model in run.models}
     for card in cards:
         if card.name not in digests:

@@ -101,7 +101,7 @@ def _ready(
             raise LipbenchError(f"--radii is for one model, {zoo_folder} holds {len(models)}; give one of them")
         tested = len(_tested(dataset, options).labels)
         options = replace(options, radii=given_radii.checked(options.radii, tested))
-    records.check_folder(out, [card for card, _ in models], dataset)
+    records.check_folder(out, [card for card, _ in models], dataset, options.dtype)
     return models, options
 
 

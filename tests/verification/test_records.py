@@ -172,6 +172,7 @@ def test_the_folder_of_a_run_takes_its_own_models_and_data(zoo_of, digits, tmp_p
     assert cli.run(command(zoo, out)) == 0
     assert record.read_bytes() == before
     monkeypatch.setattr("lipbench.verification.falsification.AttackedSamples.attack", None)  # refused before any attack
+    refused([*command(zoo, out), "--dtype", "float32"], "holds a run in float64, whose certificates", capsys)
     other = zoo_of(CNN)
     shutil.rmtree(other / TAU4)
     refused(command(other, out), f"holds a run without the model {CNN}", capsys)
