@@ -7,7 +7,16 @@ from typing import Any
 
 import torch
 
+from lipbench.errors import unknown_name
+
 DTYPES = {"float32": torch.float32, "float64": torch.float64}  # what networks compute in here
+
+
+def dtype_named(name: object) -> torch.dtype:
+    """``torch.float32`` for ``"float32"``; raises LipbenchError for anything but a name of ``DTYPES``."""
+    if name not in tuple(DTYPES):  # a tuple: what is unhashable is no name either
+        raise unknown_name("dtype", name, DTYPES)
+    return DTYPES[str(name)]
 
 
 def name_of(dtype: torch.dtype) -> str:

@@ -10,12 +10,12 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from lipbench._internal.precision import DTYPES, name_of, summing_products
+from lipbench._internal.precision import DTYPES, dtype_named, name_of, summing_products
 from lipbench.certification.lipschitz import agreement, frozen
 from lipbench.certification.lipschitz.agreement import REORDERED
 from lipbench.certification.lipschitz.graph import Graph
 from lipbench.certification.probabilities import refuse_sums
-from lipbench.errors import LipbenchError, UnsupportedError, one_line, unknown_name
+from lipbench.errors import LipbenchError, UnsupportedError, one_line
 from lipbench.models.fast_layers import quickened
 
 MEMORY = {"cpu": 2**26, "cuda": 2**33}  # bytes for what a batch keeps for its gradients
@@ -66,9 +66,7 @@ class Network(nn.Module):
         dtype: str = "float64",
     ):
         super().__init__()
-        if dtype not in tuple(DTYPES):
-            raise unknown_name("dtype", dtype, DTYPES)
-        self.dtype = DTYPES[dtype]
+        self.dtype = dtype_named(dtype)
         copied = frozen(module)
         _check_numbers(module, self.dtype)
         self.module = copied.to(device, self.dtype).requires_grad_(False)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lipbench._internal import arguments
-from lipbench._internal.precision import DTYPES
+from lipbench._internal.precision import dtype_named
 from lipbench.errors import LipbenchError, unknown_name
 from lipbench.runs.plans import REFERENCE_ATTACKS
 
@@ -32,8 +32,7 @@ class EvaluateOptions:
             "prune": arguments.truth("prune", self.prune),
             "shard": arguments.whole_number("shard", self.shard, 1),
         }
-        if self.dtype not in tuple(DTYPES):
-            raise unknown_name("dtype", self.dtype, DTYPES)
+        dtype_named(self.dtype)
         if self.reference_attack not in (None, *REFERENCE_ATTACKS):
             raise unknown_name("reference_attack", self.reference_attack, REFERENCE_ATTACKS)
         for name, value in checked.items():

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from lipbench._internal import arguments
 from lipbench._internal.arrays import Floats
-from lipbench._internal.precision import DTYPES
-from lipbench.errors import unknown_name
+from lipbench._internal.precision import dtype_named
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,7 @@ class VerifyOptions:
             "samples": None if self.samples is None else arguments.whole_number("samples", self.samples, 1),
             "seed": arguments.seed("seed", self.seed),
         }
-        if self.dtype not in tuple(DTYPES):
-            raise unknown_name("dtype", self.dtype, DTYPES)
+        dtype_named(self.dtype)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 

@@ -32,3 +32,15 @@ def attack(
     candidates = guard.search(spec, case.network, case.x, case.labels, **options)
     adversarial, distance, _ = guard.check_candidates(case.network, case.x, case.labels, candidates, norm)
     return Outcome(candidates, adversarial, distance, batch)
+
+
+BISECTION = AttackSpec(name="gradient/bisection")
+
+
+def distances(
+    case: Case, spec: AttackSpec, norm: Norm, eps: float | Tensor | None = None
+) -> tuple[NDArray[np.bool_], NDArray[np.float64], Tensor]:
+    """What an attack finds: where it is adversarial (n,), its distances (n,), and the candidates."""
+    found = guard.search(spec, case.network, case.x, case.labels, norm=norm, eps=eps, seed=0)
+    adversarial, distance, _ = guard.check_candidates(case.network, case.x, case.labels, found, norm)
+    return adversarial, distance, found

@@ -36,6 +36,13 @@ def dense_norm(module: nn.Module, shape: Shape) -> float:
     return torch.linalg.matrix_norm((images - origin).reshape(size, -1), ord=2).item()
 
 
+def scaling(factor: float, size: int = 4) -> nn.Linear:
+    """A linear layer of a known constant."""
+    layer = nn.Linear(size, size, bias=False)
+    layer.weight.data = factor * torch.eye(size)
+    return layer
+
+
 def largest_jacobian(module: nn.Module, points: Tensor) -> float:
     """The largest norm of the Jacobian of a network at some points (n, ...): its constant is at least that."""
     module = frozen(module).double().requires_grad_(False)

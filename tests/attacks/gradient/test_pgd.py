@@ -1,18 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from attacking import BISECTION, distances
 
-from lipbench.attacks import guard
 from lipbench.attacks.norm import Norm
 from lipbench.attacks.suites import AttackSpec
-
-BISECTION = AttackSpec(name="gradient/bisection")
-
-
-def distances(case, spec, norm, eps=None):
-    found = guard.search(spec, case.network, case.x, case.labels, norm=norm, eps=eps, seed=0)
-    adversarial, distance, _ = guard.check_candidates(case.network, case.x, case.labels, found, norm)
-    return adversarial, distance, found
 
 
 @pytest.mark.parametrize("norm", list(Norm))

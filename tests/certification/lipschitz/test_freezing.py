@@ -4,20 +4,13 @@ import threading
 
 import pytest
 import torch
-from measured import Forward
+from measured import Forward, scaling
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import prune
 
 from lipbench.certification.lipschitz import lipschitz_bound
 from lipbench.errors import LipbenchError, UnsupportedError
-
-
-def scaling(factor: float, size: int = 4) -> nn.Linear:
-    """A linear layer of a known constant."""
-    layer = nn.Linear(size, size, bias=False)
-    layer.weight.data = factor * torch.eye(size)
-    return layer
 
 
 def test_what_cannot_be_copied_is_refused():

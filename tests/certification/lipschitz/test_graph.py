@@ -1,17 +1,9 @@
 """A graph shows its steps their inputs while it runs."""
 
 import torch
-from measured import Forward
-from torch import nn
+from measured import Forward, scaling
 
 from lipbench.certification.lipschitz import trace
-
-
-def scaling(factor: float, size: int = 4) -> nn.Linear:
-    """A linear layer of a known constant."""
-    layer = nn.Linear(size, size, bias=False)
-    layer.weight.data = factor * torch.eye(size)
-    return layer
 
 
 def test_steps_are_shown_their_inputs_before_they_are_overwritten():

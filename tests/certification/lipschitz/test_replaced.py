@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from measured import scaling
 from torch import nn
 
 from lipbench.certification.lipschitz import layer_effect, lipschitz_bound, rule
@@ -59,13 +60,6 @@ def test_a_layer_with_a_call_of_its_own_may_have_a_rule():
 
     rule(Calling)(lambda layer, input_shape: 1.0)
     assert lipschitz_bound(nn.Sequential(Calling()), (4,)) == pytest.approx(1)
-
-
-def scaling(factor: float, size: int = 4) -> nn.Linear:
-    """A linear layer of a known constant."""
-    layer = nn.Linear(size, size, bias=False)
-    layer.weight.data = factor * torch.eye(size)
-    return layer
 
 
 def hooked():

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from measured import Forward, dense_norm
+from measured import Forward, dense_norm, scaling
 from torch import nn
 from torch.nn import functional as F
 
@@ -15,13 +15,6 @@ from lipbench.errors import UnsupportedError
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
-
-
-def scaling(factor: float, size: int = 4) -> nn.Linear:
-    """A linear layer of a known constant."""
-    layer = nn.Linear(size, size, bias=False)
-    layer.weight.data = factor * torch.eye(size)
-    return layer
 
 
 COMPOSED = [  # forward, shape, its constant by the rules of composition

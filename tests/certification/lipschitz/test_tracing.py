@@ -5,7 +5,7 @@ import operator
 import pytest
 import torch
 from deel import torchlip
-from measured import Forward
+from measured import Forward, scaling
 from torch import nn
 from torch.nn import functional as F
 
@@ -16,13 +16,6 @@ from lipbench.errors import LipbenchError
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
-
-
-def scaling(factor: float, size: int = 4) -> nn.Linear:
-    """A linear layer of a known constant."""
-    layer = nn.Linear(size, size, bias=False)
-    layer.weight.data = factor * torch.eye(size)
-    return layer
 
 
 def composed(function) -> Forward:
