@@ -40,6 +40,33 @@ def test_a_record_is_written_again_and_its_bytes_are_those_of_the_first(tmp_path
     assert str(tmp_path).encode() not in records.write(tmp_path, broken(tmp_path)).read_bytes()
 
 
+def test_a_record_of_a_broken_certificate_is_not_replaced_in_silence(tmp_path, caplog):
+    records.write(tmp_path, broken(tmp_path))
+    records.write(tmp_path, broken(tmp_path))
+    assert not caplog.records
+    records.write(tmp_path, held("b", "b" * 64, tested=replace(TESTED, samples=3)))
+    (said,) = caplog.messages
+    assert "said that a certificate of b is broken (20 samples tested)" in said
+    assert "a test of 3 samples that found nothing" in said
+    records.write(tmp_path, broken(tmp_path))
+    assert len(caplog.messages) == 1
+
+
+def test_links_and_halves_are_refused_with_the_way_out(tmp_path):
+    path = records.write(tmp_path / "v", held())
+    path.write_text("{")
+    with pytest.raises(LipbenchError, match="delete it and run `lipbench verify` again"):
+        records.load(tmp_path / "v")
+    path.unlink()
+    path.symlink_to(records.write(tmp_path / "other", held()))
+    with pytest.raises(LipbenchError, match="is not a verification record: it is not a file; delete it"):
+        records.load(tmp_path / "v")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / records.RECORDS).symlink_to(tmp_path / "other" / records.RECORDS)
+    with pytest.raises(LipbenchError, match="is a symbolic link; put the folder itself in its place"):
+        records.load(tmp_path / "linked")
+
+
 def rewritten(path, change) -> None:
     """Change a record, with a digest that fits."""
     content = json.loads(path.read_text())
