@@ -49,10 +49,11 @@ from lipbench._internal import files
 from lipbench.attacks import suites
 from lipbench.attacks.norm import Norm
 from lipbench.attacks.suites import Suite
-from lipbench.evaluation.evaluate import data_of, evaluate_zoo
+from lipbench.evaluation.evaluate import evaluate_models
 from lipbench.evaluation.options import EvaluateOptions
 from lipbench.models import cards
 from lipbench.models.fast_layers import quickened
+from lipbench.models.sources import data_of, stored_sources
 from lipbench.models.stored import load_model, serialize
 from lipbench.models.zoo import find_zoo, model_folders
 from lipbench.runs.bounds import Bounds
@@ -182,7 +183,7 @@ def cascade(folder: Path, suite: Suite, samples: int | None, out: Path) -> dict:
     dataset = data.load(cards.read(folder).data)
     options = EvaluateOptions(samples=samples)
     with clock() as spent:
-        evaluate_zoo(folder, [suite], dataset, out, options, Execution("cpu"), progress=False)
+        evaluate_models(stored_sources(folder), [suite], dataset, out, options, Execution("cpu"), progress=False)
     return spent
 
 
@@ -272,8 +273,8 @@ def nets(args: argparse.Namespace) -> None:
     folders = [f for f in model_folders(find_zoo(args.zoo)) if fnmatch.fnmatch(f.name, args.models)]
     out = OUT / "runs" / f"nets-{args.samples}"
     options = EvaluateOptions(samples=args.samples)
-    dataset = data.load(data_of(find_zoo(args.zoo)))
-    run_folder = evaluate_zoo(Path(args.zoo), [suite], dataset, out, options, Execution("cpu"))
+    dataset = data.load(data_of([find_zoo(args.zoo)]))
+    run_folder = evaluate_models(stored_sources(Path(args.zoo)), [suite], dataset, out, options, Execution("cpu"))
     for folder in folders:
         rows = []
         ours = read(run_folder, folder.name, suite.name)
@@ -403,7 +404,7 @@ def workers(args: argparse.Namespace) -> None:
             execution = Execution("cpu", name, jobs)
             options = EvaluateOptions(shard=250)
             with clock() as spent:
-                evaluate_zoo(zoo_folder, [suite], dataset, out, options, execution, progress=False)
+                evaluate_models(stored_sources(zoo_folder), [suite], dataset, out, options, execution, progress=False)
             seconds[name, jobs] = spent["wall"]
             same = equal(RunFolder(place / f"{names[0]}-1"), RunFolder(out))
             print(f"{name}, {jobs} workers: {spent['wall']:.1f} s; records equal to the first: {same}", flush=True)
@@ -508,13 +509,15 @@ from pathlib import Path
 import torch
 from lipbench import data
 from lipbench.attacks import suites
-from lipbench.evaluation.evaluate import evaluate_zoo
+from lipbench.evaluation.evaluate import evaluate_models
+from lipbench.models.sources import stored_sources
 from lipbench.work.execution import Execution
 zoo, archive, out = map(Path, sys.argv[1:])
 suite = suites.parse({"name": "small", "norm": "L2", "eps": [0.02], "attack": [
     {"name": "autoattack/apgd-ce", "args": {"n_iter": 5}},
     {"name": "autoattack/square", "args": {"n_queries": 5}}]}, "memory")
-evaluate_zoo(zoo, [suite], data.load(f"npz:{archive}"), out, execution=Execution("cpu"), progress=False)
+sources = stored_sources(zoo)
+evaluate_models(sources, [suite], data.load(f"npz:{archive}"), out, execution=Execution("cpu"), progress=False)
 # not ru_maxrss, which a process inherits from the one that started it
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
@@ -573,7 +576,9 @@ def growth(args: argparse.Namespace) -> None:
         with tempfile.TemporaryDirectory() as out:
             some = suite.with_grid(eps)
             options = EvaluateOptions(samples=samples, shard=100)
-            made = evaluate_zoo(folders, [some], dataset, Path(out), options, Execution("cpu"), progress=False)
+            made = evaluate_models(
+                stored_sources(folders), [some], dataset, Path(out), options, Execution("cpu"), progress=False
+            )
             return sum(read(made, entry.name, suite.name).evaluations for entry in made.read().models)
 
     grids = {k: np.linspace(0.1, 0.5, k).tolist() if k > 1 else [0.3] for k in (1, 2, 3, 5, 9, 17)}

@@ -16,7 +16,7 @@ from lipbench import data
 from lipbench.attacks import suites
 from lipbench.attacks.network import Network
 from lipbench.certification.certificate import certificate
-from lipbench.evaluation.evaluate import data_of
+from lipbench.models.sources import data_of
 from lipbench.models.stored import load_model
 from lipbench.models.zoo import find_zoo, model_folders
 from lipbench.work.execution import resolve_device
@@ -28,7 +28,7 @@ def main() -> None:
     args = parser.parse_args()
     device = resolve_device("cpu")
     folder = find_zoo(args.zoo)
-    split = data.load(data_of(folder)).test
+    split = data.load(data_of([folder])).test
     x, labels = torch.from_numpy(split.x), torch.from_numpy(split.labels)
     grid = suites.load("standard").eps
     names = ("float, float64", "float, float32", "float, float32, norms only")

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "LipbenchError", "Results", "Suite", "VerificationResult", "__version__", "certify", "evaluate", "lipschitz_bound",
-    "replay", "report", "rule", "train", "verify",
+    "LipbenchError", "Model", "Results", "Suite", "VerificationResult", "__version__", "certify", "evaluate",
+    "lipschitz_bound", "replay", "report", "rule", "train", "verify",
 ]  # fmt: skip
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from lipbench import data as datasets
 from lipbench._internal import arguments
 from lipbench.attacks import suites
 from lipbench.attacks.network import Network
@@ -18,46 +17,62 @@ from lipbench.attacks.norm import Norm
 from lipbench.attacks.suites import Suite
 from lipbench.certification.certificate import certificate
 from lipbench.certification.lipschitz import lipschitz_bound, rule
-from lipbench.data import Dataset
+from lipbench.data import Data, Dataset, dataset_of
 from lipbench.data.arrays import class_labels, images
 from lipbench.errors import LipbenchError
-from lipbench.evaluation.evaluate import data_of, evaluate_zoo, refuse_unfinished
+from lipbench.evaluation.evaluate import evaluate_models, refuse_unfinished
 from lipbench.evaluation.options import EvaluateOptions
-from lipbench.models.zoo import find_zoo
+from lipbench.models.model import Model
+from lipbench.models.sources import (
+    AnyModel,
+    Models,
+    ModelSource,
+    chosen,
+    chosen_one,
+    data_of,
+    module_of,
+    origin_of,
+    sources_of,
+)
 from lipbench.report.catalogue import catalogue
 from lipbench.report.results import Results
 from lipbench.report.writer import report_run as report
 from lipbench.training.sweep import train_zoo
 from lipbench.verification.options import VerifyOptions
 from lipbench.verification.result import Verification, VerificationResult
-from lipbench.verification.verify import verify_zoo
+from lipbench.verification.verify import verify_models
 from lipbench.verification.witness import Replay
 from lipbench.verification.witness import replay as measure_again
 from lipbench.work.execution import Execution, computing_on
 
 __all__ = [
-    "LipbenchError", "Results", "Suite", "VerificationResult", "catalogue", "certify", "evaluate", "lipschitz_bound",
-    "list", "replay", "report", "rule", "train", "verify",
+    "LipbenchError", "Model", "Results", "Suite", "VerificationResult", "catalogue", "certify", "evaluate",
+    "lipschitz_bound", "list", "replay", "report", "rule", "train", "verify",
 ]  # fmt: skip
 
 StrPath = str | os.PathLike[str]
 train = train_zoo
 
 
-def _zoo_and_data(zoo: StrPath, spec: str | None, data_dir: StrPath | None) -> tuple[Path, Dataset]:
-    """The folder of a zoo or model, and the data set: the one on the cards by default."""
-    folder = find_zoo(str(arguments.path("the zoo or model", zoo)))
-    chosen = data_of(folder) if spec is None else arguments.text("data", spec)
-    return folder, datasets.load(chosen, None if data_dir is None else arguments.path("data_dir", data_dir))
+def _sources_and_data(
+    models: Models, data: Data | None, data_dir: StrPath | None, num_classes: int | None, trust: Sequence[str]
+) -> tuple[Sequence[ModelSource], Dataset, str]:
+    """The models, the data set, which is the one on the cards by default, and where the models come from, in words."""
+    named = chosen(models)
+    folder = None if data_dir is None else arguments.path("data_dir", data_dir)
+    dataset = dataset_of(data_of(named) if data is None else data, folder, num_classes)
+    return sources_of(named, dataset, trust), dataset, origin_of(named)
 
 
 def evaluate(
-    zoo: StrPath = "digits",
+    models: Models = "digits",
     suite: StrPath | Suite | Sequence[StrPath | Suite] = "quick",
     *,
     eps: Sequence[float] | None = None,
-    data: str | None = None,
+    data: Data | None = None,
     data_dir: StrPath | None = None,
+    num_classes: int | None = None,
+    trust: Sequence[str] = (),
     out: StrPath | None = None,
     title: str | None = None,
     samples: int | None = None,
@@ -75,18 +90,21 @@ def evaluate(
     gpus_per_task: float | None = None,
     progress: bool = False,
 ) -> Results:
-    """Certify and attack every model of a zoo under one or more suites; the results are frames, see ``Results``.
+    """Certify and attack models under one or more suites; the results are frames, see ``Results``.
 
-    zoo: a folder, or the name of a bundled zoo; suite: names, paths or Suite objects; eps: another grid of radii for
-    the suites, in units of the input range; data: the spec of a data set, by default the one on the cards; data_dir:
-    the folder with the files of mnist, cifar10, cifar100; out: the run folder, by default a temporary one, which exists
-    as long as the results do; title: of the report; samples, seeds, audit, prune, reference_attack, shard, dtype: see
+    models: an ``nn.Module``, a ``Model``, a folder, the name of a bundled zoo, several of these, or a dictionary of
+    names and modules; suite: names, paths or Suite objects; eps: another grid of radii for the suites, in units of the
+    input range; data: the spec of a data set, by default the one on the cards, a ``Dataset``, or arrays or tensors
+    (x, y): x of floats (n, ...) in [0, 1], y of whole numbers (n,); data_dir: the folder with the files of mnist,
+    cifar10, cifar100; num_classes: of (x, y) whose labels may lack some classes; trust: packages that may be imported
+    for models stored as a factory; out: the run folder, by default a temporary one, which exists as long as the results do; title:
+    of the report; samples, seeds, audit, prune, reference_attack, shard, dtype: see
     ``evaluation.options.EvaluateOptions``; device, threads, executor, jobs, address, gpus_per_task: see
     ``work.execution.Execution``; progress: show a bar. Raises LipbenchError for wrong use, and
     UnfinishedError if other processes still evaluate models that they added to the run.
     """
     arguments.truth("progress", progress)
-    chosen = EvaluateOptions(
+    options = EvaluateOptions(
         samples=samples,
         seeds=seeds,  # type: ignore[arg-type]  # any sequence: the options make it a tuple
         audit=audit,
@@ -97,17 +115,18 @@ def evaluate(
     )
     execution = Execution(device, executor, jobs, threads, address, gpus_per_task)
     loaded = _suites(suite, eps)
-    folder, dataset = _zoo_and_data(zoo, data, data_dir)
+    sources, dataset, zoo = _sources_and_data(models, data, data_dir, num_classes, trust)
     temporary = tempfile.TemporaryDirectory(prefix="lipbench-") if out is None else None
-    run_folder = evaluate_zoo(
-        folder,
+    run_folder = evaluate_models(
+        sources,
         loaded,
         dataset,
         arguments.path("out", temporary.name if temporary else out),
-        chosen,
+        options,
         execution,
         data_dir=None if data_dir is None else Path(data_dir),
         title=None if title is None else arguments.text("title", title),
+        zoo=zoo,
         progress=progress,
     )
     refuse_unfinished(run_folder)
@@ -121,12 +140,13 @@ def _suites(suite: StrPath | Suite | Sequence[StrPath | Suite], eps: Sequence[fl
 
 
 def certify(
-    module: nn.Module,
+    model: AnyModel,
     x: NDArray[np.float32] | Tensor,
     labels: NDArray[np.int64] | Tensor | None = None,
     *,
     norm: str = "L2",
     claimed: float | None = None,
+    trust: Sequence[str] = (),
     device: str = "cpu",
     dtype: str = "float64",
 ) -> pd.DataFrame:
@@ -137,14 +157,17 @@ def certify(
     ``certified_radius_nominal``, which holds if the claim is true, NaN without one. Radii are in ``norm``, in units of
     the input, and 0 where misclassified or tied.
 
-    module: outputs logits (n, K), or (n, 1) for two classes; x: floats (n, c, h, w) in [0, 1], which are rounded to
-    float32: the radii are of the rounded inputs; labels: whole numbers (n,), the predictions by default (then no sample
-    is misclassified); norm: "L2" or "Linf"; claimed: the claimed L2 Lipschitz constant; device: "auto", "cpu" or
-    "cuda"; dtype: "float64" or "float32". ``frame.attrs`` holds ``lipschitz_bound``, ``claim_confirmed`` (None without
-    a claim) and ``not_analysed`` (why there is no grade float; None if there is). Raises UnsupportedError for a layer
-    without a Lipschitz rule, LipbenchError for inputs or labels of another shape, type or range, and for a network that
-    ``Network`` refuses.
+    model: a network, which outputs logits (n, K), or (n, 1) for two classes; a ``Model``, or the folder of one; x:
+    floats (n, c, h, w) in [0, 1], which are rounded to float32: the radii are of the rounded inputs; labels: whole
+    numbers (n,), the predictions by default (then no sample is misclassified); norm: "L2" or "Linf"; claimed: the
+    claimed L2 Lipschitz constant, by default that of the ``Model`` or on the card; trust: packages that may be imported
+    for a model stored as a factory; device: "auto", "cpu" or "cuda"; dtype: "float64" or "float32". ``frame.attrs``
+    holds ``lipschitz_bound``, ``claim_confirmed`` (None without a claim) and ``not_analysed`` (why there is no grade
+    float; None if there is). Raises UnsupportedError for a layer without a Lipschitz rule, LipbenchError for inputs or
+    labels of another shape, type or range, and for a network that ``Network`` refuses.
     """
+    module, on_card = module_of(chosen_one(model), trust)
+    claimed = on_card if claimed is None else claimed
     inputs = images(x)
     c, h, w = inputs.shape[1:]
     with computing_on(device) as target:
@@ -167,10 +190,12 @@ def certify(
 
 
 def verify(
-    model_or_zoo: StrPath,
+    models: Models,
     *,
-    data: str | None = None,
+    data: Data | None = None,
     data_dir: StrPath | None = None,
+    num_classes: int | None = None,
+    trust: Sequence[str] = (),
     out: StrPath = "lipbench-verify",
     samples: int | None = None,
     radii: StrPath | NDArray[np.float64] | None = None,
@@ -181,12 +206,12 @@ def verify(
     progress: bool = False,
     done: Callable[[Verification], object] = lambda model: None,
 ) -> VerificationResult:
-    """Lint a model or a zoo, attack every sample inside its certified radius, and attack the claimed constant.
+    """Lint models, attack every sample inside its certified radius, and attack the claimed constant.
 
     ``print(result)`` gives the lines of ``lipbench verify``; ``passed`` is False where the command's exit status is 1,
     and ``frame()`` has one row per model and grade.
 
-    model_or_zoo: a folder, or the name of a bundled zoo; data, data_dir: as for ``evaluate``; out: the folder for
+    models, data, data_dir, num_classes, trust: as for ``evaluate``; out: the folder for
     records and witnesses, a run folder or one of its own; samples: the first so many test samples; radii: for one
     model, certified L2 radii of your own to test as well, float64 (n,), 0 where misclassified, or a file as for
     ``--radii``; seed: of the attacks; dtype: what the networks compute in, "float64" or "float32": radii of grade float
@@ -196,21 +221,29 @@ def verify(
     own = Path(radii) if isinstance(radii, str | os.PathLike) else radii
     arguments.truth("progress", progress)
     options = VerifyOptions(samples=samples, seed=seed, dtype=dtype, radii=own)
-    folder, dataset = _zoo_and_data(model_or_zoo, data, data_dir)
+    sources, dataset, _ = _sources_and_data(models, data, data_dir, num_classes, trust)
     with computing_on(device, threads) as target:
         place = arguments.path("out", out)
-        return verify_zoo(folder, dataset, place, options=options, device=target, progress=progress, done=done)
+        return verify_models(sources, dataset, place, options=options, device=target, progress=progress, done=done)
 
 
-def replay(witness: StrPath, model: StrPath | None = None, *, device: str = "auto", threads: int = 1) -> Replay:
+def replay(
+    witness: StrPath,
+    model: AnyModel | None = None,
+    *,
+    trust: Sequence[str] = (),
+    device: str = "auto",
+    threads: int = 1,
+) -> Replay:
     """Measure a witness of ``verify`` again, as ``lipbench verify --replay`` does.
 
-    witness: the file; model: the folder of a model, by default the one that the witness names; device, threads: as for
-    ``verify``. Raises LipbenchError if the file is not a witness, or if the model is not the one that it is about.
+    witness: the file; model: a network or the folder of one, by default the one that the witness names; trust, device,
+    threads: as for ``verify``. Raises LipbenchError if the file is not a witness, or if the model is not the one that
+    it is about.
     """
     path = arguments.path("the witness", witness)
     with computing_on(device, threads) as target:
-        return measure_again(path, None if model is None else find_zoo(str(model)), device=target)
+        return measure_again(path, None if model is None else chosen_one(model), trust=trust, device=target)
 
 
 list = catalogue  # noqa: A001  `lipbench.list`; at the end, as the functions above mean Python's own

@@ -12,38 +12,38 @@ from lipbench.cli.commands import cli
 
 # Callables of the package: their parameters; those behind the star are keywords only.
 CALLABLES = {
-    "certify": "module x labels * norm claimed device dtype",
-    "evaluate": "zoo suite * eps data data_dir out title samples seeds audit prune reference_attack shard dtype "
-    "device threads executor jobs address gpus_per_task progress",
+    "certify": "model x labels * norm claimed trust device dtype",
+    "evaluate": "models suite * eps data data_dir num_classes trust out title samples seeds audit prune "
+    "reference_attack shard dtype device threads executor jobs address gpus_per_task progress",
     "lipschitz_bound": "module input_shape",
     "list": "what name",
-    "replay": "witness model * device threads",
+    "replay": "witness model * trust device threads",
     "report": "run out * check",
     "rule": "targets * may_return_its_input",
     "train": "recipe out * data data_dir executor jobs address gpus_per_task device progress",
-    "verify": "model_or_zoo * data data_dir out samples radii seed dtype device threads progress done",
+    "verify": "models * data data_dir num_classes trust out samples radii seed dtype device threads progress done",
 }
-OTHER_NAMES = {"__version__", "LipbenchError", "Results", "Suite", "VerificationResult"}
+OTHER_NAMES = {"__version__", "LipbenchError", "Model", "Results", "Suite", "VerificationResult"}
 
 # Commands: their arguments, and their options in alphabetical order.
 ARGUMENTS = {
-    "evaluate": "zoo",
+    "evaluate": "models",
     "list": "what name",
     "report": "run",
     "status": "run",
     "train": "recipe",
-    "verify": "model_or_zoo",
+    "verify": "models",
 }
 OPTIONS = {
     "evaluate": "--address --audit --data --data-dir --device --dtype --eps --executor --gpus-per-task --jobs "
-    "--no-prune --out --progress --prune --quiet --reference-attack --samples --seed --shard --suite --threads --title "
-    "-o -q",
+    "--no-prune --num-classes --out --progress --prune --quiet --reference-attack --samples --seed --shard --suite "
+    "--threads --title --trust -o -q",
     "list": "",
     "report": "--check --out -o",
     "status": "",
     "train": "--address --data --data-dir --device --executor --gpus-per-task --jobs --out --progress --quiet -o -q",
-    "verify": "--data --data-dir --device --dtype --json --out --progress --quiet --radii --replay --samples --seed "
-    "--threads -o -q",
+    "verify": "--data --data-dir --device --dtype --json --num-classes --out --progress --quiet --radii --replay "
+    "--samples --seed --threads --trust -o -q",
 }
 ONLY_PRINTED = {"as_json"}  # how a command prints what the function returns
 OF_REPLAY = {"replay"}  # `lipbench verify --replay` is the function ``replay``

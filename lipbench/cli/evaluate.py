@@ -11,7 +11,7 @@ from lipbench.errors import LipbenchError
 
 
 @click.command("evaluate")
-@click.argument("zoo", default="digits")
+@click.argument("models", metavar="[MODEL|ZOO]...", nargs=-1)
 @click.option(
     "--suite",
     multiple=True,
@@ -36,6 +36,8 @@ from lipbench.errors import LipbenchError
 @click.option("--title", metavar="TEXT", help="Title of the report, such as the name of the data set.")
 @options.data
 @options.data_dir
+@options.num_classes
+@options.trust
 @options.samples
 @click.option(
     "--seed",
@@ -80,10 +82,10 @@ from lipbench.errors import LipbenchError
 @options.device
 @options.threads
 @options.progress
-def command(zoo: str, suite: tuple[str, ...], eps: str | None, out: Path, **chosen: Any) -> None:
+def command(models: tuple[str, ...], suite: tuple[str, ...], eps: str | None, out: Path, **chosen: Any) -> None:
     """Certify and attack models and write a report.
 
-    ZOO is a folder of models, the folder of one model, or the name of a bundled zoo.
+    MODEL is the folder of a model, ZOO a folder of models or the name of a bundled zoo; by default digits.
 
     Rerun the same command to resume an interrupted run. Rerun it with another zoo, suite, more eps or more seeds to
     extend the run. Results in the run folder are never computed again. Several processes, on several machines, may
@@ -100,7 +102,7 @@ def command(zoo: str, suite: tuple[str, ...], eps: str | None, out: Path, **chos
     grid = None if eps is None else _numbers(eps)
     writer.refuse_changed(RunFolder(out), out / "report")  # before hours of work
     try:
-        results = api.evaluate(zoo, suite, eps=grid, out=out, **chosen)
+        results = api.evaluate(models or "digits", suite, eps=grid, out=out, **chosen)
     except UnfinishedError as others:
         click.echo(str(others))
         return

@@ -20,6 +20,18 @@ data_dir = click.option(
     type=click.Path(path_type=Path),
     help="Folder with the files of mnist, cifar10, cifar100.  [default: $LIPBENCH_DATA, else ./data]",
 )
+num_classes = click.option(
+    "--num-classes",
+    type=int,
+    metavar="K",
+    help="Number of classes, where the labels of the data set may lack some.  [default: the data set's]",
+)
+trust = click.option(
+    "--trust",
+    multiple=True,
+    metavar="PACKAGE",
+    help="Package that may be imported for models stored as a factory; may be given several times.",
+)
 samples = click.option(
     "--samples",
     type=int,

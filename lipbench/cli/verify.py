@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command("verify")
-@click.argument("model_or_zoo", metavar="MODEL|ZOO", required=False)
+@click.argument("models", metavar="[MODEL|ZOO]...", nargs=-1)
 @click.option(
     "-o",
     "--out",
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 )
 @options.data
 @options.data_dir
+@options.num_classes
+@options.trust
 @click.option("--samples", type=int, metavar="N", help="Only the first N test samples.  [default: all]")
 @options.dtype
 @click.option(
@@ -47,7 +49,13 @@ if TYPE_CHECKING:
 @options.threads
 @options.progress
 def command(
-    model_or_zoo: str | None, replay: Path | None, as_json: bool, device: str, threads: int, **chosen: Any
+    models: tuple[str, ...],
+    replay: Path | None,
+    as_json: bool,
+    trust: tuple[str, ...],
+    device: str,
+    threads: int,
+    **chosen: Any,
 ) -> int:
     """Test the robustness claim of a model.
 
@@ -68,16 +76,18 @@ def command(
     if replay is not None:
         if chosen["radii"] is not None:
             raise LipbenchError("--replay measures one witness; --radii is for a verification: give one of them")
-        found = api.replay(replay, model_or_zoo, device=device, threads=threads)
+        if len(models) > 1:
+            raise LipbenchError(f"--replay measures a witness on one model, got {len(models)}")
+        found = api.replay(replay, next(iter(models), None), trust=trust, device=device, threads=threads)
         click.echo(json.dumps(found.plain()) if as_json else found)
         return EXIT_BROKEN if found.reproduced else EXIT_HOLDS
-    if model_or_zoo is None:
+    if not models:
         raise LipbenchError("which model? give a model, a zoo, or the name of a bundled zoo such as digits")
 
     def show(model: "Verification") -> None:
         click.echo(json.dumps(model.plain()) if as_json else str(model))
 
-    result = api.verify(model_or_zoo, device=device, threads=threads, done=show, **chosen)
+    result = api.verify(models, trust=trust, device=device, threads=threads, done=show, **chosen)
     for name, why in result.failures.items():
         click.echo(f"ERROR {name}: {why}", err=True)
     if not as_json:

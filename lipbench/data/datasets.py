@@ -85,6 +85,7 @@ class Dataset:
     train: Split  # may hold no samples, (0, c, h, w): such a data set serves evaluation only
     test: Split
     num_classes: int
+    may_lack_classes: bool = False  # whether ``num_classes`` was read off the labels, so that there may be more
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

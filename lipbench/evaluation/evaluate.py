@@ -2,7 +2,7 @@
 
 import functools
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,13 @@ from lipbench._internal import arguments
 from lipbench._internal.versions import versions
 from lipbench.attacks import guard
 from lipbench.attacks.suites import Suite
-from lipbench.data import Dataset, Split
+from lipbench.data import Dataset, Split, given
 from lipbench.errors import LipbenchError
 from lipbench.evaluation.cascade import Cascade, Superseded
 from lipbench.evaluation.options import DEFAULTS, EvaluateOptions
 from lipbench.evaluation.prepared import PreparedModel
-from lipbench.models import cards
-from lipbench.models.stored import check_fits, load_model
-from lipbench.models.zoo import model_folders
+from lipbench.models.sources import ModelSource
+from lipbench.models.stored import check_fits
 from lipbench.runs.folder import RunFolder
 from lipbench.runs.plans import REFERENCE_ATTACKS, ModelEntry, Run, SuitePlan
 from lipbench.runs.units import Shard
@@ -45,8 +44,8 @@ def refuse_unfinished(run_folder: RunFolder) -> None:
         )
 
 
-def evaluate_zoo(
-    zoo_folder: Path,
+def evaluate_models(
+    sources: Sequence[ModelSource],
     suites: Sequence[Suite],
     dataset: Dataset,
     out: Path,
@@ -55,36 +54,37 @@ def evaluate_zoo(
     *,
     data_dir: Path | None = None,
     title: str | None = None,
+    zoo: str = "",
     progress: bool = True,
 ) -> RunFolder:
-    """Evaluate every model of a zoo and leave the records in ``out``; a record that is there is not computed again.
+    """Evaluate every model and leave the records in ``out``; a record that is there is not computed again.
 
-    data_dir: workers in other processes load the data set themselves, by its spec, from this folder. title: of the
-    report; None: the one that the run folder has. progress: show a bar.
+    data_dir: workers in other processes load a data set that has a spec themselves, from this folder. title: of the
+    report; None: the one that the run folder has. zoo: where the models come from, in words. progress: show a bar.
     Several processes may work on one run folder at once, each with this function. Raises LipbenchError before any work
     if a model, a suite and the data do not fit together.
     """
     if not suites:
         raise LipbenchError("which suite? give at least one, such as quick")
-    folders = model_folders(zoo_folder)
     plans = tuple(plan_suite(suite, options.seeds, options.reference_attack) for suite in suites)
     split = dataset.test.first(options.samples or _samples(suites))
     with execution.computing() as device:
-        entries = tuple(_entry(folder, dataset, plans) for folder in folders)
+        entries = tuple(_entry(source, dataset, plans) for source in sources)
         arguments.distinct("model", [entry.name for entry in entries])
         arguments.distinct("suite", [plan.suite.name for plan in plans])
         run_folder = RunFolder(out)
         settings = _settings(dataset, split, options, device)
-        held = run_folder.open(Run(settings, entries, plans, _provenance(zoo_folder, title)))
+        held = run_folder.open(Run(settings, entries, plans, _provenance(zoo, title)))
         run = Run(settings, entries, held.suites)  # other models of the run belong to the processes that added them
-        places = {entry.name: folder.resolve() for folder, entry in zip(folders, entries, strict=True)}
+        by_name = {entry.name: source for source, entry in zip(sources, entries, strict=True)}
         evaluation = Evaluation(
-            run_folder, run, places, dataset.spec, None if data_dir is None else data_dir.resolve(), device.type
+            run_folder, run, dataset.spec, None if data_dir is None else data_dir.resolve(), device.type
         )
         run_folder.mend(run, split.labels)
         function = functools.partial(work, dataset=dataset) if execution.in_this_process else work
         bar = _progress(run_folder, run) if progress else None
-        coordinator = Coordinator(run_folder.leases, _tasks(evaluation), _is_done, bar)
+        handed = split if dataset.spec == given.SPEC and not execution.in_this_process else None
+        coordinator = Coordinator(run_folder.leases, _tasks(evaluation, by_name, handed), _is_done, bar)
         coordinator.run(function, execution.workers())
         run_folder.tidy()
         return run_folder
@@ -96,7 +96,6 @@ class Evaluation:
 
     run_folder: RunFolder  # in this process with what it has read
     run: Run
-    places: dict[str, Path]  # the folder of each model
     data: str  # the data set's spec
     data_dir: Path | None
     device: str
@@ -109,13 +108,16 @@ class Piece:
     evaluation: Evaluation
     entry: ModelEntry
     shard: Shard
+    source: ModelSource
+    samples: Split | None  # of the shard, for a worker that cannot load them by a spec
 
 
-def _tasks(evaluation: Evaluation) -> list[Task[Piece]]:
+def _tasks(evaluation: Evaluation, sources: Mapping[str, ModelSource], handed: Split | None) -> list[Task[Piece]]:
     """One task for each model and shard; its lease has the name of the certify unit."""
     run = evaluation.run
+    parts = {shard: None if handed is None else handed.part(shard.start, shard.stop) for shard in run.shards}
     return [
-        Task(run.certify_unit(entry, shard).name, Piece(evaluation, entry, shard))
+        Task(run.certify_unit(entry, shard).name, Piece(evaluation, entry, shard, sources[entry.name], parts[shard]))
         for entry in run.models
         for shard in run.shards
     ]
@@ -134,9 +136,9 @@ def work(piece: Piece, lease: Lease, dataset: Dataset | None = None) -> None:
     evaluation = piece.evaluation
     if _is_done(piece):
         return
-    split = _split(evaluation, dataset).part(piece.shard.start, piece.shard.stop)
-    place, dtype = evaluation.places[piece.entry.name], evaluation.run.settings["dtype"]
-    model = prepared_model(place, piece.entry.digest, torch.device(evaluation.device), dtype)
+    split = piece.samples or _split(evaluation, dataset).part(piece.shard.start, piece.shard.stop)
+    dtype = evaluation.run.settings["dtype"]
+    model = prepared_model(piece.source, piece.entry.digest, torch.device(evaluation.device), dtype)
     cascade = Cascade(evaluation.run_folder, evaluation.run, piece.entry, piece.shard, split, model)
     try:
         cascade.work(lease)
@@ -145,9 +147,9 @@ def work(piece: Piece, lease: Lease, dataset: Dataset | None = None) -> None:
 
 
 @functools.lru_cache(maxsize=2)
-def prepared_model(folder: Path, digest: str, device: torch.device, dtype: str) -> PreparedModel:
+def prepared_model(source: ModelSource, digest: str, device: torch.device, dtype: str) -> PreparedModel:
     """As ``PreparedModel.load``; the last two stay in memory, for the next shards of the same models."""
-    return PreparedModel.load(folder, digest, device, dtype)
+    return PreparedModel.load(source, digest, device, dtype)
 
 
 def _split(evaluation: Evaluation, dataset: Dataset | None) -> Split:
@@ -196,8 +198,8 @@ def _samples(suites: Sequence[Suite]) -> int | None:
     return wanted.pop()
 
 
-def _entry(folder: Path, dataset: Dataset, plans: Iterable[SuitePlan]) -> ModelEntry:
-    model = load_model(folder)
+def _entry(source: ModelSource, dataset: Dataset, plans: Iterable[SuitePlan]) -> ModelEntry:
+    model = source.load()
     card = model.card
     check_fits(card, dataset)
     for suite_plan in plans:
@@ -222,21 +224,11 @@ def _settings(dataset: Dataset, split: Split, options: EvaluateOptions, device: 
     }
 
 
-def _provenance(zoo_folder: Path, title: str | None) -> dict[str, Any]:
+def _provenance(zoo: str, title: str | None) -> dict[str, Any]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         **({} if title is None else {"title": title}),
-        "zoo": zoo_folder.resolve().name if zoo_folder.name != "zoo" else zoo_folder.resolve().parent.name,
+        "zoo": zoo,
         "hardware": {"machine": platform.machine(), "gpu": gpu},
         "python": platform.python_version(),
     }
-
-
-def data_of(zoo_folder: Path) -> str:
-    """The data set that the cards of a zoo name; raises LipbenchError if they differ."""
-    specs = sorted({cards.read(folder).data for folder in model_folders(zoo_folder)})
-    if len(specs) > 1:
-        raise LipbenchError(
-            f"the models of {zoo_folder} name different data sets ({', '.join(specs)}); choose one with --data"
-        )
-    return specs[0]

@@ -1,14 +1,13 @@
 """A model made ready for evaluation."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from lipbench.attacks.network import Network
 from lipbench.certification.certificate import Certificate, certificate
 from lipbench.errors import LipbenchError
-from lipbench.models.stored import load_model
+from lipbench.models.sources import ModelSource
 
 
 @dataclass(frozen=True)
@@ -20,11 +19,11 @@ class PreparedModel:
     claimed: float | None
 
     @classmethod
-    def load(cls, folder: Path, digest: str, device: torch.device, dtype: str) -> "PreparedModel":
-        """Raises LipbenchError if the model in ``folder`` is not the one with the digest any more."""
-        model = load_model(folder)
+    def load(cls, source: ModelSource, digest: str, device: torch.device, dtype: str) -> "PreparedModel":
+        """Raises LipbenchError if the model is not the one with the digest any more."""
+        model = source.load()
         if model.digest != digest:
-            raise LipbenchError(f"{folder} was changed while it was evaluated; run the same command again")
+            raise LipbenchError(f"{source.folder} was changed while it was evaluated; run the same command again")
         claimed = None if model.card.claimed is None else model.card.claimed.constant
         network = Network(model.module, model.card.input_shape, device, dtype)
         return cls(network, certificate(network.module, model.card.input_shape, claimed, network.dtype), claimed)

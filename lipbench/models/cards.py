@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from lipbench._internal import files, schema
 from lipbench._internal.schema import Finite, Name, Strict
@@ -13,7 +13,11 @@ from lipbench.errors import LipbenchError
 
 CARD = "card.toml"
 WEIGHTS = "weights.safetensors"
+GRAPH = "graph.json"
 RECIPE = "recipe.toml"
+FACTORY = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
+UNSPECIFIED = "unspecified"  # the loss of a model whose author does not name one
+GIVEN = "given"  # the data of a model that was evaluated on tensors
 
 
 class Preprocessing(Strict):
@@ -24,20 +28,35 @@ class Preprocessing(Strict):
 
 
 class Architecture(Strict):
-    """A registered architecture and its arguments."""
+    """How the network is built from its weights: by one of the forms below.
+
+    registered   ``name`` is a registered architecture, ``args`` are its arguments
+    graph        the operations in ``graph.json`` beside the card; ``name`` is what reports call the network
+    factory      ``factory`` is called with ``args``; its package is imported only where the user trusts it
+    module       given as a torch module, and only in memory: no folder holds such a card
+    """
 
     name: str
+    form: Literal["registered", "graph", "factory", "module"] = "registered"
+    factory: Annotated[str, Field(pattern=FACTORY)] | None = None  # "package.module:function"
     label: Name | None = None  # what its recipe calls it, where it has several of one name
     constrained: bool  # True: 1-Lipschitz layers; False: the unconstrained twin of the same shape
     layers: Literal["torchlip", "orthogonium"] = "torchlip"  # whose 1-Lipschitz layers it was trained with
     args: dict[str, Any] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _names_a_factory(self) -> "Architecture":
+        if (self.form == "factory") != (self.factory is not None):
+            raise ValueError('form = "factory" and the key factory = "package.module:function" go together')
+        return self
+
     @model_serializer(mode="wrap")
-    def _without_default(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Cards that say nothing of layers, and the digests of their models, are what they always were."""
+    def _without_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A card does not mention the default form and the default layers, so that neither changes a digest."""
         plain: dict[str, Any] = serialize(self)
-        if self.layers == "torchlip":
-            plain.pop("layers", None)
+        for name, default in (("layers", "torchlip"), ("form", "registered")):
+            if plain.get(name) == default:
+                del plain[name]
         return plain
 
 
@@ -69,6 +88,8 @@ class Card(Strict):
     num_classes: Annotated[int, Field(ge=2)]
     seed: int
     weights_sha256: str
+    graph_sha256: str | None = None  # of graph.json, for a model of that form
+    module_sha256: str | None = None  # of the code and the settings of a module in memory
     architecture: Architecture
     loss: Loss
     preprocessing: Preprocessing | None = None

@@ -1,5 +1,6 @@
 """Models on disk: a card and its weights to a plain torch network, and back."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +17,11 @@ from lipbench.models.cards import Card, digest_of
 
 
 @dataclass(frozen=True)
-class Model:
-    """A model of a zoo. ``module``: float32, eval mode, preprocessing included, inputs (n, c, h, w) in [0, 1]."""
+class LoadedModel:
+    """A network and its card. ``module``: preprocessing included, inputs (n, ...) in [0, 1]; from disk in eval mode."""
 
     card: Card
-    module: nn.Sequential
+    module: nn.Module
     digest: str  # of the card and the weights
 
 
@@ -30,15 +31,22 @@ def serialize(module: nn.Module) -> bytes:
     return safetensors.torch.save(state)
 
 
-def load_model(folder: Path) -> Model:
-    """The model in ``folder``.
+def load_model(folder: Path, trust: Collection[str] = ()) -> LoadedModel:
+    """The model in ``folder``, in float32.
 
-    Raises LipbenchError for a missing or malformed card, weights that are missing, truncated, do not match the card's
-    hash or architecture, are not float32, or are not finite.
+    trust: the packages whose factories may be imported. Raises LipbenchError for a missing or malformed card, weights
+    that are missing, truncated, do not match the card's hash or architecture, are not float32, or are not finite.
     """
     card = cards.read(folder)
     path = folder / cards.WEIGHTS
     data = _read_weights(path, card)
+    chain = _registered(folder, card, data)
+    return LoadedModel(card, chain.eval().requires_grad_(False), digest_of(card.plain()))
+
+
+def _registered(folder: Path, card: Card, data: bytes) -> nn.Module:
+    """The network of a registered architecture."""
+    path = folder / cards.WEIGHTS
     layers = architectures.EXPORTED if card.architecture.constrained else architectures.UNCONSTRAINED
     outputs = card.architecture.args.get("outputs", card.num_classes)
     if outputs != card.num_classes and (outputs, card.num_classes) != (1, 2):
@@ -56,7 +64,7 @@ def load_model(folder: Path) -> Model:
                 f"{path.parent}: preprocessing needs one mean and std per channel of {card.input_shape}"
             )
         chain = nn.Sequential(architectures.Normalize(card.preprocessing.mean, card.preprocessing.std), *chain)
-    return Model(card, chain.eval().requires_grad_(False), digest_of(card.plain()))
+    return chain
 
 
 def check_fits(card: Card, dataset: Dataset) -> None:
@@ -66,7 +74,9 @@ def check_fits(card: Card, dataset: Dataset) -> None:
             f"{card.name} takes inputs of shape {card.input_shape}, the data set {dataset.spec!r} has "
             f"{dataset.input_shape}; pass the right one with --data"
         )
-    if card.num_classes != dataset.num_classes:
+    if card.num_classes != dataset.num_classes and not (
+        dataset.may_lack_classes and card.num_classes > dataset.num_classes
+    ):
         raise LipbenchError(
             f"{card.name} has {card.num_classes} classes, the data set {dataset.spec!r} has {dataset.num_classes}; "
             "pass the right one with --data"

@@ -1,6 +1,6 @@
 """Verifying a claim: read the model, attack every sample inside its certified radius, refute the constant itself."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,10 +17,9 @@ from lipbench.certification.certificate import Certificate, certificate
 from lipbench.certification.grades import EXACT_GRADES
 from lipbench.data import Dataset, Split
 from lipbench.errors import LipbenchError, one_line
-from lipbench.models import cards
 from lipbench.models.cards import Card
-from lipbench.models.stored import check_fits, load_model
-from lipbench.models.zoo import model_folders
+from lipbench.models.sources import ModelSource
+from lipbench.models.stored import check_fits
 from lipbench.verification import falsification, given_radii, linter, records, slopes, verdicts
 from lipbench.verification.exact import beyond_rounding
 from lipbench.verification.falsification import AttackedSamples
@@ -38,14 +37,14 @@ ROUNDING_SAMPLES = 100  # samples from which the boundary is approached
 class Origin:
     """Where a model and its samples come from, for the record; empty for a network and tensors of the caller's own."""
 
-    folder: Path = Path()  # of the model
+    folder: Path | None = None  # of the model
     digest: str = ""  # of its card and weights
     data: str = ""  # the data set's spec
     data_sha256: str = ""  # of the samples
 
 
-def verify_zoo(
-    zoo_folder: Path,
+def verify_models(
+    sources: Sequence[ModelSource],
     dataset: Dataset,
     out: Path,
     *,
@@ -54,7 +53,7 @@ def verify_zoo(
     progress: bool = True,
     done: Callable[[Verification], object] = lambda model: None,
 ) -> VerificationResult:
-    """Verify every model of a zoo, or the one model in ``zoo_folder``, by name; see ``examine`` and ``records``.
+    """Verify every model, by name; see ``examine`` and ``records``.
 
     out: a run folder, or the folder of a verification, for records and witnesses; done: called with what was found,
     model by model. Raises LipbenchError before any work if the models, the data, the radii and the folder do not fit
@@ -62,12 +61,12 @@ def verify_zoo(
     refuted. A model that fails does not stop the others: its error is raised at the end, unless something was broken,
     which counts for more.
     """
-    models, options = _ready(zoo_folder, dataset, out, options)
+    models, options = _ready(sources, dataset, out, options)
     found: list[Verification] = []
     failures: dict[str, Exception] = {}
-    for card, folder in models:
+    for card, source in models:
         try:
-            model = examine_stored(folder, dataset, out, options=options, device=device, progress=progress)
+            model = examine_source(source, dataset, out, options=options, device=device, progress=progress)
         except Exception as error:
             failures[card.name] = error
             continue
@@ -86,19 +85,19 @@ def verify_zoo(
 
 
 def _ready(
-    zoo_folder: Path, dataset: Dataset, out: Path, options: VerifyOptions
-) -> tuple[list[tuple[Card, Path]], VerifyOptions]:
-    """The cards and folders of the models, by name, and the options with radii as an array; all that can be checked
+    sources: Sequence[ModelSource], dataset: Dataset, out: Path, options: VerifyOptions
+) -> tuple[list[tuple[Card, ModelSource]], VerifyOptions]:
+    """The cards and sources of the models, by name, and the options with radii as an array; all that can be checked
     before any work is.
     """
     records.check_place(out)
-    models = sorted(((cards.read(folder), folder) for folder in model_folders(zoo_folder)), key=lambda one: one[0].name)
+    models = sorted(((source.card, source) for source in sources), key=lambda one: one[0].name)
     arguments.distinct("model", [card.name for card, _ in models])
     for card, _ in models:
         check_fits(card, dataset)
     if options.radii is not None:
         if len(models) != 1:
-            raise LipbenchError(f"--radii is for one model, {zoo_folder} holds {len(models)}; give one of them")
+            raise LipbenchError(f"--radii is for one model, got {len(models)}; give one of them")
         tested = len(_tested(dataset, options).labels)
         options = replace(options, radii=given_radii.checked(options.radii, tested))
     records.check_folder(out, [card for card, _ in models], dataset, options.dtype)
@@ -121,8 +120,8 @@ def _tested(dataset: Dataset, options: VerifyOptions) -> Split:
     return dataset.test.first(options.samples)
 
 
-def examine_stored(
-    folder: Path,
+def examine_source(
+    source: ModelSource,
     dataset: Dataset,
     out: Path,
     *,
@@ -130,12 +129,12 @@ def examine_stored(
     device: torch.device,
     progress: bool = True,
 ) -> Verification:
-    """Examine the model in ``folder`` on a data set's test samples; writes witnesses below ``out``, and no record.
+    """Examine a model on a data set's test samples; writes witnesses below ``out``, and no record.
 
     Raises LipbenchError if the model and the data do not fit together.
     """
     split = _tested(dataset, options)
-    model = load_model(folder)
+    model = source.load()
     check_fits(model.card, dataset)
     return examine(
         model.module,
@@ -144,7 +143,7 @@ def examine_stored(
         torch.from_numpy(split.labels),
         out,
         options=options,
-        origin=Origin(folder, model.digest, dataset.spec, split.sha256),
+        origin=Origin(source.folder, model.digest, dataset.spec, split.sha256),
         device=device,
         progress=progress,
     )

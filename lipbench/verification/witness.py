@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ from lipbench.attacks.network import Network
 from lipbench.certification.certificate import Certificate, certificate
 from lipbench.certification.grades import GRADES
 from lipbench.errors import LipbenchError, one_line
-from lipbench.models.stored import load_model
+from lipbench.models.model import Model
+from lipbench.models.sources import GivenSource, ModelSource, StoredSource
 from lipbench.verification import wording
 from lipbench.verification.measurements import distances, won
 from lipbench.verification.result import NotWritten
@@ -82,7 +83,7 @@ class WitnessFolder:
 
     path: Path  # the folder, made when there is a witness
     model: str
-    folder: Path  # of the model
+    folder: Path | None  # of the model; None for a network in memory
     digest: str  # of its card and weights
     dtype: str
 
@@ -91,7 +92,7 @@ class WitnessFolder:
         witness = Witness(
             kind=kind,
             model=self.model,
-            folder=str(self.folder.resolve()),
+            folder="" if self.folder is None else str(self.folder.resolve()),
             digest=self.digest,
             grade=grade,
             dtype=self.dtype,
@@ -188,25 +189,38 @@ def _check(path: Path, tensors: Mapping[str, Tensor | None]) -> None:
         raise LipbenchError(f"the witness {path} holds batches outside 0..{LARGEST_BATCH}")
 
 
-def replay(path: Path, folder: Path | None = None, *, device: torch.device) -> Replay:
-    """Measure a witness again on the model it names, or the one in ``folder``; no number in the file is trusted.
+def replay(
+    path: Path, model: Path | Model | None = None, *, trust: Collection[str] = (), device: torch.device
+) -> Replay:
+    """Measure a witness again on the model it names, or on another one; no number in the file is trusted.
+
+    trust: packages whose factories may be imported.
 
     Raises LipbenchError if the model is missing or is not the one that the witness was found on.
     """
     witness, tensors = load(path)
-    if folder is None:
-        folder = Path(witness.folder)
-        if not os.path.isdir(folder):  # Path.is_dir raises for a name that is too long
+    if model is None:
+        model = Path(witness.folder)
+        if not witness.folder or not os.path.isdir(model):  # Path.is_dir raises for a name that is too long
+            if not witness.folder:
+                raise LipbenchError(
+                    "the model of this witness was given in memory: pass it again, as the argument model"
+                )
             raise LipbenchError(
-                f"the model of this witness is not at {_short(folder)} any more: `lipbench verify MODEL --replay "
+                f"the model of this witness is not at {_short(model)} any more: `lipbench verify MODEL --replay "
                 "WITNESS` takes it from elsewhere"
             )
     torch.set_num_threads(witness.threads)  # the order of sums depends on it
-    model = load_model(folder)
-    if model.digest != witness.digest:
-        raise LipbenchError(f"{folder} is not the model of this witness: its card or weights differ")
-    card = model.card
-    network = Network(model.module, card.input_shape, device, witness.dtype)
+    source: ModelSource = (
+        GivenSource.of(model, tensors["x"]) if isinstance(model, Model) else StoredSource(model, tuple(trust))
+    )
+    loaded = source.load()
+    card = loaded.card
+    if loaded.digest != witness.digest:
+        raise LipbenchError(
+            f"{source.folder or card.name} is not the model of this witness: its card or weights differ"
+        )
+    network = Network(loaded.module, card.input_shape, device, witness.dtype)
     if tuple(tensors["x"].shape[1:]) != network.input_shape:
         raise LipbenchError(f"the witness {path} holds inputs of shape {tuple(tensors['x'].shape[1:])}")
     claimed = None if card.claimed is None else card.claimed.constant

@@ -26,6 +26,8 @@ from lipbench.errors import LipbenchError
 from lipbench.evaluation import cascade, evaluate, prepared
 from lipbench.evaluation.attack_job import AttackJob, Samples
 from lipbench.evaluation.selection import Pairs
+from lipbench.models import sources
+from lipbench.models.sources import StoredSource
 from lipbench.models.stored import load_model
 from lipbench.runs import plans
 from lipbench.runs.bounds import Bounds
@@ -189,7 +191,8 @@ def test_classes_that_the_certificate_excludes_are_not_targeted(zoo_of, tmp_path
     monkeypatch.setattr(guard, "search", watched)
     models = zoo_of(TAU256)
     folder = run(models, tmp_path / "run", digits, suite=KINDS, audit=0.2)
-    model = prepared.PreparedModel.load(models / TAU256, folder.read().models[0].digest, torch.device("cpu"), "float64")
+    source = StoredSource(models / TAU256)
+    model = prepared.PreparedModel.load(source, folder.read().models[0].digest, torch.device("cpu"), "float64")
     test = digits.test.first(60)
     logits = model.network.predict(torch.from_numpy(test.x))
     radii = model.proof.pairwise_radii(logits, torch.from_numpy(test.labels), "float").numpy()
@@ -632,12 +635,12 @@ def test_a_gradient_of_nan_is_shown_in_the_report(zoo_of, tmp_path, digits, monk
     """Attacks that follow it find nothing; Square breaks what the same network without the layer loses, too."""
     path, load = zoo_of(TAU4), load_model
 
-    def spoilt(folder):
+    def spoilt(folder, trust):
         model = load(folder)
         return dataclasses.replace(model, module=nn.Sequential(Spoilt(math.nan), *model.module))
 
     monkeypatch.setitem(RULES, Spoilt, lambda layer, input_shape: 1.0)
-    monkeypatch.setattr(prepared, "load_model", spoilt)
+    monkeypatch.setattr(sources, "load_model", spoilt)
     short = AttackSpec(name="autoattack/standard", args={"n_iter": 2, "targets": 1, "n_queries": 200})
     monkeypatch.setitem(plans.REFERENCE_ATTACKS, "autoattack", short)
     wide = TINY.with_grid([4.0])

@@ -12,7 +12,7 @@ from lipbench.errors import LipbenchError
 from lipbench.models import cards
 from lipbench.models.architectures import EXPORTED, UNCONSTRAINED, build, export, layers_of
 from lipbench.models.cards import Architecture, Card, Loss
-from lipbench.models.stored import Model, load_model, serialize
+from lipbench.models.stored import LoadedModel, load_model, serialize
 
 pytest.importorskip("orthogonium")
 
@@ -24,7 +24,7 @@ def card(name, args, data: bytes, **fields) -> Card:
     )  # fmt: skip
 
 
-def stored(folder, module, name, args, **fields) -> Model:
+def stored(folder, module, name, args, **fields) -> LoadedModel:
     data = serialize(module)
     (folder / cards.WEIGHTS).write_bytes(data)
     cards.write(folder, card(name, args, data, **fields))

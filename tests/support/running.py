@@ -18,8 +18,9 @@ from lipbench._internal import files
 from lipbench._internal.processes import exists
 from lipbench.attacks import base, suites
 from lipbench.attacks.suites import Suite
-from lipbench.evaluation.evaluate import evaluate_zoo
+from lipbench.evaluation.evaluate import evaluate_models
 from lipbench.evaluation.options import EvaluateOptions
+from lipbench.models.sources import stored_sources
 from lipbench.runs import records
 from lipbench.runs.folder import RunFolder
 from lipbench.work.execution import Execution
@@ -57,7 +58,7 @@ def run(zoo, out, digits, suite=SMALL, device=None, executor=None, **options) ->
     options = EvaluateOptions(**{"samples": 60, **options})
     suites = suite if isinstance(suite, list) else [suite]
     execution = Execution("cpu" if device is None else device.type, executor or "local")
-    return evaluate_zoo(zoo, suites, digits, out, options, execution, progress=False)
+    return evaluate_models(stored_sources(zoo), suites, digits, out, options, execution, progress=False)
 
 
 def with_attacks(*names: str, to: Suite = SMALL, **change: Any) -> Suite:

@@ -7,15 +7,18 @@ import torch
 from lipbench._internal import files
 from lipbench.models import cards
 from lipbench.models.cards import Lipschitz
+from lipbench.models.sources import StoredSource
 from lipbench.verification.options import VerifyOptions
 from lipbench.verification.result import Verification
-from lipbench.verification.verify import examine, examine_stored
+from lipbench.verification.verify import examine, examine_source
 
 
 def verify(folder, digits, out, device="cpu", samples=100, **options) -> Verification:
     """Examine the model in a folder, without a record."""
     chosen = VerifyOptions(samples=samples, **options)
-    return examine_stored(folder, digits, out, options=chosen, device=torch.device(device), progress=False)
+    return examine_source(
+        StoredSource(folder), digits, out, options=chosen, device=torch.device(device), progress=False
+    )
 
 
 def edit(folder, claimed: float | None = None, scale: float = 1.0) -> None:

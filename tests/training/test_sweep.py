@@ -19,9 +19,10 @@ from lipbench.attacks import suites
 from lipbench.certification.certificate import certificate
 from lipbench.data import Dataset, Split
 from lipbench.errors import LipbenchError
-from lipbench.evaluation.evaluate import evaluate_zoo
+from lipbench.evaluation.evaluate import evaluate_models
 from lipbench.evaluation.options import EvaluateOptions
 from lipbench.models import architectures, cards
+from lipbench.models.sources import stored_sources
 from lipbench.models.stored import load_model, serialize
 from lipbench.models.zoo import model_folders
 from lipbench.training import recipes, sweep, trainer
@@ -173,7 +174,9 @@ def test_a_binary_loss_makes_a_single_logit_head_that_is_evaluated(loss, recipe,
     assert ((logits[:, 0] > 0).long().numpy() == pairs.test.labels).mean() > 0.9
     assert sweep.train(recipe, tmp_path / "zoo", pairs, ON_CPU, progress=False) == []  # its card is known again
     options = EvaluateOptions(samples=20)
-    run = evaluate_zoo(folder, [suites.load("quick")], pairs, tmp_path / "run", options=options, execution=ON_CPU)
+    run = evaluate_models(
+        stored_sources(folder), [suites.load("quick")], pairs, tmp_path / "run", options=options, execution=ON_CPU
+    )
     assert not run.missing(run.read())
 
 

@@ -31,6 +31,6 @@ def test_command_and_function_have_the_same_options():
     command = {option.name for option in verify.command.params} - shown
     assert command == set(inspect.signature(lipbench.verify).parameters) - {"done"}  # what the command prints with
     words = inspect.getdoc(lipbench.verify)
-    assert all(name in words for name in command - {"model_or_zoo", "data_dir", "device", "progress"})
+    assert all(name in words for name in command - {"models", "data_dir", "device", "progress"})
     with pytest.raises(TypeError, match="sample"):
         lipbench.verify("digits", sample=3)

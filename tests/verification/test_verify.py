@@ -19,6 +19,7 @@ from lipbench.certification.lipschitz.effects import EXACT, Effect
 from lipbench.certification.lipschitz.table import rule
 from lipbench.errors import LipbenchError
 from lipbench.models import cards
+from lipbench.models.sources import stored_sources
 from lipbench.models.stored import load_model
 from lipbench.verification import falsification, records
 from lipbench.verification import verify as verification
@@ -176,9 +177,9 @@ def test_a_model_that_cannot_be_read_hides_no_other(broken, zoo_of, digits, tmp_
     options = {"options": VerifyOptions(samples=3), "device": torch.device("cpu"), "progress": False}
     if not broken:
         with pytest.raises(LipbenchError, match=f"1 of 2 models could not be verified: {CNN}: "):
-            verification.verify_zoo(both, digits, tmp_path / "v", **options)
+            verification.verify_models(stored_sources(both), digits, tmp_path / "v", **options)
         return
-    found = verification.verify_zoo(both, digits, tmp_path / "v", **options)
+    found = verification.verify_models(stored_sources(both), digits, tmp_path / "v", **options)
     assert not found.passed
     assert list(found.failures) == [CNN]
     assert [model.model for model in found.models] == [TAU4]

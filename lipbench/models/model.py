@@ -1,0 +1,103 @@
+"""A network of the caller's own, with what its author says about it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lipbench._internal import schema
+from lipbench._internal.randomness import keeping_random_numbers
+from lipbench.errors import LipbenchError, one_line
+from lipbench.models.cards import GIVEN, UNSPECIFIED, Card
+from lipbench.models.fingerprint import code_sha256, weights_sha256
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A torch module to evaluate, verify or store, and what its author says about it.
+
+    module: takes float inputs (n, ...) in [0, 1] and gives logits (n, classes), or (n, 1) for two classes; its own
+    preprocessing is a part of it. lipbench works on copies and leaves it as it is.
+    name: for tables and folders, by default that of the module's class; loss and hyperparameters: what it was trained
+    with, such as "tau_cross_entropy" and {"tau": 4}; claimed: the L2 Lipschitz constant that its author claims, None
+    for no claim; constrained: whether it is a 1-Lipschitz network, for the tables, by default where there is a claim;
+    architecture: what tables call it, by default the module's class; training: further settings, for the tables;
+    seed: of its training.
+
+    Raises LipbenchError unless ``module`` is a torch module.
+    """
+
+    module: nn.Module
+    name: str | None = None
+    loss: str | None = None
+    hyperparameters: Mapping[str, float] = field(default_factory=dict)
+    claimed: float | None = None
+    constrained: bool | None = None
+    architecture: str | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.module, nn.Module):
+            raise LipbenchError(f"expected a network as a torch.nn.Module, got {type(self.module).__name__}")
+        object.__setattr__(self, "name", type(self.module).__name__ if self.name is None else self.name)
+
+    def card(self, input_shape: tuple[int, ...], num_classes: int) -> Card:
+        """The card of the model as it is in memory. Raises LipbenchError for a field of the wrong kind."""
+        content = {
+            "name": self.name,
+            "data": GIVEN,
+            "input_shape": input_shape,
+            "num_classes": num_classes,
+            "seed": self.seed,
+            "weights_sha256": weights_sha256(self.module),
+            "module_sha256": code_sha256(self.module),
+            "architecture": {
+                "name": self.architecture or type(self.module).__name__,
+                "form": "module",
+                "constrained": self.claimed is not None if self.constrained is None else self.constrained,
+            },
+            "loss": {"name": self.loss or UNSPECIFIED, "hyperparameters": dict(self.hyperparameters)},
+            "training": dict(self.training),
+        }
+        if self.claimed is not None:
+            content["claimed"] = {"constant": self.claimed}
+        return schema.parse(Card, content, f"lipbench.Model {self.name!r}", "model")
+
+    def num_classes(self, x: Tensor) -> int:
+        """How many classes the network tells apart, seen at inputs x (n, ...): its outputs, and 2 for a single one.
+
+        Raises LipbenchError if the network does not run on x, or gives no logits (n, classes).
+        """
+        with _untouched(self.module) as state, keeping_random_numbers(), torch.no_grad():
+            try:
+                out = torch.func.functional_call(self.module, state, (_like(self.module, x),))
+            except Exception as error:  # whatever the network's own code raises
+                raise LipbenchError(
+                    f"{self.name} does not accept inputs of shape {tuple(x.shape[1:])}: {one_line(error)}"
+                ) from error
+        if not isinstance(out, Tensor) or out.ndim != 2 or len(out) != len(x):
+            found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+            raise LipbenchError(f"{self.name} gives {found} for {len(x)} inputs, expected logits ({len(x)}, classes)")
+        return max(2, out.shape[1])
+
+
+@contextmanager
+def _untouched(module: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """The module in eval mode, and copies of its buffers to compute with; as it was at the end."""
+    modes = {part: part.training for part in module.modules()}
+    try:
+        module.eval()
+        yield {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+
+
+def _like(module: nn.Module, x: Tensor) -> Tensor:
+    held = (*module.parameters(), *module.buffers())
+    like = next((tensor for tensor in held if tensor.is_floating_point()), torch.zeros(()))
+    return x.to(like)
