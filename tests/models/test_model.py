@@ -34,10 +34,10 @@ def test_a_card_says_what_the_author_says():
 
 
 def test_counting_classes_leaves_the_network_as_it_was():
-    module = net().train()
+    module, *others = [net(classes).train() for classes in (3, 1, 2)]
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     seed = torch.get_rng_state()
-    assert [Model(each).num_classes(X) for each in (module, net(1), net(2))] == [3, 2, 2]
+    assert [Model(each).num_classes(X) for each in (module, *others)] == [3, 2, 2]
     assert all(part.training for part in module.modules())
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
     assert torch.equal(torch.get_rng_state(), seed)

@@ -45,8 +45,8 @@ def test_what_is_no_model_is_refused(wrong, says):
 
 
 def test_data_come_from_cards(zoo_of):
-    assert data_of([zoo_of(TAU4)]) == "digits"
-    assert data_of([zoo_of(TAU4), Model(net())]) == "digits"
+    zoo = zoo_of(TAU4)
+    assert data_of([zoo]) == data_of([zoo, Model(net())]) == "digits"
     with pytest.raises(LipbenchError, match=r"which data\? a network of your own has no card"):
         data_of([Model(net())])
 
