@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lipbench import data as datasets
 from lipbench._internal import arguments
 from lipbench.attacks import suites
+from lipbench.attacks.eps import Eps, refuse_absent
 from lipbench.attacks.network import Network
 from lipbench.attacks.norm import Norm
 from lipbench.attacks.suites import Suite
@@ -25,7 +26,7 @@ from lipbench.evaluation.evaluate import data_of, evaluate_zoo, refuse_unfinishe
 from lipbench.evaluation.options import EvaluateOptions
 from lipbench.models.zoo import find_zoo
 from lipbench.report.catalogue import catalogue
-from lipbench.report.results import Results
+from lipbench.report.results import Grid, Results
 from lipbench.report.writer import report_run as report
 from lipbench.training.sweep import train_zoo
 from lipbench.verification.options import VerifyOptions
@@ -55,7 +56,7 @@ def evaluate(
     zoo: StrPath = "digits",
     suite: StrPath | Suite | Sequence[StrPath | Suite] = "quick",
     *,
-    eps: Sequence[float] | None = None,
+    eps: Grid | None = None,
     data: str | None = None,
     data_dir: StrPath | None = None,
     out: StrPath | None = None,
@@ -74,16 +75,18 @@ def evaluate(
     address: str | None = None,
     gpus_per_task: float | None = None,
     progress: bool = False,
+    show_eps: float | str | None = None,
 ) -> Results:
     """Certify and attack every model of a zoo under one or more suites; the results are frames, see ``Results``.
 
-    zoo: a folder, or the name of a bundled zoo; suite: names, paths or Suite objects; eps: another grid of radii for
-    the suites, in units of the input range; data: the spec of a data set, by default the one on the cards; data_dir:
-    the folder with the files of mnist, cifar10, cifar100; out: the run folder, by default a temporary one, which exists
-    as long as the results do; title: of the report; samples, seeds, audit, prune, reference_attack, shard, dtype: see
-    ``evaluation.options.EvaluateOptions``; device, threads, executor, jobs, address, gpus_per_task: see
-    ``work.execution.Execution``; progress: show a bar. Raises LipbenchError for wrong use, and
-    UnfinishedError if other processes still evaluate models that they added to the run.
+    zoo: a folder, or the name of a bundled zoo; suite: names, paths or Suite objects; eps: another grid of radii
+    for the suites, in units of the input range, such as [0.1, "8/255"]; data: the spec of a data set, by default
+    the one on the cards; data_dir: the folder with the files of mnist, cifar10, cifar100; out: the run folder, by
+    default a temporary one, which exists as long as the results do; title: of the report; samples, seeds, audit,
+    prune, reference_attack, shard, dtype: see ``evaluation.options.EvaluateOptions``; device, threads, executor,
+    jobs, address, gpus_per_task: see ``work.execution.Execution``; progress: show a bar; show_eps: the eps of the
+    table that ``print(results)`` shows. Raises LipbenchError for wrong use, and UnfinishedError if other processes
+    still evaluate models that they added to the run.
     """
     arguments.truth("progress", progress)
     chosen = EvaluateOptions(
@@ -97,6 +100,9 @@ def evaluate(
     )
     execution = Execution(device, executor, jobs, threads, address, gpus_per_task)
     loaded = _suites(suite, eps)
+    shown = None if show_eps is None else Eps(show_eps)
+    if shown is not None:
+        refuse_absent(shown, [each for one in loaded for each in one.eps])
     folder, dataset = _zoo_and_data(zoo, data, data_dir)
     temporary = tempfile.TemporaryDirectory(prefix="lipbench-") if out is None else None
     run_folder = evaluate_zoo(
@@ -111,10 +117,10 @@ def evaluate(
         progress=progress,
     )
     refuse_unfinished(run_folder)
-    return Results.load(run_folder, temporary)
+    return Results.load(run_folder, temporary, shown)
 
 
-def _suites(suite: StrPath | Suite | Sequence[StrPath | Suite], eps: Sequence[float] | None) -> tuple[Suite, ...]:
+def _suites(suite: StrPath | Suite | Sequence[StrPath | Suite], eps: Grid | None) -> tuple[Suite, ...]:
     chosen = [suite] if isinstance(suite, str | os.PathLike | Suite) or not isinstance(suite, Iterable) else [*suite]
     loaded = (item if isinstance(item, Suite) else suites.load(str(arguments.path("a suite", item))) for item in chosen)
     return tuple(loaded if eps is None else (item.with_grid(eps) for item in loaded))

@@ -1,6 +1,7 @@
 """Evaluating a zoo under suites of attacks: what the run is, and who does its work."""
 
 import functools
+import math
 import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from lipbench import data
 from lipbench._internal import arguments
 from lipbench._internal.versions import versions
 from lipbench.attacks import guard
+from lipbench.attacks.eps import refuse_unreachable
 from lipbench.attacks.suites import Suite
 from lipbench.data import Dataset, Split
 from lipbench.errors import LipbenchError
@@ -68,6 +70,8 @@ def evaluate_zoo(
         raise LipbenchError("which suite? give at least one, such as quick")
     folders = model_folders(zoo_folder)
     plans = tuple(plan_suite(suite, options.seeds, options.reference_attack) for suite in suites)
+    for suite in suites:
+        refuse_unreachable(suite.eps, suite.norm, math.prod(dataset.input_shape))
     split = dataset.test.first(options.samples or _samples(suites))
     with execution.computing() as device:
         entries = tuple(_entry(folder, dataset, plans) for folder in folders)
