@@ -1,5 +1,6 @@
 """Evaluating a zoo under suites of attacks: what the run is, and who does its work."""
 
+import contextlib
 import functools
 import math
 import platform
@@ -28,7 +29,7 @@ from lipbench.runs.folder import RunFolder
 from lipbench.runs.plans import REFERENCE_ATTACKS, ModelEntry, Run, SuitePlan
 from lipbench.runs.units import Shard
 from lipbench.work.coordinator import Coordinator, Progress, Task
-from lipbench.work.execution import HERE, Execution
+from lipbench.work.execution import HERE, Execution, on_device
 from lipbench.work.lease import Lease
 
 
@@ -83,7 +84,7 @@ def evaluate_zoo(
         run = Run(settings, entries, held.suites)  # other models of the run belong to the processes that added them
         places = {entry.name: folder.resolve() for folder, entry in zip(folders, entries, strict=True)}
         evaluation = Evaluation(
-            run_folder, run, places, dataset.spec, None if data_dir is None else data_dir.resolve(), device.type
+            run_folder, run, places, dataset.spec, None if data_dir is None else data_dir.resolve(), str(device)
         )
         run_folder.mend(run, split.labels)
         function = functools.partial(work, dataset=dataset) if execution.in_this_process else work
@@ -140,12 +141,10 @@ def work(piece: Piece, lease: Lease, dataset: Dataset | None = None) -> None:
         return
     split = _split(evaluation, dataset).part(piece.shard.start, piece.shard.stop)
     place, dtype = evaluation.places[piece.entry.name], evaluation.run.settings["dtype"]
-    model = prepared_model(place, piece.entry.digest, torch.device(evaluation.device), dtype)
-    cascade = Cascade(evaluation.run_folder, evaluation.run, piece.entry, piece.shard, split, model)
-    try:
-        cascade.work(lease)
-    except Superseded:
-        return
+    device = torch.device(evaluation.device)
+    with on_device(device), contextlib.suppress(Superseded):
+        model = prepared_model(place, piece.entry.digest, device, dtype)
+        Cascade(evaluation.run_folder, evaluation.run, piece.entry, piece.shard, split, model).work(lease)
 
 
 @functools.lru_cache(maxsize=2)
