@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lipbench import data as datasets
 from lipbench._internal import arguments
+from lipbench._internal.keywords import public
 from lipbench.attacks import suites
 from lipbench.attacks.eps import Eps, refuse_absent
 from lipbench.attacks.network import Network
@@ -26,7 +27,8 @@ from lipbench.evaluation.evaluate import data_of, evaluate_zoo, refuse_unfinishe
 from lipbench.evaluation.options import EvaluateOptions
 from lipbench.models.zoo import find_zoo
 from lipbench.report.catalogue import catalogue
-from lipbench.report.results import Grid, Results
+from lipbench.report.export import export_run
+from lipbench.report.results import Grid, Results, load_run
 from lipbench.report.writer import report_run as report
 from lipbench.training.sweep import train_zoo
 from lipbench.verification.options import VerifyOptions
@@ -37,12 +39,14 @@ from lipbench.verification.witness import replay as measure_again
 from lipbench.work.execution import Execution, computing_on
 
 __all__ = [
-    "LipbenchError", "Results", "Suite", "VerificationResult", "catalogue", "certify", "evaluate", "lipschitz_bound",
-    "list", "replay", "report", "rule", "train", "verify",
+    "LipbenchError", "Results", "Suite", "VerificationResult", "catalogue", "certify", "evaluate", "export",
+    "lipschitz_bound", "list", "load", "replay", "report", "rule", "train", "verify",
 ]  # fmt: skip
 
 StrPath = str | os.PathLike[str]
-train = train_zoo
+train = public("train")(train_zoo)
+load = public("load")(load_run)
+export = public("export")(export_run)
 
 
 def _zoo_and_data(zoo: StrPath, spec: str | None, data_dir: StrPath | None) -> tuple[Path, Dataset]:
@@ -52,6 +56,7 @@ def _zoo_and_data(zoo: StrPath, spec: str | None, data_dir: StrPath | None) -> t
     return folder, datasets.load(chosen, None if data_dir is None else arguments.path("data_dir", data_dir))
 
 
+@public("evaluate")
 def evaluate(
     zoo: StrPath = "digits",
     suite: StrPath | Suite | Sequence[StrPath | Suite] = "quick",
@@ -126,6 +131,7 @@ def _suites(suite: StrPath | Suite | Sequence[StrPath | Suite], eps: Grid | None
     return tuple(loaded if eps is None else (item.with_grid(eps) for item in loaded))
 
 
+@public("certify")
 def certify(
     module: nn.Module,
     x: NDArray[np.float32] | Tensor,
@@ -172,6 +178,7 @@ def certify(
     return frame
 
 
+@public("verify")
 def verify(
     model_or_zoo: StrPath,
     *,
@@ -208,6 +215,7 @@ def verify(
         return verify_zoo(folder, dataset, place, options=options, device=target, progress=progress, done=done)
 
 
+@public("replay")
 def replay(witness: StrPath, model: StrPath | None = None, *, device: str = "auto", threads: int = 1) -> Replay:
     """Measure a witness of ``verify`` again, as ``lipbench verify --replay`` does.
 
@@ -219,4 +227,4 @@ def replay(witness: StrPath, model: StrPath | None = None, *, device: str = "aut
         return measure_again(path, None if model is None else find_zoo(str(model)), device=target)
 
 
-list = catalogue  # noqa: A001  `lipbench.list`; at the end, as the functions above mean Python's own
+list = public("list")(catalogue)  # noqa: A001  `lipbench.list`; at the end, as the functions above mean Python's own

@@ -11,27 +11,30 @@ import pandas as pd
 
 from lipbench._internal import arguments
 from lipbench.attacks.eps import Eps, parse_grid, refuse_absent, same
-from lipbench.report import columns, effects, metrics, samples, settings, tables
-from lipbench.report.columns import MODEL, NORM, SUITE, Column
+from lipbench.errors import unknown_name
+from lipbench.report import columns, effects, metrics, samples, settings, tables, witnesses
+from lipbench.report.columns import MODEL, Column
+from lipbench.report.witnesses import Witnesses
 from lipbench.runs import results
 from lipbench.runs.folder import RunFolder
 from lipbench.runs.plans import Run
 from lipbench.runs.results import ModelResults
-from lipbench.runs.units import AttackUnit
 
+StrPath = str | os.PathLike[str]
 Grid = float | str | Sequence[float | str]  # of eps, such as ["36/255", 0.5]
 MODELS: tuple[Column, ...] = (
     *columns.OF_MODELS,
     Column("weights_sha256", "text", "", "digest of the file of weights"),
     *metrics.OF_CERTIFICATE,
 )
-WITNESSES: tuple[Column, ...] = (
-    *(MODEL, SUITE, NORM),
-    Column("attack", "text", "", "attack that found the adversarial inputs"),
-    Column("start", "count", "", "first row of the test set that the attack saw"),
-    Column("stop", "count", "", "row after the last one"),
-    Column("path", "any", "", "safetensors file of the adversarial inputs"),
-)
+
+
+def load_run(run: StrPath) -> "Results":
+    """The results of a finished run, from its folder ``run``.
+
+    Raises LipbenchError if it is not a run folder, if records are missing or damaged.
+    """
+    return Results.load(RunFolder(arguments.path("the run folder", run)))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -39,7 +42,7 @@ class Results:
     """A finished run: its plan, and what it found of each model under each suite.
 
     Every frame has its columns declared, with kind, unit and words: ``samples.SAMPLES``, ``MODELS``,
-    ``metrics.SUMMARY``, ``effects.SETTINGS``, ``WITNESSES``.
+    ``metrics.SUMMARY``, ``effects.SETTINGS``.
     """
 
     run_folder: RunFolder
@@ -119,24 +122,17 @@ class Results:
         """Spearman's rho of each accuracy with each hyperparameter, see ``effects.trends``."""
         return effects.trends(self._summary)
 
-    def witnesses(self) -> pd.DataFrame:
-        """The files of adversarial inputs in the run folder, one row each; ``WITNESSES`` declares the columns."""
-        rows = [
-            {
-                MODEL.name: unit.model,
-                SUITE.name: unit.suite,
-                NORM.name: str(unit.norm),
-                "attack": str(unit.stage.attack),
-                "start": unit.shard.start,
-                "stop": unit.shard.stop,
-                "path": path,
-            }
-            for unit in self.run.units()
-            if isinstance(unit, AttackUnit) and (path := self.run_folder.witness_path(unit)).is_file()
-        ]
-        return columns.typed(pd.DataFrame(rows, columns=[column.name for column in WITNESSES]), WITNESSES)
+    def witnesses(self, model: str | None = None) -> Witnesses:
+        """Adversarial inputs as arrays: of each model, suite and sample the closest one found, see ``Witnesses``.
 
-    def report(self, out: str | os.PathLike[str]) -> list[Path]:
+        model: only those of this one. Raises LipbenchError for an unknown model, and if the run folder lacks them.
+        """
+        names = [entry.name for entry in self.run.models]
+        if model is not None and model not in names:
+            raise unknown_name("model", model, names)
+        return witnesses.load(self.run_folder, self.run, self.samples, names if model is None else [model])
+
+    def report(self, out: StrPath) -> list[Path]:
         """Write the report into the folder ``out`` and return the paths, see ``lipbench.report.write``."""
         from lipbench.report import writer  # which takes Results
 
