@@ -10,6 +10,7 @@ EXIT_BROKEN = 1  # kept for a certificate that was broken
 EXIT_WRONG_USE = 2
 EXIT_UNEXPECTED = 3
 EXIT_INTERRUPTED = 130
+MANY = 20  # names in one message
 LONGEST = 200  # characters of what a message quotes
 _LONG = re.compile(rf"\S{{{LONGEST + 1},}}")
 _REPR = reprlib.Repr()
@@ -31,11 +32,12 @@ class UnsupportedError(LipbenchError):
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> LipbenchError:
-    """The error for a name that is not registered: names the closest known one and all the others."""
+    """The error for a name that is not registered: names the closest known one, and others."""
     known = sorted(known)
+    shown = ", ".join(known[:MANY]) + (f" and {len(known) - MANY} more" if len(known) > MANY else "")
     close = closest(name, known)
     hint = f"did you mean {close!r}? " if close else ""
-    return LipbenchError(f"unknown {kind} {quoted(name)}: {hint}known are {', '.join(known) or 'none'}")
+    return LipbenchError(f"unknown {kind} {quoted(name)}: {hint}known are {shown or 'none'}")
 
 
 def closest(name: object, known: Iterable[str]) -> str | None:

@@ -9,8 +9,7 @@ import pandas as pd
 
 from lipbench._internal import arguments, files
 from lipbench.errors import LipbenchError
-from lipbench.report.results import Results, StrPath
-from lipbench.runs.folder import RunFolder
+from lipbench.report.results import Results, StrPath, load_run
 
 FRAMES, ARRAYS = (".parquet", ".csv"), (".npz",)
 
@@ -39,7 +38,7 @@ def export_run(
     if not targets:
         raise LipbenchError("export what? name a file for samples, summary or witnesses, such as samples out.parquet")
     arguments.distinct("file", [str(path.resolve()) for path in targets.values()])
-    contents = _contents(Results.load(RunFolder(folder)))
+    contents = _contents(load_run(folder))
     made = {path: contents[name](path.suffix) for name, path in targets.items()}
     for path, data in made.items():
         files.write_bytes(path, data)

@@ -10,8 +10,9 @@ from typing import Any
 import pandas as pd
 
 from lipbench._internal import arguments
+from lipbench._internal.words import count, shown
 from lipbench.attacks.eps import Eps, parse_grid, refuse_absent, same
-from lipbench.errors import unknown_name
+from lipbench.errors import LipbenchError, unknown_name
 from lipbench.report import columns, effects, metrics, samples, settings, tables, witnesses
 from lipbench.report.columns import MODEL, Column
 from lipbench.report.witnesses import Witnesses
@@ -32,9 +33,18 @@ MODELS: tuple[Column, ...] = (
 def load_run(run: StrPath) -> "Results":
     """The results of a finished run, from its folder ``run``.
 
-    Raises LipbenchError if it is not a run folder, if records are missing or damaged.
+    Raises LipbenchError if it is not a run folder, if the run is not finished, and if records are damaged.
     """
-    return Results.load(RunFolder(arguments.path("the run folder", run)))
+    run_folder = RunFolder(arguments.path("the run folder", run))
+    plan = run_folder.read()
+    missing = run_folder.missing(plan)
+    if missing:
+        models = list(dict.fromkeys(unit.model for unit in missing))
+        raise LipbenchError(
+            f"{run_folder.path} is not finished: {count(len(missing), 'unit')} of {count(len(models), 'model')} "
+            f"({shown(models)}) are missing; rerun `lipbench evaluate -o {run_folder.path}` with its other options"
+        )
+    return Results(run_folder, plan, tuple(results.load(run_folder)))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
