@@ -70,12 +70,20 @@ def instead(function: str, word: str, known: Iterable[str], write: Callable[[str
 
     known: the keywords that it takes; write: a keyword and its value, which may be empty, as users write them.
     """
-    name, known = word.strip("-").replace("-", "_").lower(), list(known)
-    hint = HINTS.get(function, {}).get(name)
-    if hint is not None:
-        return re.sub(r"<(\w+) ?([^>]*)>", lambda found: write(found[1], found[2]), hint)
+    name, known = _name(word), list(known)
+    if is_hinted(function, word):
+        return re.sub(r"<(\w+) ?([^>]*)>", lambda found: write(found[1], found[2]), HINTS[function][name])
     near = closest(name, known)
     return f"did you mean {write(near, '')}?" if near else f"known are {', '.join(write(one, '') for one in known)}"
+
+
+def is_hinted(function: str, word: str) -> bool:
+    """Whether ``HINTS`` has the word."""
+    return _name(word) in HINTS.get(function, {})
+
+
+def _name(word: str) -> str:
+    return word.strip("-").replace("-", "_").lower()
 
 
 def public(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

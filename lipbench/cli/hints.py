@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from lipbench._internal.keywords import instead
+from lipbench._internal.keywords import instead, is_hinted
 from lipbench.errors import LONGEST, LipbenchError, shortened, unknown_name
 
 COMMANDS = {  # words that users try
@@ -62,9 +62,10 @@ def message(error: click.ClickException, commands: Mapping[str, click.Command]) 
 
 def _hint(word: str, command: click.Command, commands: Mapping[str, click.Command]) -> str:
     known = {parameter.name or "": parameter for parameter in command.params if isinstance(parameter, click.Option)}
-    hint = instead(command.name or "", word, known, lambda name, value: _typed(known.get(name), name, value))
     others = [name for name, other in commands.items() if any(word in parameter.opts for parameter in other.params)]
-    return f"`lipbench {others[0]}` has it" if others and hint.startswith("known are") else hint
+    if others and not is_hinted(command.name or "", word):
+        return f"`lipbench {others[0]}` has it"
+    return instead(command.name or "", word, known, lambda name, value: _typed(known.get(name), name, value))
 
 
 def _typed(option: Any, name: str, value: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from lipbench._internal import registry
+from lipbench._internal import arguments, registry
 from lipbench._internal.registry import Registry
 from lipbench.errors import LipbenchError, quoted, unknown_name
 from lipbench.models import cards
@@ -29,6 +29,7 @@ def catalogue(what: str, name: str | None = None) -> pd.DataFrame:
         raise unknown_name("list", what, registry.LISTED)
     if name is None:
         return pd.DataFrame(_LISTS[what]())
+    name = arguments.text("name", name)
     if what == "models":
         return pd.DataFrame(_models(name))
     if what == "attacks":
