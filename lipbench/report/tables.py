@@ -30,6 +30,7 @@ from lipbench.report.formatting import (
 from lipbench.report.metrics import CERTIFIED, CERTIFIED_BY_GRADE, MCR, METRICS, OVER_SEEDS, SHARES, TIGHTNESS
 from lipbench.report.signs import SIGNS
 
+WHOLE = 1000  # a mean of counts from here on has no decimals
 LABEL = 52  # characters of a setting's label in the terminal
 
 
@@ -153,7 +154,7 @@ def attack_table(group: Group) -> Table:
     names = {name: name.removeprefix(metrics.ATTACKED.name) for name in seen}
     names |= {metric.name: metric.title for metric in metrics.WORK}
     means = rows(effects.distinct(group.summary).groupby("eps")[list(names)].mean().astype(float))
-    body = tuple((shown, *(number(row[name], 1) for row in means)) for name, shown in names.items())
+    body = tuple((shown, *(_mean_count(row[name]) for row in means)) for name, shown in names.items())
     heads = ("attack", *(f"eps {eps.shown}" for eps in group.eps))
     title = (
         f"Samples that each attack saw, of {group.summary['n'].max()}, mean over models; minimal-norm attacks serve "
@@ -162,6 +163,10 @@ def attack_table(group: Group) -> Table:
     if any("#" in name for name in seen):
         title += "; #2: the same attack again, with another seed or other arguments"
     return Table(title, heads, body)
+
+
+def _mean_count(value: float) -> str:
+    return number(value, 0 if value >= WHOLE else 1)
 
 
 def signs_table(group: Group) -> Table:
