@@ -1,6 +1,7 @@
 """Checks of arguments that commands and Python functions share. Each returns the value, or raises LipbenchError."""
 
 import contextlib
+import logging
 import math
 import numbers
 import operator
@@ -12,6 +13,7 @@ from typing import Any
 
 from lipbench.errors import LipbenchError, quoted
 
+LOG = logging.getLogger(__name__)
 SEEDS = 2**32  # NumPy's generators take no larger ones
 LONGEST_PATH, LONGEST_NAME = 4096, 255  # bytes of a path, and of a name in it, that file systems take
 PER_CPU = 8  # threads and processes for each CPU: more are slower, and a failed start may end the process
@@ -28,6 +30,12 @@ def whole_number(name: str, value: Any, least: int, most: int | None = None) -> 
     if isinstance(value, bool) or number < least or (most is not None and number > most):
         raise wrong
     return number
+
+
+def warn_of_fewer(samples: int | None, dataset: str, held: int) -> None:
+    """Log a warning where more samples are asked for than the data set holds: all of them are used then."""
+    if samples is not None and samples > held:
+        LOG.warning("%d samples were asked for; the test set of %s has %d, and all are used", samples, dataset, held)
 
 
 def seed(name: str, value: Any) -> int:

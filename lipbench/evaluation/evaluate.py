@@ -73,6 +73,7 @@ def evaluate_zoo(
     plans = tuple(plan_suite(suite, options.seeds, options.reference_attack) for suite in suites)
     for suite in suites:
         refuse_unreachable(suite.eps, suite.norm, math.prod(dataset.input_shape))
+    arguments.warn_of_fewer(options.samples, dataset.spec, len(dataset.test.labels))
     split = dataset.test.first(options.samples or _samples(suites))
     with execution.computing() as device:
         entries = tuple(_entry(folder, dataset, plans) for folder in folders)

@@ -96,6 +96,7 @@ def _ready(
     arguments.distinct("model", [card.name for card, _ in models])
     for card, _ in models:
         check_fits(card, dataset)
+    arguments.warn_of_fewer(options.samples, dataset.spec, len(dataset.test.labels))
     if options.radii is not None:
         if len(models) != 1:
             raise LipbenchError(f"--radii is for one model, {zoo_folder} holds {len(models)}; give one of them")
