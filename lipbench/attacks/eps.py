@@ -41,7 +41,7 @@ class Eps(float):
         except (ValueError, ZeroDivisionError, OverflowError):
             pass
         if not math.isfinite(number):
-            raise LipbenchError(f"eps must be {EXPECTED}; got {quoted(value)}")
+            raise LipbenchError(f"eps must be {EXPECTED}, got {quoted(value)}")
         radius = super().__new__(cls, number)
         radius.fraction = "".join(value.split()) if isinstance(value, str) and "/" in value else None
         return radius
@@ -85,7 +85,7 @@ def parse_grid(eps: Any) -> list[Eps]:
         given = eps if isinstance(eps, Iterable) else [eps]
     values = [Eps(value) for value in given]
     if not values:
-        raise LipbenchError(f"eps must be {EXPECTED}, or several of them, such as [0.1, 0.2]; got {quoted(eps)}")
+        raise LipbenchError(f"eps must be {EXPECTED}, or several of them, such as [0.1, 0.2], got {quoted(eps)}")
     return values
 
 

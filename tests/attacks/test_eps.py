@@ -40,7 +40,7 @@ def test_an_eps_is_the_number_and_prints_as_it_was_given(given, value, shown):
     "wrong", ["a", "8/", "1/0", "8/255/2", "", "nan", "inf", "1e999", None, True, np.True_, [0.1], 1j]
 )
 def test_what_is_no_eps(wrong):
-    with pytest.raises(LipbenchError, match=r"^eps must be a number, or text such as '36/255'; got "):
+    with pytest.raises(LipbenchError, match=r"^eps must be a number, or text such as '36/255', got "):
         Eps(wrong)
 
 
@@ -60,7 +60,7 @@ def test_a_grid_is_one_eps_or_several(given, grid):
 
 @pytest.mark.parametrize("wrong", ["", ",", [], {}])
 def test_a_grid_is_not_empty(wrong):
-    with pytest.raises(LipbenchError, match=r"or several of them, such as \[0.1, 0.2\]; got"):
+    with pytest.raises(LipbenchError, match=r"or several of them, such as \[0.1, 0.2\], got"):
         parse_grid(wrong)
 
 

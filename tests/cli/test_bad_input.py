@@ -206,7 +206,7 @@ CASES = {  # name: (what the user does, given a working folder with a zoo of one
     "eps of zero": (lambda w: suite(w, SUITE.replace("[0.1]", "[0.0, 0.1]")), "above 0"),
     "empty --eps": (
         lambda w: f"evaluate {w}/zoo --eps ,",
-        "lipbench: eps must be a number, .* or several of them, .*; got ','$",
+        "lipbench: eps must be a number, .* or several of them, .*, got ','$",
     ),
     "--eps of zero": (
         lambda w: f"evaluate {w}/zoo --eps 0",
@@ -214,7 +214,7 @@ CASES = {  # name: (what the user does, given a working folder with a zoo of one
     ),
     "--eps that is no number": (
         lambda w: f"evaluate {w}/zoo --eps a,b",
-        "eps must be a number, or text such as '36/255'; got 'a'",
+        "eps must be a number, or text such as '36/255', got 'a'",
     ),
     "suite with a misspelt key": (lambda w: suite(w, SUITE.replace("norm", "nrom")), "nrom"),
     "suite with an unknown norm": (lambda w: suite(w, SUITE.replace("L2", "L3")), "L3"),

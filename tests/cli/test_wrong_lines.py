@@ -63,7 +63,7 @@ LINES = {  # command line: what its one line must say
     # values
     "evaluate --eps 9": "eps 9 is larger than the L2 distance of any two inputs, 8: .* divide by 255: 9/255",
     "evaluate --suite quick-linf --eps 8": "eps 8 is larger than the Linf distance .* 8/255",
-    "evaluate --eps 8/0": "eps must be a number, or text such as '36/255'; got '8/0'",
+    "evaluate --eps 8/0": "eps must be a number, or text such as '36/255', got '8/0'",
     "evaluate --eps 0.1;0.2": "eps must be a number",
     "evaluate --show-eps 8/255": "the run has no eps 8/255; it has 0.1, 0.2, 0.3, 0.4, 0.5",
     "evaluate --device gpu": r"unknown device 'gpu': expected auto, cpu or cuda, or a GPU by its number \(here: ",

@@ -81,7 +81,7 @@ def test_a_summary_is_of_the_eps_asked_for(results, eps, found):
 
 @pytest.mark.parametrize("eps", ["a lot", "1/0", float("nan"), [None], "inf"])
 def test_an_eps_that_is_no_number_is_an_error(results, eps):
-    with pytest.raises(LipbenchError, match="eps must be a number, or text such as '36/255'; got"):
+    with pytest.raises(LipbenchError, match="eps must be a number, or text such as '36/255', got"):
         results.summary(eps)
 
 
