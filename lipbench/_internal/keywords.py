@@ -45,9 +45,8 @@ HINTS = {  # by function, which is also the command; <suite quick-linf> is --sui
     | _each("batch_size", BATCHES)
     | _each("epochs lr learning_rate loss", "nothing is trained here: see `lipbench train`"),
     "verify": _EVERYWHERE
-    | _WORKERS
     | _each("model models zoo", MODEL)
-    | _each("workers jobs num_workers", "a verification runs in one process: start one for each model")
+    | dict.fromkeys(["jobs", *_WORKERS], "a verification runs in one process: start one for each model")
     | _each("seeds", "write <seed>, which is one number")
     | _each("suite attack attacks norm eps epsilon", OWN_RADIUS)
     | _each("claimed claim lipschitz", "the claim is on the model's card")
@@ -57,7 +56,7 @@ HINTS = {  # by function, which is also the command; <suite quick-linf> is --sui
     | _each("epochs lr learning_rate loss losses architecture seed seeds optimizer tau alpha batch_size", RECIPE)
     | _each("threads", "a model is trained with one thread, as its weights depend on their number; write <jobs>")
     | _each("resume", "rerun the same command to resume")
-    | _each("samples", "training takes all of the data set"),
+    | _each("samples n_samples num_samples n limit", "training takes all samples of the data set"),
     "report": _each("output output_dir", "write <out>") | _each("eps suite", "a report shows all of the run"),
     "export": _each("out output format", FILES),
     "certify": _each("model network", "the module is the first argument")

@@ -51,12 +51,13 @@ class Commands(click.Group):
 def message(error: click.ClickException, commands: Mapping[str, click.Command]) -> str:
     """The error in one line, with what to type instead where that is known."""
     command = error.ctx.command if isinstance(error, click.UsageError) and error.ctx is not None else None
-    if isinstance(error, click.NoSuchOption) and command is not None and command.name is not None:
+    words = "lipbench" if command is None or isinstance(command, click.Group) else f"lipbench {command.name}"
+    if isinstance(error, click.NoSuchOption) and command is not None:
         hint = _hint(error.option_name, command, commands)
-        return shortened(f"`lipbench {command.name}` has no option {error.option_name}: {hint}")
+        return shortened(f"`{words}` has no option {error.option_name}: {hint}")
     said = _LONG.sub(lambda found: f"{found[0][: LONGEST - 4]}...'", error.format_message())
-    if isinstance(error, click.MissingParameter) and command is not None:
-        said = f"{said.rstrip('.')}: see `lipbench {command.name} --help`"
+    if isinstance(error, click.MissingParameter):
+        said = f"{said.rstrip('.')}: see `{words} --help`"
     return shortened(said)
 
 

@@ -37,6 +37,10 @@ LINES = {  # command line: what its one line must say
     "train mnist -o zoo --resume": "rerun the same command to resume",
     "report run --output x": "write --out",
     "export run --out x.csv": "--samples FILE, --summary FILE, --witnesses FILE",
+    "verify digits --num-workers 4": "one process",
+    "train mnist -o zoo --num-samples 4": "takes all samples of the data set",
+    "--suite quick": "`lipbench` has no option --suite: `lipbench evaluate` has it",
+    "--verison": "did you mean --version",
     # commands
     "eval": "unknown command 'eval': use lipbench evaluate",
     "attack digits": "use lipbench evaluate ZOO --suite NAME",
