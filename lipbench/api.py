@@ -137,7 +137,7 @@ def certify(
     x: NDArray[np.float32] | Tensor,
     labels: NDArray[np.int64] | Tensor | None = None,
     *,
-    norm: str = "L2",
+    norm: str | float = "L2",
     claimed: float | None = None,
     device: str = "cpu",
     dtype: str = "float64",
@@ -151,11 +151,11 @@ def certify(
 
     module: outputs logits (n, K), or (n, 1) for two classes; x: floats (n, c, h, w) in [0, 1], which are rounded to
     float32: the radii are of the rounded inputs; labels: whole numbers (n,), the predictions by default (then no sample
-    is misclassified); norm: "L2" or "Linf"; claimed: the claimed L2 Lipschitz constant; device: "auto", "cpu" or
-    "cuda"; dtype: "float64" or "float32". ``frame.attrs`` holds ``lipschitz_bound``, ``claim_confirmed`` (None without
-    a claim) and ``not_analysed`` (why there is no grade float; None if there is). Raises UnsupportedError for a layer
-    without a Lipschitz rule, LipbenchError for inputs or labels of another shape, type or range, and for a network that
-    ``Network`` refuses.
+    is misclassified); norm: "L2" or "Linf", see ``Norm.parse``; claimed: the claimed L2 Lipschitz constant; device: see
+    ``work.execution.Execution``; dtype: "float64" or "float32". ``frame.attrs`` holds ``lipschitz_bound``,
+    ``claim_confirmed`` (None without a claim) and ``not_analysed`` (why there is no grade float; None if there is).
+    Raises UnsupportedError for a layer without a Lipschitz rule, LipbenchError for inputs or labels of another shape,
+    type or range, and for a network that ``Network`` refuses.
     """
     inputs = images(x)
     c, h, w = inputs.shape[1:]

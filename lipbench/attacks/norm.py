@@ -5,7 +5,7 @@ from enum import StrEnum
 from numbers import Real
 from typing import Any
 
-from lipbench.errors import unknown_name
+from lipbench.errors import LipbenchError, unknown_name
 
 ROUND_UP = 1 + 2.0**-50  # more than the roundings of 1 / sqrt(d) and of a radius times it, in float64
 
@@ -27,6 +27,14 @@ class Norm(StrEnum):
             if isinstance(name, str) and name.lower().replace("_", "").removeprefix("l") == norm.value[1:]:
                 return norm
         raise unknown_name("norm", given, [norm.value for norm in cls])
+
+    @classmethod
+    def of_a_file(cls, given: Any) -> "Norm":
+        """As ``parse``, for a key of a file: raises ValueError, as pydantic expects."""
+        try:
+            return cls.parse(given)
+        except LipbenchError as error:
+            raise ValueError(str(error)) from error
 
     def diameter(self, dimension: int) -> float:
         """The largest distance of two inputs in [0, 1] with so many entries."""

@@ -10,7 +10,6 @@ from lipbench._internal import arguments, files, resources, schema
 from lipbench._internal.schema import Name, Strict
 from lipbench.attacks.eps import Eps, EpsField, parse_grid
 from lipbench.attacks.norm import Norm
-from lipbench.errors import LipbenchError
 
 SMALLEST_EPS = 1e-6  # a float32 pixel near 1 moves in steps of 6e-8
 LARGEST_EPS = 1e6  # no two images lie further apart; the square of a larger radius may overflow float32
@@ -55,10 +54,7 @@ class Suite(Strict):
     @field_validator("norm", mode="before")
     @classmethod
     def _norm(cls, value: Any) -> Norm:
-        try:
-            return Norm.parse(value)
-        except LipbenchError as error:
-            raise ValueError(str(error)) from error
+        return Norm.of_a_file(value)
 
     @field_validator("eps")
     @classmethod

@@ -35,6 +35,7 @@ from lipbench._internal import arguments, files, resources, schema
 from lipbench._internal.schema import Finite, Name, Strict
 from lipbench._internal.versions import versions
 from lipbench.attacks.eps import of_a_file
+from lipbench.attacks.norm import Norm
 from lipbench.errors import LipbenchError
 from lipbench.models.cards import Architecture, Loss, Preprocessing
 
@@ -62,7 +63,7 @@ class ArchitectureSpec(Strict):
 class Adversarial(Strict):
     """Training at adversarial inputs, which steps of gradient ascent find."""
 
-    norm: Literal["L2", "Linf"] = "L2"
+    norm: Annotated[Literal["L2", "Linf"], BeforeValidator(lambda norm: Norm.of_a_file(norm).value)] = "L2"
     eps: Radius
     steps: Annotated[int, Field(ge=1)] = 10
 

@@ -33,5 +33,13 @@ def test_a_suite_reads_norms_in_the_same_way():
     assert Suite.model_validate({**content, "norm": "L_inf"}).norm is Norm.Linf
 
 
+def test_a_recipe_reads_norms_in_the_same_way():
+    from lipbench.training.recipes import PGDTraining
+
+    assert PGDTraining(norm="linf", eps=0.1).model_dump()["norm"] == "Linf"
+    with pytest.raises(ValueError, match="unknown norm 1: known are L2, Linf"):
+        PGDTraining(norm=1, eps=0.1)
+
+
 def test_diameters():
     assert (Norm.L2.diameter(64), Norm.Linf.diameter(64)) == (8.0, 1.0)
