@@ -4,6 +4,7 @@
     results = lipbench.evaluate("digits", suite="quick")       # both bounds of every sample; results.summary()
     verdict = lipbench.verify("digits")                        # attacks inside the certified radii
     radii = lipbench.certify(network, x)                       # pandas frame, one row per sample
+    results = lipbench.load("lipbench-run")                    # what an earlier evaluation found
     bound = lipbench.lipschitz_bound(network, (1, 28, 28))     # float, never below the true constant
 
 The names below are those of ``lipbench.api``, imported on first use, so that ``import lipbench`` costs nothing.
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "LipbenchError", "Model", "Results", "Suite", "VerificationResult", "__version__", "certify", "evaluate",
-    "lipschitz_bound", "replay", "report", "rule", "train", "verify",
+    "export", "lipschitz_bound", "load", "replay", "report", "rule", "train", "verify",
 ]  # fmt: skip
 
 

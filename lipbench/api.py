@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lipbench._internal import arguments
+from lipbench._internal.keywords import public
 from lipbench.attacks import suites
+from lipbench.attacks.eps import Eps, refuse_absent
 from lipbench.attacks.network import Network
 from lipbench.attacks.norm import Norm
 from lipbench.attacks.suites import Suite
@@ -35,7 +37,8 @@ from lipbench.models.sources import (
     sources_of,
 )
 from lipbench.report.catalogue import catalogue
-from lipbench.report.results import Results
+from lipbench.report.export import export_run
+from lipbench.report.results import Grid, Results, load_run
 from lipbench.report.writer import report_run as report
 from lipbench.training.sweep import train_zoo
 from lipbench.verification.options import VerifyOptions
@@ -47,11 +50,13 @@ from lipbench.work.execution import Execution, computing_on
 
 __all__ = [
     "LipbenchError", "Model", "Results", "Suite", "VerificationResult", "catalogue", "certify", "evaluate",
-    "lipschitz_bound", "list", "replay", "report", "rule", "train", "verify",
+    "export", "lipschitz_bound", "list", "load", "replay", "report", "rule", "train", "verify",
 ]  # fmt: skip
 
 StrPath = str | os.PathLike[str]
-train = train_zoo
+train = public("train")(train_zoo)
+load = public("load")(load_run)
+export = public("export")(export_run)
 
 
 def _sources_and_data(
@@ -64,11 +69,12 @@ def _sources_and_data(
     return sources_of(named, dataset, trust), dataset, origin_of(named)
 
 
+@public("evaluate")
 def evaluate(
     models: Models = "digits",
     suite: StrPath | Suite | Sequence[StrPath | Suite] = "quick",
     *,
-    eps: Sequence[float] | None = None,
+    eps: Grid | None = None,
     data: Data | None = None,
     data_dir: StrPath | None = None,
     num_classes: int | None = None,
@@ -89,19 +95,21 @@ def evaluate(
     address: str | None = None,
     gpus_per_task: float | None = None,
     progress: bool = False,
+    show_eps: float | str | None = None,
 ) -> Results:
     """Certify and attack models under one or more suites; the results are frames, see ``Results``.
 
     models: an ``nn.Module``, a ``Model``, a folder, the name of a bundled zoo, several of these, or a dictionary of
     names and modules; suite: names, paths or Suite objects; eps: another grid of radii for the suites, in units of the
-    input range; data: the spec of a data set, by default the one on the cards, a ``Dataset``, or arrays or tensors
-    (x, y): x of floats (n, ...) in [0, 1], y of whole numbers (n,); data_dir: the folder with the files of mnist,
-    cifar10, cifar100; num_classes: of (x, y) whose labels may lack some classes; trust: packages that may be imported
-    for models stored as a factory; out: the run folder, by default a temporary one, which exists as long as the results
-    do; title: of the report; samples, seeds, audit, prune, reference_attack, shard, dtype: see
+    input range, such as [0.1, "8/255"]; data: the spec of a data set, by default the one on the cards, a ``Dataset``,
+    or arrays or tensors (x, y): x of floats (n, ...) in [0, 1], y of whole numbers (n,); data_dir: the folder with the
+    files of mnist, cifar10, cifar100; num_classes: of (x, y) whose labels may lack some classes; trust: packages that
+    may be imported for models stored as a factory; out: the run folder, by default a temporary one, which exists as
+    long as the results do; title: of the report; samples, seeds, audit, prune, reference_attack, shard, dtype: see
     ``evaluation.options.EvaluateOptions``; device, threads, executor, jobs, address, gpus_per_task: see
-    ``work.execution.Execution``; progress: show a bar. Raises LipbenchError for wrong use, and
-    UnfinishedError if other processes still evaluate models that they added to the run.
+    ``work.execution.Execution``; progress: show a bar; show_eps: the eps of the table that ``print(results)`` shows.
+    Raises LipbenchError for wrong use, and UnfinishedError if other processes still evaluate models that they added to
+    the run.
     """
     arguments.truth("progress", progress)
     options = EvaluateOptions(
@@ -115,6 +123,9 @@ def evaluate(
     )
     execution = Execution(device, executor, jobs, threads, address, gpus_per_task)
     loaded = _suites(suite, eps)
+    shown = None if show_eps is None else Eps(show_eps)
+    if shown is not None:
+        refuse_absent(shown, [each for one in loaded for each in one.eps])
     sources, dataset, zoo = _sources_and_data(models, data, data_dir, num_classes, trust)
     temporary = tempfile.TemporaryDirectory(prefix="lipbench-") if out is None else None
     run_folder = evaluate_models(
@@ -130,21 +141,22 @@ def evaluate(
         progress=progress,
     )
     refuse_unfinished(run_folder)
-    return Results.load(run_folder, temporary)
+    return Results.load(run_folder, temporary, shown)
 
 
-def _suites(suite: StrPath | Suite | Sequence[StrPath | Suite], eps: Sequence[float] | None) -> tuple[Suite, ...]:
+def _suites(suite: StrPath | Suite | Sequence[StrPath | Suite], eps: Grid | None) -> tuple[Suite, ...]:
     chosen = [suite] if isinstance(suite, str | os.PathLike | Suite) or not isinstance(suite, Iterable) else [*suite]
     loaded = (item if isinstance(item, Suite) else suites.load(str(arguments.path("a suite", item))) for item in chosen)
     return tuple(loaded if eps is None else (item.with_grid(eps) for item in loaded))
 
 
+@public("certify")
 def certify(
     model: AnyModel,
     x: NDArray[np.float32] | Tensor,
     labels: NDArray[np.int64] | Tensor | None = None,
     *,
-    norm: str = "L2",
+    norm: str | float = "L2",
     claimed: float | None = None,
     trust: Sequence[str] = (),
     device: str = "cpu",
@@ -159,12 +171,13 @@ def certify(
 
     model: a network, which outputs logits (n, K), or (n, 1) for two classes; a ``Model``, or the folder of one; x:
     floats (n, c, h, w) in [0, 1], which are rounded to float32: the radii are of the rounded inputs; labels: whole
-    numbers (n,), the predictions by default (then no sample is misclassified); norm: "L2" or "Linf"; claimed: the
-    claimed L2 Lipschitz constant, by default that of the ``Model`` or on the card; trust: packages that may be imported
-    for a model stored as a factory; device: "auto", "cpu" or "cuda"; dtype: "float64" or "float32". ``frame.attrs``
-    holds ``lipschitz_bound``, ``claim_confirmed`` (None without a claim) and ``not_analysed`` (why there is no grade
-    float; None if there is). Raises UnsupportedError for a layer without a Lipschitz rule, LipbenchError for inputs or
-    labels of another shape, type or range, and for a network that ``Network`` refuses.
+    numbers (n,), the predictions by default (then no sample is misclassified); norm: "L2" or "Linf", see
+    ``Norm.parse``; claimed: the claimed L2 Lipschitz constant, by default that of the ``Model`` or on the card; trust:
+    packages that may be imported for a model stored as a factory; device: see ``work.execution.Execution``; dtype:
+    "float64" or "float32". ``frame.attrs`` holds ``lipschitz_bound``, ``claim_confirmed`` (None without a claim) and
+    ``not_analysed`` (why there is no grade float; None if there is). Raises UnsupportedError for a layer without a
+    Lipschitz rule, LipbenchError for inputs or labels of another shape, type or range, and for a network that
+    ``Network`` refuses.
     """
     module, on_card = module_of(chosen_one(model), trust)
     claimed = on_card if claimed is None else claimed
@@ -189,6 +202,7 @@ def certify(
     return frame
 
 
+@public("verify")
 def verify(
     models: Models,
     *,
@@ -227,6 +241,7 @@ def verify(
         return verify_models(sources, dataset, place, options=options, device=target, progress=progress, done=done)
 
 
+@public("replay")
 def replay(
     witness: StrPath,
     model: AnyModel | None = None,
@@ -246,4 +261,4 @@ def replay(
         return measure_again(path, None if model is None else chosen_one(model), trust=trust, device=target)
 
 
-list = catalogue  # noqa: A001  `lipbench.list`; at the end, as the functions above mean Python's own
+list = public("list")(catalogue)  # noqa: A001  `lipbench.list`; at the end, as the functions above mean Python's own

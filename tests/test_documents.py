@@ -19,10 +19,19 @@ from lipbench.training import recipes
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "reports/README.md", *DOCS.glob("*.md")])
-PAGES += [ROOT / "attacks/README.md", ROOT / "recipes/README.md"]
+PAGES += [ROOT / "attacks/README.md", ROOT / "recipes/README.md", ROOT / "examples/README.md"]
 PAGE_IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 EPS = 108 / 255  # of the README's table
-FOLDERS = ("lipbench", "tests", "docs", "benchmarks", "attacks", "recipes", "reports")  # what a path may begin with
+FOLDERS = (
+    "lipbench",
+    "tests",
+    "docs",
+    "benchmarks",
+    "attacks",
+    "recipes",
+    "reports",
+    "examples",
+)  # what a path may begin with
 WRITTEN = ("records/", "witnesses/", "verification/", "leases/", "journal/", "report/", "report.md")  # in run folders
 
 

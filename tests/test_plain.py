@@ -94,7 +94,7 @@ ONE = {"name": "one", "norm": "L2", "eps": [0.1], "attack": [{"name": "gradient/
 
 @pytest.mark.parametrize(
     "grid",
-    [[0], [-0.1], [math.nan], [0.1, math.inf], [1e-7], [1e300], [10**400], [True], ["0.1"], [None], [[0.1]], [1j], []],
+    [[0], [-0.1], [math.nan], [0.1, math.inf], [1e-7], [1e300], [10**400], [True], ["a"], [None], [[0.1]], [1j], []],
 )
 def test_a_grid_that_is_none_is_refused(grid):
     with pytest.raises(LipbenchError, match=r"^here is not a suite: eps") as caught:
@@ -107,9 +107,14 @@ def test_a_grid_that_is_none_is_refused(grid):
     assert str(caught.value).count("got ") == 1
 
 
-@pytest.mark.parametrize("grid", [0.1, "0.1", None, True])
-def test_a_grid_is_a_list(grid):
-    with pytest.raises(LipbenchError, match=r"^eps must be a list of numbers, .*, got"):
+@pytest.mark.parametrize("grid", [0.1, "0.1", "1/10", ["1/10"], ["0.1"]])
+def test_a_grid_may_be_one_number_or_text(grid):
+    assert suites.parse(ONE, "here").with_grid(grid).eps == (0.1,)
+
+
+@pytest.mark.parametrize("grid", [None, True, "", ","])
+def test_a_grid_is_nothing_else(grid):
+    with pytest.raises(LipbenchError, match=r"^eps must be a number, or text such as '36/255'.*, got"):
         suites.parse(ONE, "here").with_grid(grid)
 
 

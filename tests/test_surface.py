@@ -14,9 +14,11 @@ from lipbench.cli.commands import cli
 CALLABLES = {
     "certify": "model x labels * norm claimed trust device dtype",
     "evaluate": "models suite * eps data data_dir num_classes trust out title samples seeds audit prune "
-    "reference_attack shard dtype device threads executor jobs address gpus_per_task progress",
+    "reference_attack shard dtype device threads executor jobs address gpus_per_task progress show_eps",
+    "export": "run * samples summary witnesses force",
     "lipschitz_bound": "module input_shape",
     "list": "what name",
+    "load": "run",
     "replay": "witness model * trust device threads",
     "report": "run out * check",
     "rule": "targets * may_return_its_input",
@@ -28,6 +30,7 @@ OTHER_NAMES = {"__version__", "LipbenchError", "Model", "Results", "Suite", "Ver
 # Commands: their arguments, and their options in alphabetical order.
 ARGUMENTS = {
     "evaluate": "models",
+    "export": "run",
     "list": "what name",
     "report": "run",
     "status": "run",
@@ -36,8 +39,9 @@ ARGUMENTS = {
 }
 OPTIONS = {
     "evaluate": "--address --audit --data --data-dir --device --dtype --eps --executor --gpus-per-task --jobs "
-    "--no-prune --num-classes --out --progress --prune --quiet --reference-attack --samples --seed --shard --suite "
-    "--threads --title --trust -o -q",
+    "--no-prune --num-classes --out --progress --prune --quiet --reference-attack --samples --seed --shard --show-eps "
+    "--suite --threads --title --trust -o -q",
+    "export": "--force --samples --summary --witnesses",
     "list": "",
     "report": "--check --out -o",
     "status": "",
@@ -93,7 +97,7 @@ def test_a_subcommand_takes_these_arguments_and_options(name):
     assert " ".join(sorted(spelt for each in options for spelt in (*each.opts, *each.secondary_opts))) == OPTIONS[name]
 
 
-@pytest.mark.parametrize("name", ["evaluate", "list", "report", "train", "verify"])
+@pytest.mark.parametrize("name", ["evaluate", "export", "list", "report", "train", "verify"])
 def test_every_option_of_a_command_is_a_keyword_of_the_function_under_its_own_name(name):
     options = {parameter.name for parameter in cli.commands[name].params}
     assert options - ONLY_PRINTED - OF_REPLAY <= set(inspect.signature(getattr(lipbench, name)).parameters)

@@ -24,7 +24,7 @@ from lipbench.attacks.isolation import preserved
 from lipbench.attacks.network import Network
 from lipbench.attacks.norm import Norm
 from lipbench.attacks.suites import LARGEST_EPS, AttackSpec
-from lipbench.errors import LipbenchError, UnsupportedError, one_line, unknown_name
+from lipbench.errors import LipbenchError, UnsupportedError, one_line, quoted, unknown_name
 
 
 def attack_of(spec: AttackSpec) -> Attack:
@@ -42,7 +42,7 @@ def attack_of(spec: AttackSpec) -> Attack:
             raise unknown_name(f"{key} of {spec}", value, parameter.choices)
         if not parameter.accepts(value):
             raise LipbenchError(
-                f"argument {key!r} of {spec} must be {parameter.expected}, got {value!r} ({parameter.meaning})"
+                f"argument {key!r} of {spec} must be {parameter.expected}, got {quoted(value)} ({parameter.meaning})"
             )
     return attack
 
@@ -199,7 +199,7 @@ def _check_eps(attack: Attack, eps: float | Tensor | None, n: int) -> None:
         if eps.shape != (n,):
             raise LipbenchError(f"expected eps of shape ({n},), one for each sample, got {tuple(eps.shape)}")
     elif isinstance(eps, bool) or not isinstance(eps, Real):
-        raise LipbenchError(f"eps must be a number, got {eps!r}")
+        raise LipbenchError(f"eps must be a number, got {quoted(eps)}")
     radii = torch.as_tensor(eps, dtype=torch.float64)
     if not bool(((radii > 0) & (radii <= LARGEST_EPS)).all()):  # false for NaN
         raise LipbenchError(f"eps must be finite and above 0, and at most {LARGEST_EPS:g}, got {eps}")

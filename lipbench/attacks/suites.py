@@ -1,7 +1,6 @@
 """Attack suites: TOML files that name a norm, a grid of eps and a list of attacks."""
 
 import math
-from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -9,8 +8,8 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from lipbench._internal import arguments, files, resources, schema
 from lipbench._internal.schema import Name, Strict
+from lipbench.attacks.eps import Eps, EpsField, parse_grid
 from lipbench.attacks.norm import Norm
-from lipbench.errors import LipbenchError
 
 SMALLEST_EPS = 1e-6  # a float32 pixel near 1 moves in steps of 6e-8
 LARGEST_EPS = 1e6  # no two images lie further apart; the square of a larger radius may overflow float32
@@ -45,8 +44,8 @@ class Suite(Strict):
     name: Name
     description: str = ""
     norm: Norm
-    # ascending, in units of the input range [0, 1]
-    eps: Annotated[tuple[Annotated[float, BeforeValidator(_number)], ...], Field(min_length=1)]
+    # ascending, in units of the input range [0, 1]; "8/255" stays so
+    eps: Annotated[tuple[EpsField, ...], Field(min_length=1)]
     samples: Annotated[int, BeforeValidator(_number), Field(ge=1)] | None = (
         None  # how many test samples, from the first one; the user may choose another number
     )
@@ -55,14 +54,11 @@ class Suite(Strict):
     @field_validator("norm", mode="before")
     @classmethod
     def _norm(cls, value: Any) -> Norm:
-        try:
-            return Norm.parse(value)
-        except LipbenchError as error:
-            raise ValueError(str(error)) from error
+        return Norm.of_a_file(value)
 
     @field_validator("eps")
     @classmethod
-    def _grid(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+    def _grid(cls, value: tuple[Eps, ...]) -> tuple[Eps, ...]:
         if any(not math.isfinite(eps) or eps <= 0 for eps in value):
             raise ValueError("every eps must be a finite number above 0")
         if min(value) < SMALLEST_EPS:
@@ -71,12 +67,11 @@ class Suite(Strict):
             raise ValueError(f"every eps must be at most {LARGEST_EPS:g}, and is in units of the input range [0, 1]")
         return tuple(sorted(set(value)))
 
-    def with_grid(self, eps: Sequence[float]) -> "Suite":
-        """The same suite on another grid of eps; raises LipbenchError for an invalid grid."""
-        values = list(eps) if isinstance(eps, Iterable) and not isinstance(eps, str) else []
-        if not values:
-            raise LipbenchError(f"eps must be a list of numbers, such as [0.1, 0.2], got {eps!r}")
-        grid = [arguments.real_number("eps", value, SMALLEST_EPS, LARGEST_EPS) for value in values]
+    def with_grid(self, eps: Any) -> "Suite":
+        """The same suite on another grid of eps, see ``parse_grid``; raises LipbenchError for an invalid grid."""
+        grid = parse_grid(eps)
+        for radius in grid:
+            arguments.real_number("eps", float(radius), SMALLEST_EPS, LARGEST_EPS)
         return parse({**self.plain(), "eps": grid}, f"the suite {self.name!r}")
 
     def plain(self) -> dict[str, Any]:

@@ -46,7 +46,7 @@ from lipbench.certification.rounding import (
     gamma,
     unit_roundoff,
 )
-from lipbench.errors import LipbenchError, UnsupportedError
+from lipbench.errors import LipbenchError, UnsupportedError, quoted
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class Certificate:
         NaN for nominal without a claim, and for float without an error analysis.
         """
         if grade not in GRADES:
-            raise LipbenchError(f"unknown grade {grade!r}: expected {', '.join(GRADES)}")
+            raise LipbenchError(f"unknown grade {quoted(grade)}: expected {', '.join(GRADES)}")
         if grade == "float":
             return self._float_radii(logits, labels, errors)
         pairwise = self.pairwise if grade == "real" else self.nominal_pairwise
@@ -239,7 +239,7 @@ def _checked_claim(claimed: float | None) -> float | None:
     """The claimed constant as float. Raises LipbenchError unless it is a finite number above 0, or None."""
     number = isinstance(claimed, numbers.Real) and not isinstance(claimed, bool)
     if claimed is not None and not (number and 0 < claimed < math.inf):
-        raise LipbenchError(f"a claimed Lipschitz constant is a finite number above 0, got {claimed!r}")
+        raise LipbenchError(f"a claimed Lipschitz constant is a finite number above 0, got {quoted(claimed)}")
     return None if claimed is None else float(claimed)
 
 

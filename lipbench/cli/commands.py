@@ -8,11 +8,19 @@ from typing import Any
 import click
 
 from lipbench import __version__
-from lipbench.cli import evaluate, listing, report, status, train, verify
-from lipbench.errors import EXIT_HOLDS, EXIT_INTERRUPTED, EXIT_UNEXPECTED, EXIT_WRONG_USE, LipbenchError, one_line
+from lipbench.cli import evaluate, export, hints, listing, report, status, train, verify
+from lipbench.errors import (
+    EXIT_HOLDS,
+    EXIT_INTERRUPTED,
+    EXIT_UNEXPECTED,
+    EXIT_WRONG_USE,
+    LipbenchError,
+    one_line,
+    shortened,
+)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=hints.Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="lipbench")
 def cli() -> None:
     """Provable against empirical adversarial robustness, sample by sample.
@@ -21,6 +29,7 @@ def cli() -> None:
     lipbench evaluate                   evaluate the bundled zoo with the suite quick
     lipbench evaluate ZOO --suite standard -o RUN
     lipbench verify MODEL               test a claim: attack a model inside its certified radii
+    lipbench export RUN --samples out.parquet
     lipbench train recipe.toml -o ZOO   train a zoo over losses and hyperparameters
     lipbench list attacks               list names: attacks, losses, suites, recipes, ...
     """
@@ -39,7 +48,10 @@ def _without_click(work: Callable[..., Any]) -> Callable[..., Any]:
     return guarded
 
 
-for command in (evaluate.command, status.command, verify.command, train.command, report.command, listing.command):
+for command in (
+    *(evaluate.command, status.command, verify.command, train.command, report.command, export.command),
+    listing.command,
+):
     if command.callback is not None:
         command.callback = _without_click(command.callback)
     cli.add_command(command)
@@ -58,11 +70,11 @@ def run(arguments: list[str]) -> int:
         click.echo(shown.format_message())
         return EXIT_HOLDS
     except click.ClickException as error:
-        return _fail(error.format_message(), EXIT_WRONG_USE)
+        return _fail(hints.message(error, cli.commands), EXIT_WRONG_USE)
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted: rerun the same command to resume", EXIT_INTERRUPTED)
     except OSError as error:  # a full disk, a lost file: not ours, and the message names it
-        return _fail(one_line(error), EXIT_WRONG_USE)
+        return _fail(shortened(one_line(error)), EXIT_WRONG_USE)
     except (Exception, SystemExit) as error:  # a library's sys.exit is no verdict of ours, whatever status it asks for
         return _unexpected(error)
 

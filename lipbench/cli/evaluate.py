@@ -1,13 +1,11 @@
 """``lipbench evaluate``."""
 
-import contextlib
 from pathlib import Path
 from typing import Any
 
 import click
 
 from lipbench.cli import options
-from lipbench.errors import LipbenchError
 
 
 @click.command("evaluate")
@@ -23,7 +21,12 @@ from lipbench.errors import LipbenchError
 @click.option(
     "--eps",
     metavar="E1,E2,...",
-    help="Radii to use instead of the suite's, as decimal numbers in units of the input range [0, 1].",
+    help="Radii to use instead of the suite's, such as 0.1,8/255, in units of the input range [0, 1].",
+)
+@click.option(
+    "--show-eps",
+    metavar="E",
+    help="The eps of the table that is printed.  [default: the one at which certified accuracy differs most]",
 )
 @click.option(
     "-o",
@@ -82,7 +85,7 @@ from lipbench.errors import LipbenchError
 @options.device
 @options.threads
 @options.progress
-def command(models: tuple[str, ...], suite: tuple[str, ...], eps: str | None, out: Path, **chosen: Any) -> None:
+def command(models: tuple[str, ...], suite: tuple[str, ...], out: Path, **chosen: Any) -> None:
     """Certify and attack models and write a report.
 
     MODEL is the folder of a model, ZOO a folder of models or the name of a bundled zoo; by default digits.
@@ -96,29 +99,19 @@ def command(models: tuple[str, ...], suite: tuple[str, ...], eps: str | None, ou
     """
     from lipbench import api
     from lipbench.evaluation.evaluate import UnfinishedError
-    from lipbench.report import tables, writer
+    from lipbench.report import writer
     from lipbench.runs.folder import RunFolder
 
-    grid = None if eps is None else _numbers(eps)
     writer.refuse_changed(RunFolder(out), out / "report")  # before hours of work
     try:
-        results = api.evaluate(models or "digits", suite, eps=grid, out=out, **chosen)
+        results = api.evaluate(models or "digits", suite, out=out, **chosen)
     except UnfinishedError as others:
         click.echo(str(others))
         return
-    click.echo(tables.short(results.summary()))
+    click.echo(results.table())
     with results.run_folder.leases.waiting("report"):  # of several processes all are done at about the same time
         written = results.report(out / "report")
     page = next(path for path in written if path.suffix == ".html")
     click.echo(
         f"\nreport: {page}\ntables: {page.parent}{'/'}{{summary.csv, hyperparameters.csv, report.md, tables.tex}}"
     )
-
-
-def _numbers(text: str) -> list[float]:
-    found: list[float] = []
-    with contextlib.suppress(ValueError):
-        found = [float(part) for part in text.split(",") if part.strip()]
-    if not found:
-        raise LipbenchError(f"--eps takes numbers with commas between them, such as 0.1,0.2; got {text!r}")
-    return found

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import click
 
-device = click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to compute.")
+device = click.option(
+    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N", help="Where to compute."
+)
 data = click.option(
     "--data",
     metavar="SPEC",

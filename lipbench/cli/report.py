@@ -17,7 +17,7 @@ def command(run: Path, out: Path | None, check: bool) -> None:
     \b
     Example: lipbench report lipbench-run -o paper/tables
     """
-    from lipbench.report import Results, tables, writer
+    from lipbench.report import Results, writer
     from lipbench.runs.folder import RunFolder
 
     results, target = Results.load(RunFolder(run)), out or run / "report"
@@ -25,6 +25,6 @@ def command(run: Path, out: Path | None, check: bool) -> None:
         writer.refuse_different(results, target)
         click.echo(f"{target} is what the records of {run} give")
         return
-    click.echo(tables.short(results.summary()))
+    click.echo(results.table())
     results.report(target)
     click.echo(f"\nreport: {target / 'report.html'}")

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from lipbench.errors import LipbenchError
+from lipbench.errors import LipbenchError, quoted
 
 ENVIRONMENT_VARIABLE = "LIPBENCH_DATA"
 KERAS_DATASETS = "~/.keras/datasets"
@@ -38,7 +38,7 @@ def find(name: str, layouts: Sequence[str], data_dir: Path | None, how_to_get: s
 def refuse_argument(name: str, argument: str | None) -> None:
     """Raises LipbenchError for ``NAME:ARG`` where only ``NAME`` exists."""
     if argument is not None:
-        raise LipbenchError(f"the data set {name!r} takes no argument, got {argument!r}; write {name!r} alone")
+        raise LipbenchError(f"the data set {name!r} takes no argument, got {quoted(argument)}; write {name!r} alone")
 
 
 def path_argument(name: str, argument: str | None) -> Path:

@@ -1,6 +1,8 @@
 """Evaluating a zoo under suites of attacks: what the run is, and who does its work."""
 
+import contextlib
 import functools
+import math
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from lipbench import data
 from lipbench._internal import arguments
 from lipbench._internal.versions import versions
 from lipbench.attacks import guard
+from lipbench.attacks.eps import refuse_unreachable
 from lipbench.attacks.suites import Suite
 from lipbench.data import Dataset, Split, given
 from lipbench.errors import LipbenchError
@@ -25,7 +28,7 @@ from lipbench.runs.folder import RunFolder
 from lipbench.runs.plans import REFERENCE_ATTACKS, ModelEntry, Run, SuitePlan
 from lipbench.runs.units import Shard
 from lipbench.work.coordinator import Coordinator, Progress, Task
-from lipbench.work.execution import HERE, Execution
+from lipbench.work.execution import HERE, Execution, on_device
 from lipbench.work.lease import Lease
 
 
@@ -67,6 +70,9 @@ def evaluate_models(
     if not suites:
         raise LipbenchError("which suite? give at least one, such as quick")
     plans = tuple(plan_suite(suite, options.seeds, options.reference_attack) for suite in suites)
+    for suite in suites:
+        refuse_unreachable(suite.eps, suite.norm, math.prod(dataset.input_shape))
+    arguments.warn_of_fewer(options.samples, dataset.spec, len(dataset.test.labels))
     split = dataset.test.first(options.samples or _samples(suites))
     with execution.computing() as device:
         entries = tuple(_entry(source, dataset, plans) for source in sources)
@@ -78,7 +84,7 @@ def evaluate_models(
         run = Run(settings, entries, held.suites)  # other models of the run belong to the processes that added them
         by_name = {entry.name: source for source, entry in zip(sources, entries, strict=True)}
         evaluation = Evaluation(
-            run_folder, run, dataset.spec, None if data_dir is None else data_dir.resolve(), device.type
+            run_folder, run, dataset.spec, None if data_dir is None else data_dir.resolve(), str(device)
         )
         run_folder.mend(run, split.labels)
         function = functools.partial(work, dataset=dataset) if execution.in_this_process else work
@@ -137,13 +143,10 @@ def work(piece: Piece, lease: Lease, dataset: Dataset | None = None) -> None:
     if _is_done(piece):
         return
     split = piece.samples or _split(evaluation, dataset).part(piece.shard.start, piece.shard.stop)
-    dtype = evaluation.run.settings["dtype"]
-    model = prepared_model(piece.source, piece.entry.digest, torch.device(evaluation.device), dtype)
-    cascade = Cascade(evaluation.run_folder, evaluation.run, piece.entry, piece.shard, split, model)
-    try:
-        cascade.work(lease)
-    except Superseded:
-        return
+    device = torch.device(evaluation.device)
+    with on_device(device), contextlib.suppress(Superseded):
+        model = prepared_model(piece.source, piece.entry.digest, device, evaluation.run.settings["dtype"])
+        Cascade(evaluation.run_folder, evaluation.run, piece.entry, piece.shard, split, model).work(lease)
 
 
 @functools.lru_cache(maxsize=2)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from lipbench._internal import arguments
 from lipbench._internal.precision import dtype_named
-from lipbench.errors import LipbenchError, unknown_name
+from lipbench.errors import LipbenchError, quoted, unknown_name
 from lipbench.runs.plans import REFERENCE_ATTACKS
 
 
@@ -41,7 +41,7 @@ class EvaluateOptions:
 
 def _seeds(values: Sequence[int]) -> tuple[int, ...]:
     if isinstance(values, str) or not isinstance(values, Iterable):
-        raise LipbenchError(f"seeds must be a list of whole numbers, such as [0, 1], got {values!r}")
+        raise LipbenchError(f"seeds must be a list of whole numbers, such as [0, 1], got {quoted(values)}")
     seeds = tuple(arguments.seed("a seed", value) for value in values)
     if not seeds or len(set(seeds)) < len(seeds):
         raise LipbenchError(f"seeds must be one number or several different ones, got {list(seeds)}")

@@ -8,6 +8,8 @@ import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lipbench._internal.keywords import public
+
 if TYPE_CHECKING:
     from lipbench.report.writer import StrPath
 
@@ -24,6 +26,7 @@ HANDED_ON = {  # name: module; imported on first use, since `lipbench list` need
 class CallableRoom(types.ModuleType):
     """A package that is called like ``report_run``, and hands on the names above."""
 
+    @public("report")
     def __call__(self, run: "StrPath", out: "StrPath | None" = None, *, check: bool = False) -> list[Path]:
         """See ``lipbench.report.writer.report_run``: run, out, check."""
         from lipbench.report.writer import report_run

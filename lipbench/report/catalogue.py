@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from lipbench._internal import registry
+from lipbench._internal import arguments, registry
 from lipbench._internal.registry import Registry
-from lipbench.errors import LipbenchError, unknown_name
+from lipbench.errors import LipbenchError, quoted, unknown_name
 from lipbench.models import cards
 from lipbench.models.zoo import find_zoo, model_folders
 
@@ -29,12 +29,13 @@ def catalogue(what: str, name: str | None = None) -> pd.DataFrame:
         raise unknown_name("list", what, registry.LISTED)
     if name is None:
         return pd.DataFrame(_LISTS[what]())
+    name = arguments.text("name", name)
     if what == "models":
         return pd.DataFrame(_models(name))
     if what == "attacks":
         columns = ["parameter", "default", "limits", "meaning"]
         return pd.DataFrame(_parameters(attack_named(name)), columns=columns)
-    raise LipbenchError(f"list {what} takes no name, got {name!r}; only models and attacks take one")
+    raise LipbenchError(f"list {what} takes no name, got {quoted(name)}; only models and attacks take one")
 
 
 def attack_named(name: str) -> "Attack":
@@ -82,7 +83,7 @@ def _suites() -> Iterator[Row]:
 
     for name in suites.names():
         suite = suites.load(name)
-        eps = ", ".join(f"{value:g}" for value in suite.eps)
+        eps = ", ".join(value.shown for value in suite.eps)
         yield {"name": suite.name, "norm": suite.norm.value, "eps": f"eps {eps}", "description": suite.description}
 
 

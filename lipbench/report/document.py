@@ -61,7 +61,7 @@ def build(results: "Results") -> Report:
     """Everything that a report says."""
     run, items = results.run, results.items
     summary, trends = results.summary(), results.effects()
-    groups = tables.groups(summary)
+    groups = tables.groups(summary, results.eps)
     suffixes = _suffixes([group.suite for group in groups])
     sections = tuple(_section(group, suffix, trends) for group, suffix in zip(groups, suffixes, strict=True))
     about = run.provenance.get("title")
@@ -183,7 +183,7 @@ def _facts(run: Run, summary: pd.DataFrame) -> tuple[tuple[str, str], ...]:
     }
     for plan in run.suites:
         attacks = ", ".join(str(attack) for attack in plan.suite.attacks)
-        grid = ", ".join(f"{eps:.4g}" for eps in plan.suite.eps)
+        grid = ", ".join(eps.shown for eps in plan.suite.eps)
         seeds = f"seed{'s' * (len(plan.seeds) > 1)} {_words(plan.seeds)}"
         alone = "; beside it AutoAttack standard alone" * (plan.reference_attack is not None)
         facts[f"suite {plan.suite.name}"] = f"{plan.suite.norm}, eps {grid}; attacks {attacks}; {seeds}{alone}"

@@ -141,7 +141,7 @@ def _gap_panel(ax: Axes, name: str, lines: list[pd.DataFrame], group: Group) -> 
     named = labels(shown, short=True, whole=False, without=(name,))
     shades = mpl.colormaps["viridis"](np.linspace(0, 0.85, len(drawn)))
     for place, (part, eps) in enumerate(drawn):
-        at = part[part["eps"] == eps].sort_values(name)
+        at, at_eps = part[part["eps"] == eps].sort_values(name), f"eps {group.shown(eps)}"
         ax.errorbar(
             at[name],
             100 * at["gap_mean"],
@@ -151,7 +151,7 @@ def _gap_panel(ax: Axes, name: str, lines: list[pd.DataFrame], group: Group) -> 
             markersize=4,
             linewidth=1.2,
             capsize=2,
-            label=style.entry(style.wrap(named[at["setting"].iloc[0]])) if len(lines) > 1 else f"eps {eps:.4g}",
+            label=style.entry(style.wrap(named[at["setting"].iloc[0]])) if len(lines) > 1 else at_eps,
         )
     values = sorted({value for part in lines for value in part[name]})
     if values[0] > 0 and values[-1] / values[0] > 8:
@@ -164,7 +164,7 @@ def _gap_panel(ax: Axes, name: str, lines: list[pd.DataFrame], group: Group) -> 
     title = ", ".join(family(each, short=True) for each in shown["family"].unique())
     if len(group.settings["architecture"].unique()) > len(architectures := shown["architecture"].unique()) == 1:
         title = f"{architectures[0]}: {title}"
-    ax.set_title(style.wrap(f"{title}, eps {chosen:.4g}" if len(lines) > 1 else title, 30))
+    ax.set_title(style.wrap(f"{title}, eps {group.shown(chosen)}" if len(lines) > 1 else title, 30))
     _legend_below(ax)
 
 

@@ -44,7 +44,7 @@ def pareto(group: Group) -> Figure:
         x, y = 100 * front["clean_mean"], 100 * front[f"{key}_mean"]
         ax.plot(x, y, line, color=style.FRONT, linewidth=1, zorder=1, label=f"front, {word}")
     ax.set_xlabel("clean accuracy (%)")
-    ax.set_ylabel(f"accuracy (%) at eps {eps:.4g} ({group.unit})")
+    ax.set_ylabel(f"accuracy (%) at eps {group.shown(eps)} ({group.unit})")
     ax.margins(0.1)
     _room(ax, 100 * at["clean_mean"])
     figure.legend(loc="outside right upper")

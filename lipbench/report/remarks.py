@@ -73,16 +73,16 @@ def of_settings(group: Group) -> list[str]:
         if models > seeds:
             found.append(f"{name}: {models} models share {seeds} seeds: ± is over more than the seed.")
         if not first["constrained"]:
-            ends = "; ".join(map(_worth, part if len(part) < 2 else (first, part[-1])))
+            ends = "; ".join(_worth(group, row) for row in (part if len(part) < 2 else (first, part[-1])))
             found.append(f"{name}: an unconstrained network. Its certificate is valid: {ends}.")
     return found
 
 
-def _worth(row: Mapping[str, Any]) -> str:
+def _worth(group: Group, row: Mapping[str, Any]) -> str:
     """What the certificate of a setting says at one eps."""
     certified, robust = row["certified_mean"], row["robust_mean"]
     word = ", nearly useless" if certified < USELESS < robust else ""
-    return f"{percent(certified)} % certified and {percent(robust)} % robust at eps {row['eps']:.4g}{word}"
+    return f"{percent(certified)} % certified and {percent(robust)} % robust at eps {group.shown(row['eps'])}{word}"
 
 
 def further_differences(group: Group) -> list[str]:

@@ -1,60 +1,92 @@
 """``Results``: all that a finished run found, loaded once. Frames, reports and figures are computed from it."""
 
 import functools
-import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from fractions import Fraction
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from lipbench._internal import arguments
-from lipbench.errors import LipbenchError
-from lipbench.report import columns, effects, metrics, samples, settings
-from lipbench.report.columns import MODEL, NORM, SUITE, Column
+from lipbench._internal.words import count, shown
+from lipbench.attacks.eps import Eps, parse_grid, refuse_absent, same
+from lipbench.errors import LipbenchError, unknown_name
+from lipbench.report import columns, effects, metrics, samples, settings, tables, witnesses
+from lipbench.report.columns import MODEL, Column
+from lipbench.report.witnesses import Witnesses
 from lipbench.runs import results
 from lipbench.runs.folder import RunFolder
 from lipbench.runs.plans import Run
 from lipbench.runs.results import ModelResults
-from lipbench.runs.units import AttackUnit
 
-SAME_EPS = 1e-6  # relative: suites give 36/255 as a decimal
-Eps = float | str | Sequence[float | str]
+StrPath = str | os.PathLike[str]
+Grid = float | str | Sequence[float | str]  # of eps, such as ["36/255", 0.5]
 MODELS: tuple[Column, ...] = (
     *columns.OF_MODELS,
     Column("weights_sha256", "text", "", "digest of the file of weights"),
     *metrics.OF_CERTIFICATE,
 )
-WITNESSES: tuple[Column, ...] = (
-    *(MODEL, SUITE, NORM),
-    Column("attack", "text", "", "attack that found the adversarial inputs"),
-    Column("start", "count", "", "first row of the test set that the attack saw"),
-    Column("stop", "count", "", "row after the last one"),
-    Column("path", "any", "", "safetensors file of the adversarial inputs"),
-)
 
 
-@dataclass(frozen=True, eq=False)
+def load_run(run: StrPath) -> "Results":
+    """The results of a finished run, from its folder ``run``.
+
+    Raises LipbenchError if it is not a run folder, if the run is not finished, and if records are damaged.
+    """
+    run_folder = RunFolder(arguments.path("the run folder", run))
+    plan = run_folder.read()
+    missing = run_folder.missing(plan)
+    if missing:
+        models = list(dict.fromkeys(unit.model for unit in missing))
+        raise LipbenchError(
+            f"{run_folder.path} is not finished: {count(len(missing), 'unit')} of {count(len(models), 'model')} "
+            f"({shown(models)}) are missing; rerun `lipbench evaluate -o {run_folder.path}` with its other options"
+        )
+    return Results(run_folder, plan, tuple(results.load(run_folder)))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Results:
     """A finished run: its plan, and what it found of each model under each suite.
 
     Every frame has its columns declared, with kind, unit and words: ``samples.SAMPLES``, ``MODELS``,
-    ``metrics.SUMMARY``, ``effects.SETTINGS``, ``WITNESSES``.
+    ``metrics.SUMMARY``, ``effects.SETTINGS``.
     """
 
     run_folder: RunFolder
     run: Run
     items: tuple[ModelResults, ...]  # model by model in the order of the run, suite by suite
-    temporary: object = field(default=None, repr=False)  # keeps a temporary run folder while the results are in use
+    temporary: object = None  # keeps a temporary run folder while the results are in use
+    show_eps: Eps | None = None  # of the table that is printed; None: the one that ``effects.chosen_eps`` chooses
 
     @classmethod
-    def load(cls, run_folder: RunFolder, temporary: object = None) -> "Results":
+    def load(cls, run_folder: RunFolder, temporary: object = None, show_eps: Eps | None = None) -> "Results":
         """The results of a finished run; raises LipbenchError if records are missing or damaged."""
-        return cls(run_folder, run_folder.read(), tuple(results.load(run_folder)), temporary)
+        return cls(run_folder, run_folder.read(), tuple(results.load(run_folder)), temporary, show_eps)
+
+    def __str__(self) -> str:
+        """The table that the command prints, and where the records are."""
+        return f"{self.table()}\n\nrecords: {self.run_folder.path}"
+
+    __repr__ = __str__
+
+    def table(self, eps: float | str | None = None) -> str:
+        """The table of the terminal: a row per setting, mean over seeds, at one eps of each suite.
+
+        eps: by default the one that was given to ``evaluate``, else the one at which certified accuracy differs most
+        between settings. Raises LipbenchError for one that no suite of the run has.
+        """
+        show = self.show_eps if eps is None else Eps(eps)
+        if show is not None:
+            refuse_absent(show, self.eps)
+        return tables.short(self._summary, self.eps, show)
+
+    @property
+    def eps(self) -> tuple[Eps, ...]:
+        """The radii of all suites, as they were given."""
+        return tuple(eps for plan in self.run.suites for eps in plan.suite.eps)
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -84,70 +116,46 @@ class Results:
         )
         return columns.typed(frame, MODELS)
 
-    def summary(self, eps: Eps | None = None) -> pd.DataFrame:
+    def summary(self, eps: Grid | None = None) -> pd.DataFrame:
         """One row per model, suite and eps, see ``metrics.summary``; ``eps``: only at these, such as "36/255".
 
         Raises LipbenchError for an eps that is no number, or that no suite of the run has.
         """
-        return self._summary.copy() if eps is None else _at(self._summary, eps)
+        return self._summary.copy() if eps is None else self._at(self._summary, eps)
 
-    def hyperparameters(self, eps: Eps | None = None) -> pd.DataFrame:
+    def hyperparameters(self, eps: Grid | None = None) -> pd.DataFrame:
         """One row per setting, suite and eps: statistics over its models (seeds), see ``effects.hyperparameters``."""
         frame = effects.hyperparameters(self._summary)
-        return frame if eps is None else _at(frame, eps)
+        return frame if eps is None else self._at(frame, eps)
 
     def effects(self) -> pd.DataFrame:
         """Spearman's rho of each accuracy with each hyperparameter, see ``effects.trends``."""
         return effects.trends(self._summary)
 
-    def witnesses(self) -> pd.DataFrame:
-        """The files of adversarial inputs in the run folder, one row each; ``WITNESSES`` declares the columns."""
-        rows = [
-            {
-                MODEL.name: unit.model,
-                SUITE.name: unit.suite,
-                NORM.name: str(unit.norm),
-                "attack": str(unit.stage.attack),
-                "start": unit.shard.start,
-                "stop": unit.shard.stop,
-                "path": path,
-            }
-            for unit in self.run.units()
-            if isinstance(unit, AttackUnit) and (path := self.run_folder.witness_path(unit)).is_file()
-        ]
-        return columns.typed(pd.DataFrame(rows, columns=[column.name for column in WITNESSES]), WITNESSES)
+    def witnesses(self, model: str | None = None) -> Witnesses:
+        """Adversarial inputs as arrays: of each model, suite and sample the closest one found, see ``Witnesses``.
 
-    def report(self, out: str | os.PathLike[str]) -> list[Path]:
+        model: only those of this one. Raises LipbenchError for an unknown model, and if the run folder lacks them.
+        """
+        names = [entry.name for entry in self.run.models]
+        if model is not None and model not in names:
+            raise unknown_name("model", model, names)
+        return witnesses.load(self.run_folder, self.run, self.samples, names if model is None else [model])
+
+    def report(self, out: StrPath) -> list[Path]:
         """Write the report into the folder ``out`` and return the paths, see ``lipbench.report.write``."""
         from lipbench.report import writer  # which takes Results
 
         return writer.write(self, arguments.path("out", out))
 
+    def _at(self, frame: pd.DataFrame, eps: Grid) -> pd.DataFrame:
+        """The rows at some eps."""
+        wanted, held = parse_grid(eps), frame[columns.EPS.name]
+        for each in wanted:
+            refuse_absent(each, self.eps)
+        rows = held.isin([found for each in wanted for found in same(each, held.unique().tolist())])
+        return frame[rows].reset_index(drop=True)
+
     @functools.cached_property
     def _summary(self) -> pd.DataFrame:
         return metrics.summary(self.items)
-
-
-def _at(frame: pd.DataFrame, eps: Eps) -> pd.DataFrame:
-    """The rows at some eps."""
-    wanted = [eps] if isinstance(eps, str | float | int) else list(eps)
-    held = frame[columns.EPS.name].to_numpy()
-    rows = np.zeros(len(frame), dtype=bool)
-    for each in wanted:
-        same = np.isclose(held, _number(each), rtol=SAME_EPS, atol=0)
-        if not same.any():
-            grid = ", ".join(f"{value:.4g}" for value in sorted(set(held.tolist())))
-            raise LipbenchError(f"the run has no eps {each}; it has {grid}: choose one of these, or evaluate at {each}")
-        rows |= same
-    return frame[rows].reset_index(drop=True)
-
-
-def _number(eps: Any) -> float:
-    """An eps given as a number, or as text such as "36/255"."""
-    try:
-        value = float(Fraction(eps)) if isinstance(eps, str) else float(eps)
-    except (TypeError, ValueError, ZeroDivisionError):
-        value = math.nan
-    if not math.isfinite(value):
-        raise LipbenchError(f"eps must be a number, or text such as '36/255'; got {eps!r}")
-    return value

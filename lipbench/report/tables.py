@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from lipbench.attacks.eps import Eps, same
 from lipbench.certification.grades import GRADES
 from lipbench.report import effects, metrics
 from lipbench.report.columns import Metric, alike, further_columns, setting_columns
@@ -29,6 +30,7 @@ from lipbench.report.formatting import (
 from lipbench.report.metrics import CERTIFIED, CERTIFIED_BY_GRADE, MCR, METRICS, OVER_SEEDS, SHARES, TIGHTNESS
 from lipbench.report.signs import SIGNS
 
+WHOLE = 1000  # a mean of counts from here on has no decimals
 LABEL = 52  # characters of a setting's label in the terminal
 
 
@@ -56,7 +58,7 @@ class Group:
     norm: str
     summary: pd.DataFrame  # of ``metrics.summary``, the rows of this suite
     settings: pd.DataFrame  # of ``effects.hyperparameters``, likewise
-    eps: tuple[float, ...]  # ascending
+    eps: tuple[Eps, ...]  # ascending, each as it was given
 
     @property
     def grade(self) -> str:
@@ -67,6 +69,10 @@ class Group:
     def unit(self) -> str:
         """The unit of eps."""
         return unit(self.norm)
+
+    def shown(self, eps: float) -> str:
+        """An eps of the group as it was given."""
+        return next(each for each in self.eps if each == eps).shown
 
     @property
     def sizes(self) -> str:
@@ -90,12 +96,13 @@ def titles(shown: Iterable[Metric]) -> tuple[str, ...]:
     return tuple(metric.title for metric in shown)
 
 
-def groups(summary: pd.DataFrame) -> list[Group]:
-    """A summary, suite by suite, in the order of the run."""
-    settings, found = effects.hyperparameters(summary), []
+def groups(summary: pd.DataFrame, given: Iterable[Eps] = ()) -> list[Group]:
+    """A summary, suite by suite, in the order of the run; ``given``: the eps of the run, as tables print them."""
+    settings, found, as_given = effects.hyperparameters(summary), [], {eps: eps for eps in given}
     for suite, norm in suites(summary):
         part, some = (f[(f["suite"] == suite) & (f["norm"] == norm)] for f in (summary, settings))
-        found.append(Group(suite, norm, part, some, tuple(sorted(part["eps"].unique().tolist()))))
+        grid = tuple(as_given.get(eps, Eps(eps)) for eps in sorted(part["eps"].unique().tolist()))
+        found.append(Group(suite, norm, part, some, grid))
     return found
 
 
@@ -106,7 +113,7 @@ def main_table(group: Group, eps: Sequence[float], title: str, *, short: bool = 
         shown = [row for row in part if row["eps"] in eps]
         cells = [over_seeds(row, metric) for row in shown for metric in at_eps]
         body.append((name, str(part[0]["n_models"]), *(over_seeds(part[0], metric) for metric in once), *cells))
-    heads = [("", 2 + len(once)), *((f"eps {value:.4g}", len(at_eps)) for value in eps)]
+    heads = [("", 2 + len(once)), *((f"eps {group.shown(value)}", len(at_eps)) for value in eps)]
     columns = ("setting", "models", *titles(once), *titles(at_eps) * len(eps))
     return Table(title, columns, tuple(body), tuple(heads))
 
@@ -119,7 +126,7 @@ def model_table(group: Group) -> Table:
         shown = [with_interval(row, metric.name) for metric in shares]
         tightness = f"{number(row['tightness'], 2)} ({row['tightness_n']})"
         broken = " / ".join(general(row[metric.name]) for metric in metrics.VIOLATIONS.values())
-        start = (row["model"], general(row["eps"]))
+        start = (row["model"], group.shown(row["eps"]))
         body.append((*start, *shown, percent(row["gap"]), tightness, number(row["mcr"]), broken))
     columns = ("model", "eps", *titles(shares), "gap")
     last = ("tightness (samples)", MCR.title, f"violations ({' / '.join(GRADES)})")
@@ -136,7 +143,7 @@ def grade_table(group: Group) -> Table:
         part = rows(frame)
         cells = [percent(row[metric.name]) for row in part for metric in CERTIFIED_BY_GRADE]
         body.append((str(name), general(part[0]["lipschitz_bound"], 9), *cells, claim(part[0])))
-    heads = [("", 2), *((f"certified, eps {value:.4g}", len(GRADES)) for value in group.eps), ("", 1)]
+    heads = [("", 2), *((f"certified, eps {eps.shown}", len(GRADES)) for eps in group.eps), ("", 1)]
     columns = ("model", "Lipschitz bound", *GRADES * len(group.eps), "claim")
     return Table("Grades of the certificates: float beside real beside nominal", columns, tuple(body), tuple(heads))
 
@@ -147,8 +154,8 @@ def attack_table(group: Group) -> Table:
     names = {name: name.removeprefix(metrics.ATTACKED.name) for name in seen}
     names |= {metric.name: metric.title for metric in metrics.WORK}
     means = rows(effects.distinct(group.summary).groupby("eps")[list(names)].mean().astype(float))
-    body = tuple((shown, *(number(row[name], 1) for row in means)) for name, shown in names.items())
-    heads = ("attack", *(f"eps {value:.4g}" for value in group.eps))
+    body = tuple((shown, *(_mean_count(row[name]) for row in means)) for name, shown in names.items())
+    heads = ("attack", *(f"eps {eps.shown}" for eps in group.eps))
     title = (
         f"Samples that each attack saw, of {group.summary['n'].max()}, mean over models; minimal-norm attacks serve "
         "every eps, and count at each"
@@ -156,6 +163,10 @@ def attack_table(group: Group) -> Table:
     if any("#" in name for name in seen):
         title += "; #2: the same attack again, with another seed or other arguments"
     return Table(title, heads, body)
+
+
+def _mean_count(value: float) -> str:
+    return number(value, 0 if value >= WHOLE else 1)
 
 
 def signs_table(group: Group) -> Table:
@@ -180,7 +191,7 @@ def alone_table(group: Group) -> Table | None:
         body.append((str(name), *counts, number(alone / spent if spent else float("nan"), 1), *shares))
     columns = ("model", "suite only", "alone only", "alone / suite", *("suite", "alone") * len(group.eps))
     heads = [("", 1), ("samples broken by", 2), ("evaluations", 1)]
-    heads += [(f"robust, eps {value:.4g}", 2) for value in group.eps]
+    heads += [(f"robust, eps {eps.shown}", 2) for eps in group.eps]
     title = "AutoAttack standard alone, on every correct sample, beside the suite: robust accuracy in percent"
     return Table(title, columns, tuple(body), tuple(heads))
 
@@ -196,7 +207,7 @@ def front_table(group: Group, eps: float, *, short: bool = False) -> Table:
             shown = [over_seeds(row, metric) for metric in SHARES]
             body.append((named[row["setting"]], *shown, " and ".join(on)))
     columns = ("setting", *titles(SHARES), "on the front of")
-    title = f"Settings on the Pareto front at eps {eps:.4g} ({group.unit}), certified of grade {group.grade}"
+    title = f"Settings on the Pareto front at eps {group.shown(eps)} ({group.unit}), certified of grade {group.grade}"
     return Table(title, columns, tuple(body))
 
 
@@ -215,8 +226,8 @@ def trend_table(trends: pd.DataFrame, group: Group, *, short: bool = False) -> T
         shares = (correlation(row, metric.name) for metric in SHARES)
         body.append((", ".join(kind), row["hyperparameter"], str(row["points"]), *shares))
     title = (
-        f"Spearman's rho with each hyperparameter and its 95 % interval over models, at eps {part[0]['eps']:.4g}, "
-        f"certified of grade {group.grade}"
+        f"Spearman's rho with each hyperparameter and its 95 % interval over models, at eps "
+        f"{group.shown(part[0]['eps'])}, certified of grade {group.grade}"
     )
     return Table(title, ("family", "hyperparameter", "models", *titles(SHARES)), tuple(body))
 
@@ -240,7 +251,9 @@ def matched_table(group: Group) -> Table | None:
                 body.append((named[row["setting"]], built, str(row["n_models"]), *cells))
     if not body:
         return None
-    title = f"Architectures under the same loss, at eps {at['eps'].iloc[0]:.4g}, certified of grade {group.grade}"
+    title = (
+        f"Architectures under the same loss, at eps {group.shown(at['eps'].iloc[0])}, certified of grade {group.grade}"
+    )
     columns = ("loss", "architecture", "models", *titles((TIGHTNESS, *SHARES)))
     return Table(title, columns, tuple(body))
 
@@ -250,11 +263,16 @@ def _mean(row: Mapping[str, Any], metric: Metric) -> str:
     return percent(value) if metric.kind == "share" else number(value, metric.digits)
 
 
-def short(summary: pd.DataFrame) -> str:
-    """The table for the terminal, up to 110 columns: a row per setting, mean over seeds, an eps per suite."""
+def short(summary: pd.DataFrame, given: Iterable[Eps] = (), show: Eps | None = None) -> str:
+    """The table for the terminal, up to 110 columns: a row per setting, mean over seeds, an eps per suite.
+
+    given: the eps of the run, as it prints them; show: the eps of the table, where a suite has it; elsewhere, and for
+    None, the one that ``effects.chosen_eps`` chooses.
+    """
     blocks = []
-    for group in groups(summary):
-        eps = effects.chosen_eps(group.settings)
+    for group in groups(summary, given):
+        wanted = [] if show is None else same(show, group.eps)
+        eps = wanted[0] if wanted else effects.chosen_eps(group.settings)
         body: list[tuple[str, ...]] = [("setting (mean over seeds)", "models", *titles(OVER_SEEDS))]
         for name, part in group.by_setting():
             row = next(row for row in part if row["eps"] == eps)
@@ -262,7 +280,7 @@ def short(summary: pd.DataFrame) -> str:
             body.append((shown, str(row["n_models"]), *(_mean(row, metric) for metric in OVER_SEEDS)))
         widths = [max(map(len, column)) for column in zip(*body, strict=True)]
         meaning = f"accuracies in percent; certified is grade {group.grade}"
-        blocks += [f"suite {group.suite}, eps {eps:.4g} ({group.unit}), n = {group.sizes}; {meaning}"]
+        blocks += [f"suite {group.suite}, eps {group.shown(eps)} ({group.unit}), n = {group.sizes}; {meaning}"]
         blocks += ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in body]
         broken = ", ".join(f"{count} of grade {grade}" for grade, count in violations(group.summary).items())
         blocks.append(f"violations: {broken}")

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lipbench._internal.words import at_least, at_most, shown
+from lipbench._internal.words import at_least, at_most, count, shown
 from lipbench.errors import LipbenchError
 from lipbench.report.tables import Table
 from lipbench.runs.folder import RunFolder
@@ -49,7 +49,7 @@ def section(run_folder: RunFolder, run: Run) -> VerificationSection | None:
     return VerificationSection(
         TITLE,
         result.passed,
-        _sentence(result),
+        _sentence(result, len(run.models)),
         (*_how(result), *_broken(result), *_missing(missing)),
         _model_table(result.models),
         _grade_table(result.models),
@@ -57,7 +57,7 @@ def section(run_folder: RunFolder, run: Run) -> VerificationSection | None:
     )
 
 
-def _sentence(result: VerificationResult) -> str:
+def _sentence(result: VerificationResult, models: int) -> str:
     verdicts = [verdict for model in result.models for verdict in model.verdicts]
     certificates = sum(verdict.samples for verdict in verdicts)
     grades: dict[str, int] = {}
@@ -65,10 +65,11 @@ def _sentence(result: VerificationResult) -> str:
         grades[verdict.grade] = grades.get(verdict.grade, 0) + verdict.samples
     by_grade = ", ".join(f"{count} of grade {grade}" for grade, count in grades.items())
     refuted = sum(model.constant.refuted for model in result.models)
-    count = len(result.models)
+    verified = len(result.models)
+    of = count(verified, "model") if verified == models else f"{verified} of {count(models, 'model')}"
     text = (
-        f"{'Yes' if result.passed else 'No'}: {certificates} certificates of {count} model{'s' * (count != 1)} were "
-        f"tested ({by_grade}), {result.violations or 'none'} broken"
+        f"{'Yes' if result.passed else 'No'}: {certificates} certificates of {of} were tested ({by_grade}), "
+        f"{result.violations or 'none'} broken"
     )
     text += f", {refuted} claimed constant{'s' * (refuted != 1)} refuted" if refuted else ""
     return f"{text}; closest approach {_ratio(min(v.closest_approach for v in verdicts))}" if verdicts else text

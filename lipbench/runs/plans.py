@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lipbench._internal import arguments, files
+from lipbench.attacks.eps import Eps
 from lipbench.attacks.suites import AttackSpec, Suite
 from lipbench.errors import LipbenchError
 from lipbench.models.cards import digest_of
@@ -63,7 +64,10 @@ class SuitePlan:
             )
         known = {eps for group in self.groups for eps in group}
         fresh = tuple(eps for group in other.groups for eps in group if eps not in known)
-        grid = sorted(known.union(fresh))
+        given: dict[float, Eps] = {
+            eps: eps for eps in (*other.suite.eps, *self.suite.eps)
+        }  # as the run has them, where both do
+        grid = sorted(given[eps] for eps in known.union(fresh))
         longer = self.suite if len(self.attacks) == len(attacks) else other.suite
         seeds = (*self.seeds, *(seed for seed in other.seeds if seed not in self.seeds))
         before = (len(self.attacks), len(self.seeds))
@@ -102,7 +106,7 @@ class SuitePlan:
         suite, reference = Suite.model_validate(content["suite"]), content["reference_attack"]
         counts = [(_count(many, "grown"), _count(times, "grown")) for many, times in content.get("grown", [])]
         plan = cls(suite, opening, attacks, groups, seeds, reference, tuple(counts))
-        plan._check(tuple(content["suite"]["eps"]))
+        plan._check(tuple(map(Eps, content["suite"]["eps"])))
         return plan
 
     def _check(self, grid: tuple[float, ...]) -> None:

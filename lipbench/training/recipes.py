@@ -29,16 +29,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictBool
+from pydantic import BeforeValidator, Field, StrictBool
 
 from lipbench._internal import arguments, files, resources, schema
 from lipbench._internal.schema import Finite, Name, Strict
 from lipbench._internal.versions import versions
+from lipbench.attacks.eps import of_a_file
+from lipbench.attacks.norm import Norm
 from lipbench.errors import LipbenchError
 from lipbench.models.cards import Architecture, Loss, Preprocessing
 
 VERSIONED = ("lipbench", "torch", "deel-torchlip")  # on every card
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Radius = Annotated[Positive, BeforeValidator(lambda eps: float(of_a_file(eps)) if isinstance(eps, str) else eps)]
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(min_length=1)]
 
 
@@ -60,8 +63,8 @@ class ArchitectureSpec(Strict):
 class Adversarial(Strict):
     """Training at adversarial inputs, which steps of gradient ascent find."""
 
-    norm: Literal["L2", "Linf"] = "L2"
-    eps: Positive
+    norm: Annotated[Literal["L2", "Linf"], BeforeValidator(lambda norm: Norm.of_a_file(norm).value)] = "L2"
+    eps: Radius
     steps: Annotated[int, Field(ge=1)] = 10
 
 
@@ -129,7 +132,7 @@ class History(Strict):
     """What is measured after each epoch; it changes nothing in the model."""
 
     samples: Annotated[int, Field(ge=1)] = 1000  # the first so many of the test set
-    eps: Annotated[tuple[Positive, ...], Field(min_length=1)] = (36 / 255,)  # L2, of the certified accuracy
+    eps: Annotated[tuple[Radius, ...], Field(min_length=1)] = (36 / 255,)  # L2, of the certified accuracy
 
 
 class Recipe(Strict):

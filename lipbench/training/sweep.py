@@ -114,7 +114,8 @@ class Sweep:
 
     def checkpoint(self, job: TrainingJob) -> Checkpoint:
         """The checkpoint of a model."""
-        return checkpoint_of(self.out, self.recipe, job, self.data_sha256, self.device)
+        kind = torch.device(self.device).type  # a GPU resumes what another one began
+        return checkpoint_of(self.out, self.recipe, job, self.data_sha256, kind)
 
 
 @dataclass(frozen=True)

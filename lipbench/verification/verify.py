@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from lipbench._internal import arguments
 from lipbench._internal.arrays import Floats
@@ -27,6 +26,7 @@ from lipbench.verification.options import DEFAULTS, VerifyOptions
 from lipbench.verification.result import GIVEN, Tested, Verdict, Verification, VerificationResult
 from lipbench.verification.rounding_search import RoundingSearch, rounding_search
 from lipbench.verification.witness import WitnessFolder
+from lipbench.work import progress as bars
 
 PAIRS = 64  # samples from which the constant is attacked
 CPU = torch.device("cpu")
@@ -95,6 +95,7 @@ def _ready(
     arguments.distinct("model", [card.name for card, _ in models])
     for card, _ in models:
         check_fits(card, dataset)
+    arguments.warn_of_fewer(options.samples, dataset.spec, len(dataset.test.labels))
     if options.radii is not None:
         if len(models) != 1:
             raise LipbenchError(f"--radii is for one model, got {len(models)}; give one of them")
@@ -175,7 +176,7 @@ def examine(
     x = x.to(device)
     radii = _radii(network, proof, x, labels, options)
     steps = len(falsification.MINIMAL_NORM) + len(radii) + 2
-    with tqdm(total=steps, desc=card.name, unit="step", leave=False, disable=not progress) as bar:
+    with bars.bar(steps, unit="step", title=card.name, leave=False, silent=not progress) as bar:
         samples = AttackedSamples(network, x, labels.to(device), options.seed)
         for spec in falsification.MINIMAL_NORM:
             samples.attack(spec)

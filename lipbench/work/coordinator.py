@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from tqdm import tqdm
-
+from lipbench.work import progress as bars
 from lipbench.work.executors import Executor
 from lipbench.work.lease import Age, Lease, Leases
 
@@ -73,7 +72,7 @@ class Coordinator(Generic[P]):
         self._is_done = is_done
         self._progress = progress
         self._open = {task.name: task for task in tasks}
-        self._bar: tqdm | None = None  # type: ignore[type-arg]  # generic in its stubs only
+        self._bar: bars.Bar | None = None
         self._lock = threading.Lock()  # the bar's: a thread looks, too
 
     def run(self, function: Callable[[P, Lease], R | None], executor: Executor) -> dict[str, R]:
@@ -128,7 +127,7 @@ class Coordinator(Generic[P]):
         if self._bar is None or self._progress is None:
             return
         with self._lock:
-            step = self._progress.done(list(self._open)) - self._bar.n
+            step = self._progress.done(list(self._open)) - int(self._bar.n)
             if step:
                 self._bar.update(step)
             else:
@@ -152,7 +151,7 @@ class Coordinator(Generic[P]):
                 self.look()
 
         about = self._progress
-        with tqdm(total=about.total, initial=done, unit=about.unit, desc=about.title) as self._bar:
+        with bars.bar(about.total, initial=done, unit=about.unit, title=about.title) as self._bar:
             thread = threading.Thread(target=watch, daemon=True)
             thread.start()
             try:

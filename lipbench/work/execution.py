@@ -1,23 +1,37 @@
 """The choices about where work is done, which evaluation and training share."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from lipbench._internal import arguments
 from lipbench._internal.precision import precisions, set_precisions
-from lipbench.errors import LipbenchError, unknown_name
+from lipbench.errors import LipbenchError, quoted, unknown_name
 from lipbench.work.executors import NAMES, Executor, build
 from lipbench.work.executors.local import LocalExecutor
 
-DEVICES = ("auto", "cpu", "cuda")
+
+def check_device(name: Any) -> str:
+    """The name of a device: "auto", "cpu", "cuda" or "cuda:1"; raises LipbenchError for anything else.
+
+    Whether there is such a GPU is known where the work is done, see ``resolve_device``.
+    """
+    if isinstance(name, str) and re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", name):
+        return name
+    if name == "mps":
+        raise LipbenchError("device 'mps' has no float64, which certificates are computed in; use --device cpu")
+    raise LipbenchError(
+        f"unknown device {quoted(name)}: expected auto, cpu or cuda, or a GPU by its number (here: {gpus()})"
+    )
 
 
-def unknown_device(name: object) -> LipbenchError:
-    """The error for a device that is not one of ``DEVICES``."""
-    return LipbenchError(f"unknown device {name!r}: expected auto, cpu or cuda")
+def gpus() -> str:
+    """The GPUs of this machine, in words."""
+    return ", ".join(f"cuda:{index}" for index in range(torch.cuda.device_count())) or "none"
 
 
 @dataclass(frozen=True)
@@ -28,7 +42,7 @@ class Execution:
     for options that the executor does not have.
     """
 
-    device: str = "auto"  # or "cpu", "cuda"
+    device: str = "auto"  # or "cpu", "cuda", or one of several GPUs, such as "cuda:1"
     executor: str | Executor = "local"  # or "ray", or an executor of your own
     jobs: int = 1  # processes (local), or tasks at once (ray)
     threads: int = 1  # of torch on the CPU, in each process
@@ -36,8 +50,9 @@ class Execution:
     gpus_per_task: float | None = None  # that each task takes on a Ray cluster
 
     def __post_init__(self) -> None:
-        if self.device not in DEVICES:
-            raise unknown_device(self.device)
+        if self.executor == "ray" and check_device(self.device).startswith("cuda:"):
+            raise LipbenchError(f"device {self.device!r} is for --executor local; Ray chooses GPUs: use --device cuda")
+        check_device(self.device)
         arguments.threads(self.threads)
         self.workers()
 
@@ -66,21 +81,33 @@ HERE = Execution()  # this process
 
 
 def resolve_device(name: str, threads: int = 1) -> torch.device:
-    """``auto``, ``cpu`` or ``cuda`` to a device; TF32 is switched off, as certificates and attacks need.
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:1`` to a device; TF32 is switched off, as certificates and attacks need.
 
     threads: of torch on the CPU. The order of sums, and with it the last bit, depends on it; and on small networks two
     threads that wait for each other are slower than one (up to 15 times on two busy cores).
 
-    Raises LipbenchError for ``cuda`` where there is none, and for more threads than the machine takes.
+    Raises LipbenchError for a GPU that is not there, and for more threads than the machine takes.
     """
     threads = arguments.threads(threads)
-    if name not in DEVICES:
-        raise unknown_device(name)
+    check_device(name)
     set_precisions()
-    if name == "cuda" and not torch.cuda.is_available():
-        raise LipbenchError("device 'cuda' was asked for, but torch finds no CUDA device; use --device cpu")
+    found = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise LipbenchError(f"device {name!r} was asked for, but torch finds no CUDA device; use --device cpu")
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise LipbenchError(f"device {name!r} was asked for, but torch finds only {gpus()}")
     torch.set_num_threads(threads)  # of the whole process, like TF32
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+    return found
+
+
+@contextmanager
+def on_device(device: torch.device) -> Iterator[None]:
+    """Inside, the device is the one that libraries mean by "the GPU", as ART does."""
+    if device.type == "cuda" and device.index is not None:
+        with torch.cuda.device(device):
+            yield
+    else:
+        yield
 
 
 @contextmanager
@@ -88,7 +115,9 @@ def computing_on(device: str, threads: int = 1) -> Iterator[torch.device]:
     """``resolve_device``; torch's threads and precisions, which it sets for the process, are restored at the end."""
     before, held = torch.get_num_threads(), precisions()
     try:
-        yield resolve_device(device, threads)
+        target = resolve_device(device, threads)
+        with on_device(target):
+            yield target
     finally:
         torch.set_num_threads(before)
         set_precisions(held)

@@ -92,7 +92,7 @@ def test_options_hold_plain_numbers():
 
 WRONG_CALLS = {
     "suite": ([], [3], 3, None, ["quick", 3], "standrd"),
-    "eps": ([], [0], [-1.0], [float("nan")], ["0.1"], "0.1", 0.1, [True]),
+    "eps": ([], [0], [-1.0], [float("nan")], ["a"], "a", "1/0", [True], "9"),
     "data": (3, "digts", ["digits"]),
     "data_dir": (3,),
     "out": (3, "a\0b"),

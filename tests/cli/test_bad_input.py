@@ -204,12 +204,18 @@ CASES = {  # name: (what the user does, given a working folder with a zoo of one
     ),
     "zero eps grid": (lambda w: suite(w, SUITE.replace("[0.1]", "[]")), "eps"),
     "eps of zero": (lambda w: suite(w, SUITE.replace("[0.1]", "[0.0, 0.1]")), "above 0"),
-    "empty --eps": (lambda w: f"evaluate {w}/zoo --eps ,", "lipbench: --eps takes numbers .*; got ','$"),
+    "empty --eps": (
+        lambda w: f"evaluate {w}/zoo --eps ,",
+        "lipbench: eps must be a number, .* or several of them, .*, got ','$",
+    ),
     "--eps of zero": (
         lambda w: f"evaluate {w}/zoo --eps 0",
         r"lipbench: eps must be a finite number in \[1e-06, 1e\+06\], got 0.0$",
     ),
-    "--eps that is no number": (lambda w: f"evaluate {w}/zoo --eps a,b", "--eps"),
+    "--eps that is no number": (
+        lambda w: f"evaluate {w}/zoo --eps a,b",
+        "eps must be a number, or text such as '36/255', got 'a'",
+    ),
     "suite with a misspelt key": (lambda w: suite(w, SUITE.replace("norm", "nrom")), "nrom"),
     "suite with an unknown norm": (lambda w: suite(w, SUITE.replace("L2", "L3")), "L3"),
     "suite with an unknown library": (

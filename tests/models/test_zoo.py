@@ -1,6 +1,9 @@
 """Zoos: folders of models, and the bundled one."""
 
+from pathlib import Path
+
 import pytest
+from bundled import TAU4
 
 from lipbench.errors import LipbenchError
 from lipbench.models import cards
@@ -27,3 +30,37 @@ def test_a_file_is_no_zoo(tmp_path):
     (tmp_path / "recipe.toml").write_text("")
     with pytest.raises(LipbenchError, match="it is a file; give the folder that holds it"):
         find_zoo(str(tmp_path / "recipe.toml"))
+
+
+def test_models_of_the_bundled_zoo_have_names(digits_zoo, tmp_path, monkeypatch):
+    assert find_zoo("digits") == digits_zoo
+    assert find_zoo(f"digits/{TAU4}") == find_zoo(TAU4) == digits_zoo / TAU4
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits" / TAU4).mkdir(parents=True)  # a folder of that path comes first
+    assert find_zoo("digits") == Path("digits")
+    assert find_zoo(f"digits/{TAU4}") == Path("digits") / TAU4
+    assert find_zoo(TAU4) == digits_zoo / TAU4
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("digit", "the folder does not exist, and the bundled zoos are digits; did you mean digits"),
+        (f"{TAU4}1", "did you mean mlp-tau_cross_entropy-tau4-seed[012].$"),
+        ("digits/mlp-tau", r"no model 'mlp-tau' in digits: .*`lipbench list models` lists them"),
+        ("digits/../x", "the folder does not exist"),
+        ("elsewhere/zoo", "the folder does not exist$"),
+    ],
+)
+def test_a_name_that_is_not_known_has_the_closest_one(name, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LipbenchError, match=said):
+        model_folders(find_zoo(name))
+
+
+def test_a_model_of_a_zoo_of_ones_own_has_the_closest_one(zoo_of):
+    zoo = zoo_of(TAU4)
+    with pytest.raises(LipbenchError, match=rf"did you mean {zoo / TAU4}.$"):
+        model_folders(zoo / f"{TAU4}9")
+    with pytest.raises(LipbenchError, match=rf"did you mean {zoo}.$"):
+        model_folders(zoo.with_name("zo"))

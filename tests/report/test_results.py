@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hand_made import FAILING, HAND, SQUARE
 
+from lipbench.attacks.eps import Eps
 from lipbench.errors import LipbenchError
-from lipbench.report import Results, columns, effects, metrics, samples
+from lipbench.report import Results, columns, document, effects, metrics, samples, writer
 from lipbench.report import results as results_of_a_run
 from lipbench.runs.folder import RunFolder
-from lipbench.runs.units import AttackUnit
 
 EPS = (0.1, 36 / 255, 0.4)
 
@@ -81,13 +81,39 @@ def test_a_summary_is_of_the_eps_asked_for(results, eps, found):
 
 @pytest.mark.parametrize("eps", ["a lot", "1/0", float("nan"), [None], "inf"])
 def test_an_eps_that_is_no_number_is_an_error(results, eps):
-    with pytest.raises(LipbenchError, match="eps must be a number, or text such as '36/255'; got"):
+    with pytest.raises(LipbenchError, match="eps must be a number, or text such as '36/255', got"):
         results.summary(eps)
 
 
 def test_an_eps_that_the_run_lacks_is_an_error_that_names_its_grid(results):
-    with pytest.raises(LipbenchError, match=r"the run has no eps 8/255; it has 0.1, 0.1412, 0.4: choose one of these"):
-        results.summary("8/255")
+    for asked in (results.summary, results.hyperparameters, results.table):
+        with pytest.raises(LipbenchError, match=r"the run has no eps 8/255; it has 0.1, 0.1412, 0.4: choose one of"):
+            asked("8/255")
+
+
+def test_the_table_is_at_the_eps_asked_for_and_says_where_the_records_are(results):
+    assert "suite quick, eps 0.4 (L2" in results.table(0.4)
+    assert "suite quick, eps 0.1412 (L2" in results.table("36/255")
+    assert "suite second, eps 0.1 (L∞" in results.table(0.4)  # the only one that it has
+    shown = str(results)
+    assert shown == repr(results) == f"{results.table()}\n\nrecords: {results.run_folder.path}"
+    chosen = Results.load(results.run_folder, show_eps=Eps("36/255"))
+    assert str(chosen).startswith("suite quick, eps 0.1412")
+
+
+def test_an_eps_is_printed_as_it_was_given(make_run, make_model, suite):
+    given = suite(eps=["36/255", 0.1])
+    assert given.plain()["eps"] == [0.1, "36/255"]
+    results = Results.load(make_run(make_model(**HAND), [given]))
+    assert "eps 36/255 (L2" in results.table("36/255")
+    assert "eps 36/255 (L2" in results.table(36 / 255)
+    report = document.build(results)
+    heads = [title for title, _ in report.sections[0].main.groups]
+    assert heads == ["", "eps 0.1", "eps 36/255"]
+    assert dict(report.facts)["suite quick"].startswith("L2, eps 0.1, 36/255; ")
+    every = "\n".join(writer.texts(report).values())
+    assert "0.1412 " not in every.replace(str(36 / 255), "")
+    assert results.summary()["eps"].tolist() == [0.1, 36 / 255]
 
 
 def test_a_summary_may_be_changed_by_its_user(results):
@@ -103,9 +129,8 @@ def test_a_summary_may_be_changed_by_its_user(results):
         (lambda results: results.models, results_of_a_run.MODELS),
         (lambda results: results.summary(), metrics.SUMMARY),
         (lambda results: results.hyperparameters(), effects.SETTINGS),
-        (lambda results: results.witnesses(), results_of_a_run.WITNESSES),
     ],
-    ids=["samples", "models", "summary", "hyperparameters", "witnesses"],
+    ids=["samples", "models", "summary", "hyperparameters"],
 )
 def test_every_column_is_declared_once_with_kind_unit_and_words(results, frame, declared):
     found = frame(results)
@@ -118,17 +143,6 @@ def test_every_column_is_declared_once_with_kind_unit_and_words(results, frame, 
             assert str(found[name].dtype) == column.dtype, name
     present = [column for column in declared if any(column.covers(name) for name in found)]
     assert set(declared) - set(present) <= {column for column in columns.OF_MODELS if column.prefix}
-
-
-def test_witnesses_are_the_files_of_adversarial_inputs(results):
-    folder, unit = results.run_folder, [unit for unit in results.run.units() if isinstance(unit, AttackUnit)][-1]
-    assert results.witnesses().empty
-    folder.witness_path(unit).parent.mkdir(exist_ok=True)
-    folder.witness_path(unit).write_bytes(b"")
-    (row,) = results.witnesses().to_dict("records")
-    assert (row["model"], row["suite"], row["norm"], row["start"], row["stop"]) == ("b", "second", "Linf", 0, 5)
-    assert row["attack"] == "art/PGD"
-    assert row["path"] == folder.witness_path(unit)
 
 
 def test_a_report_is_written_from_what_was_loaded(results, tmp_path, monkeypatch):

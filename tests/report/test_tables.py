@@ -40,3 +40,10 @@ def test_the_terminal_table_cuts_only_what_is_longer_than_any_bundled_setting(ma
     text = tables.short(Results.load(make_run(models)).summary())
     assert all(len(line) <= 110 for line in text.splitlines())
     assert ("..." in text) is cut
+
+
+def test_large_means_of_counts_are_whole_numbers(make_run, sweep):
+    summary = Results.load(make_run(sweep(seeds=1, n=20))).summary().assign(forward=3575, audited=3)
+    rows = {row[0]: row[1:] for row in tables.attack_table(tables.groups(summary)[0]).rows}
+    assert set(rows["forward evaluations"]) == {"3575"}
+    assert set(rows["of these, certified samples (audit)"]) == {"3.0"}

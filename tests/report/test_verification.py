@@ -55,7 +55,7 @@ def test_certificates_that_do_not_hold(verified):
     section = verified(broken(verified.folder.path))
     assert not section.passed
     assert section.sentence.startswith(
-        "No: 36 certificates of 1 model were tested (18 of grade real, 18 of grade nominal)"
+        "No: 36 certificates of 1 of 2 models were tested (18 of grade real, 18 of grade nominal)"
     )
     assert "7 broken, 1 claimed constant refuted; closest approach 0.0000" in section.sentence
     assert "Certificates or claims that do not hold: b." in section.remarks

@@ -29,7 +29,7 @@ from lipbench.training import recipes, sweep, trainer
 from lipbench.training.checkpoint import UNFINISHED, Checkpoint, lease_name
 from lipbench.training.storing import HISTORY, store
 from lipbench.training.zoo_folder import LEASES
-from lipbench.work import coordinator, lease
+from lipbench.work import coordinator, lease, progress
 from lipbench.work.execution import Execution
 from lipbench.work.executors.local import LocalExecutor
 from lipbench.work.lease import Leases
@@ -295,13 +295,14 @@ def shown(monkeypatch):
     """Where the bar was after each of its steps."""
     steps = []
 
-    class Recorder(coordinator.tqdm):
+    class Recorder(progress.tqdm):
         def update(self, n=1):
             super().update(n)
             if not self.disable:
                 steps.append((self.n, self.total, self.unit))
 
-    monkeypatch.setattr(coordinator, "tqdm", Recorder)
+    monkeypatch.setattr(progress, "tqdm", Recorder)
+    monkeypatch.setattr(progress, "on_terminal", lambda: True)
     return steps
 
 

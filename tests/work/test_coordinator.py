@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lipbench.errors import LipbenchError
-from lipbench.work import coordinator, lease
+from lipbench.work import coordinator, lease, progress
 from lipbench.work.coordinator import Coordinator, Progress, Task
 from lipbench.work.execution import Execution
 from lipbench.work.executors.local import LocalExecutor
@@ -110,12 +110,13 @@ def test_the_lease_of_a_silent_machine_is_taken_over_by_workers_that_never_saw_i
 def test_the_bar_shows_what_every_process_has_done(tmp_path, monkeypatch):
     steps = []
 
-    class Recorder(coordinator.tqdm):
+    class Recorder(progress.tqdm):
         def update(self, n=1):
             super().update(n)
             steps.append((self.initial, self.n, self.total, self.unit, self.desc))
 
-    monkeypatch.setattr(coordinator, "tqdm", Recorder)
+    monkeypatch.setattr(progress, "tqdm", Recorder)
+    monkeypatch.setattr(progress, "on_terminal", lambda: True)
     (tmp_path / "a").write_text("theirs")
     bar = Progress("title", "file", 3, lambda waiting: 3 - len(waiting))
     made(tmp_path, "a", "b", "c", progress=bar).run(write, LocalExecutor(1, 1))

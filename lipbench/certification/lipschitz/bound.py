@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from lipbench.certification.lipschitz.tracing import trace
-from lipbench.errors import LipbenchError
+from lipbench.errors import LipbenchError, quoted
 
 
 def lipschitz_bound(module: nn.Module, input_shape: Sequence[int]) -> float:
@@ -23,5 +23,7 @@ def lipschitz_bound(module: nn.Module, input_shape: Sequence[int]) -> float:
         if any(isinstance(size, bool) for size in input_shape):
             raise TypeError("a size is a whole number")
     except TypeError as error:
-        raise LipbenchError(f"expected the shape of one input, such as (1, 28, 28), got {input_shape!r}") from error
+        raise LipbenchError(
+            f"expected the shape of one input, such as (1, 28, 28), got {quoted(input_shape)}"
+        ) from error
     return trace(module, shape).output.lipschitz

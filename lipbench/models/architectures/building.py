@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from lipbench._internal.registry import ARCHITECTURES
-from lipbench.errors import LipbenchError
+from lipbench.errors import LipbenchError, quoted
 from lipbench.models.architectures.layers import Layers
 from lipbench.models.architectures.parts import Shape
 
@@ -26,5 +26,5 @@ def build(name: str, layers: Layers, input_shape: Shape, num_classes: int, args:
         return nn.Sequential(*factory(layers, tuple(input_shape), num_classes, **args))
     except (TypeError, ValueError, RuntimeError) as error:
         raise LipbenchError(
-            f"architecture {name!r} cannot be built with {args}: {str(error).splitlines()[0]}"
+            f"architecture {name!r} cannot be built with {quoted(args)}: {str(error).splitlines()[0]}"
         ) from error

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from lipbench.errors import LipbenchError, unknown_name
+from lipbench.errors import LipbenchError, quoted, unknown_name
 from lipbench.models.architectures.layers import Layers, Window
 
 Shape = tuple[int, int, int]
@@ -32,7 +32,7 @@ def convolution(layers: Layers, inputs: int, outputs: int, padding: str, batch_n
 
 def _batch_norm(layers: Layers, wanted: bool, channels: int, dimensions: int) -> Chain:
     if not isinstance(wanted, bool):
-        raise LipbenchError(f"batch_norm is true or false, got {wanted!r}")
+        raise LipbenchError(f"batch_norm is true or false, got {quoted(wanted)}")
     if not wanted:
         return []
     if layers.batch_norms is None:
