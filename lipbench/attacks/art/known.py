@@ -101,5 +101,5 @@ EVASION: dict[str, Evasion] = {
     "UniversalPerturbation": Evasion(arguments={"attacker": "deepfool", "attacker_params": {"verbose": False}}),
     "VirtualAdversarialMethod": Evasion(L2, probabilities=True),
     "Wasserstein": Evasion(measure="Wasserstein distance", arguments={"norm": "wasserstein", "ball": "wasserstein"}),
-    "ZooAttack": Evasion(L2),
+    "ZooAttack": Evasion(L2, arguments={"batch_size": 1}),
 }

@@ -10,7 +10,6 @@ parameters that are numbers, truth values or texts are those of the class, with 
 import contextlib
 import difflib
 import functools
-import importlib.util
 import inspect
 import math
 import re
@@ -27,6 +26,7 @@ from lipbench.attacks.art.classifier import ArtAttack, as_classifier, classifier
 from lipbench.attacks.art.known import EVASION, Evasion
 from lipbench.attacks.base import AttackCall
 from lipbench.attacks.norm import Norm
+from lipbench.attacks.optional import missing
 from lipbench.attacks.parameters import Parameter
 from lipbench.errors import LipbenchError, UnsupportedError, one_line
 
@@ -132,9 +132,9 @@ def attack(name: str) -> LibraryAttack:
     known = EVASION.get(wanted)
     if known is not None and known.refused is not None:
         raise UnsupportedError(f"{name} cannot run here: it {known.refused}")
-    for module in () if known is None else known.needs:
-        if importlib.util.find_spec(module) is None:
-            raise LipbenchError(f"{name} needs {module}, which ART does not install: pip install {module}")
+    module = missing(() if known is None else known.needs)
+    if module is not None:
+        raise LipbenchError(f"{name} needs {module}, which ART does not install: pip install {module}")
     classes = _classes()
     if wanted not in classes:
         spelt = {each.lower(): each for each in {*EVASION, *classes}}
