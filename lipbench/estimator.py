@@ -1,4 +1,4 @@
-"""For ART: `LipschitzClassifier`, a classifier with certified radii, and `BisectionAttack`, bisection for any classifier.
+"""For ART: `LipschitzClassifier`, with certified radii, and `BisectionAttack`, bisection for any classifier.
 
     from lipbench.estimator import BisectionAttack, LipschitzClassifier
 
@@ -10,10 +10,9 @@ Importing this module imports ART (the Adversarial Robustness Toolbox), which ``
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from art.attacks import EvasionAttack
 from art.estimators.classification import PyTorchClassifier
 from numpy.typing import NDArray
@@ -91,7 +90,7 @@ class LipschitzClassifier(LipschitzCertificateMixin, PyTorchClassifier):
     attacks do. ``loss_gradient`` is of cross-entropy, and that of a sample does not depend on the rest of the batch.
     """
 
-    estimator_params = [*PyTorchClassifier.estimator_params, "claimed", "dtype"]
+    estimator_params: ClassVar[list[str]] = [*PyTorchClassifier.estimator_params, "claimed", "dtype"]
 
     def __init__(
         self,
@@ -182,7 +181,9 @@ class BisectionAttack(EvasionAttack):
     is x itself where nothing was found, and where x is misclassified already.
     """
 
-    attack_params = [*EvasionAttack.attack_params, "norm", "rounds", "steps", "targets", "batch_size"]
+    attack_params: ClassVar[list[str]] = [
+        *EvasionAttack.attack_params, "norm", "rounds", "steps", "targets", "batch_size",
+    ]  # fmt: skip
     _estimator_requirements = requirements()
 
     def __init__(

@@ -58,7 +58,7 @@ class Registry:
 
 
 def _bundled_attacks() -> dict[str, Any]:
-    """The ``ATTACK``, or the attacks ``DECLARED``, of every module in the packages of ``lipbench.attacks``, by their names."""
+    """The ``ATTACK``, or the attacks ``DECLARED``, of each module in the packages of ``lipbench.attacks``, by name."""
     modules = import_modules(importlib.import_module("lipbench.attacks"))
     single = [module.ATTACK for module in modules if hasattr(module, "ATTACK")]
     attacks = [*single, *(attack for module in modules for attack in getattr(module, "DECLARED", ()))]

@@ -1,4 +1,4 @@
-"""Attacks of libraries that lipbench does not install: listed always, refused with the extra to install where missing."""
+"""Attacks of optional libraries: always listed; where the library is missing, refused with the extra to install."""
 
 import functools
 import importlib.util

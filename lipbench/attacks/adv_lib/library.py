@@ -21,7 +21,7 @@ RESTARTS = Parameter(1, "runs from random points", at_least=1, at_most=MOST_REST
 
 def steps(default: int) -> Parameter:
     """The parameter that counts steps."""
-    return Parameter(default, "steps", at_least=1, at_most=MOST_STEPS)
+    return Parameter(default, "steps", at_least=10, at_most=MOST_STEPS)
 
 
 class AdvLibAttack(OptionalAttack):
@@ -57,7 +57,7 @@ DECLARED = (
     AdvLibAttack(
         "adv_lib/alma",
         "augmented Lagrangian method, for the smallest L2 perturbation (arXiv 2011.11857)",
-        {"num_steps": steps(500), "lr_init": Parameter(0.1, "first learning rate", above=0)},
+        {"num_steps": steps(500)},
         norms=L2,
         fixed={"distance": "l2"},
     ),
@@ -76,7 +76,7 @@ DECLARED = (
     AdvLibAttack(
         "adv_lib/ddn",
         "decoupled direction and norm, for the smallest L2 perturbation (arXiv 1811.09600)",
-        {"steps": steps(100), "init_norm": Parameter(1.0, "first radius", above=0)},
+        {"steps": steps(100)},
         norms=L2,
         fixed={"levels": None},  # candidates need not be pixels of 8 bits
     ),
@@ -88,13 +88,13 @@ DECLARED = (
     AdvLibAttack(
         "adv_lib/pdgd",
         "primal-dual gradient descent, for the smallest L2 perturbation (arXiv 2106.01538)",
-        {"num_steps": steps(500), "primal_lr": Parameter(0.1, "first learning rate", above=0)},
+        {"num_steps": steps(500)},
         norms=L2,
     ),
     AdvLibAttack(
         "adv_lib/pdpgd",
         "primal-dual proximal gradient descent (arXiv 2106.01538)",
-        {"num_steps": steps(500), "primal_lr": Parameter(0.1, "first learning rate", above=0)},
+        {"num_steps": steps(500)},
     ),
     AdvLibAttack(
         "adv_lib/sdf",

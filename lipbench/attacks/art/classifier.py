@@ -47,7 +47,7 @@ def ball(call: AttackCall) -> dict[str, Any]:
 
 
 def classifier(network: Network, *, probabilities: bool = False) -> Any:
-    """The network as an ART ``PyTorchClassifier`` of float32 inputs in [0, 1]; its outputs: logits, or their softmax."""
+    """The network as an ART ``PyTorchClassifier`` of float32 inputs in [0, 1]; outputs: logits or their softmax."""
     module = torch.nn.Sequential(network, torch.nn.Softmax(dim=1)) if probabilities else network
     # ART's default 'gpu' falls back to the CPU without a word
     device_type = "cpu" if network.device.type == "cpu" else "gpu"

@@ -46,7 +46,7 @@ class LibraryAttack(ArtAttack):
         self.name = PREFIX + library.__name__
         self.summary = _summary(library)
         self.norms = known.norms
-        self._takes = {name: p for name, p in inspect.signature(library).parameters.items()}
+        self._takes = dict(inspect.signature(library).parameters)
         own_radius = "ball" in known.arguments  # its eps is one in another measure
         self.minimal_norm = "eps" not in self._takes or own_radius
         self._ours = tuple(name for name in OURS if name != "eps" or not own_radius)

@@ -34,7 +34,7 @@ def input_range(estimator: Any, x: NDArray[np.float32]) -> tuple[Tensor, Tensor]
         low, high = (np.asarray(value, dtype=np.float64) for value in estimator.clip_values)
     else:
         span = float(x.max() - x.min()) or 1.0
-        low, high = np.float64(x.min() - span), np.float64(x.max() + span)
+        low, high = np.asarray(x.min() - span, np.float64), np.asarray(x.max() + span, np.float64)
     ends = (np.broadcast_to(value, x.shape[1:]).reshape(1, 1, 1, -1) for value in (low, high))
     low_end, high_end = (torch.from_numpy(value.copy()) for value in ends)
     return low_end, high_end
@@ -77,7 +77,7 @@ class EstimatorLogits:
 
     def logits(self, x: Tensor) -> Tensor:
         """Float64 (n, K) at x: float64 (n, 1, 1, d)."""
-        found: Tensor = _Outputs.apply(x, self)  # type: ignore[no-untyped-call]
+        found: Tensor = _Outputs.apply(x, self)
         return found
 
     def values(self, x: Tensor) -> Tensor:

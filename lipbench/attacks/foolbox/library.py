@@ -16,7 +16,7 @@ L2 = frozenset({Norm.L2})
 
 def steps(default: int) -> Parameter:
     """The parameter that counts steps."""
-    return Parameter(default, "steps", at_least=1, at_most=MOST_STEPS)
+    return Parameter(default, "steps", at_least=10, at_most=MOST_STEPS)
 
 
 class FoolboxAttack(OptionalAttack):
@@ -59,20 +59,9 @@ DECLARED = (
         fixed={Norm.L2: "L2BrendelBethgeAttack", Norm.Linf: "LinfinityBrendelBethgeAttack", "starts": True},
     ),
     FoolboxAttack(
-        "foolbox/carlini_wagner",
-        "Carlini and Wagner, for the smallest L2 perturbation (arXiv 1608.04644)",
-        {
-            "steps": steps(300),
-            "binary_search_steps": Parameter(9, "constants that are tried", at_least=1, at_most=100),
-            "stepsize": Parameter(0.01, "of Adam", above=0, at_most=10),
-        },
-        norms=L2,
-        fixed={Norm.L2: "L2CarliniWagnerAttack"},
-    ),
-    FoolboxAttack(
         "foolbox/ddn",
         "decoupled direction and norm, for the smallest L2 perturbation (arXiv 1811.09600)",
-        {"steps": steps(100), "init_epsilon": Parameter(1.0, "first radius", above=0)},
+        {"steps": steps(100)},
         norms=L2,
         fixed={Norm.L2: "DDNAttack"},
     ),
@@ -82,18 +71,16 @@ DECLARED = (
         {
             "steps": steps(100),
             # foolbox's 0.02 is a fiftieth of the distance; 1e-3 crosses the boundary as well
-            "overshoot": Parameter(1e-3, "share of the perturbation that crosses the boundary", at_least=1e-6, at_most=1),
+            "overshoot": Parameter(
+                1e-3, "share of the perturbation that crosses the boundary", at_least=1e-6, at_most=1
+            ),
         },
         fixed={Norm.L2: "L2DeepFoolAttack", Norm.Linf: "LinfDeepFoolAttack"},
     ),
     FoolboxAttack(
         "foolbox/fmn",
         "fast minimum norm, in either norm (arXiv 2102.12827)",
-        {
-            "steps": steps(100),
-            "max_stepsize": Parameter(1.0, "first step", above=0),
-            "gamma": Parameter(0.05, "first relative change of the radius", above=0, at_most=1),
-        },
+        {"steps": steps(100)},
         fixed={Norm.L2: "L2FMNAttack", Norm.Linf: "LInfFMNAttack"},
     ),
     FoolboxAttack(
@@ -101,7 +88,7 @@ DECLARED = (
         "projected gradient descent with Adam, on cross-entropy",
         {
             "steps": steps(50),
-            "rel_stepsize": Parameter(0.1, "step over eps", above=0, at_most=2),
+            "rel_stepsize": Parameter(0.1, "step over eps", at_least=0.1, at_most=2),
             "random_start": Parameter(True, "start at a random point within eps"),
         },
         minimal_norm=False,
