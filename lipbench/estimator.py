@@ -170,6 +170,8 @@ class LipschitzClassifier(LipschitzCertificateMixin, PyTorchClassifier):
 
     def loss_gradient(self, x: Any, y: Any, training_mode: bool = False, **kwargs: Any) -> Any:
         """Gradients of cross-entropy at x (n, c, h, w): float32, of its shape; y: one-hot (n, K), or classes (n,)."""
+        if isinstance(y, np.ndarray) and y.ndim == 1:  # ART's documents allow it, its code does not
+            y = np.eye(self.nb_classes, dtype=np.float32)[y]
         return super().loss_gradient(_rounded(x), y, _eval(training_mode), **kwargs)
 
 

@@ -70,7 +70,7 @@ EVASION: dict[str, Evasion] = {
     "FrameSaliencyAttack": _VIDEO,
     "GRAPHITEBlackbox": _GRAPHITE,
     "GRAPHITEWhiteboxPyTorch": _GRAPHITE,
-    "GeoDA": Evasion(),
+    "GeoDA": Evasion(refused="calls np.mat, which NumPy 2 does not have"),
     "HighConfidenceLowUncertainty": Evasion(refused="attacks Gaussian processes of GPy"),
     "HopSkipJump": Evasion(unseeded=True),
     "ImperceptibleASR": _SPEECH,

@@ -51,6 +51,11 @@ class LibraryAttack(ArtAttack):
         self.minimal_norm = "eps" not in self._takes or own_radius
         self._ours = tuple(name for name in OURS if name != "eps" or not own_radius)
 
+    @property
+    def takes_norm(self) -> bool:
+        """Whether its constructor has a norm, which is then the suite's."""
+        return "norm" in self._takes
+
     @functools.cached_property
     def parameters(self) -> dict[str, Parameter]:
         """Those of the constructor that a suite can hold."""

@@ -65,6 +65,7 @@ class EstimatorLogits:
         has_classes = isinstance(estimator, ClassGradientsMixin)
         # of probabilities, ART's class gradients are those of p or of log p, from one classifier to the next
         self._by_class = has_classes and not (self._probabilities and has_loss)
+        self._of_mean = not self._by_class and self._is_of_mean(x[:1])
 
     @property
     def surrogate(self) -> "EstimatorLogits":
@@ -108,8 +109,18 @@ class EstimatorLogits:
             else:
                 one_hot = np.eye(self.num_classes, dtype=np.float32)[chosen]
                 gradient = -np.asarray(self._estimator.loss_gradient(part, one_hot), dtype=np.float64)
+                gradient *= len(part) if self._of_mean else 1
             found.append(gradient)
         return np.concatenate(found)
+
+    def _is_of_mean(self, x: NDArray[np.float32]) -> bool:
+        """Whether ``loss_gradient`` is that of the mean over the batch: then two copies of x, (1, ...), halve it."""
+        one_hot = np.eye(self.num_classes, dtype=np.float32)[self._predict(x).argmin(1)]
+        alone, twice = (
+            np.asarray(self._estimator.loss_gradient(np.repeat(x, n, axis=0), np.repeat(one_hot, n, axis=0)))[0]
+            for n in (1, 2)
+        )
+        return bool(alone.any() and np.allclose(2 * twice, alone, rtol=1e-3, atol=0))
 
     def _predict(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
         return np.asarray(self._estimator.predict(x, batch_size=self._batch_size), dtype=np.float64)
