@@ -38,7 +38,7 @@ def search(case, name, norm, seed=0, **args):
 def test_an_attack_by_its_class_name_searches_within_the_suites_norm_and_eps(case, name, norm):
     attack = base.named(f"art/{name}")
     if norm not in attack.norms:
-        with pytest.raises(UnsupportedError, match=f"art/{name} serves"):
+        with pytest.raises(UnsupportedError, match=f"art/{name} does not support the norm {norm}"):
             search(case(10, 3), name, norm)
         return
     _, adversarial, distance, _ = search(case(10, 8), name, norm, **STRONG[name])
