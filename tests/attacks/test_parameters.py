@@ -76,7 +76,6 @@ OTHERS = {
     ("autoattack/square", "patience"),
     ("foolbox/pgd_adam", "random_start"),
     ("adv_lib/apgd", "loss_function"),
-    ("adv_lib/apgd_targeted", "loss_function"),
 }
 ATTACKS = sorted({name for name, _ in LIMITS})
 QUICK = {"n_iter": 5, "n_queries": 30, "max_iter": 5, "targets": 2, "steps": 5, "rounds": 2}

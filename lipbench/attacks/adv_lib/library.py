@@ -15,7 +15,6 @@ from lipbench.attacks.parameters import MOST_RESTARTS, MOST_STEPS, Parameter
 BATCH = 1000  # samples at once
 L2 = frozenset({Norm.L2})
 DLR = "dlr"
-LOSS = Parameter(DLR, "what the steps raise", choices=("ce", DLR))
 RESTARTS = Parameter(1, "runs from random points", at_least=1, at_most=MOST_RESTARTS)
 
 
@@ -25,7 +24,7 @@ def steps(default: int) -> Parameter:
 
 
 class AdvLibAttack(OptionalAttack):
-    """A function of adv-lib; it is given the norm unless it serves L2 alone, and eps unless it is minimal-norm."""
+    """A function of adv-lib; it is given the norm unless it serves one alone, and eps unless it is minimal-norm."""
 
     extra = "adv-lib"
     modules = ("adv_lib", "torchvision", "visdom")  # which adv-lib imports
@@ -33,10 +32,9 @@ class AdvLibAttack(OptionalAttack):
     def obstacle(
         self, arguments: Mapping[str, Any], num_classes: int, input_shape: tuple[int, ...], norm: Norm
     ) -> str | None:
-        """The ratio divides by a difference to the third largest logit, or to the fourth where it is targeted."""
-        least = 4 if self.name.endswith("targeted") else 3
-        if arguments.get("loss_function") == DLR and num_classes < least:
-            return f"with loss_function {DLR} needs at least {least} classes, the network has {num_classes}"
+        """The ratio divides by a difference to the third largest logit."""
+        if arguments.get("loss_function") == DLR and num_classes < 3:
+            return f"with loss_function {DLR} needs at least 3 classes, the network has {num_classes}"
         return super().obstacle(arguments, num_classes, input_shape, norm)
 
     def run(self, call: AttackCall) -> Tensor:
@@ -59,19 +57,25 @@ DECLARED = (
         "augmented Lagrangian method, for the smallest L2 perturbation (arXiv 2011.11857)",
         {"num_steps": steps(500)},
         norms=L2,
+        min_classes=3,  # its ratio divides by a difference to the third largest logit
         fixed={"distance": "l2"},
     ),
     AdvLibAttack(
         "adv_lib/apgd",
         "APGD (arXiv 2003.01690)",
-        {"n_iter": steps(100), "n_restarts": RESTARTS, "loss_function": LOSS},
+        {
+            "n_iter": steps(100),
+            "n_restarts": RESTARTS,
+            "loss_function": Parameter("ce", "what the steps raise", choices=("ce", DLR)),
+        },
         minimal_norm=False,
     ),
     AdvLibAttack(
         "adv_lib/apgd_targeted",
         "APGD towards each class, from the likeliest wrong one (arXiv 2003.01690)",
-        {"n_iter": steps(100), "n_restarts": RESTARTS, "loss_function": LOSS},
+        {"n_iter": steps(100), "n_restarts": RESTARTS},
         minimal_norm=False,
+        min_classes=4,  # its ratio divides by a difference to the fourth largest logit
     ),
     AdvLibAttack(
         "adv_lib/ddn",
@@ -82,8 +86,11 @@ DECLARED = (
     ),
     AdvLibAttack(
         "adv_lib/fmn",
-        "fast minimum norm (arXiv 2102.12827)",
+        "fast minimum norm, for the smallest L_inf perturbation (arXiv 2102.12827)",
         {"steps": steps(100)},
+        # in L2 adv-lib 0.2.8 stretches perturbations to the radius where it should project them, and finds a quarter
+        norms=frozenset({Norm.Linf}),
+        fixed={"norm": math.inf},
     ),
     AdvLibAttack(
         "adv_lib/pdgd",
