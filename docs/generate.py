@@ -1,4 +1,5 @@
-"""Writes what docs/ takes from the code: definitions.md, columns.md, and the list of modules in structure.md.
+"""Writes what docs/ takes from the code: definitions.md, columns.md, the list of modules in structure.md, and the table
+of ART's attacks in art.md.
 
     python docs/generate.py
 
@@ -13,6 +14,7 @@ from pathlib import Path
 DOCS = Path(__file__).resolve().parent
 PACKAGE = DOCS.parent / "lipbench"
 MARK = "<!-- from docs/generate.py: the docstring of each module -->\n"
+ART_MARK = "<!-- from docs/generate.py: lipbench.attacks.art.known -->\n"
 PARTS = {
     ("lo", "hi"): "ends of the 95 % interval of `{}`",
     ("mean", "std", "min", "max"): "of `{}`, over the models of the setting; std has n - 1 in the denominator",
@@ -142,6 +144,24 @@ def modules() -> str:
     )
 
 
+def art() -> str:
+    """The page art.md: what stands above the mark, and ART's evasion attacks."""
+    from lipbench.attacks.art.known import EVASION
+
+    text = (DOCS / "art.md").read_text().split(ART_MARK)[0] + ART_MARK
+    text += "\n| class | on `LipschitzClassifier` | norms |\n|---|---|---|\n"
+    for name, known in EVASION.items():
+        if known.refused is not None:
+            text += f"| `{name}` | no: {known.refused} | |\n"
+            continue
+        runs = "by name" if known.probabilities else "runs"
+        if known.needs:
+            runs += f", needs {' and '.join(known.needs)}, which ART does not install"
+        norms = ", ".join({"L2": "L2", "Linf": "L_inf"}[norm] for norm in sorted(known.norms))
+        text += f"| `{name}` | {runs} | {norms}{f' ({known.measure})' if known.measure else ''} |\n"
+    return text
+
+
 def first_sentence(path: Path) -> str:
     """The first sentence of a module's docstring, for a cell of a table."""
     text = ast.get_docstring(ast.parse(path.read_text())) or ""
@@ -152,7 +172,7 @@ def first_sentence(path: Path) -> str:
 
 def main() -> None:
     """Write the pages."""
-    for page in (definitions, columns, structure):
+    for page in (definitions, columns, structure, art):
         (DOCS / f"{page.__name__}.md").write_text(page())
 
 

@@ -56,8 +56,11 @@ LISTS = "models recipes suites attacks losses architectures datasets checks"  # 
 # Where plugins register what they add, and what is registered there without them.
 ENTRY_POINTS = {
     "lipbench.architectures": "cnn mlp resnet vgg",
-    "lipbench.attacks": "art/auto_pgd art/deepfool art/fgm art/pgd art/square autoattack/apgd-ce autoattack/apgd-dlr "
-    "autoattack/apgd-t autoattack/fab-t autoattack/square autoattack/standard gradient/bisection gradient/pgd",
+    "lipbench.attacks": "adv_lib/alma adv_lib/apgd adv_lib/apgd_targeted adv_lib/ddn adv_lib/fmn adv_lib/pdgd "
+    "adv_lib/pdpgd adv_lib/sdf art/auto_pgd art/deepfool art/fgm art/pgd art/square "
+    "autoattack/apgd-ce autoattack/apgd-dlr autoattack/apgd-t autoattack/fab-t autoattack/square "
+    "autoattack/standard foolbox/brendel_bethge foolbox/ddn foolbox/deepfool foolbox/fmn "
+    "foolbox/pgd_adam gradient/bisection gradient/pgd",
     "lipbench.datasets": "cifar10 cifar100 digits folder mnist npz",
     "lipbench.losses": "categorical_hinge certificate_regularized_cross_entropy cross_entropy hinge_binary "
     "hinge_multiclass hkr_binary hkr_multiclass kr_binary kr_multiclass lse_hkr_multiclass mcr offset_cross_entropy "
@@ -126,3 +129,19 @@ def test_registries_have_these_groups_and_names():
     for group, names in ENTRY_POINTS.items():
         plugins = {point.name for point in entry_points(group=group)}
         assert set(held[group].names()) == {*names.split(), *plugins}, group
+
+
+# The module for ART, and what its classes take.
+ESTIMATOR = {
+    "LipschitzClassifier": "model input_shape * claimed dtype device_type",
+    "BisectionAttack": "estimator norm rounds steps targets batch_size",
+}
+
+
+def test_the_module_for_art_has_these_classes():
+    from lipbench import estimator
+
+    assert {*ESTIMATOR, "LipschitzCertificateMixin"} == {*estimator.__all__}
+    for name, expected in ESTIMATOR.items():
+        assert parameters(getattr(estimator, name)) == expected
+    assert parameters(estimator.LipschitzClassifier.certify) == "self x norm grade"

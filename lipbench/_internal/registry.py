@@ -58,9 +58,11 @@ class Registry:
 
 
 def _bundled_attacks() -> dict[str, Any]:
-    """The ``ATTACK`` of every module in the packages of ``lipbench.attacks``, by the name that it declares."""
+    """The ``ATTACK``, or the attacks ``DECLARED``, of each module in the packages of ``lipbench.attacks``, by name."""
     modules = import_modules(importlib.import_module("lipbench.attacks"))
-    return {module.ATTACK.name: module.ATTACK for module in modules if hasattr(module, "ATTACK")}
+    single = [module.ATTACK for module in modules if hasattr(module, "ATTACK")]
+    attacks = [*single, *(attack for module in modules for attack in getattr(module, "DECLARED", ()))]
+    return {attack.name: attack for attack in attacks}
 
 
 def _bundled_losses() -> dict[str, Any]:

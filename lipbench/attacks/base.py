@@ -168,7 +168,14 @@ def names() -> list[str]:
 
 
 def named(name: str) -> Attack:
-    """The attack of that name. Raises LipbenchError for an unknown name, and for a plugin that is no attack."""
+    """The attack of that name, or the evasion attack of ART for ``"art/CLASS"``.
+
+    Raises LipbenchError for an unknown name, and for a plugin that is no attack.
+    """
+    if name.startswith("art/") and name not in ATTACKS.names():
+        from lipbench.attacks.art import library  # which imports this module
+
+        return library.attack(name)
     found = ATTACKS.get(name)
     if isinstance(found, type) and issubclass(found, Attack):
         found = found()

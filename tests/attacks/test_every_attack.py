@@ -8,17 +8,24 @@ import torch
 
 from lipbench.attacks import base, guard
 from lipbench.attacks.norm import Norm
+from lipbench.attacks.optional import OptionalAttack
 from lipbench.attacks.suites import AttackSpec
 
-QUICK = {"n_iter": 20, "n_queries": 60, "max_iter": 20, "targets": 3, "batch_size": 10}
+QUICK = {"n_iter": 20, "n_queries": 60, "max_iter": 20, "targets": 3, "batch_size": 10, "num_steps": 60}
+QUICK_OPTIONAL = {"steps": 60}
 ATTACKS = base.names()
 EPS = {Norm.L2: 0.6, Norm.Linf: 0.1}
 WEAK = {"art/square", "autoattack/square", "art/fgm"}  # one step, or random search with few queries: may find nothing
 
 
 def quick(attack: str, **args) -> AttackSpec:
-    known = base.named(attack).defaults
-    chosen = {key: value for key, value in QUICK.items() if key in known}
+    declared = base.named(attack)
+    fast = QUICK
+    if isinstance(declared, OptionalAttack):
+        fast = QUICK | QUICK_OPTIONAL
+        if declared.absent:
+            pytest.skip(f"{attack} {declared.absent}")
+    chosen = {key: value for key, value in fast.items() if key in declared.defaults}
     return AttackSpec(name=attack, args={**chosen, **args})
 
 
@@ -31,8 +38,8 @@ def run(case, spec, norm, *, seed=0, eps=None):
 
 def test_every_library_is_there():
     """The names come from the modules: a module that is not found would be missing below without a word."""
-    assert {name.partition("/")[0] for name in ATTACKS} == {"gradient", "art", "autoattack"}
-    assert len(ATTACKS) >= 13
+    assert {name.partition("/")[0] for name in ATTACKS} == {"gradient", "art", "autoattack", "foolbox", "adv_lib"}
+    assert len(ATTACKS) >= 26
 
 
 @pytest.fixture(scope="session")

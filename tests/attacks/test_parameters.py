@@ -49,11 +49,43 @@ LIMITS = {  # by hand: the smallest and the largest value that an argument may h
     ("autoattack/fab-t", "targets"): (1, None),
     ("autoattack/square", "n_queries"): STEPS,
 }
-OTHERS = {("art/auto_pgd", "loss_type"), ("autoattack/square", "patience")}
+OPTIONAL_STEPS = (10, 1_000_000)
+OPTIONAL = {  # of libraries that need not be installed
+    ("foolbox/brendel_bethge", "steps"): OPTIONAL_STEPS,
+    ("foolbox/ddn", "steps"): OPTIONAL_STEPS,
+    ("foolbox/deepfool", "steps"): OPTIONAL_STEPS,
+    ("foolbox/deepfool", "overshoot"): (1e-6, 1.0),
+    ("foolbox/fmn", "steps"): OPTIONAL_STEPS,
+    ("foolbox/pgd_adam", "steps"): OPTIONAL_STEPS,
+    ("foolbox/pgd_adam", "rel_stepsize"): (0.1, 2.0),
+    ("adv_lib/alma", "num_steps"): OPTIONAL_STEPS,
+    ("adv_lib/apgd", "n_iter"): OPTIONAL_STEPS,
+    ("adv_lib/apgd", "n_restarts"): (1, 10_000),
+    ("adv_lib/apgd_targeted", "n_iter"): OPTIONAL_STEPS,
+    ("adv_lib/apgd_targeted", "n_restarts"): (1, 10_000),
+    ("adv_lib/ddn", "steps"): OPTIONAL_STEPS,
+    ("adv_lib/fmn", "steps"): OPTIONAL_STEPS,
+    ("adv_lib/pdgd", "num_steps"): OPTIONAL_STEPS,
+    ("adv_lib/pdpgd", "num_steps"): OPTIONAL_STEPS,
+    ("adv_lib/sdf", "steps"): OPTIONAL_STEPS,
+    ("adv_lib/sdf", "overshoot"): (1e-6, 1.0),
+}
+LIMITS |= {key: limits for key, limits in OPTIONAL.items() if base.named(key[0]).absent is None}
+OTHERS = {
+    ("art/auto_pgd", "loss_type"),
+    ("autoattack/square", "patience"),
+    ("foolbox/pgd_adam", "random_start"),
+    ("adv_lib/apgd", "loss_function"),
+}
 ATTACKS = sorted({name for name, _ in LIMITS})
 QUICK = {"n_iter": 5, "n_queries": 30, "max_iter": 5, "targets": 2, "steps": 5, "rounds": 2}
 FAR = {Norm.L2: 3.0, Norm.Linf: 0.4}  # nearly every sample can be broken there
 WEAK = {"art/fgm", "art/square", "art/deepfool", "autoattack/square"}  # one step or proposal need not succeed
+
+
+def quick_arguments(name):
+    known = base.named(name).parameters
+    return {key: max(value, LIMITS[name, key][0]) for key, value in QUICK.items() if key in known}
 
 
 def spec(name, **args):
@@ -68,7 +100,7 @@ def search(case, wanted, norm):
 
 def test_the_table_covers_every_argument_and_each_says_what_it_means():
     known = {(name, key): parameter for name in base.names() for key, parameter in base.named(name).parameters.items()}
-    assert known.keys() == LIMITS.keys() | OTHERS
+    assert known.keys() == LIMITS.keys() | OPTIONAL.keys() | OTHERS
     assert all(parameter.meaning and "\n" not in parameter.meaning for parameter in known.values())
     assert all(parameter.accepts(parameter.default) for parameter in known.values())
 
@@ -205,8 +237,8 @@ def test_every_limit_that_can_be_run_is_a_search(case, name, key, norm):
         pytest.skip("not served, as declared")
     smallest, largest = LIMITS[name, key]
     digits = case(10, 12, scale=10.0)
-    quick = {argument: value for argument, value in QUICK.items() if argument in attack.parameters}
-    endless = key in ("steps", "rounds", "restarts", "max_iter", "n_iter", "n_queries")
+    quick = quick_arguments(name)
+    endless = key in ("steps", "num_steps", "rounds", "restarts", "n_restarts", "max_iter", "n_iter", "n_queries")
     values = [smallest] if endless else [smallest, 10**30 if largest is None else largest]
     for value in values:
         args = {**quick, key: value}
@@ -235,9 +267,10 @@ def test_the_first_proposals_of_square_change_a_pixel(norm):
 @pytest.mark.parametrize("name", [name for name in ATTACKS if not base.named(name).minimal_norm])
 @pytest.mark.parametrize("eps", [20.0, 1e6])
 def test_a_radius_beyond_every_image_is_a_search(case, name, norm, eps):
-    attack, digits = base.named(name), case(10, 12, scale=10.0)
-    args = {argument: value for argument, value in QUICK.items() if argument in attack.parameters}
-    found = guard.search(spec(name, **args), digits.network, digits.x, digits.labels, norm=norm, eps=eps, seed=0)
+    digits = case(10, 12, scale=10.0)
+    found = guard.search(
+        spec(name, **quick_arguments(name)), digits.network, digits.x, digits.labels, norm=norm, eps=eps, seed=0
+    )
     adversarial, distance, _ = guard.check_candidates(digits.network, digits.x, digits.labels, found, norm)
     assert adversarial.mean() >= 0.8
     assert (distance[adversarial] <= (8 if norm is Norm.L2 else 1)).all()

@@ -36,21 +36,35 @@ def random_starts(default: int, meaning: str, *, at_least: int) -> Parameter:
     return Parameter(default, meaning, at_least=at_least, at_most=MOST_RESTARTS)
 
 
+def norm_number(norm: Norm) -> float:
+    """The norm under the library's name."""
+    return 2 if norm is Norm.L2 else math.inf
+
+
 def ball(call: AttackCall) -> dict[str, Any]:
     """The norm and the radius, under the library's names."""
-    return {"norm": 2 if call.norm is Norm.L2 else math.inf, "eps": call.radius}
+    return {"norm": norm_number(call.norm), "eps": call.radius}
 
 
-def classifier(network: Network) -> Any:
-    """The network as an ART ``PyTorchClassifier`` of float32 inputs in [0, 1]."""
+def classifier(network: Network, *, probabilities: bool = False) -> Any:
+    """The network as an ART ``PyTorchClassifier`` of float32 inputs in [0, 1]; outputs: logits or their softmax."""
+    module = torch.nn.Sequential(network, torch.nn.Softmax(dim=1)) if probabilities else network
+    # ART's default 'gpu' falls back to the CPU without a word
+    device_type = "cpu" if network.device.type == "cpu" else "gpu"
+    return as_classifier(module, network.input_shape, network.num_classes, device_type)
+
+
+def as_classifier(
+    module: torch.nn.Module, input_shape: tuple[int, ...], num_classes: int, device_type: str = "cpu"
+) -> Any:
+    """As ``classifier``, of any module with float32 logits (n, num_classes)."""
     from art.estimators.classification import PyTorchClassifier
 
     return PyTorchClassifier(
-        model=network,
+        model=module,
         loss=torch.nn.CrossEntropyLoss(),
-        input_shape=network.input_shape,
-        nb_classes=network.num_classes,
+        input_shape=input_shape,
+        nb_classes=num_classes,
         clip_values=(0.0, 1.0),
-        # ART's default 'gpu' falls back to the CPU without a word
-        device_type="cpu" if network.device.type == "cpu" else "gpu",
+        device_type=device_type,
     )

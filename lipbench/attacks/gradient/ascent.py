@@ -7,13 +7,13 @@ input, so that an adversarial point stays adversarial when it is stored.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from lipbench.attacks.base import AttackCall
-from lipbench.attacks.network import Network
 from lipbench.attacks.norm import Norm
 
 BATCH = 1000
@@ -23,22 +23,51 @@ TIE = 1e-12  # of the largest logit: nearer to the boundary, another batch size 
 TARGETS = "so many wrong classes, those with the largest logits; where there are fewer, all of them"
 
 
+class Logits(Protocol):
+    """What a search needs of a classifier: ``lipbench.attacks.network.Network``, or one that ART knows."""
+
+    num_classes: int
+
+    @property
+    def surrogate(self) -> "Logits":
+        """The same classifier, or one that is cheaper and nearly the same: the search goes through it."""
+        ...
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Float64 (n, classes) at x: float (n, c, h, w); torch can differentiate their sums by x."""
+        ...
+
+
 @dataclass(frozen=True)
 class Goal:
-    """A batch to attack: x: float64 (n, c, h, w) holding float32 values, labels: int64 (n,)."""
+    """A batch to attack: x: float64 (n, c, h, w) holding float32 values, labels: int64 (n,).
 
-    network: Network
+    Inputs lie between ``low`` and ``high``: numbers, or a tensor for each that broadcasts to x.
+    """
+
+    network: Logits
     x: Tensor
     labels: Tensor
     norm: Norm
+    low: float | Tensor = 0.0
+    high: float | Tensor = 1.0
 
     def of(self, keep: Tensor) -> "Goal":
         """The samples where ``keep``: bool (n,) is True."""
-        return Goal(self.network, self.x[keep], self.labels[keep], self.norm)
+        return replace(self, x=self.x[keep], labels=self.labels[keep])
+
+    @property
+    def diameter(self) -> Tensor:
+        """The distance of the farthest two inputs: ()."""
+        return self.size((self.high - self.low) * torch.ones_like(self.x[:1]))[0]
+
+    def inside(self, points: Tensor) -> Tensor:
+        """The inputs nearest to the points."""
+        return points.clamp(self.low, self.high)  # type: ignore[arg-type]  # both numbers, or both tensors
 
     def place(self, delta: Tensor) -> Tensor:
-        """The float32 points of [0, 1] nearest to x + delta, as float64."""
-        return (self.x + delta).clamp(0, 1).float().double()
+        """The float32 inputs nearest to x + delta, as float64."""
+        return self.inside(self.x + delta).float().double()
 
     def size(self, delta: Tensor) -> Tensor:
         """The norm of each perturbation: (n,)."""
@@ -69,14 +98,14 @@ class Goal:
         """(adversarial: bool (n,), margin: (n,), its gradient) at the points; the margin is to ``targets`` if
         given.
 
-        Components of the gradient that lead out of [0, 1] are 0. Ties do not count as adversarial.
+        Components of the gradient that lead out of the input range are 0. Ties do not count as adversarial.
         """
         points = points.detach().requires_grad_()
         with torch.enable_grad():
             logits, own, margin = self._margin(points)
             aim = margin if targets is None else logits.gather(1, targets[:, None])[:, 0] - own
             (gradient,) = torch.autograd.grad(aim.sum(), points)
-        blocked = ((points <= 0) & (gradient < 0)) | ((points >= 1) & (gradient > 0))
+        blocked = ((points <= self.low) & (gradient < 0)) | ((points >= self.high) & (gradient > 0))
         adversarial = margin > TIE * logits.abs().amax(1)
         return adversarial.detach(), aim.detach(), gradient.masked_fill(blocked, 0)
 

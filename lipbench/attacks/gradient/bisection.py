@@ -98,7 +98,7 @@ def _newton(goal: Goal, best: Best, targets: Tensor) -> None:
 
 def _bisect(goal: Goal, best: Best, gradients: int, steps: int) -> None:
     part, rows = replace(best), torch.arange(len(goal.x), device=goal.x.device)
-    diameter = goal.size(torch.ones_like(goal.x))
+    diameter = goal.diameter.expand(len(goal.x))
     lower = torch.zeros_like(best.distance)  # the largest radius that PGD failed at
     radius = torch.where(best.found, 0.9 * best.distance, diameter / 8)
     delta = goal.project(best.point - goal.x, radius)
@@ -118,7 +118,7 @@ def _bisect(goal: Goal, best: Best, gradients: int, steps: int) -> None:
         radius = torch.where(over, following, radius)
         # After a success start again from the best point, after a failure continue from where the ascent ended.
         delta = torch.where(column(success), part.point - goal.x, ahead)
-        delta = (goal.x + goal.project(delta, radius)).clamp(0, 1) - goal.x
+        delta = goal.inside(goal.x + goal.project(delta, radius)) - goal.x
         velocity = velocity.masked_fill(column(over), 0)
         step = step.masked_fill(over, 0)
         unsettled = lower < (1 - SETTLED) * part.distance

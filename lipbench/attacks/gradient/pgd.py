@@ -78,7 +78,7 @@ def _ascend(goal: Goal, eps: Tensor, steps: int, delta: Tensor, targets: Tensor 
             break
         velocity = MOMENTUM * velocity + gradient / column(goal.slope(gradient))
         delta = delta + goal.steepest(velocity) * column(step_size(step, steps).to(eps) * eps)
-        delta = (goal.x + goal.project(delta, eps)).clamp(0, 1) - goal.x
+        delta = goal.inside(goal.x + goal.project(delta, eps)) - goal.x
     return best, success
 
 
