@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import lipbench
-from lipbench.data.arrays import class_labels, images
+from lipbench.data.arrays import class_labels, inputs
 from lipbench.errors import LipbenchError
 
 X = torch.tensor([0.0, 0.25, 0.5, 1.0]).view(1, 1, 2, 2)
@@ -28,7 +28,7 @@ IMAGES = {  # taken as X
 
 @pytest.mark.parametrize("kind", IMAGES)
 def test_images_are_taken_as_float32(kind):
-    found = images(IMAGES[kind])
+    found = inputs(IMAGES[kind])
     assert (found.dtype, found.requires_grad) == (torch.float32, False)
     assert torch.equal(found, X)
 
@@ -58,7 +58,7 @@ WRONG_IMAGES = {
 def test_images_that_are_refused(kind):
     x, said = WRONG_IMAGES[kind]
     with pytest.raises(LipbenchError, match=said) as caught:
-        images(x)
+        inputs(x)
     assert "\n" not in str(caught.value)
 
 
