@@ -35,11 +35,14 @@ def dataset_of(data: Data, data_dir: Path | None = None, num_classes: int | None
     """
     classes = None if num_classes is None else arguments.whole_number(NUM_CLASSES, num_classes, 2)
     dataset = _dataset(data, data_dir, classes)
-    if classes is None or classes == dataset.num_classes:
-        return dataset if classes is None else replace(dataset, may_lack_classes=False)
-    if classes < dataset.num_classes or not dataset.may_lack_classes:
-        raise LipbenchError(f"num_classes is {classes}, but the data set {dataset.spec!r} has {dataset.num_classes}")
-    return replace(dataset, num_classes=classes, may_lack_classes=False)
+    return dataset if classes is None else _with_classes(dataset, classes)
+
+
+def _with_classes(dataset: Dataset, num_classes: int) -> Dataset:
+    """The data set with a number of classes that its labels do not show."""
+    if not dataset.may_lack_classes and num_classes != dataset.num_classes:
+        raise LipbenchError(f"the data set {dataset.spec!r} has {dataset.num_classes} classes, not {num_classes}")
+    return checked(replace(dataset, num_classes=num_classes, may_lack_classes=False))
 
 
 def _dataset(data: Any, data_dir: Path | None, classes: int | None) -> Dataset:
@@ -48,7 +51,7 @@ def _dataset(data: Any, data_dir: Path | None, classes: int | None) -> Dataset:
         return checked(data if loadable else replace(data, spec=SPEC))  # workers cannot load what no name stands for
     if isinstance(data, str | os.PathLike):
         return load(str(arguments.path("data", data)) if isinstance(data, os.PathLike) else data, data_dir)
-    if isinstance(data, Mapping):
+    if isinstance(data, Mapping) and data:
         return _of_arrays(data, classes)
     if isinstance(data, TorchDataset | DataLoader):
         x, y = joined(data)

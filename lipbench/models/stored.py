@@ -81,7 +81,7 @@ def check_fits(card: Card, dataset: Dataset) -> None:
 
 
 def check_shape(card: Card, input_shape: tuple[int, ...], what: str, advice: str = "") -> None:
-    """Raise LipbenchError unless the model takes inputs of this shape; what: has them, advice: to follow the message."""
+    """Raise LipbenchError unless the model takes inputs of this shape; what: has it, advice: follows the message."""
     if card.input_shape != input_shape:
         raise LipbenchError(
             f"{card.name} takes inputs of shape {card.input_shape}, {what} has {input_shape}{advice}"
