@@ -14,7 +14,7 @@ group ``lipbench.attacks``. The bundled attacks are the ``ATTACK`` of each modul
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,7 +129,7 @@ class FunctionAttack(Attack):
     def __init__(self, name: str, function: AttackFunction):
         self.name = name
         self.summary = (inspect.getdoc(function) or "").split("\n")[0]
-        self.ranks = frozenset(getattr(function, "ranks", self.ranks))
+        self.ranks = getattr(function, "ranks", self.ranks)
         self._function = function
         self._takes_norm, self._parameters = _keywords(name, function)
 
@@ -181,9 +181,19 @@ def named(name: str) -> Attack:
         declared = getattr(found, "name", None)
         if declared != name:
             raise LipbenchError(f"the attack registered as {name!r} declares the name {declared!r}: use one name")
-        return found
+        return _checked(found)
     if not callable(found) or isinstance(found, type):
         raise LipbenchError(
             f"the attack {name!r} must be a function (model, x, labels, eps) or an Attack, got {found!r}"
         )
-    return FunctionAttack(name, found)
+    return _checked(FunctionAttack(name, found))
+
+
+def _checked(attack: Attack) -> Attack:
+    """The attack. Raises LipbenchError for inputs that nobody has."""
+    if not isinstance(attack.ranks, Set) or not attack.ranks or not attack.ranks <= ANY_RANK:
+        raise LipbenchError(
+            f"the attack {attack.name!r} declares the ranks {attack.ranks!r}, expected a set of some of "
+            f"{sorted(ANY_RANK)}: how many axes an input may have"
+        )
+    return attack

@@ -76,8 +76,8 @@ def _obstacle(
     attack: Attack, args: Mapping[str, Any], num_classes: int, input_shape: tuple[int, ...], norm: Norm
 ) -> str | None:
     if len(input_shape) not in attack.ranks:
-        served = " and ".join(RANKS[rank] for rank in sorted(attack.ranks) if rank in RANKS)
-        return f"serves {served or 'no inputs'}, got inputs of shape {input_shape}"
+        served = " and ".join(RANKS[rank] for rank in sorted(attack.ranks))
+        return f"serves {served}, got inputs of shape {input_shape}"
     if norm not in attack.norms:
         return f"does not support the norm {norm}, only {', '.join(sorted(attack.norms))}"
     if num_classes < attack.min_classes:
