@@ -259,9 +259,10 @@ def test_the_command_says_which_eps_an_attack_takes(name, eps, capsys):
 def test_the_command_lists_the_attacks_of_other_packages_and_says_which_cannot_be_used(capsys):
     assert cli.run(["list", "attacks"]) == 0
     shown = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-    assert shown["mine"].split(None, 5)[1:] == [
+    assert shown["mine"].split(None, 6)[1:] == [
         "L2,",
         "Linf",
+        "images",
         "at",
         "eps",
         "One step along the gradient of cross-entropy.",
