@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from lipbench.data import Dataset, Split
 from lipbench.data.datasets import integer_labels
+from lipbench.data.given import NUM_CLASSES, TEST, TRAIN
 from lipbench.data.locate import path_argument
 from lipbench.data.mapped import BLOCK, Blocks, digest, keep
 from lipbench.errors import LipbenchError, one_line
 
 CHANNELS = (1, 3)
 LOCAL_HEADER = "<26x2H"  # of a zip member: the lengths of its name and of its extra field, which follow
-TRAIN_KEYS, TEST_KEYS = ("x_train", "y_train"), ("x_test", "y_test")
-IMAGES = (TRAIN_KEYS[0], TEST_KEYS[0])
-NUM_CLASSES, INPUT_SHAPE = "num_classes", "input_shape"
+IMAGES = (TRAIN[0], TEST[0])
+INPUT_SHAPE = "input_shape"
 Layout = Literal["ND", "NHW", "NHWC", "NCHW"]
 
 
@@ -46,8 +46,8 @@ def read(path: Path) -> Dataset:
     arrays = _arrays(path)
     where = f"{path}, x_test"
     layout = _as_they_are(arrays, where) if INPUT_SHAPE in arrays else layout_of(arrays["x_test"].shape, where)
-    test = _split(arrays, TEST_KEYS, layout, path)
-    train = _split(arrays, TRAIN_KEYS, layout, path) if "x_train" in arrays else test.first(0)
+    test = _split(arrays, TEST, layout, path)
+    train = _split(arrays, TRAIN, layout, path) if "x_train" in arrays else test.first(0)
     found = 1 + int(np.concatenate([train.labels, test.labels]).max(initial=-1))
     classes = _whole_numbers(arrays, NUM_CLASSES, path, 1)[0] if NUM_CLASSES in arrays else found
     return Dataset(f"npz:{path}", train, test, classes, may_lack_classes=NUM_CLASSES not in arrays)
@@ -126,7 +126,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise LipbenchError(f"expected a NumPy archive at {path}, got a single array; write it with numpy.savez")
     with archive:
-        keys = TRAIN_KEYS + TEST_KEYS if {*TRAIN_KEYS} & {*archive.files} else TEST_KEYS
+        keys = TRAIN + TEST if {*TRAIN} & {*archive.files} else TEST
         missing = [key for key in keys if key not in archive.files]
         if missing:
             raise LipbenchError(
