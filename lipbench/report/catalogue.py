@@ -53,11 +53,8 @@ def inputs(attack: "Attack") -> str:
     """The inputs that an attack serves: vectors, series, images, or any shape."""
     from lipbench.data.arrays import RANKS
 
-    return (
-        "any shape"
-        if attack.ranks == set(RANKS)
-        else ", ".join(RANKS[rank].split()[0] for rank in sorted(attack.ranks))
-    )
+    served = ", ".join(RANKS[rank].split()[0] for rank in sorted(attack.ranks))
+    return "any shape" if attack.ranks == set(RANKS) else served
 
 
 def _models(zoo: str = "digits") -> Iterator[Row]:
