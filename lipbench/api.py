@@ -20,7 +20,7 @@ from lipbench.attacks.suites import Suite
 from lipbench.certification.certificate import certificate
 from lipbench.certification.lipschitz import lipschitz_bound, rule
 from lipbench.data import Data, Dataset, dataset_of
-from lipbench.data.arrays import class_labels, images
+from lipbench.data.arrays import class_labels, inputs
 from lipbench.errors import LipbenchError
 from lipbench.evaluation.evaluate import evaluate_models, refuse_unfinished
 from lipbench.evaluation.options import EvaluateOptions
@@ -101,12 +101,12 @@ def evaluate(
 
     models: an ``nn.Module``, a ``Model``, a folder, the name of a bundled zoo, several of these, or a dictionary of
     names and modules; suite: names, paths or Suite objects; eps: another grid of radii for the suites, in units of the
-    input range, such as [0.1, "8/255"]; data: the spec of a data set, by default the one on the cards, a ``Dataset``,
-    or arrays or tensors (x, y): x of floats (n, ...) in [0, 1], y of whole numbers (n,); data_dir: the folder with the
-    files of mnist, cifar10, cifar100; num_classes: of (x, y) whose labels may lack some classes; trust: packages that
-    may be imported for models stored as a factory; out: the run folder, by default a temporary one, which exists as
-    long as the results do; title: of the report; samples, seeds, audit, prune, reference_attack, shard, dtype: see
-    ``evaluation.options.EvaluateOptions``; device, threads, executor, jobs, address, gpus_per_task: see
+    input range, such as [0.1, "8/255"]; data: by default the data set on the cards; a spec or a path, arrays or tensors
+    (x, y), a dictionary, or a ``Dataset`` or ``DataLoader`` of torch, see ``data.given.dataset_of``; data_dir: the
+    folder with the files of mnist, cifar10, cifar100; num_classes: of data whose labels may lack some classes; trust:
+    packages that may be imported for models stored as a factory; out: the run folder, by default a temporary one, which
+    exists as long as the results do; title: of the report; samples, seeds, audit, prune, reference_attack, shard,
+    dtype: see ``evaluation.options.EvaluateOptions``; device, threads, executor, jobs, address, gpus_per_task: see
     ``work.execution.Execution``; progress: show a bar; show_eps: the eps of the table that ``print(results)`` shows.
     Raises LipbenchError for wrong use, and UnfinishedError if other processes still evaluate models that they added to
     the run.
@@ -170,28 +170,29 @@ def certify(
     the input, and 0 where misclassified or tied.
 
     model: a network, which outputs logits (n, K), or (n, 1) for two classes; a ``Model``, or the folder of one; x:
-    floats (n, c, h, w) in [0, 1], which are rounded to float32: the radii are of the rounded inputs; labels: whole
-    numbers (n,), the predictions by default (then no sample is misclassified); norm: "L2" or "Linf", see
-    ``Norm.parse``; claimed: the claimed L2 Lipschitz constant, by default that of the ``Model`` or on the card; trust:
-    packages that may be imported for a model stored as a factory; device: see ``work.execution.Execution``; dtype:
+    floats (n, ...) in [0, 1], which are rounded to float32: the radii are of the rounded inputs; or uint8 in 0..255,
+    which are divided by 255; labels: whole numbers (n,), the predictions by default (then no sample is misclassified);
+    norm: "L2" or "Linf", see ``Norm.parse``; claimed: the claimed L2 Lipschitz constant, by default that of the
+    ``Model`` or on the card; trust: packages that may be imported for a model stored as a factory; device: see
+    ``work.execution.Execution``; dtype:
     "float64" or "float32". ``frame.attrs`` holds ``lipschitz_bound``, ``claim_confirmed`` (None without a claim) and
     ``not_analysed`` (why there is no grade float; None if there is). Raises UnsupportedError for a layer without a
     Lipschitz rule, LipbenchError for inputs or labels of another shape, type or range, and for a network that
     ``Network`` refuses.
     """
-    module, on_card = module_of(chosen_one(model), trust)
+    points = inputs(x)
+    shape = tuple(points.shape[1:])
+    module, on_card = module_of(chosen_one(model), shape, trust)
     claimed = on_card if claimed is None else claimed
-    inputs = images(x)
-    c, h, w = inputs.shape[1:]
     with computing_on(device) as target:
-        network = Network(module, (c, h, w), target, dtype)
-        proof = certificate(network.module, (c, h, w), claimed, network.dtype)
-        logits = network.predict(inputs)
-        network.check_batch(proof.graph, inputs, logits)
+        network = Network(module, shape, target, dtype)
+        proof = certificate(network.module, shape, claimed, network.dtype)
+        logits = network.predict(points)
+        network.check_batch(proof.graph, points, logits)
         prediction = logits.argmax(dim=1)
-        classes = prediction if labels is None else class_labels(labels, len(inputs), network.num_classes)
-        radii = proof.radii_of(inputs.to(target), logits, classes)
-    scale = Norm.parse(norm).radius_from_l2(1.0, c * h * w)
+        classes = prediction if labels is None else class_labels(labels, len(points), network.num_classes)
+        radii = proof.radii_of(points.to(target), logits, classes)
+    scale = Norm.parse(norm).radius_from_l2(1.0, points[0].numel())
     columns = {f"certified_radius_{grade}": radius.numpy() * scale for grade, radius in radii.items()}
     frame = pd.DataFrame({"prediction": prediction.numpy(), **columns})
     frame.attrs = {

@@ -25,13 +25,12 @@ from lipbench.attacks.network import Network
 from lipbench.attacks.norm import Norm
 from lipbench.certification.certificate import Certificate, certificate
 from lipbench.certification.grades import GRADES
-from lipbench.data.arrays import class_labels, images
+from lipbench.data.arrays import class_labels
+from lipbench.data.arrays import inputs as checked_inputs
 from lipbench.errors import LipbenchError, unknown_name
-from lipbench.work.execution import computing_on, unknown_device
+from lipbench.work.execution import check_device, computing_on
 
 __all__ = ["BisectionAttack", "LipschitzCertificateMixin", "LipschitzClassifier"]
-
-DEVICE_TYPES = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "auto": "auto"}  # ART's and torch's names
 
 
 class LipschitzCertificateMixin:
@@ -60,14 +59,14 @@ class LipschitzCertificateMixin:
         The radius is NaN where the grade says nothing: ``"nominal"`` without a claim, ``"float"`` where a layer has no
         error analysis (``not_analysed`` says which).
 
-        x: floats (n, c, h, w) in [0, 1], which are rounded to float32: the radii are of the rounded inputs; norm:
+        x: floats (n, ...) in [0, 1], which are rounded to float32: the radii are of the rounded inputs; norm:
         "L2" or 2, "Linf" or np.inf; grade: "float", "real" or "nominal". Raises LipbenchError for other inputs, norms
         and grades; UnsupportedError where the network computes something else for these inputs than its traced graph.
         """
         if grade not in GRADES:
             raise unknown_name("grade", grade, GRADES)
         network, proof = self._network, self._proof
-        inputs = images(x)
+        inputs = checked_inputs(x)
         if tuple(inputs.shape[1:]) != network.input_shape:
             expected = ", ".join(map(str, network.input_shape))
             raise LipbenchError(f"x must be of shape (n, {expected}), got {tuple(inputs.shape)}")
@@ -103,24 +102,22 @@ class LipschitzClassifier(LipschitzCertificateMixin, PyTorchClassifier):
     ) -> None:
         """Freeze and certify a network.
 
-        model: outputs logits (n, K), or (n, 1) for two classes, and torch.fx can trace it; input_shape: (c, h, w);
-        claimed: the claimed L2 Lipschitz constant, for grade nominal; dtype: "float64" or "float32"; device_type:
-        "cpu", "gpu" (or "cuda"), or "auto". Raises UnsupportedError for a layer without a Lipschitz rule; LipbenchError
-        for "gpu" where there is none (ART would take the CPU without a word), and for a network that ``Network``
-        refuses.
+        model: outputs logits (n, K), or (n, 1) for two classes, and torch.fx can trace it; input_shape: of one input,
+        such as (1, 28, 28); claimed: the claimed L2 Lipschitz constant, for grade nominal; dtype: "float64" or
+        "float32"; device_type: "cpu", "gpu" (or "cuda"), or "auto". Raises UnsupportedError for a layer without a
+        Lipschitz rule; LipbenchError for "gpu" where there is none (ART would take the CPU without a word), and for a
+        network that ``Network`` refuses.
         """
-        if device_type not in DEVICE_TYPES:
-            raise unknown_device(device_type)
-        c, h, w = input_shape
-        with computing_on(DEVICE_TYPES[device_type]) as device:
-            network = Network(model, (c, h, w), device, dtype)
-            proof = certificate(network.module, (c, h, w), claimed, network.dtype)
+        shape = tuple(input_shape)
+        with computing_on(check_device("cuda" if device_type == "gpu" else device_type)) as device:
+            network = Network(model, shape, device, dtype)
+            proof = certificate(network.module, shape, claimed, network.dtype)
         super().__init__(
             network=network,
             proof=proof,
             model=network,
             loss=nn.CrossEntropyLoss(reduction="sum"),
-            input_shape=(c, h, w),
+            input_shape=shape,
             nb_classes=network.num_classes,
             clip_values=(0.0, 1.0),
             preprocessing=None,

@@ -350,7 +350,7 @@ def test_the_process_is_left_as_it_was(tau4, digits):
 def test_certify_refuses_wrong_inputs(tau4, digits):
     for x, named in (
         (digits.test.x[:3] * 255, r"\[0, 1\]"),
-        (digits.test.x[0], "shape"),
+        (digits.test.x[0, 0], "shape"),
         (np.zeros((1, 1, 9, 9), np.float32), "shape"),
     ):
         with pytest.raises(LipbenchError, match=named):

@@ -8,7 +8,10 @@ import pytest
 
 import lipbench
 from lipbench._internal import registry
+from lipbench.attacks.base import Attack
 from lipbench.cli.commands import cli
+from lipbench.data import given
+from lipbench.data.sets import npz
 
 # Callables of the package: their parameters; those behind the star are keywords only.
 CALLABLES = {
@@ -52,6 +55,11 @@ OPTIONS = {
 ONLY_PRINTED = {"as_json"}  # how a command prints what the function returns
 OF_REPLAY = {"replay"}  # `lipbench verify --replay` is the function ``replay``
 LISTS = "models recipes suites attacks losses architectures datasets checks"  # `lipbench list WHAT`
+
+# What an attack declares, and the keys of samples in a dictionary or an archive.
+ATTACK = "exact max_classes min_classes minimal_norm name norms per_sample_eps ranks summary"
+DATA_KEYS = "x_test y_test x_train y_train num_classes"
+ARCHIVE_KEYS = f"{DATA_KEYS} input_shape"
 
 # Where plugins register what they add, and what is registered there without them.
 ENTRY_POINTS = {
@@ -121,6 +129,16 @@ def test_each_parameter_is_described(name):
 def test_list_knows_these_kinds():
     what = next(parameter for parameter in cli.commands["list"].params if parameter.name == "what")
     assert " ".join(what.type.choices) == LISTS
+
+
+def test_an_attack_declares_these():
+    held = {name for name in {*vars(Attack), *Attack.__annotations__} if not name.startswith("_")}
+    assert held - {"defaults", "obstacle", "parameters", "run"} == set(ATTACK.split())
+
+
+def test_samples_have_these_keys():
+    assert " ".join(given.KEYS) == DATA_KEYS
+    assert f"{DATA_KEYS} {npz.INPUT_SHAPE}" == ARCHIVE_KEYS
 
 
 def test_registries_have_these_groups_and_names():

@@ -14,7 +14,7 @@ group ``lipbench.attacks``. The bundled attacks are the ``ATTACK`` of each modul
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from lipbench.attacks.batch import AttackBatch
 from lipbench.attacks.network import Network
 from lipbench.attacks.norm import Norm
 from lipbench.attacks.parameters import Parameter
+from lipbench.data.arrays import RANKS
 from lipbench.errors import LipbenchError
 
 
@@ -38,7 +39,7 @@ class AttackCall:
     """
 
     network: Network
-    x: Tensor  # float32 (n, c, h, w) in [0, 1]
+    x: Tensor  # float32 (n, ...) in [0, 1]: inputs of a rank that the attack serves
     labels: Tensor  # int64 (n,) in 0..K-1
     norm: Norm
     # in units of the input range, above 0: one radius, or float64 (n,) where the attack declares ``per_sample_eps``;
@@ -72,6 +73,7 @@ class Attack:
     norms: frozenset[Norm] = frozenset(Norm)
     minimal_norm: bool = False  # True: searches the smallest perturbation, takes no eps, is run once for every eps
     per_sample_eps: bool = False  # True: eps may also be a tensor (n,), one radius for each sample
+    ranks: frozenset[int] = frozenset({3})  # how many axes an input may have, see ``data.arrays.RANKS``: images alone
     exact: bool = False  # True: its candidates end on the boundary, so it needs the network's own dtype
     min_classes: int = 2
     max_classes: int | None = None  # None: any number
@@ -96,13 +98,13 @@ class Attack:
     ) -> str | None:
         """Why the attack cannot run there, to follow its name in a message; None where it can.
 
-        For limits that the attributes cannot express. ``arguments`` holds every parameter; ``input_shape`` is
-        (c, h, w).
+        For limits that the attributes cannot express. ``arguments`` holds every parameter; ``input_shape``, of
+        one input, has as many axes as the attack serves.
         """
         return None
 
     def run(self, call: AttackCall) -> Tensor:
-        """Candidate inputs: float (n, c, h, w), shaped as ``call.x``; x itself where none was found.
+        """Candidate inputs: float (n, ...), shaped as ``call.x``; x itself where none was found.
 
         The guard is the only caller. It clips the candidates to [0, 1], classifies them again and measures them, so
         that they need not be adversarial, nor within eps.
@@ -110,6 +112,7 @@ class Attack:
         raise NotImplementedError
 
 
+ANY_RANK = frozenset(RANKS)
 AttackFunction = Callable[..., Tensor]
 
 
@@ -119,12 +122,14 @@ class FunctionAttack(Attack):
     model: a callable from inputs to float32 logits (n, K), with gradients; x: float32 (n, c, h, w) in [0, 1]; labels:
     int64 (n,); eps: a float, in units of the input range; candidates: shaped as x. Its keyword-only arguments become
     parameters without limits, whose defaults are numbers, truth values or texts. But one called ``norm`` is given the
-    norm, "L2" or "Linf". The first line of its docstring is the summary.
+    norm, "L2" or "Linf". The first line of its docstring is the summary. It serves images; and other inputs
+    where it has an attribute ``ranks``, as an ``Attack`` has.
     """
 
     def __init__(self, name: str, function: AttackFunction):
         self.name = name
         self.summary = (inspect.getdoc(function) or "").split("\n")[0]
+        self.ranks = getattr(function, "ranks", self.ranks)
         self._function = function
         self._takes_norm, self._parameters = _keywords(name, function)
 
@@ -183,9 +188,19 @@ def named(name: str) -> Attack:
         declared = getattr(found, "name", None)
         if declared != name:
             raise LipbenchError(f"the attack registered as {name!r} declares the name {declared!r}: use one name")
-        return found
+        return _checked(found)
     if not callable(found) or isinstance(found, type):
         raise LipbenchError(
             f"the attack {name!r} must be a function (model, x, labels, eps) or an Attack, got {found!r}"
         )
-    return FunctionAttack(name, found)
+    return _checked(FunctionAttack(name, found))
+
+
+def _checked(attack: Attack) -> Attack:
+    """The attack. Raises LipbenchError for inputs that nobody has."""
+    if not isinstance(attack.ranks, Set) or not attack.ranks or not attack.ranks <= ANY_RANK:
+        raise LipbenchError(
+            f"the attack {attack.name!r} declares the ranks {attack.ranks!r}, expected a set of some of "
+            f"{sorted(ANY_RANK)}: how many axes an input may have"
+        )
+    return attack

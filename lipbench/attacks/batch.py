@@ -11,6 +11,11 @@ from torch import Tensor
 from lipbench.attacks.network import Network
 
 
+def column(values: Tensor, like: Tensor) -> Tensor:
+    """Values of samples, (n,), as a factor of their inputs ``like``, (n, ...): (n, 1, ...)."""
+    return values.view(-1, *[1] * (like.ndim - 1))
+
+
 @dataclass
 class AttackBatch:
     """The m rows of one call of an attack. One sample may have several rows, at several eps.

@@ -24,6 +24,7 @@ from lipbench.attacks.isolation import preserved
 from lipbench.attacks.network import Network
 from lipbench.attacks.norm import Norm
 from lipbench.attacks.suites import LARGEST_EPS, AttackSpec
+from lipbench.data.arrays import RANKS
 from lipbench.errors import LipbenchError, UnsupportedError, one_line, quoted, unknown_name
 
 
@@ -50,7 +51,7 @@ def attack_of(spec: AttackSpec) -> Attack:
 def supported(spec: AttackSpec, num_classes: int, input_shape: tuple[int, ...], norm: Norm) -> Attack:
     """The attack of ``spec``; raises UnsupportedError if it cannot run there, and names those that can.
 
-    ``input_shape`` is (c, h, w). Raises LipbenchError as ``attack_of`` does.
+    ``input_shape``: of one input. Raises LipbenchError as ``attack_of`` does.
     """
     attack = attack_of(spec)
     reason = _obstacle(attack, spec.args, num_classes, input_shape, norm)
@@ -74,6 +75,9 @@ def _loadable() -> Iterator[tuple[str, Attack]]:
 def _obstacle(
     attack: Attack, args: Mapping[str, Any], num_classes: int, input_shape: tuple[int, ...], norm: Norm
 ) -> str | None:
+    if len(input_shape) not in attack.ranks:
+        served = " and ".join(RANKS[rank] for rank in sorted(attack.ranks))
+        return f"serves {served}, got inputs of shape {input_shape}"
     if norm not in attack.norms:
         return f"does not support the norm {norm}, only {', '.join(sorted(attack.norms))}"
     if num_classes < attack.min_classes:
@@ -108,10 +112,10 @@ def search(
     seed: int,
     batch: AttackBatch | None = None,
 ) -> Tensor:
-    """Candidate inputs for x, found by the attack of ``spec``: float32 (n, c, h, w) in [0, 1]; x itself where
+    """Candidate inputs for x, found by the attack of ``spec``: float32 (n, ...) in [0, 1]; x itself where
     none.
 
-    x: float32 (n, c, h, w) in [0, 1]; labels: int64 (n,) in 0..K-1; both on the network's device. ``eps`` >
+    x: float32 (n, ...) in [0, 1]; labels: int64 (n,) in 0..K-1; both on the network's device. ``eps`` >
     0, in units of the input range; None for a minimal-norm attack; a tensor (n,) where the attack takes one
     radius for each sample (``per_sample_eps``). ``batch``: by default every sample is its own row, of a shard of
     its own, and any class can be reached; the evaluations are counted there. A misclassified sample is its own
@@ -224,7 +228,7 @@ def check_candidates(
 
     A candidate is adversarial if it lies in [0, 1] and the largest float64 logit is not its label's.
     ``distance`` is the norm of candidate - x and ``adversarial_label`` the class predicted there; inf and -1
-    where not adversarial. x, candidates: float32 (n, c, h, w); labels: int64 (n,).
+    where not adversarial. x, candidates: float32 (n, ...); labels: int64 (n,).
     """
     if candidates.shape != x.shape or candidates.dtype != torch.float32:
         raise LipbenchError(

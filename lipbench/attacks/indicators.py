@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lipbench._internal.arrays import Bools
+from lipbench.attacks.batch import column
 from lipbench.attacks.network import Network
 from lipbench.attacks.norm import Norm
 
@@ -28,7 +29,7 @@ class FailureIndicators:
 def failure_indicators(network: Network, x: Tensor, labels: Tensor, *, norm: Norm, eps: float) -> FailureIndicators:
     """The indicators of each sample.
 
-    x: float32 (n, c, h, w) in [0, 1], classified correctly; labels: int64 (n,); eps: in units of the input range.
+    x: float32 (n, ...) in [0, 1], classified correctly; labels: int64 (n,); eps: in units of the input range.
     """
     zero = [torch.zeros(0, dtype=torch.bool)]
     stuck = [torch.zeros(0, dtype=torch.bool)]
@@ -45,7 +46,7 @@ def failure_indicators(network: Network, x: Tensor, labels: Tensor, *, norm: Nor
 
 
 def _ascent(network: Network, points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy (n,) and its gradient (n, c, h, w)."""
+    """Cross-entropy (n,) and its gradient (n, ...)."""
     points = points.detach().requires_grad_()
     with torch.enable_grad():
         loss = F.cross_entropy(network(points), labels, reduction="none")
@@ -66,5 +67,5 @@ def _step(x: Tensor, moved: Tensor, gradient: Tensor, norm: Norm, eps: float) ->
         return torch.clamp(torch.min(torch.max(ahead, x - eps), x + eps), 0, 1)
     ahead = moved + eps / 4 * F.normalize(gradient.flatten(1)).view_as(gradient)
     delta = ahead - x
-    size = delta.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
+    size = column(delta.flatten(1).norm(dim=1).clamp_min(1e-12), x)
     return torch.clamp(x + delta * (eps / size).clamp_max(1), 0, 1)

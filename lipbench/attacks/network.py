@@ -15,6 +15,7 @@ from lipbench.certification.lipschitz import agreement, frozen
 from lipbench.certification.lipschitz.agreement import REORDERED
 from lipbench.certification.lipschitz.graph import Graph
 from lipbench.certification.probabilities import refuse_sums
+from lipbench.data.arrays import layout_hint
 from lipbench.errors import LipbenchError, UnsupportedError, one_line
 from lipbench.models.fast_layers import quickened
 
@@ -43,7 +44,7 @@ def class_logits(out: Tensor) -> Tensor:
 
 
 class Network(nn.Module):
-    """A classifier of inputs x: float32 (n, c, h, w) in [0, 1], frozen, in eval mode, in one dtype.
+    """A classifier of inputs x: float32 (n, ...) in [0, 1], frozen, in eval mode, in one dtype.
 
     ``forward`` returns float32 logits (n, classes), as attack libraries expect; ``logits`` returns them as float64,
     exactly as computed, and these decide. In float64 (the default) both are the same function up to the last rounding,
@@ -51,7 +52,7 @@ class Network(nn.Module):
     Weights that a layer computes from others are computed once (``lipschitz.frozen``). A head with a
     single logit f (class 1 where f > 0) is shown as the two logits (-f/2, f/2), whose difference is f.
 
-    Attributes: ``module``: the copy that runs; ``input_shape``: (c, h, w); ``num_classes``; ``single_logit``;
+    Attributes: ``module``: the copy that runs; ``input_shape``: of one input; ``num_classes``; ``single_logit``;
     ``dtype``: torch.float32 or torch.float64; ``evaluations``: all forward and backward passes since construction.
 
     Raises LipbenchError where another network would run than the one given: for weights of less than float32, and for
@@ -61,7 +62,7 @@ class Network(nn.Module):
     def __init__(
         self,
         module: nn.Module,
-        input_shape: tuple[int, int, int],
+        input_shape: tuple[int, ...],
         device: str | torch.device = "cpu",
         dtype: str = "float64",
     ):
@@ -82,6 +83,7 @@ class Network(nn.Module):
                 hint = '; if its forward casts, choose dtype="float32"' if "dtype" in str(error) else ""
                 raise LipbenchError(
                     f"the network does not accept inputs of shape {self.input_shape}: {one_line(error)}{hint}"
+                    f"{layout_hint(self.input_shape)}"
                 ) from error
         if out.ndim != 2:
             raise LipbenchError(
@@ -133,7 +135,7 @@ class Network(nn.Module):
         return fast
 
     def logits(self, x: Tensor) -> Tensor:
-        """Logits (n, classes) of x: float (n, c, h, w), given as float64, which changes none of them."""
+        """Logits (n, classes) of x: float (n, ...), given as float64, which changes none of them."""
         self.evaluations.forward += len(x)
         inputs = x.to(self.dtype, copy=True)  # the network may overwrite its input, and the caller's keeps no hook
         if inputs.requires_grad:
@@ -147,7 +149,7 @@ class Network(nn.Module):
         return class_logits(out) if self.single_logit else out
 
     def forward(self, x: Tensor) -> Tensor:
-        """Float32 logits (n, classes) of x: float32 (n, c, h, w)."""
+        """Float32 logits (n, classes) of x: float32 (n, ...)."""
         return self.logits(x).float()
 
     def _on_gradient(self, gradient: Tensor) -> Tensor | None:
@@ -185,7 +187,7 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def predict(self, x: Tensor, batch_size: int | None = None) -> Tensor:
-        """Float64 logits (n, classes) without gradients, in batches, on the CPU. x: float32 (n, c, h, w)."""
+        """Float64 logits (n, classes) without gradients, in batches, on the CPU. x: float32 (n, ...)."""
         batch_size = batch_size or min(1000, self.batch_size)
         logits = torch.cat([self.logits(batch.to(self.device)).cpu() for batch in x.split(batch_size)])
         if not torch.isfinite(logits[torch.isfinite(x).flatten(1).all(dim=1).cpu()]).all():
@@ -199,7 +201,7 @@ class Network(nn.Module):
         """Raise UnsupportedError if the network computed something else for samples of this run, in its batches, than
         its graph, or than it computes for a sample alone.
 
-        graph: of the module; x: float32 (n, c, h, w); logits: float64 (n, classes), of ``predict(x)``. The graph sees
+        graph: of the module; x: float32 (n, ...); logits: float64 (n, classes), of ``predict(x)``. The graph sees
         up to CHECKED samples; the first, the middle and the last one are run alone. These passes are not counted.
         """
         some = torch.linspace(0, len(x) - 1, min(len(x), CHECKED)).long().unique()

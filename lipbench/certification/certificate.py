@@ -159,7 +159,7 @@ class Certificate:
         return torch.where(left > 0, radius, 0.0).scatter(1, labels[:, None], torch.inf)
 
     def radii_of(self, x: Tensor, logits: Tensor, labels: Tensor, grades: Sequence[str] = GRADES) -> dict[str, Tensor]:
-        """``radii`` of samples x (n, c, h, w) by grade, with the errors of each sample where the dtype is float32.
+        """``radii`` of samples x (n, ...) by grade, with the errors of each sample where the dtype is float32.
 
         In float64 the errors of the whole range cost nothing, and are some 1e-11 of a radius.
         """
@@ -193,7 +193,7 @@ class Certificate:
     def sample_errors(self, x: Tensor, batch_size: int = 1000, *, sharp: bool = True) -> StepErrors | None:
         """The rounding errors around each sample, tighter than those of the whole range; None where unknown.
 
-        x: float32 (n, c, h, w), on the network's device; sharp: see ``rounding.analyse``. Where a layer has no error
+        x: float32 (n, ...), on the network's device; sharp: see ``rounding.analyse``. Where a layer has no error
         analysis, they are those of ``assumed``, which grade float does not use.
         """
         graph = self.graph if self.errors is not None else self.assumed
@@ -215,9 +215,9 @@ def certificate(
 ) -> Certificate:
     """Bound a network, pairwise in its last linear layer, and its rounding errors in the dtype that it runs in.
 
-    module: outputs logits (n, K), or (n, 1) for a single-logit head; input_shape: (c, h, w); dtype: float32 or float64,
-    by default that of its weights (float64 for a network without weights). Raises LipbenchError for a claim that is not
-    a finite number above 0 and for outputs that are no logits, and all that ``lipschitz_bound`` raises.
+    module: outputs logits (n, K), or (n, 1) for a single-logit head; input_shape: of one input; dtype: float32 or
+    float64, by default that of its weights (float64 for a network without weights). Raises LipbenchError for a
+    claim that is not a finite number above 0, for outputs that are no logits, and all that ``lipschitz_bound`` raises.
     """
     claimed = _checked_claim(claimed)
     graph = trace(module, tuple(int(size) for size in input_shape))

@@ -44,7 +44,7 @@ def with_assumed_roundings(graph: Graph, dtype: torch.dtype, device: torch.devic
 
 
 def _centre(graph: Graph, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The centre of [0, 1]^d, (1, c, h, w)."""
+    """The centre of [0, 1]^d, (1, ...)."""
     return torch.full((1, *graph.steps[0].shape), 0.5, dtype=dtype, device=device)
 
 

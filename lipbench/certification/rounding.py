@@ -75,7 +75,7 @@ def gamma(operations: int, dtype: torch.dtype) -> float:
 
 @torch.no_grad()
 def analyse(graph: Graph, x: Tensor, places: tuple[int, ...], reach: float, *, sharp: bool) -> list[StepErrors]:
-    """The errors at some steps of a network, around each x (n, c, h, w), in the dtype of x and the network.
+    """The errors at some steps of a network, around each x (n, ...), in the dtype of x and the network.
 
     places: steps; reach: the largest rho in use, up to which overflow is excluded; sharp: compute
     M_k(H(x)) = | |W| |H| + |b| |_2 for each sample, at about the cost of two more forward passes in float64, instead

@@ -50,6 +50,7 @@ def _attack(name: str) -> str:
     return (
         f"{name}: {attack.summary}\n"
         f"norms: {catalogue.norms(attack)}\n"
+        f"inputs: {catalogue.inputs(attack)}\n"
         f"eps: {'none, it searches the smallest perturbation' if attack.minimal_norm else eps}\n"
         f"classes: at least {attack.min_classes}{most}\n"
         f"parameters{' (name, default, limits, meaning):' if attack.parameters else ': none'}"

@@ -1,4 +1,4 @@
-"""Data sets by name: images as float32 (n, c, h, w) in [0, 1], labels as int64 (n,)."""
+"""Data sets by name or as the caller gives them: inputs as float32 (n, ...) in [0, 1], labels as int64 (n,)."""
 
 from lipbench.data.datasets import Dataset, Split, load, load_once
 from lipbench.data.given import Data, dataset_of

@@ -1,4 +1,6 @@
-"""Data sets by name: images as float32 (n, c, h, w) in [0, 1], labels as int64 (n,).
+"""Data sets by name: inputs as float32 (n, ...) in [0, 1], labels as int64 (n,).
+
+Inputs are images (n, c, h, w), series (n, c, l) or vectors (n, d).
 
 A loader is a function ``load(argument: str | None, data_dir: Path | None) -> Dataset``, registered under the data set's
 name; ``argument`` is the text after the first colon of ``NAME:ARG``, None where there is no colon. ``load`` here checks
@@ -6,6 +8,7 @@ the result of every loader, so that a plugin's data set obeys the same rules as 
 """
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -17,24 +20,26 @@ from numpy.typing import NDArray
 
 from lipbench._internal import arguments
 from lipbench._internal.registry import DATASETS
+from lipbench.data.arrays import RANKS
 from lipbench.data.mapped import read
 from lipbench.errors import LipbenchError
 
 ROWS = 1000  # read at once
+SHOWN = 200  # characters of a path in a message
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images and labels."""
+    """Inputs and labels."""
 
-    # uint8 (n, c, h, w) in 0..255, or float32 (n, c, h, w) in [0, 1]; in any memory order, perhaps a read-only map of
-    # a file that is larger than the memory: compute with ``x`` of a ``part``, see ``mapped``
+    # images (n, c, h, w), series (n, c, l) or vectors (n, d), uint8 in 0..255 or float32 in [0, 1]; in any memory
+    # order, perhaps a read-only map of a file larger than the memory: compute with ``x`` of a ``part``, see ``mapped``
     images: NDArray[Any]
     labels: NDArray[np.int64]  # (n,), 0 .. num_classes - 1
 
     @cached_property
     def x(self) -> NDArray[np.float32]:
-        """float32 (n, c, h, w) in [0, 1], C-contiguous and writable, for torch; uint8 pixels are divided by 255."""
+        """float32 (n, ...) in [0, 1], C-contiguous and writable, for torch; uint8 pixels are divided by 255."""
         if self.images.dtype != np.uint8:
             return np.require(read(self.images), requirements=["C", "WRITEABLE", "ALIGNED"])  # copies only what is not
         x = np.empty(self.images.shape, np.float32)
@@ -82,29 +87,30 @@ class Dataset:
     """A training and a test split."""
 
     spec: str  # as given to ``load``: "digits", "npz:PATH", ...
-    train: Split  # may hold no samples, (0, c, h, w): such a data set serves evaluation only
+    train: Split  # may hold no samples, (0, ...): such a data set serves evaluation only
     test: Split
     num_classes: int
     may_lack_classes: bool = False  # whether ``num_classes`` was read off the labels, so that there may be more
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width)."""
-        c, h, w = self.test.images.shape[1:]
-        return int(c), int(h), int(w)
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one input: (c, h, w), (c, l) or (d,)."""
+        return tuple(int(size) for size in self.test.images.shape[1:])
 
 
 def load(spec: str, data_dir: Path | None = None) -> Dataset:
     """The data set called ``spec``: ``digits``, ``mnist``, ``cifar10``, ``cifar100``, ``npz:PATH``,
-    ``folder:PATH``, or a plugin's ``NAME`` or ``NAME:ARG``, split at the first colon.
+    ``folder:PATH``, or a plugin's ``NAME`` or ``NAME:ARG``, split at the first colon; or a
+    path, see ``named``.
 
     ``data_dir`` is searched for the files of ``mnist`` and of the CIFAR sets instead of the folder named by
     ``LIPBENCH_DATA`` (see ``lipbench.data.locate``). Nothing is ever downloaded.
 
-    Returns images as uint8 (n, c, h, w) or float32 (n, c, h, w) in [0, 1], labels as int64 (n,).
+    Returns inputs as uint8 (n, ...) in 0..255 or float32 (n, ...) in [0, 1], labels as int64 (n,).
     Raises LipbenchError for an unknown name, a wrong argument, files that are missing or damaged, and for every data
     set that ``checked`` refuses.
     """
+    spec = named(spec)
     name, colon, argument = spec.partition(":")
     dataset = DATASETS.get(name)(argument if colon else None, data_dir)
     if not isinstance(dataset, Dataset):
@@ -112,6 +118,24 @@ def load(spec: str, data_dir: Path | None = None) -> Dataset:
             f"data set {spec!r}: expected its loader to return a lipbench.data.Dataset, got {type(dataset).__name__}"
         )
     return checked(replace(dataset, spec=spec))
+
+
+def named(spec: str) -> str:
+    """The spec with the name of its loader: ``mine.npz`` is ``npz:mine.npz``, and the path of a folder ``folder:PATH``.
+
+    Raises LipbenchError for a path where neither is.
+    """
+    if spec.partition(":")[0] in DATASETS.names():
+        return spec
+    if spec.lower().endswith(".npz"):
+        return f"npz:{spec}"
+    if os.path.isdir(os.path.expanduser(spec)) and spec:
+        return f"folder:{spec}"
+    if os.sep in spec and ":" not in spec:
+        raise LipbenchError(
+            f"no data set at {spec[:SHOWN]!r}: expected a folder of images, or a NumPy archive, whose name ends in .npz"
+        )
+    return spec
 
 
 @lru_cache(maxsize=1)
@@ -126,9 +150,9 @@ def checked(dataset: Dataset) -> Dataset:
     Images of uint8 and float32 stay where they are, in memory or in a mapped file, and are read ROWS at a time. Float
     images of other types are converted, which takes memory for all of them as float32.
 
-    Raises LipbenchError unless the test split holds a sample, there are at least 2 classes, images are uint8
-    or float (n, c, h, w) of one shape (c, h, w) with finite floats in [0, 1], and labels are integers (n,) in
-    0 .. num_classes - 1, as many as there are images.
+    Raises LipbenchError unless the test split holds a sample, there are at least 2 classes, inputs are uint8
+    or float (n, ...) of one shape of one to three axes with finite floats in [0, 1], and labels are integers (n,) in
+    0 .. num_classes - 1, as many as there are inputs.
     """
     where = f"data set {dataset.spec!r}"
     if len(dataset.test.labels) == 0:
@@ -137,12 +161,13 @@ def checked(dataset: Dataset) -> Dataset:
         raise LipbenchError(
             f"{where}: expected at least 2 classes, got {dataset.num_classes}; "
             "a classifier of one class has no decision boundary"
+            + ("; if the labels lack classes, give num_classes" if dataset.may_lack_classes else "")
         )
     train = _checked_split(dataset.train, dataset.num_classes, f"{where}, train split")
     test = _checked_split(dataset.test, dataset.num_classes, f"{where}, test split")
     if train.images.shape[1:] != test.images.shape[1:]:
         raise LipbenchError(
-            f"{where}: expected one image shape (c, h, w) in both splits, "
+            f"{where}: expected inputs of one shape in both splits, "
             f"got {train.images.shape[1:]} in train and {test.images.shape[1:]} in test"
         )
     return replace(dataset, train=train, test=test)
@@ -180,8 +205,10 @@ def _checked_split(split: Split, num_classes: int, where: str) -> Split:
 
 
 def _checked_images(images: NDArray[Any], where: str) -> NDArray[Any]:
-    if images.ndim != 4 or 0 in images.shape[1:]:
-        raise LipbenchError(f"{where}: expected images of shape (n, c, h, w), got {images.shape}")
+    if images.ndim - 1 not in RANKS or 0 in images.shape[1:]:
+        raise LipbenchError(
+            f"{where}: expected images (n, c, h, w), series (n, c, l) or vectors (n, d), got the shape {images.shape}"
+        )
     if images.dtype == np.uint8:
         return images
     if images.dtype.kind != "f":

@@ -25,7 +25,7 @@ from lipbench.runs.units import AttackUnit, ReferenceUnit
 class Samples:
     """The samples of a shard, as attacks see them."""
 
-    x: Tensor  # float32 (n, c, h, w) in [0, 1], on the device
+    x: Tensor  # float32 (n, ...) in [0, 1], on the device
     labels: Tensor  # int64 (n,), on the device
     pairwise_radii: Floats  # how far each class is away, in L2, by the grade that prunes: float64 (n, K)
 
@@ -40,7 +40,7 @@ class Found:
     forward: Ints
     backward: Ints
     spent: Evaluations
-    adversarial_x: Tensor  # float32 (hits, c, h, w): the adversarial inputs
+    adversarial_x: Tensor  # float32 (hits, ...): the adversarial inputs
 
 
 @dataclass(frozen=True)

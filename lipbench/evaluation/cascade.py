@@ -52,7 +52,7 @@ class Cascade:
 
     @cached_property
     def x(self) -> Tensor:
-        """float32 (n, c, h, w) in [0, 1], on the device."""
+        """float32 (n, ...) in [0, 1], on the device."""
         return torch.from_numpy(np.ascontiguousarray(self.split.x)).to(self.model.network.device)
 
     @cached_property

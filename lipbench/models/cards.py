@@ -1,11 +1,12 @@
 """Model cards: what a model is, in TOML, beside its weights. Reading one imports no model code."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, StrictInt, model_serializer, model_validator
 
 from lipbench._internal import files, schema
 from lipbench._internal.schema import Finite, Name, Strict
@@ -16,8 +17,20 @@ WEIGHTS = "weights.safetensors"
 GRAPH = "graph.json"
 RECIPE = "recipe.toml"
 FACTORY = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
+LARGEST_INPUT = 2**28  # numbers, a gibibyte in float32: a card may come from anywhere
 UNSPECIFIED = "unspecified"  # the loss of a model whose author does not name one
 GIVEN = "given"  # the data of a model that was evaluated on tensors
+
+
+def _held_in_memory(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if math.prod(shape) > LARGEST_INPUT:
+        raise ValueError(f"an input should have at most {LARGEST_INPUT} numbers")
+    return shape
+
+
+InputShape = Annotated[
+    tuple[Annotated[StrictInt, Field(ge=1)], ...], Field(min_length=1, max_length=3), AfterValidator(_held_in_memory)
+]
 
 
 class Preprocessing(Strict):
@@ -83,7 +96,7 @@ class Card(Strict):
 
     name: Name
     data: str  # as given to --data: "digits", "npz:PATH", ...
-    input_shape: tuple[int, int, int]  # channels, height, width
+    input_shape: InputShape  # (c, h, w), (c, l) or (d,)
     input_range: tuple[float, float] = (0.0, 1.0)
     num_classes: Annotated[int, Field(ge=2)]
     seed: int

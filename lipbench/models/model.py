@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lipbench._internal import schema
 from lipbench._internal.randomness import keeping_random_numbers
+from lipbench.data.arrays import layout_hint
 from lipbench.errors import LipbenchError, one_line
 from lipbench.models.cards import GIVEN, UNSPECIFIED, Card
 from lipbench.models.fingerprint import code_sha256, weights_sha256
@@ -78,6 +79,7 @@ class Model:
             except Exception as error:  # whatever the network's own code raises
                 raise LipbenchError(
                     f"{self.name} does not accept inputs of shape {tuple(x.shape[1:])}: {one_line(error)}"
+                    f"{layout_hint(tuple(x.shape[1:]))}"
                 ) from error
         if not isinstance(out, Tensor) or out.ndim != 2 or len(out) != len(x):
             found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__

@@ -16,7 +16,7 @@ from lipbench.errors import LipbenchError
 from lipbench.models import cards
 from lipbench.models.cards import GIVEN, Card, digest_of
 from lipbench.models.model import Model
-from lipbench.models.stored import LoadedModel, load_model
+from lipbench.models.stored import LoadedModel, check_shape, load_model
 from lipbench.models.zoo import find_zoo, model_folders
 
 AnyModel = str | os.PathLike[str] | nn.Module | Model
@@ -109,11 +109,17 @@ def chosen_one(given: Any) -> Path | Model:
     return find_zoo(str(arguments.path("a model", given)))
 
 
-def module_of(model: Path | Model, trust: Collection[str] = ()) -> tuple[nn.Module, float | None]:
-    """The network, and the constant that is claimed for it. Raises LipbenchError as ``load_model`` does."""
+def module_of(
+    model: Path | Model, input_shape: tuple[int, ...], trust: Collection[str] = ()
+) -> tuple[nn.Module, float | None]:
+    """The network, and the constant that is claimed for it.
+
+    Raises LipbenchError as ``load_model`` does, and for a stored model of inputs of another shape.
+    """
     if isinstance(model, Model):
         return model.module, model.claimed
     loaded = load_model(model, trust)
+    check_shape(loaded.card, input_shape, "x")
     return loaded.module, None if loaded.card.claimed is None else loaded.card.claimed.constant
 
 

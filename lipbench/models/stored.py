@@ -11,6 +11,7 @@ from torch import nn
 
 from lipbench._internal import files
 from lipbench.data import Dataset
+from lipbench.data.arrays import layout_hint
 from lipbench.errors import LipbenchError, one_line
 from lipbench.models import architectures, cards
 from lipbench.models.cards import Card, digest_of
@@ -69,17 +70,22 @@ def _registered(folder: Path, card: Card, data: bytes) -> nn.Module:
 
 def check_fits(card: Card, dataset: Dataset) -> None:
     """Raise LipbenchError unless the model takes the inputs of the data set and has as many classes."""
-    if card.input_shape != dataset.input_shape:
-        raise LipbenchError(
-            f"{card.name} takes inputs of shape {card.input_shape}, the data set {dataset.spec!r} has "
-            f"{dataset.input_shape}; pass the right one with --data"
-        )
+    check_shape(card, dataset.input_shape, f"the data set {dataset.spec!r}", "; pass the right one with --data")
     if card.num_classes != dataset.num_classes and not (
         dataset.may_lack_classes and card.num_classes > dataset.num_classes
     ):
         raise LipbenchError(
             f"{card.name} has {card.num_classes} classes, the data set {dataset.spec!r} has {dataset.num_classes}; "
             "pass the right one with --data"
+        )
+
+
+def check_shape(card: Card, input_shape: tuple[int, ...], what: str, advice: str = "") -> None:
+    """Raise LipbenchError unless the model takes inputs of this shape; what: has it, advice: follows the message."""
+    if card.input_shape != input_shape:
+        raise LipbenchError(
+            f"{card.name} takes inputs of shape {card.input_shape}, {what} has {input_shape}{advice}"
+            f"{layout_hint(input_shape)}"
         )
 
 

@@ -50,6 +50,14 @@ def norms(attack: "Attack") -> str:
     return ", ".join(sorted(norm.value for norm in attack.norms))
 
 
+def inputs(attack: "Attack") -> str:
+    """The inputs that an attack serves: vectors, series, images, or any shape."""
+    from lipbench.data.arrays import RANKS
+
+    served = ", ".join(RANKS[rank].split()[0] for rank in sorted(attack.ranks))
+    return "any shape" if attack.ranks == set(RANKS) else served
+
+
 def _models(zoo: str = "digits") -> Iterator[Row]:
     for folder in model_folders(find_zoo(zoo)):
         card = cards.read(folder)
@@ -94,10 +102,11 @@ def _attacks() -> Iterator[Row]:
         try:
             attack = base.named(name)
         except LipbenchError as error:  # of a plugin
-            yield {"name": name, "norms": "-", "eps": "-", "summary": str(error)}
+            yield {"name": name, "norms": "-", "inputs": "-", "eps": "-", "summary": str(error)}
             continue
         eps = "minimal norm" if attack.minimal_norm else "at eps"
-        yield {"name": name, "norms": norms(attack), "eps": eps, "summary": attack.summary}
+        served = {"norms": norms(attack), "inputs": inputs(attack)}
+        yield {"name": name, **served, "eps": eps, "summary": attack.summary}
 
 
 def _parameters(attack: "Attack") -> Iterator[Row]:

@@ -15,7 +15,7 @@ LEAST = torch.finfo(torch.float32).tiny  # of a gradient's largest entry, whose 
 
 @dataclass(frozen=True)
 class AdversarialLoss:
-    """A loss of a model on inputs x: float32 (n, c, h, w) in [0, 1] and labels: int64 (n,).
+    """A loss of a model on inputs x: float32 (n, ...) in [0, 1] and labels: int64 (n,).
 
     PGD (Madry et al. 2018, arXiv 1706.06083, eq. 2): the loss at the point of the ball around x that ``steps`` steps of
     gradient ascent on it find from a random one; of a share ``ratio`` of the batch, at x itself for the rest.
@@ -51,7 +51,7 @@ class AdversarialLoss:
             (gradient,) = torch.autograd.grad(value(model(x + delta).float()), delta)
             delta = delta.detach()
             if self.how.norm == "L2":
-                gradient = gradient / gradient.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(LEAST)
+                gradient = gradient / gradient.abs().amax(dim=_axes(x), keepdim=True).clamp_min(LEAST)
                 delta = delta + step * gradient / _norm(gradient)
                 delta = delta * (eps / _norm(delta)).clamp_max(1)
             else:
@@ -60,17 +60,23 @@ class AdversarialLoss:
         return (x + delta).clamp(0, 1).detach()
 
     def random_start(self, x: Tensor) -> Tensor:
-        """Points drawn uniformly from the unit ball of the norm, in the shape of x: (n, c, h, w)."""
+        """Points drawn uniformly from the unit ball of the norm, in the shape of x: (n, ...)."""
         if self.how.norm == "Linf":
             return torch.rand(x.shape, device=x.device, generator=self.generator) * 2 - 1
         noise = torch.randn(x.shape, device=x.device, generator=self.generator)
-        radius = torch.rand(len(x), 1, 1, 1, device=x.device, generator=self.generator) ** (1 / x[0].numel())
+        ones = [1] * (x.ndim - 1)
+        radius = torch.rand(len(x), *ones, device=x.device, generator=self.generator) ** (1 / x[0].numel())
         return noise / _norm(noise) * radius
 
 
 def _norm(x: Tensor) -> Tensor:
-    """L2 of each sample: (n, 1, 1, 1)."""
-    return torch.linalg.vector_norm(x, dim=(1, 2, 3), keepdim=True).clamp_min(TINY)
+    """L2 of each sample: (n, 1, ...)."""
+    return torch.linalg.vector_norm(x, dim=_axes(x), keepdim=True).clamp_min(TINY)
+
+
+def _axes(x: Tensor) -> tuple[int, ...]:
+    """The axes of an input in a batch."""
+    return tuple(range(1, x.ndim))
 
 
 def divergence(logits: Tensor, target: Tensor) -> Tensor:

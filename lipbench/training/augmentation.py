@@ -4,9 +4,16 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from lipbench.errors import LipbenchError
 from lipbench.training.recipes import Augmentation
 
 RED, GREEN, BLUE = 0.299, 0.587, 0.114  # their parts of the luma, ITU-R BT.601
+
+
+def check_fits(how: Augmentation, input_shape: tuple[int, ...]) -> None:
+    """Raise LipbenchError where inputs other than images would be augmented."""
+    if how != Augmentation() and len(input_shape) != 3:
+        raise LipbenchError(f"augmentation is for images (c, h, w), the inputs are of shape {input_shape}: remove it")
 
 
 def augment(x: Tensor, how: Augmentation, generator: Generator) -> Tensor:

@@ -28,7 +28,7 @@ HistoryRow = dict[str, float]  # what was measured after one epoch
 
 
 class Objective(Protocol):
-    """What training minimises, made from a registered loss: a function of a model, inputs (n, c, h, w), labels (n,)."""
+    """What training minimises, made from a registered loss: a function of a model, inputs (n, ...), labels (n,)."""
 
     @property
     def loss(self) -> nn.Module:
@@ -40,7 +40,7 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class DeviceSplit:
-    """A split on the device: images uint8 or float32 (n, c, h, w), labels int64 (n,)."""
+    """A split on the device: inputs uint8 or float32 (n, ...), labels int64 (n,)."""
 
     images: Tensor
     labels: Tensor
@@ -52,7 +52,7 @@ class DeviceSplit:
         return cls(images.to(device), labels.to(device))
 
     def x(self, rows: Any) -> Tensor:
-        """float32 (n, c, h, w) in [0, 1]."""
+        """float32 (n, ...) in [0, 1]."""
         images = self.images[rows]
         return images.float() / 255 if images.dtype == torch.uint8 else images
 

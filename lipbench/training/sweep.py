@@ -16,6 +16,7 @@ from lipbench.data import Dataset
 from lipbench.errors import LipbenchError, one_line
 from lipbench.models.cards import Lipschitz
 from lipbench.training import checkpoint, losses, recipes, trainer, zoo_folder
+from lipbench.training.augmentation import check_fits
 from lipbench.training.checkpoint import Checkpoint, checkpoint_of, lease_name
 from lipbench.training.recipes import Recipe, TrainingJob
 from lipbench.training.storing import is_trained, store
@@ -232,6 +233,7 @@ def check(recipe: Recipe, jobs: Sequence[TrainingJob], dataset: Dataset) -> None
             try:
                 losses.build(job.loss.name, job.loss.hyperparameters)
                 trainer.network(job, dataset)
+                check_fits(job.training.augmentation, dataset.input_shape)
             except LipbenchError as error:
                 raise LipbenchError(f"{job.name}: {error}") from error
     given = recipe.preprocessing

@@ -29,7 +29,7 @@ SANDWICH_ROUNDS = 2
 class AttackedSamples:
     """Samples, and the smallest adversarial perturbation of each that the attacks have found so far.
 
-    x: float32 (n, c, h, w) in [0, 1]; classes: int64 (n,), which the certificates are for. A sample of another class,
+    x: float32 (n, ...) in [0, 1]; classes: int64 (n,), which the certificates are for. A sample of another class,
     or with a tie, is its own adversarial input, at distance 0.
     """
 

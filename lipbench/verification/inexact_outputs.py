@@ -46,12 +46,12 @@ class InexactOutputs:
         return cls(double, None, single)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The outputs for x: float (n, c, h, w)."""
+        """The outputs for x: float (n, ...)."""
         return _outputs(self.network, x)
 
     @torch.no_grad()
     def explained(self, points: tuple[Tensor, ...], apart: Tensor) -> Tensor:
-        """How much of the differences ``apart``, float64 (n,), the errors at all points (n, c, h, w) can explain."""
+        """How much of the differences ``apart``, float64 (n,), the errors at all points (n, ...) can explain."""
         if self.error is not None:
             return torch.full_like(apart, len(points) * self.error)
         if self.single is None:

@@ -20,12 +20,12 @@ def distances(x: Tensor, z: Tensor) -> tuple[Floats, Floats]:
 
 
 def won(network: Network, x: Tensor, classes: Tensor) -> Tensor:
-    """Where the class has the largest logit alone: bool (n,). x: float32 (n, c, h, w); classes: int64 (n,)."""
+    """Where the class has the largest logit alone: bool (n,). x: float32 (n, ...); classes: int64 (n,)."""
     return margins(network, x, classes) > 0
 
 
 def margins(network: Network, x: Tensor, classes: Tensor) -> Tensor:
-    """The class's logit minus the largest of the others: float64 (n,). x: float32 (n, c, h, w); classes: int64 (n,)."""
+    """The class's logit minus the largest of the others: float64 (n,). x: float32 (n, ...); classes: int64 (n,)."""
     logits, classes = network.predict(x), classes.cpu()
     own = logits.gather(1, classes[:, None])[:, 0]
     return own - logits.scatter(1, classes[:, None], -torch.inf).amax(dim=1)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lipbench._internal.arrays import Floats
+from lipbench.attacks.batch import column
 from lipbench.attacks.network import Network
 from lipbench.certification.certificate import Certificate
 from lipbench.certification.grades import GRADES
@@ -25,9 +26,9 @@ Hit = tuple[int, Tensor, int, float]  # the point's row, what changes class, in 
 class RoundingBreaks:
     """What the rounding search found at points next to the boundary, for one grade."""
 
-    x: Tensor  # float32 (m, c, h, w), points whose certificate is broken
+    x: Tensor  # float32 (m, ...), points whose certificate is broken
     label: Tensor  # int64 (m,), the class there, alone in its batch
-    x_adversarial: Tensor  # float32 (m, c, h, w), a neighbour or the same point
+    x_adversarial: Tensor  # float32 (m, ...), a neighbour or the same point
     batch: Tensor  # int64 (m,), copies of x_adversarial that are evaluated together
     radius: Tensor  # float64 (m,)
     distance: Tensor  # float64 (m,), below the radius
@@ -53,7 +54,7 @@ def rounding_search(
 ) -> RoundingSearch:
     """Bisect between samples and adversarial inputs to the last float32 number, and break the certificates there.
 
-    x, adversarial: float32 (n, c, h, w), of different classes. At each of the two points that meet at the boundary, and
+    x, adversarial: float32 (n, ...), of different classes. At each of the two points that meet at the boundary, and
     at the last one before it that grade ``float`` certifies, the certificate of every grade is computed; then float32
     neighbours inside the radius, and the point itself in batches of several sizes and layouts, are classified (Jin,
     Ohrimenko, Rubinstein 2022, arXiv 2205.10159, search by rounding; here the order of sums varies as well).
@@ -94,9 +95,10 @@ def _changes(network: Network, point: Tensor, batch: int, label: int) -> bool:
 
 
 def copies_predicted(network: Network, point: Tensor, batch: int) -> Tensor:
-    """Classes (batch,) of copies of a point (c, h, w) that are evaluated together; batch 0: one, channels last."""
+    """Classes (batch,) of copies of a point (...) that are evaluated together; batch 0: one, an image channels last."""
     copies = point[None].expand(max(1, batch), *point.shape)
-    copies = copies.contiguous(memory_format=torch.channels_last) if batch == 0 else copies.contiguous()
+    channels_last = batch == 0 and point.ndim == 3
+    copies = copies.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
     return network.predict(copies).argmax(dim=1)
 
 
@@ -105,7 +107,7 @@ def _bisected(x: Tensor, other: Tensor, holds: Callable[[Tensor], Tensor]) -> tu
     low, high = x, other
     for _ in range(BISECTIONS):
         middle = ((low.double() + high.double()) / 2).float()
-        inside = holds(middle).to(x.device)[:, None, None, None]
+        inside = column(holds(middle).to(x.device), x)
         low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
     return low, high
 
@@ -116,14 +118,14 @@ def _variations(points: Tensor, across: Tensor, radius: Floats, seed: int) -> It
         yield points, batch
     yield across, 1
     generator = torch.Generator().manual_seed(seed)
-    scale = torch.from_numpy(np.where(radius > 0, radius, 0.0)).to(points.device)[:, None, None, None]
+    scale = column(torch.from_numpy(np.where(radius > 0, radius, 0.0)).to(points.device), points)
     towards = across.double() - points.double()
-    towards = towards / norms(towards).clamp_min(1e-300)[:, None, None, None]
+    towards = towards / column(norms(towards).clamp_min(1e-300), points)
     for number in range(NEIGHBOURS):
         noise = torch.randn(points.shape, generator=generator, dtype=torch.float64).to(points.device)
-        noise = noise / norms(noise)[:, None, None, None]
+        noise = noise / column(norms(noise), points)
         mixed = towards + noise * (number % 4) / 2
-        mixed = mixed / norms(mixed).clamp_min(1e-300)[:, None, None, None]
+        mixed = mixed / column(norms(mixed).clamp_min(1e-300), points)
         moved = points.double() + 0.95 * scale * mixed * math.sqrt(1 + number // 4)
         yield moved.float().clamp(0, 1), 1
 

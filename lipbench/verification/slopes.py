@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from lipbench.attacks.batch import column
 from lipbench.attacks.network import Network
 from lipbench.certification.certificate import Certificate
 from lipbench.certification.grades import CLAIM_TOLERANCE
@@ -16,7 +17,7 @@ from lipbench.verification.measurements import distances, norms
 class Pair:
     """Two inputs whose outputs lie ``ratio`` times further apart than they do, after what errors explain."""
 
-    x: Tensor  # float32 (1, c, h, w) in [0, 1]
+    x: Tensor  # float32 (1, ...) in [0, 1]
     z: Tensor
     ratio: float
     proven: bool  # True: no Lipschitz constant is smaller; False: measured, see ``InexactOutputs``
@@ -25,7 +26,7 @@ class Pair:
 def steepest_pair(network: Network, proof: Certificate, x: Tensor, *, steps: int = 60, seed: int = 0) -> Pair:
     """Gradient ascent on log |f(x) - f(z)| - log |x - z|, both moving, from samples and nearby points.
 
-    x: float32 (n, c, h, w) on the network's device. Logits of a single-logit head are counted as one number. What
+    x: float32 (n, ...) on the network's device. Logits of a single-logit head are counted as one number. What
     rounding explains is taken off the ratio. Where a pair's outputs tie, there is no slope to climb: the search
     continues from two other points of [0, 1]^d.
     """
@@ -33,7 +34,7 @@ def steepest_pair(network: Network, proof: Certificate, x: Tensor, *, steps: int
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x.device)
     a = x.double()
-    b = (a + 0.05 * noise / norms(noise)[:, None, None, None]).clamp(0, 1)
+    b = (a + 0.05 * noise / column(norms(noise), a)).clamp(0, 1)
     best = Pair(x[:1].cpu(), x[:1].cpu(), 0.0, outputs.error is not None)
     for step in range(steps + 1):
         a, b = a.float().double(), b.float().double()  # what is kept are float32 inputs
@@ -48,18 +49,18 @@ def steepest_pair(network: Network, proof: Certificate, x: Tensor, *, steps: int
             break
         both = torch.stack(gradients).nan_to_num(0, 0, 0)  # of a square root at 0
         length = both.flatten(2).norm(dim=(0, 2))
-        size = (0.3 * gap * 0.97**step / length.clamp_min(1e-30))[:, None, None, None]
+        size = column(0.3 * gap * 0.97**step / length.clamp_min(1e-30), a)
         tied = (apart == 0) | (length == 0)
         a, b = a + size * both[0], b + size * both[1]
         if tied.any():
-            a, b = (torch.where(tied[:, None, None, None], _anywhere(one, generator), one) for one in (a, b))
+            a, b = (torch.where(column(tied, a), _anywhere(one, generator), one) for one in (a, b))
         a, b = a.clamp(0, 1), b.clamp(0, 1)
     return best
 
 
 def _anywhere(x: Tensor, generator: torch.Generator) -> Tensor:
     """Points like x, of any brightness and contrast; outside of [0, 1] where they are to be clipped."""
-    level, contrast = torch.rand(2, len(x), generator=generator, dtype=torch.float64)[:, :, None, None, None]
+    level, contrast = (column(one, x) for one in torch.rand(2, len(x), generator=generator, dtype=torch.float64))
     noise = torch.rand(x.shape, generator=generator, dtype=torch.float64) - 0.5
     return (2 * level - 0.5 + 3 * contrast * noise).to(x.device)
 
@@ -79,7 +80,7 @@ def constants(proof: Certificate) -> dict[str, float]:
 
 
 def pair_ratios(network: Network, proof: Certificate, x: Tensor, z: Tensor) -> Tensor:
-    """|f(x) - f(z)| / |x - z| after what errors explain: float64 (n,), for float32 (n, c, h, w); 0 if that is all."""
+    """|f(x) - f(z)| / |x - z| after what errors explain: float64 (n,), for float32 (n, ...); 0 if that is all."""
     outputs = InexactOutputs.of(network, proof)
     with torch.no_grad():
         return _ratios(outputs, norms(outputs(x) - outputs(z)), x, z)

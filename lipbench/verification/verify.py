@@ -164,7 +164,7 @@ def examine(
 ) -> Verification:
     """Lint a network and its card, then attack its certificates in L2, grade by grade, and its claimed constant.
 
-    x: float32 (n, c, h, w) in [0, 1]; labels: int64 (n,); options: ``samples`` is ignored, ``radii`` are for the
+    x: float32 (n, ...) in [0, 1]; labels: int64 (n,); options: ``samples`` is ignored, ``radii`` are for the
     label of each sample; out: the folder below which witnesses go, made only if there is one. Raises UnsupportedError
     for a network without a bound.
     """

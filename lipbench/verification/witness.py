@@ -25,6 +25,7 @@ from lipbench._internal.precision import DTYPES
 from lipbench.attacks.network import Network
 from lipbench.certification.certificate import Certificate, certificate
 from lipbench.certification.grades import GRADES
+from lipbench.data.arrays import RANKS
 from lipbench.errors import LipbenchError, one_line
 from lipbench.models.model import Model
 from lipbench.models.sources import GivenSource, ModelSource, StoredSource
@@ -180,9 +181,10 @@ def _check(path: Path, tensors: Mapping[str, Tensor | None]) -> None:
         if tensor is None or tensor.dtype is not kind or not rows or len(tensor) != rows:
             found = "nothing" if tensor is None else f"{tensor.dtype} of shape {tuple(tensor.shape)}"
             raise LipbenchError(f"the witness {path} holds {found} for {name}, expected {kind} with one row for each")
-        if tensor.ndim != (1 if name in TYPES else 4) or (tensor.ndim == 4 and tensor.shape != tensors["x"].shape):  # type: ignore[union-attr]
+        held = name not in TYPES  # an input
+        if (tensor.ndim - 1 not in RANKS or tensor.shape != tensors["x"].shape) if held else tensor.ndim != 1:  # type: ignore[union-attr]
             raise LipbenchError(f"the witness {path} holds {name} of shape {tuple(tensor.shape)}")
-        if tensor.ndim == 4 and not bool(((tensor >= 0) & (tensor <= 1)).all()):
+        if held and not bool(((tensor >= 0) & (tensor <= 1)).all()):
             raise LipbenchError(f"the witness {path} holds inputs {name} outside [0, 1]")
     batch = tensors.get("batch")
     if batch is not None and not bool(((batch >= 0) & (batch <= LARGEST_BATCH)).all()):

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from lipbench import cli
 from lipbench.attacks import base, guard
 from lipbench.attacks.base import Attack, AttackCall
+from lipbench.attacks.network import Network
 from lipbench.attacks.norm import Norm
 from lipbench.attacks.parameters import Parameter
 from lipbench.attacks.suites import AttackSpec
@@ -68,6 +69,25 @@ def without_default(model, x, labels, eps, *, steps):
 
 def of_numpy(model, x, labels, eps):
     return x.numpy()
+
+
+def of_vectors(model, x, labels, eps, *, norm):
+    return step(model, x, labels, eps, norm=norm)
+
+
+of_vectors.ranks = {1, 3}
+
+
+def of_films(model, x, labels, eps):
+    return x
+
+
+of_films.ranks = {4}
+
+
+class OfNothing(Step):
+    name = "toy/nothing"
+    ranks = 3
 '''
 NAMES = {
     "mine": "step",
@@ -79,6 +99,9 @@ NAMES = {
     "with_a_list": "with_a_list",
     "without_default": "without_default",
     "of_numpy": "of_numpy",
+    "of_vectors": "of_vectors",
+    "of_films": "of_films",
+    "toy/nothing": "OfNothing",
     "missing": "no_such_name",
 }
 
@@ -149,7 +172,9 @@ def test_what_an_object_declares():
 
 
 def test_an_attack_of_another_package_is_named_among_those_that_serve():
-    with pytest.raises(UnsupportedError, match=r"serve this case: .*, mine, of_numpy, toy/other, toy/step$"):
+    with pytest.raises(
+        UnsupportedError, match=r"serve this case: .*, mine, of_numpy, of_vectors, toy/other, toy/step$"
+    ):
         guard.supported(AttackSpec(name="autoattack/apgd-dlr"), 2, (1, 8, 8), Norm.L2)
 
 
@@ -166,6 +191,8 @@ def test_an_attack_of_another_package_is_named_among_those_that_serve():
         ),
         ("with_a_list", r"argument 'steps' of the attack 'with_a_list' needs a number.* it has the default \(\)"),
         ("without_default", r"argument 'steps' of the attack 'without_default' needs a number.* it has no default"),
+        ("of_films", r"'of_films' declares the ranks \{4\}, expected a set of some of \[1, 2, 3\]"),
+        ("toy/nothing", r"'toy/nothing' declares the ranks 3, expected a set of some of \[1, 2, 3\]"),
         ("missing", "the attack 'missing' of toy_attack_plugin:no_such_name cannot be imported"),
     ],
 )
@@ -173,6 +200,21 @@ def test_what_is_no_attack_is_refused_in_one_line(name, message):
     with pytest.raises(LipbenchError, match=message) as caught:
         base.named(name)
     assert "\n" not in str(caught.value)
+
+
+def test_an_attack_that_declares_nothing_serves_images_alone(case):
+    """What another package wrote for images is never shown anything else."""
+    for name in ("mine", "toy/step", "toy/other"):
+        with pytest.raises(UnsupportedError, match=r"serves images \(c, h, w\), got inputs of shape \(64,\)"):
+            guard.supported(AttackSpec(name=name), 10, (64,), Norm.L2)
+    with pytest.raises(UnsupportedError, match=r"serves vectors \(d,\) and images \(c, h, w\), got .* \(8, 8\)"):
+        guard.supported(AttackSpec(name="of_vectors"), 10, (8, 8), Norm.L2)
+    digits = case(10, 8)
+    network = Network(digits.network.module, (64,))
+    spec = AttackSpec(name="of_vectors")
+    found = guard.search(spec, network, digits.x.flatten(1), digits.labels, norm=Norm.L2, eps=0.5, seed=0)
+    expected = step(digits.network, digits.x, digits.labels, guard.inner_eps(0.5, Norm.L2, 64), Norm.L2)
+    assert torch.allclose(found, expected.clamp(0, 1).flatten(1), atol=1e-6)
 
 
 def test_candidates_that_are_no_tensor_are_refused(case):
@@ -186,6 +228,7 @@ def test_the_command_prints_the_parameters_of_an_attack(capsys):
     assert capsys.readouterr().out.splitlines() == [
         "toy/step: one step to the boundary of a linear network",
         "norms: L2",
+        "inputs: images",
         "eps: one for all samples",
         "classes: at least 2",
         "parameters (name, default, limits, meaning):",
@@ -216,9 +259,10 @@ def test_the_command_says_which_eps_an_attack_takes(name, eps, capsys):
 def test_the_command_lists_the_attacks_of_other_packages_and_says_which_cannot_be_used(capsys):
     assert cli.run(["list", "attacks"]) == 0
     shown = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-    assert shown["mine"].split(None, 5)[1:] == [
+    assert shown["mine"].split(None, 6)[1:] == [
         "L2,",
         "Linf",
+        "images",
         "at",
         "eps",
         "One step along the gradient of cross-entropy.",

@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from lipbench.attacks import base, guard
+from lipbench.attacks.network import Network
 from lipbench.attacks.norm import Norm
 from lipbench.attacks.optional import OptionalAttack
 from lipbench.attacks.suites import AttackSpec
+from tests.attacks.conftest import Case
 
 QUICK = {"n_iter": 20, "n_queries": 60, "max_iter": 20, "targets": 3, "batch_size": 10, "num_steps": 60}
 QUICK_OPTIONAL = {"steps": 60}
@@ -75,6 +77,33 @@ def test_attacks_find_what_is_there(nearest, attack, norm, classes):
         assert adversarial.mean() >= (1.0 if declared.minimal_norm else 0.6)
     assert (label[adversarial] != digits.labels.numpy()[adversarial]).all()
     assert (label[adversarial] < max(classes, 2)).all()
+
+
+GEOMETRIC = {"art/square", "autoattack/square", "autoattack/standard"}  # they move tiles of images
+
+
+@pytest.mark.parametrize("shape", [(64,), (8, 8), (1, 64), (16, 4)])
+@pytest.mark.parametrize("norm", list(Norm))
+@pytest.mark.parametrize("attack", [name for name in ATTACKS if name not in GEOMETRIC])
+def test_an_attack_finds_the_same_on_vectors_and_series(case, attack, norm, shape):
+    """The network reads the same 64 numbers: an attack of norms and gradients cannot tell the difference."""
+    if norm not in base.named(attack).norms:
+        pytest.skip("not served, as declared")
+    images = case(10, 8, scale=10.0)
+    network = Network(images.network.module, shape)
+    others = Case(network, images.x.reshape(-1, *shape), images.labels)
+    found, *measured = run(images, quick(attack), norm, seed=1)
+    other, *again = run(others, quick(attack), norm, seed=1)
+    assert other.shape == others.x.shape
+    torch.testing.assert_close(other.reshape(found.shape), found, rtol=0, atol=1e-6)
+    for one, two in zip(measured, again, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5)
+    assert measured[0].any()
+    assert network.evaluations.total > 8  # counted through the view
+
+
+def test_attacks_that_move_tiles_serve_images_alone():
+    assert {name for name in ATTACKS if base.named(name).ranks == {3}} == GEOMETRIC
 
 
 @pytest.mark.parametrize("norm", list(Norm))

@@ -127,8 +127,9 @@ def with_pixel(value):
         ({"images": with_pixel(-0.25)}, ["[0, 1], got -0.25 .. 1", "preprocessing"]),
         ({"images": with_pixel(1 + 2**-23)}, ["[0, 1], got 0 .. 1.00000012"]),
         ({"images": with_pixel(0).astype(np.float64) * 1e300}, ["[0, 1], got 0 .. inf"]),
-        ({"images": with_pixel(0)[:, 0]}, ["(n, c, h, w), got (4, 2, 5)"]),
-        ({"images": with_pixel(0)[:, :0]}, ["(n, c, h, w), got (4, 0, 2, 5)"]),
+        ({"images": with_pixel(0)[..., None]}, ["images (n, c, h, w), series", "got the shape (4, 3, 2, 5, 1)"]),
+        ({"images": with_pixel(0)[:, 0, 0, 0]}, ["vectors (n, d), got the shape (4,)"]),
+        ({"images": with_pixel(0)[:, :0]}, ["vectors (n, d), got the shape (4, 0, 2, 5)"]),
         ({"images": with_pixel(0)[:3]}, ["3 images and 4 labels"]),
         ({"images": np.zeros((4, 3, 2, 5), dtype=np.int64)}, ["got int64", ".astype(np.uint8)"]),
         ({"images": np.full((4, 3, 2, 5), None)}, ["got object"]),
@@ -153,7 +154,9 @@ def test_an_unsound_split_is_refused(part, change, parts):
     [
         ({"test": sound().test.first(0)}, "at least one test sample"),
         ({"num_classes": 1}, "at least 2 classes, got 1"),
+        ({"num_classes": 1, "may_lack_classes": True}, "give num_classes"),
         ({"train": Split(np.zeros((2, 1, 2, 5), np.uint8), np.array([0, 1]))}, "(1, 2, 5) in train"),
+        ({"train": Split(np.zeros((2, 30), np.uint8), np.array([0, 1]))}, "(30,) in train"),
     ],
 )
 def test_an_unsound_dataset_is_refused(change, part):
@@ -161,6 +164,15 @@ def test_an_unsound_dataset_is_refused(change, part):
         checked(replace(sound(), **change))
     assert part in str(caught.value)
     assert "'toy'" in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(30,), (6, 5), (1, 30), (5, 3, 2)])
+def test_inputs_may_have_one_to_three_axes(shape):
+    inputs = sound().test.images.reshape(4, *shape)
+    split = Split(inputs, sound().test.labels)
+    dataset = checked(replace(sound(), train=split, test=split))
+    assert dataset.input_shape == shape
+    np.testing.assert_array_equal(dataset.test.x, inputs)
 
 
 def test_a_sound_dataset_passes_unchanged_and_may_lack_training_samples():

@@ -67,8 +67,8 @@ def test_sources_travel_to_other_processes(zoo_of, digits):
 
 def test_a_folder_or_a_model_as_a_module(zoo_of):
     module = net()
-    assert module_of(Model(module, claimed=2.0)) == (module, 2.0)
-    loaded, claimed = module_of(zoo_of(TAU4) / TAU4)
+    assert module_of(Model(module, claimed=2.0), (1, 8, 8)) == (module, 2.0)
+    loaded, claimed = module_of(zoo_of(TAU4) / TAU4, (1, 8, 8))
     assert claimed == pytest.approx(1.0)
     assert loaded(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
 

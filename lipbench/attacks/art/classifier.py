@@ -8,17 +8,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from lipbench.attacks.base import Attack, AttackCall
+from lipbench.attacks.base import ANY_RANK, Attack, AttackCall
 from lipbench.attacks.network import LARGEST_BATCH, Network
 from lipbench.attacks.norm import Norm
 from lipbench.attacks.parameters import MOST_RESTARTS, Parameter
 
 
 class ArtAttack(Attack):
-    """An attack of ART. A subclass configures the library's object."""
+    """An attack of ART. A subclass configures the library's object.
 
+    The library is shown a vector (d,) as an image (1, 1, d), and a series (c, l) as one (c, 1, l). That is the same
+    attack where all that it knows of an input are norms over its entries, and gradients.
+    """
+
+    ranks = ANY_RANK
     batch_size = Parameter(250, "samples at once", at_least=1, at_most=LARGEST_BATCH)
 
     def configured(self, call: AttackCall) -> Any:
@@ -26,9 +31,29 @@ class ArtAttack(Attack):
         raise NotImplementedError
 
     def run(self, call: AttackCall) -> Tensor:
-        """The library's candidates: float32 (n, c, h, w)."""
-        found = self.configured(call).generate(x=call.x.cpu().numpy(), y=call.labels.cpu().numpy())
-        return torch.from_numpy(np.asarray(found, dtype=np.float32)).to(call.x.device)
+        """The library's candidates: float32 (n, ...)."""
+        x = call.x.reshape(len(call.x), *image_shape(call.network.input_shape))
+        found = self.configured(call).generate(x=x.cpu().numpy(), y=call.labels.cpu().numpy())
+        return torch.from_numpy(np.asarray(found, dtype=np.float32)).to(call.x.device).reshape(call.x.shape)
+
+
+class ShownImages(nn.Module):
+    """A network whose inputs are shown as images (c, h, w)."""
+
+    def __init__(self, network: Network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (n, K) of x: (n, c, h, w)."""
+        out: Tensor = self.network(x.reshape(len(x), *self.network.input_shape))
+        return out
+
+
+def image_shape(input_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(c, h, w) of inputs as images of one row."""
+    rank = len(input_shape)
+    return input_shape if rank == 3 else (input_shape[0] if rank == 2 else 1, 1, input_shape[-1])
 
 
 def random_starts(default: int, meaning: str, *, at_least: int) -> Parameter:
@@ -48,10 +73,11 @@ def ball(call: AttackCall) -> dict[str, Any]:
 
 def classifier(network: Network, *, probabilities: bool = False) -> Any:
     """The network as an ART ``PyTorchClassifier`` of float32 inputs in [0, 1]; outputs: logits or their softmax."""
-    module = torch.nn.Sequential(network, torch.nn.Softmax(dim=1)) if probabilities else network
+    shown = network if len(network.input_shape) == 3 else ShownImages(network)
+    module = torch.nn.Sequential(shown, torch.nn.Softmax(dim=1)) if probabilities else shown
     # ART's default 'gpu' falls back to the CPU without a word
     device_type = "cpu" if network.device.type == "cpu" else "gpu"
-    return as_classifier(module, network.input_shape, network.num_classes, device_type)
+    return as_classifier(module, image_shape(network.input_shape), network.num_classes, device_type)
 
 
 def as_classifier(

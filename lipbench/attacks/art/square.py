@@ -15,6 +15,7 @@ class ArtSquare(ArtAttack):
 
     name = "art/square"
     summary = "Square attack: random search, no gradients"
+    ranks = frozenset({3})  # it moves square tiles of an image
     max_iter = Parameter(1000, "proposals of each run", at_least=1, at_most=MOST_STEPS)
     p_init = Parameter(0.8, "share of the pixels that the first proposals change, at least one", at_least=1e-3, below=1)
     restarts = random_starts(1, "runs, each from another random point", at_least=1)

@@ -6,11 +6,12 @@ from torch import Tensor
 from lipbench.attacks.autoattack.library import configured
 from lipbench.attacks.autoattack.targets import Runs, targeted, untargeted
 from lipbench.attacks.base import AttackCall
+from lipbench.attacks.batch import column
 from lipbench.attacks.norm import Norm
 
 
 def apgd(call: AttackCall, attack: str, *, loss: str, targets: int | None = None) -> Tensor:
-    """Candidates within the radius of each row, x itself where none was found: float32 (n, c, h, w).
+    """Candidates within the radius of each row, x itself where none was found: float32 (n, ...).
 
     attack: its name in the library; loss: likewise; targets: how many classes each row is moved to, None for a loss
     without targets. The library's own iterations (``attack_single_run``) from a random start that is drawn for the
@@ -27,7 +28,7 @@ def apgd(call: AttackCall, attack: str, *, loss: str, targets: int | None = None
         runs = runs.of(still_open[runs.rows])
         if len(runs.rows) == 0:
             continue
-        inputs, radius = x[runs.rows], eps[runs.rows].float().view(-1, 1, 1, 1)
+        inputs, radius = x[runs.rows], column(eps[runs.rows].float(), x)
         runner.eps, runner.y_target = radius, runs.classes.to(x.device)
         start = inputs + radius * runner.normalize(_noise(call, runs, attack))
         with batch.counting(network, runs.rows):

@@ -11,7 +11,7 @@ from torch import Tensor
 from lipbench.attacks.autoattack import projection
 from lipbench.attacks.autoattack.library import N_ITER, TARGETS
 from lipbench.attacks.autoattack.targets import Runs, targeted
-from lipbench.attacks.base import Attack, AttackCall
+from lipbench.attacks.base import ANY_RANK, Attack, AttackCall
 from lipbench.attacks.norm import Norm
 
 
@@ -24,12 +24,13 @@ class FabT(Attack):
     summary = (
         "targeted Fast Adaptive Boundary attack, the smallest perturbation over all targets, for every eps at once"
     )
+    ranks = ANY_RANK
     minimal_norm = True
     n_iter = N_ITER
     targets = TARGETS
 
     def run(self, call: AttackCall) -> Tensor:
-        """The smallest adversarial input over all targets, x itself where none was found: float32 (n, c, h, w)."""
+        """The smallest adversarial input over all targets, x itself where none was found: float32 (n, ...)."""
         library = _configured(call)
         best, best_distance = call.x.clone(), torch.full((len(call.x),), torch.inf, device=call.x.device)
         for runs in targeted(call.network, call.x, call.batch, call.arguments["targets"]):
@@ -44,7 +45,7 @@ class FabT(Attack):
 
 
 def _single_runs(call: AttackCall, library: Any, runs: Runs, which: Tensor) -> tuple[Tensor, Tensor]:
-    """The candidates of the runs, float32 (b, c, h, w), and their distances, (b,): inf where not adversarial."""
+    """The candidates of the runs, float32 (b, ...), and their distances, (b,): inf where not adversarial."""
     x, labels = call.x[which], call.labels[which]
     with call.batch.counting(call.network, runs.rows):
         candidates = _run(library, x, labels, runs.classes.to(x.device))

@@ -49,9 +49,10 @@ def configured(
     if network.num_classes < 4:
         pgd = library.apgd_targeted
         pgd.dlr_loss_targeted = lambda logits, labels: targeted_margin(logits, labels, pgd.y_target)
-    shown = canvas(network.input_shape[1:], norm)
-    if shown.padded:
-        library.square = PaddedSquare(library.square, network, shown)
+    if len(network.input_shape) == 3:
+        shown = canvas(network.input_shape[1:], norm)
+        if shown.padded:
+            library.square = PaddedSquare(library.square, network, shown)
     return library
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lipbench.attacks.base import AttackCall
+from lipbench.attacks.batch import column
 from lipbench.attacks.norm import Norm
 
 BATCH = 1000
@@ -40,7 +41,7 @@ class Logits(Protocol):
 
 @dataclass(frozen=True)
 class Goal:
-    """A batch to attack: x: float64 (n, c, h, w) holding float32 values, labels: int64 (n,).
+    """A batch to attack: x: float64 (n, ...) holding float32 values, labels: int64 (n,).
 
     Inputs lie between ``low`` and ``high``: numbers, or a tensor for each that broadcasts to x.
     """
@@ -69,6 +70,10 @@ class Goal:
         """The float32 inputs nearest to x + delta, as float64."""
         return self.inside(self.x + delta).float().double()
 
+    def column(self, values: Tensor) -> Tensor:
+        """Values of samples, (n,), as a factor of inputs: (n, 1, ...)."""
+        return column(values, self.x)
+
     def size(self, delta: Tensor) -> Tensor:
         """The norm of each perturbation: (n,)."""
         return torch.linalg.vector_norm(delta.flatten(1), ord=2 if self.norm is Norm.L2 else math.inf, dim=1)
@@ -80,13 +85,13 @@ class Goal:
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """The unit perturbation along which the margin grows fastest."""
-        return gradient.sign() if self.norm is Norm.Linf else gradient / column(self.slope(gradient))
+        return gradient.sign() if self.norm is Norm.Linf else gradient / self.column(self.slope(gradient))
 
     def project(self, delta: Tensor, eps: Tensor) -> Tensor:
         """The point of the ball of radius eps: (n,) nearest to delta."""
         if self.norm is Norm.Linf:
-            return torch.minimum(torch.maximum(delta, -column(eps)), column(eps))
-        return delta * column((eps / self.size(delta).clamp_min(TINY)).clamp_max(1))
+            return torch.minimum(torch.maximum(delta, -self.column(eps)), self.column(eps))
+        return delta * self.column((eps / self.size(delta).clamp_min(TINY)).clamp_max(1))
 
     def targets(self, count: int) -> list[Tensor]:
         """The ``count`` wrong classes with the largest logits at x, largest first: int64 (n,) each."""
@@ -123,7 +128,7 @@ class Goal:
 
 @dataclass
 class Best:
-    """The nearest adversarial point so far of each sample: point (n, c, h, w), distance (n,) or inf."""
+    """The nearest adversarial point so far of each sample: point (n, ...), distance (n,) or inf."""
 
     goal: Goal
     point: Tensor
@@ -132,14 +137,14 @@ class Best:
     @classmethod
     def none(cls, goal: Goal) -> "Best":
         """Before anything was found."""
-        return cls(goal, goal.x.clone(), torch.full_like(goal.x[:, 0, 0, 0], math.inf))
+        return cls(goal, goal.x.clone(), torch.full_like(goal.x.flatten(1)[:, 0], math.inf))
 
     def offer(self, points: Tensor, adversarial: Tensor) -> None:
         """Keep the points that are adversarial and nearer."""
         distance = self.goal.size(points - self.goal.x)
         better = adversarial & (distance < self.distance)
         self.distance = torch.where(better, distance, self.distance)
-        self.point = torch.where(column(better), points, self.point)
+        self.point = torch.where(self.goal.column(better), points, self.point)
 
     def of(self, keep: Tensor) -> "Best":
         """The samples where ``keep``: bool (n,) is True."""
@@ -153,11 +158,6 @@ class Best:
     def found(self) -> Tensor:
         """Where there is one: bool (n,)."""
         return self.distance.isfinite()
-
-
-def column(values: Tensor) -> Tensor:
-    """Values of samples, (n,), as a factor of images: (n, 1, 1, 1)."""
-    return values.view(-1, 1, 1, 1)
 
 
 def step_size(step: Tensor | int, steps: int) -> Tensor:

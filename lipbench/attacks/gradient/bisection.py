@@ -5,8 +5,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lipbench.attacks.base import Attack, AttackCall
-from lipbench.attacks.gradient.ascent import MOMENTUM, TARGETS, Best, Goal, batches, column, step_size
+from lipbench.attacks.base import ANY_RANK, Attack, AttackCall
+from lipbench.attacks.gradient.ascent import MOMENTUM, TARGETS, Best, Goal, batches, step_size
 from lipbench.attacks.parameters import MOST_STEPS, Parameter
 
 NEWTON_STEPS = 8  # towards each target, for the first upper bound
@@ -20,6 +20,7 @@ class Bisection(Attack):
 
     name = "gradient/bisection"
     summary = "bisection over eps of PGD on the margin, for the smallest perturbation; at most rounds * steps gradients"
+    ranks = ANY_RANK
     minimal_norm = True
     exact = True
     rounds = Parameter(8, "radii of the bisection; each round halves its interval", at_least=1, at_most=1000)
@@ -27,12 +28,12 @@ class Bisection(Attack):
     targets = Parameter(3, f"Newton's method aims at {TARGETS}", at_least=1)
 
     def run(self, call: AttackCall) -> Tensor:
-        """The nearest adversarial points, x itself where none was found: float32 (n, c, h, w)."""
+        """The nearest adversarial points, x itself where none was found: float32 (n, ...)."""
         return torch.cat([nearest(goal, **call.arguments) for goal, _ in batches(call)]).float()
 
 
 def nearest(goal: Goal, *, rounds: int, steps: int, targets: int) -> Tensor:
-    """The nearest adversarial points found: float64 (n, c, h, w) holding float32 values, x where none.
+    """The nearest adversarial points found: float64 (n, ...) holding float32 values, x where none.
 
     First a few Newton steps to the boundary with each of the ``targets`` largest wrong logits give an upper
     bound of the distance (as DeepFool: Moosavi-Dezfooli et al. 2016, algorithm 2). Then PGD (Madry et al.
@@ -93,7 +94,7 @@ def _newton(goal: Goal, best: Best, targets: Tensor) -> None:
         if not len(rows):
             return
         x, length = part.goal.x, (-margin).clamp_min(0) / part.goal.slope(gradient) * 1.02
-        points = part.goal.place(points - x + part.goal.steepest(gradient) * column(length.clamp_max(1e6)))
+        points = part.goal.place(points - x + part.goal.steepest(gradient) * part.goal.column(length.clamp_max(1e6)))
 
 
 def _bisect(goal: Goal, best: Best, gradients: int, steps: int) -> None:
@@ -107,8 +108,8 @@ def _bisect(goal: Goal, best: Best, gradients: int, steps: int) -> None:
         points = goal.place(delta)
         success, _, gradient = goal.evaluate(points)
         part.offer(points, success)
-        velocity = MOMENTUM * velocity + gradient / column(goal.slope(gradient))
-        ahead = delta + goal.steepest(velocity) * column(step_size(step, steps) * radius)
+        velocity = MOMENTUM * velocity + gradient / goal.column(goal.slope(gradient))
+        ahead = delta + goal.steepest(velocity) * goal.column(step_size(step, steps) * radius)
         step = step + 1
         failed = ~success & (step >= steps)
         lower = torch.where(failed, radius, lower)
@@ -117,9 +118,9 @@ def _bisect(goal: Goal, best: Best, gradients: int, steps: int) -> None:
         over = success | failed
         radius = torch.where(over, following, radius)
         # After a success start again from the best point, after a failure continue from where the ascent ended.
-        delta = torch.where(column(success), part.point - goal.x, ahead)
+        delta = torch.where(goal.column(success), part.point - goal.x, ahead)
         delta = goal.inside(goal.x + goal.project(delta, radius)) - goal.x
-        velocity = velocity.masked_fill(column(over), 0)
+        velocity = velocity.masked_fill(goal.column(over), 0)
         step = step.masked_fill(over, 0)
         unsettled = lower < (1 - SETTLED) * part.distance
         if not unsettled.all():
@@ -140,7 +141,7 @@ def _shorten(goal: Goal, best: Best) -> None:
     low, high = torch.zeros_like(best.distance), torch.ones_like(best.distance)
     for _ in range(LINE_STEPS):
         middle = (low + high) / 2
-        points = goal.place(delta * column(middle))
+        points = goal.place(delta * goal.column(middle))
         adversarial = goal.adversarial(points)
         best.offer(points, adversarial & best.found)
         low, high = torch.where(adversarial, low, middle), torch.where(adversarial, middle, high)

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lipbench.attacks.base import Attack, AttackCall
-from lipbench.attacks.gradient.ascent import MOMENTUM, TARGETS, TINY, Goal, batches, column, step_size
+from lipbench.attacks.base import ANY_RANK, Attack, AttackCall
+from lipbench.attacks.gradient.ascent import MOMENTUM, TARGETS, TINY, Goal, batches, step_size
 from lipbench.attacks.norm import Norm
 from lipbench.attacks.parameters import MOST_RESTARTS, MOST_STEPS, Parameter
 
@@ -17,6 +17,7 @@ class PGD(Attack):
 
     name = "gradient/pgd"
     summary = "PGD on the margin, from x against each target, then from random points; eps may differ by sample"
+    ranks = ANY_RANK
     per_sample_eps = True
     exact = True
     steps = Parameter(40, "gradient steps of each run", at_least=1, at_most=MOST_STEPS)
@@ -32,13 +33,13 @@ class PGD(Attack):
         return "needs targets or restarts above 0: without, it has no run"
 
     def run(self, call: AttackCall) -> Tensor:
-        """Adversarial points within eps, x itself where none was found: float32 (n, c, h, w)."""
+        """Adversarial points within eps, x itself where none was found: float32 (n, ...)."""
         found = [within(goal, call.radii[part], **call.arguments) for goal, part in batches(call)]
         return torch.cat(found).float()
 
 
 def within(goal: Goal, eps: Tensor, *, steps: int, targets: int, restarts: int) -> Tensor:
-    """Adversarial points within eps: float64 (n,) where found: float64 (n, c, h, w) holding float32 values,
+    """Adversarial points within eps: float64 (n,) where found: float64 (n, ...) holding float32 values,
     else x.
 
     One run of ``steps`` steps from x towards each of the ``targets`` largest wrong logits, then ``restarts``
@@ -54,7 +55,7 @@ def within(goal: Goal, eps: Tensor, *, steps: int, targets: int, restarts: int) 
         if wrong is None:
             noise = torch.rand_like(part.x) * 2 - 1 if goal.norm is Norm.Linf else torch.randn_like(part.x)
             scale = 1 if goal.norm is Norm.Linf else part.size(noise).clamp_min(TINY)
-            start = noise * column(radius / scale)
+            start = noise * part.column(radius / scale)
         points, success = _ascend(part, radius, steps, start, None if wrong is None else wrong[still_open])
         hits = still_open.clone()
         hits[still_open] = success
@@ -72,12 +73,12 @@ def _ascend(goal: Goal, eps: Tensor, steps: int, delta: Tensor, targets: Tensor 
     for step in range(steps + 1):
         points = goal.place(delta)
         adversarial, _, gradient = goal.evaluate(points, targets)
-        best = torch.where(column(adversarial & ~success), points, best)
+        best = torch.where(goal.column(adversarial & ~success), points, best)
         success = success | adversarial
         if success.all():
             break
-        velocity = MOMENTUM * velocity + gradient / column(goal.slope(gradient))
-        delta = delta + goal.steepest(velocity) * column(step_size(step, steps).to(eps) * eps)
+        velocity = MOMENTUM * velocity + gradient / goal.column(goal.slope(gradient))
+        delta = delta + goal.steepest(velocity) * goal.column(step_size(step, steps).to(eps) * eps)
         delta = goal.inside(goal.x + goal.project(delta, eps)) - goal.x
     return best, success
 

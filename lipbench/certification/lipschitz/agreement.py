@@ -138,7 +138,7 @@ class ExpectedOutputs:
 
 
 def check_same(traced: nn.Module, module: nn.Module, x: Tensor) -> ExpectedOutputs:
-    """The outputs of a network for x (n, c, h, w), and their room.
+    """The outputs of a network for x (n, ...), and their room.
 
     Raises UnsupportedError unless its graph computes the same, for each number of samples, whether gradients are wanted
     or not.

@@ -47,7 +47,7 @@ class Graph:
         return self.steps[-1]
 
     def run(self, x: Tensor, visit: Callable[[int, list[Tensor], Tensor], None]) -> Tensor:
-        """The output for x (n, c, h, w); ``visit`` gets each step's index, its inputs and its value on the way."""
+        """The output for x (n, ...); ``visit`` gets each step's index, its inputs and its value on the way."""
         return _Runner(self, visit).run(x.clone())  # the network may overwrite its input
 
 

@@ -41,7 +41,7 @@ def load(argument: str | None, data_dir: Path | None) -> Dataset:
     refuse_argument("mnist", argument)
     path = find("mnist", LAYOUTS, data_dir, HOW_TO_GET)
     if path.name == KERAS_FILE:
-        dataset = replace(npz.read(path), num_classes=10)
+        dataset = replace(npz.read(path), num_classes=10, may_lack_classes=False)
     else:
         dataset = Dataset("mnist", _split(path.parent, "train"), _split(path.parent, "t10k"), num_classes=10)
     if dataset.input_shape != IMAGE_SHAPE:

@@ -13,22 +13,25 @@ from numpy.typing import NDArray
 
 from lipbench.data import Dataset, Split
 from lipbench.data.datasets import integer_labels
+from lipbench.data.given import NUM_CLASSES, TEST, TRAIN
 from lipbench.data.locate import path_argument
 from lipbench.data.mapped import BLOCK, Blocks, digest, keep
 from lipbench.errors import LipbenchError, one_line
 
 CHANNELS = (1, 3)
 LOCAL_HEADER = "<26x2H"  # of a zip member: the lengths of its name and of its extra field, which follow
-TRAIN_KEYS, TEST_KEYS = ("x_train", "y_train"), ("x_test", "y_test")
-IMAGES = (TRAIN_KEYS[0], TEST_KEYS[0])
-Layout = Literal["NHW", "NHWC", "NCHW"]
+IMAGES = (TRAIN[0], TEST[0])
+INPUT_SHAPE = "input_shape"
+Layout = Literal["ND", "NHW", "NHWC", "NCHW"]
 
 
 def load(argument: str | None, data_dir: Path | None) -> Dataset:
     """The arrays x_train, y_train, x_test, y_test of the archive; its rows keep their order.
 
-    x: uint8 in 0..255 or float in [0, 1], (n, h, w), (n, h, w, c) or (n, c, h, w), see ``layout_of``;
-    y: integers (n,) or (n, 1), counted from 0; the number of classes is the largest label plus 1.
+    x: uint8 in 0..255 or float in [0, 1], (n, d), (n, h, w), (n, h, w, c) or (n, c, h, w), see ``layout_of``;
+    y: integers (n,) or (n, 1), counted from 0. Two keys are optional: num_classes, a whole number, which is else the
+    largest label plus 1, and then a model may have more classes; input_shape, whole numbers, the shape of one input,
+    with which x is taken as it is: for series (n, c, l), and images of other than 1 or 3 channels.
     An archive with x_test and y_test alone gives an empty training split. ``data_dir`` is not used.
 
     Images that ``numpy.savez`` wrote are mapped: they take memory only where they are read, and it is an error if they
@@ -41,24 +44,26 @@ def load(argument: str | None, data_dir: Path | None) -> Dataset:
 def read(path: Path) -> Dataset:
     """As ``load``, for the archive at ``path``."""
     arrays = _arrays(path)
-    layout = layout_of(arrays["x_test"].shape, f"{path}, x_test")
-    test = _split(arrays, TEST_KEYS, layout, path)
-    train = _split(arrays, TRAIN_KEYS, layout, path) if "x_train" in arrays else test.first(0)
-    num_classes = 1 + int(np.concatenate([train.labels, test.labels]).max(initial=-1))
-    return Dataset(f"npz:{path}", train, test, num_classes)
+    where = f"{path}, x_test"
+    layout = _as_they_are(arrays, where) if INPUT_SHAPE in arrays else layout_of(arrays["x_test"].shape, where)
+    test = _split(arrays, TEST, layout, path)
+    train = _split(arrays, TRAIN, layout, path) if "x_train" in arrays else test.first(0)
+    found = 1 + int(np.concatenate([train.labels, test.labels]).max(initial=-1))
+    classes = _whole_numbers(arrays, NUM_CLASSES, path, 1)[0] if NUM_CLASSES in arrays else found
+    return Dataset(f"npz:{path}", train, test, classes, may_lack_classes=NUM_CLASSES not in arrays)
 
 
 def layout_of(shape: tuple[int, ...], what: str) -> Layout:
-    """The meaning of the axes of x: (n, h, w), (n, h, w, c) or (n, c, h, w), c being 1 or 3.
+    """The meaning of the axes of x: (n, d), (n, h, w), (n, h, w, c) or (n, c, h, w), c being 1 or 3.
 
     With four axes the channels are axis 1 or axis 3, whichever has size 1 or 3. Where both have, such as
     (n, 3, 3, 1), it is the reading with square images; where both or neither have them, the shape is
     undecidable. Raises LipbenchError, which begins with ``what``, for such a shape and for any other.
     """
-    if len(shape) == 3:
-        return "NHW"
+    if len(shape) in (2, 3):
+        return "ND" if len(shape) == 2 else "NHW"
     if len(shape) != 4:
-        raise LipbenchError(f"{what}: expected the shape (n, h, w), (n, h, w, c) or (n, c, h, w), got {shape}")
+        raise LipbenchError(f"{what}: expected the shape (n, d), (n, h, w), (n, h, w, c) or (n, c, h, w), got {shape}")
     channels_first, channels_last = shape[1] in CHANNELS, shape[3] in CHANNELS
     if channels_first and channels_last:
         if shape[1:] == (1, 1, 1):  # both readings are the same array
@@ -67,16 +72,37 @@ def layout_of(shape: tuple[int, ...], what: str) -> Layout:
         if channels_first == channels_last:
             raise LipbenchError(
                 f"{what}: the shape {shape} may be (n, c, h, w) or (n, h, w, c); "
-                "store greyscale images as (n, h, w), or read these by a loader of your own"
+                f"store greyscale images as (n, h, w), or the key {INPUT_SHAPE}={shape[1:]} beside (n, c, h, w)"
             )
     if not (channels_first or channels_last):
-        raise LipbenchError(f"{what}: expected 1 or 3 channels in axis 1 or axis 3, got the shape {shape}")
+        raise LipbenchError(
+            f"{what}: expected 1 or 3 channels in axis 1 or axis 3, got the shape {shape}; for images (n, c, h, w) of "
+            f"other channels, store the key {INPUT_SHAPE}={shape[1:]} with them"
+        )
     return "NCHW" if channels_first else "NHWC"
 
 
-def _split(arrays: dict[str, NDArray[Any]], keys: tuple[str, str], layout: Layout, path: Path) -> Split:
+def _as_they_are(arrays: dict[str, NDArray[Any]], where: str) -> Layout | None:
+    """The layout of an archive that says what an input is. Raises LipbenchError if its arrays are others."""
+    shape, found = tuple(_whole_numbers(arrays, INPUT_SHAPE, where, 3)), arrays["x_test"].shape
+    if found[1:] != shape:
+        raise LipbenchError(f"{where}: expected inputs of {INPUT_SHAPE}={shape}, got the shape {found}")
+    return None
+
+
+def _whole_numbers(arrays: dict[str, NDArray[Any]], key: str, where: object, most: int) -> list[int]:
+    """1 to ``most`` numbers of an archive. Raises LipbenchError for anything else."""
+    found = arrays[key]
+    if found.dtype.kind not in "iu" or found.ndim > 1 or not 1 <= found.size <= most or found.min() < 1:
+        expected = "a whole number above 0" if most == 1 else f"1 to {most} whole numbers above 0"
+        raise LipbenchError(f"{where}: expected {key} to be {expected}, got {found.dtype} of shape {found.shape}")
+    return [int(number) for number in found.reshape(-1)]
+
+
+def _split(arrays: dict[str, NDArray[Any]], keys: tuple[str, str], layout: Layout | None, path: Path) -> Split:
+    """layout: None for inputs that are taken as they are."""
     images, labels = (arrays[key] for key in keys)
-    if images.ndim != len(layout):
+    if layout is not None and images.ndim != len(layout):
         raise LipbenchError(
             f"{path}, {keys[0]}: expected the layout of x_test, ({', '.join(layout.lower())}), "
             f"got the shape {images.shape}"
@@ -100,14 +126,15 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise LipbenchError(f"expected a NumPy archive at {path}, got a single array; write it with numpy.savez")
     with archive:
-        keys = TRAIN_KEYS + TEST_KEYS if {*TRAIN_KEYS} & {*archive.files} else TEST_KEYS
+        keys = TRAIN + TEST if {*TRAIN} & {*archive.files} else TEST
         missing = [key for key in keys if key not in archive.files]
         if missing:
             raise LipbenchError(
                 f"{path}: expected the arrays {', '.join(keys)}, missing {', '.join(missing)}; "
                 f"it holds {', '.join(archive.files) or 'none'}"
             )
-        return {key: _member(archive, key, path) for key in keys}
+        optional = [key for key in (NUM_CLASSES, INPUT_SHAPE) if key in archive.files]
+        return {key: _member(archive, key, path) for key in (*keys, *optional)}
 
 
 def _member(archive: Any, key: str, path: Path) -> NDArray[Any]:

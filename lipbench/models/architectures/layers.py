@@ -31,7 +31,7 @@ class Layers:
 
 
 class Normalize(nn.Module):
-    """(x - mean) / std per channel, for x: (n, c, h, w); mean, std: one number per channel. Lipschitz: 1 / min std."""
+    """(x - mean) / std per channel, for x: (n, c, ...); mean, std: one number per channel. Lipschitz: 1 / min std."""
 
     mean: Tensor
     std: Tensor
@@ -42,8 +42,9 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float64).view(1, -1, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (n, c, h, w), same shape out."""
-        return (x - self.mean.to(x.dtype)) / self.std.to(x.dtype)
+        """x: (n, c, ...), same shape out."""
+        mean, std = (one.to(x.dtype).view(1, -1, *[1] * (x.ndim - 2)) for one in (self.mean, self.std))
+        return (x - mean) / std
 
 
 class ConvexCombination(nn.Module):

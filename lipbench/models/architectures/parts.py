@@ -7,9 +7,20 @@ from torch import nn
 from lipbench.errors import LipbenchError, quoted, unknown_name
 from lipbench.models.architectures.layers import Layers, Window
 
-Shape = tuple[int, int, int]
+Shape = tuple[int, ...]
 Chain = list[nn.Module]
 PADDINGS = ("zeros", "circular")  # others have operator norms above 1
+
+
+def planes(input_shape: Shape) -> tuple[int, int, int]:
+    """(channels, height, width) of images. Raises LipbenchError for other inputs."""
+    if len(input_shape) != 3:
+        raise LipbenchError(
+            f"its convolutions take images (c, h, w), got inputs of shape {input_shape}: choose another architecture, "
+            "such as mlp"
+        )
+    c, h, w = input_shape
+    return c, h, w
 
 
 def dense(layers: Layers, features: int, widths: Sequence[int], num_classes: int, batch_norm: bool) -> Chain:

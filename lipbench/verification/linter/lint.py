@@ -32,7 +32,7 @@ def lint(
     """The findings about a model and its claim, sorted by code. Nothing is attacked, and ``module`` is never changed.
 
     module: as given, parametrised or not, in its own mode; proof: its ``certificate``, or None if it could not be
-    bounded (the finding then names the layer without a rule); x: float (n, c, h, w), samples that the claim is meant
+    bounded (the finding then names the layer without a rule); x: float (n, ...), samples that the claim is meant
     for; labels: int64 (n,); eps: L2 radii that will be reported. Checks that need a missing
     argument are left out.
     """

@@ -61,7 +61,7 @@ def is_reduced(tensor: Tensor) -> bool:
 
 @torch.no_grad()
 def observed(module: nn.Module, x: Tensor) -> Behaviour:
-    """The behaviour of a module for x (n, c, h, w). Copies are run: the module and the random numbers do not change."""
+    """The behaviour of a module for x (n, ...). Copies are run: the module and the random numbers do not change."""
     running, fresh, evaluated = (copy.deepcopy(module) for _ in range(3))
     before = {name: tensor.clone() for name, tensor in _state(running)}
     recorder, seed = _Recorder(), _random_state(x.device)

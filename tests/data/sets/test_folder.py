@@ -44,6 +44,14 @@ def test_labels_are_the_alphabetical_rank_of_the_class_folder(root):
     ]
 
 
+def test_the_path_of_a_folder_alone_names_its_loader(root, monkeypatch):
+    assert load(str(root)).spec == f"folder:{root}"
+    monkeypatch.chdir(root.parent)
+    named = load(root.name)
+    assert named.spec == f"folder:{root.name}"
+    assert named.test.sha256 == load(f"folder:{root}").test.sha256
+
+
 def test_the_order_mixes_the_classes_and_survives_a_new_file(root):
     before = load(f"folder:{root}")
     assert before.train.labels.tolist() == [2, 2, 1, 0, 1, 2, 1, 2, 1, 0, 0, 0]

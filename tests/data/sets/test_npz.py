@@ -144,6 +144,8 @@ def test_members_are_found_where_they_begin(tmp_path, version, suffix):
 @pytest.mark.parametrize(
     ("shape", "layout"),
     [
+        ((9, 784), "ND"),
+        ((9, 1), "ND"),
         ((9, 28, 28), "NHW"),
         ((9, 3, 3), "NHW"),
         ((9, 3, 32, 32), "NCHW"),
@@ -169,8 +171,9 @@ def test_the_channel_axis_is_found(shape, layout):
         ((9, 3, 32, 3), "may be (n, c, h, w) or (n, h, w, c)"),
         ((9, 1, 28, 1), "may be (n, c, h, w) or (n, h, w, c)"),
         ((9, 4, 32, 32), "1 or 3 channels"),
+        ((9, 4, 32, 32), "input_shape=(4, 32, 32)"),
         ((9, 32, 3, 32), "1 or 3 channels"),
-        ((9, 784), "expected the shape"),
+        ((9,), "expected the shape"),
         ((), "expected the shape"),
         ((9, 1, 3, 32, 32), "expected the shape"),
     ],
@@ -188,6 +191,47 @@ def test_an_archive_of_test_samples_serves_evaluation(archive):
     assert dataset.train.images.shape == (0, 1, 4, 5)
     assert dataset.train.labels.shape == (0,)
     np.testing.assert_array_equal(dataset.test.images[:, 0], GREY)
+
+
+def test_the_number_of_classes_may_be_stored(archive):
+    dataset = load(archive(**arrays(), num_classes=7))
+    assert (dataset.num_classes, dataset.may_lack_classes) == (7, False)
+    dataset = load(archive(x_test=GREY, y_test=LABELS * 0, num_classes=np.array([2], np.uint8)))
+    assert (dataset.num_classes, dataset.may_lack_classes) == (2, False)
+    assert load(archive(**arrays())).may_lack_classes
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_vectors_are_taken_as_they_are(archive, save):
+    dataset = load(archive(save, **arrays(GREY.reshape(6, 20))))
+    assert dataset.input_shape == (20,)
+    np.testing.assert_array_equal(dataset.test.images, GREY[4:].reshape(2, 20))
+
+
+@pytest.mark.parametrize("shape", [(4, 15), (1, 60), (60,), (5, 3, 4), (3, 4, 5), (2, 10, 3)])
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_inputs_of_a_stored_shape_are_taken_as_they_are(archive, save, shape):
+    x = COLOUR.reshape(6, *shape)
+    dataset = load(archive(save, **arrays(x), input_shape=shape))
+    assert dataset.input_shape == shape
+    assert is_mapped(dataset.test.images) == (save is np.savez)
+    np.testing.assert_array_equal(dataset.train.images, x[:4])
+    np.testing.assert_array_equal(dataset.test.images, x[4:])
+
+
+def test_a_path_alone_names_its_loader(archive, tmp_path, refusal, monkeypatch):
+    archive(**arrays())
+    path = tmp_path / "toy.npz"
+    assert load(str(path)).spec == f"npz:{path}"
+    monkeypatch.chdir(tmp_path)
+    assert load("toy.npz").spec == "npz:toy.npz"
+    assert "no NumPy archive at none.npz" in refusal("none.npz")
+    (tmp_path / "digits").mkdir()
+    assert load("digits").input_shape == (1, 8, 8)  # a name comes first
+    assert "expected images" in refusal("./digits")
+    message = refusal(str(tmp_path / "nowhere"))
+    assert "no data set at" in message
+    assert ".npz" in message
 
 
 def test_classes_are_counted_over_both_splits(archive):
@@ -218,10 +262,19 @@ def without(*keys):
         (arrays(y=LABELS - 1), ["counted from 0"]),
         (arrays(y=np.eye(6, dtype=int)), ["y_test: expected labels of shape (n,)", "argmax"]),
         (arrays() | {"x_train": COLOUR[:4]}, ["x_train: expected the layout of x_test, (n, h, w)"]),
-        (arrays() | {"x_train": GREY[:4, :2]}, ["one image shape", "(1, 2, 5) in train"]),
+        (arrays() | {"x_train": GREY[:4, :2]}, ["inputs of one shape", "(1, 2, 5) in train"]),
         (arrays() | {"y_test": LABELS[:3]}, ["2 images and 3 labels"]),
         ({"x_test": GREY[:0], "y_test": LABELS[:0]}, ["at least one test sample"]),
-        ({"x_test": GREY, "y_test": LABELS * 0}, ["at least 2 classes, got 1"]),
+        ({"x_test": GREY, "y_test": LABELS * 0}, ["at least 2 classes, got 1", "give num_classes"]),
+        (arrays() | {"num_classes": 2}, ["labels in 0 .. 1", "got 2"]),
+        (arrays() | {"num_classes": 3.0}, ["expected num_classes to be a whole number above 0, got float64"]),
+        (arrays() | {"num_classes": [3, 3]}, ["expected num_classes to be a whole number above 0"]),
+        (arrays() | {"num_classes": -3}, ["expected num_classes to be a whole number above 0"]),
+        (arrays() | {"num_classes": np.array("3")}, ["expected num_classes to be a whole number above 0"]),
+        (arrays() | {"input_shape": (5, 4)}, ["inputs of input_shape=(5, 4), got the shape (2, 4, 5)"]),
+        (arrays() | {"input_shape": (1, 1, 4, 5)}, ["expected input_shape to be 1 to 3 whole numbers above 0"]),
+        (arrays() | {"input_shape": (4.0, 5.0)}, ["expected input_shape to be 1 to 3 whole numbers above 0"]),
+        (arrays() | {"input_shape": []}, ["expected input_shape to be 1 to 3 whole numbers above 0"]),
     ],
 )
 def test_an_archive_of_something_else_is_refused(archive, refusal, content, parts):

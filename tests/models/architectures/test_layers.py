@@ -36,10 +36,11 @@ def test_a_residual_block_computes_what_it_says():
 
 
 def test_normalize():
-    x = torch.rand(2, 3, 4, 4)
-    got = Normalize([0.1, 0.2, 0.3], [0.5, 0.25, 1.0])(x)
-    assert torch.allclose(got[:, 1], (x[:, 1] - 0.2) / 0.25)
-    assert got.dtype == x.dtype
+    for shape in ((3, 4, 4), (3, 4), (3, 3), (3,)):
+        x = torch.rand(2, *shape)
+        got = Normalize([0.1, 0.2, 0.3], [0.5, 0.25, 1.0])(x)
+        assert torch.allclose(got[:, 1], (x[:, 1] - 0.2) / 0.25)
+        assert (got.shape, got.dtype) == (x.shape, x.dtype)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0, 1.5, -0.5])

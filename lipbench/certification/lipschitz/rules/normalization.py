@@ -21,9 +21,9 @@ from lipbench.models.architectures import Normalize
 def _normalize(layer: Normalize, input_shape: Shape) -> Effect:
     """1 / min std, where each channel has its own mean and std, or all share one: else it would broadcast."""
     channels = {layer.mean.numel(), layer.std.numel()}
-    if len(input_shape) != 3 or channels not in ({1}, {input_shape[0]}):
+    if not input_shape or channels not in ({1}, {input_shape[0]}):
         raise LipbenchError(
-            "Normalize needs one mean and std, or one per channel, and inputs (c, h, w); "
+            "Normalize needs one mean and std, or one per channel, and inputs (c, ...); "
             f"got {layer.mean.numel()} means and {layer.std.numel()} stds for inputs of shape {input_shape}"
         )
     mean, std = layer.mean.detach().double().flatten(), layer.std.detach().double().flatten()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from lipbench.models.architectures.layers import Layers
-from lipbench.models.architectures.parts import Chain, Shape, convolution, dense, halved, pool_layer, refuse_odd
+from lipbench.models.architectures.parts import Chain, Shape, convolution, dense, halved, planes, pool_layer, refuse_odd
 
 
 def cnn(
@@ -21,7 +21,7 @@ def cnn(
 ) -> Chain:
     """For each of ``channels`` a 3x3 convolution, an activation and a 2x2 pool; then dense layers."""
     refuse_odd("channels", channels)
-    c, h, w = input_shape
+    c, h, w = planes(input_shape)
     chain: Chain = []
     for size in channels:
         chain += [*convolution(layers, c, size, padding, batch_norm), pool_layer(layers, pool, 2)]

@@ -1,5 +1,6 @@
 """Dense layers."""
 
+import math
 from collections.abc import Sequence
 
 from torch import nn
@@ -16,6 +17,5 @@ def mlp(
     widths: Sequence[int] = (128, 64),
     batch_norm: bool = False,
 ) -> Chain:
-    """Dense layers of ``widths`` with an activation after each, then the head."""
-    c, h, w = input_shape
-    return [nn.Flatten(), *dense(layers, c * h * w, widths, num_classes, batch_norm)]
+    """Dense layers of ``widths`` with an activation after each, then the head; for inputs of any shape."""
+    return [nn.Flatten(), *dense(layers, math.prod(input_shape), widths, num_classes, batch_norm)]

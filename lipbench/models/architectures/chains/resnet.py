@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from lipbench.models.architectures.layers import Layers, Residual
-from lipbench.models.architectures.parts import Chain, Shape, convolution, dense, halved, pool_layer, refuse_odd
+from lipbench.models.architectures.parts import Chain, Shape, convolution, dense, halved, planes, pool_layer, refuse_odd
 
 
 def resnet(
@@ -26,7 +26,7 @@ def resnet(
     g is a convolution, an activation and a convolution.
     """
     refuse_odd("channels", channels)
-    c, h, w = input_shape
+    c, h, w = planes(input_shape)
     chain: Chain = []
     for number, size in enumerate(channels):
         if number:

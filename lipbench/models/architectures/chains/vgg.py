@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from lipbench.models.architectures.layers import Layers
-from lipbench.models.architectures.parts import Chain, Shape, convolution, dense, halved, pool_layer, refuse_odd
+from lipbench.models.architectures.parts import Chain, Shape, convolution, dense, halved, planes, pool_layer, refuse_odd
 
 
 def vgg(
@@ -23,7 +23,7 @@ def vgg(
 
     By default the VGG of Béthune et al. (NeurIPS 2022, arXiv 2104.05097), 0.49 M parameters for 3x32x32 and 10 classes.
     """
-    c, h, w = input_shape
+    c, h, w = planes(input_shape)
     chain: Chain = []
     for number, block in enumerate(blocks):
         refuse_odd("channels of a block", block)

@@ -24,6 +24,9 @@ def trained(layer: nn.Module, shape: tuple[int, ...]) -> nn.Module:
 LAYERS = [
     (Normalize([0.1, 0.2, 0.3], [0.5, 0.25, 0.4]), (3, 4, 4)),
     (Normalize([0.1], [-0.3]), (3, 4, 4)),
+    (Normalize([0.1, 0.2, 0.3], [0.5, 0.25, 0.4]), (3, 5)),
+    (Normalize([0.1, 0.2, 0.3], [0.5, 0.25, 0.4]), (3,)),
+    (Normalize([0.1], [-0.3]), (4,)),
     (trained(nn.BatchNorm2d(3), (3, 4, 4)), (3, 4, 4)),
     (trained(nn.BatchNorm2d(3, affine=False, eps=0.5), (3, 4, 4)), (3, 4, 4)),
     (trained(nn.BatchNorm1d(4), (4,)), (4,)),
@@ -87,7 +90,8 @@ REFUSED = [
     (nn.InstanceNorm2d(1), (1, 4, 4), "InstanceNorm2d"),
     (torchlip.LayerCentering(3), (3,), "batch"),  # the last two dimensions of (n, c)
     (Normalize([0.0] * 3, [1.0] * 3), (1, 4, 4), "Normalize"),
-    (Normalize([0.0], [1.0]), (4,), "Normalize"),
+    (Normalize([0.0] * 3, [1.0] * 3), (1,), "Normalize"),
+    (Normalize([0.0] * 3, [1.0] * 3), (1, 4), "Normalize"),
     (Normalize([0.0], [0.0]), (1, 4, 4), "std of 0"),
     # four channels of numbers would turn one channel of inputs into four
     (torchlip.ScaleBiasLayer(1.0, 4), (1, 4, 4), "4 channels"),
