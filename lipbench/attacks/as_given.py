@@ -58,7 +58,8 @@ class NetworkAsGiven(Network):
 
 def _copied(module: nn.Module) -> nn.Module:
     try:
-        return copy.deepcopy(module).eval()
+        with torch.no_grad():  # TorchScript computes its copies
+            return copy.deepcopy(module).eval()
     except Exception as error:
         raise LipbenchError(f"the network cannot be copied: {one_line(error)}; export it first") from error
 
@@ -163,7 +164,7 @@ def cautions(network: Network, x: Tensor) -> list[str]:
             with contextlib.suppress(Exception):  # a forward that refuses single samples depends on the batch
                 alone = torch.cat([network.module(points[row, None].clone()) for row in rows])
                 found += [IN_A_BATCH] * _differ(alone, first[rows], first)
-    if not _has_gradient(network, points):
+    if bool((first != first[0]).any()) and not _has_gradient(network, points):
         found.append(NO_GRADIENT)
     return found
 

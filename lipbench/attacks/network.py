@@ -80,7 +80,9 @@ class Network(nn.Module):
     def _hold(self, copied: nn.Module, input_shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype) -> None:
         """Set the attributes, from a copy of the module. Raises LipbenchError unless it gives logits."""
         self.dtype, self.device = dtype, device
-        self.module = copied.requires_grad_(False)
+        self.module = copied
+        for parameter in copied.parameters():  # TorchScript has no ``requires_grad_`` of its own
+            parameter.requires_grad_(False)
         self.input_shape = input_shape
         self.evaluations = Evaluations()
         self.refused: str | None = None
@@ -93,7 +95,8 @@ class Network(nn.Module):
             except Exception as error:  # whatever the network's own code raises
                 hint = '; if its forward casts, choose dtype="float32"' if "dtype" in str(error) else ""
                 raise LipbenchError(
-                    f"the network does not accept inputs of shape {self.input_shape}: {one_line(error)}{hint}"
+                    f"the network does not accept inputs of shape {self.input_shape} in {name_of(dtype)}: "
+                    f"{one_line(error)}{hint}"
                 ) from error
         if out.ndim != 2:
             raise LipbenchError(
@@ -154,7 +157,8 @@ class Network(nn.Module):
             inputs.register_hook(self._on_gradient)
         with summing_products(x.device) if self.sums_products else contextlib.nullcontext():
             out: Tensor = self.module(inputs).double()
-        if inputs.requires_grad and not out.requires_grad:  # no gradient reaches the inputs: it is 0
+        # where no gradient reaches the inputs it is 0; quantised layers ask for one and give none
+        if inputs.requires_grad and (self.refused is not None or not out.requires_grad):
             out = out + 0 * inputs.double().flatten(1).sum(dim=1, keepdim=True)
         # the sum of the logits nearly always decides; on a GPU, reading it would wait for the device
         if self._undefined is not None and not (out.device.type == "cpu" and math.isfinite(out.detach().sum().item())):

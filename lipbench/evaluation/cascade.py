@@ -190,7 +190,7 @@ class Cascade:
                 dimension=int(np.prod(network.input_shape)),
                 forward=passes * self.shard.size,
                 no_certificate=proof.no_certificate,
-                caution=None if proof.no_certificate is None else "; ".join(cautions(network, self.x)) or None,
+                caution="; ".join(cautions(network, self.x)) or None,
             ),
         )
         return record, None

@@ -121,10 +121,8 @@ def _check_certificate(unit: CertifyUnit, facts: CertifyFacts) -> None:
             raise ValueError(f"{name} is {getattr(facts, name)!r}, no sentence")
     if certified and (not _is_number(bound) or bound < 0):
         raise ValueError(f"the Lipschitz bound {bound!r} is no finite number")
-    if not certified and not bound is facts.not_analysed is None:
+    if not certified and (bound is not None or facts.not_analysed is not None):
         raise ValueError("a Lipschitz bound, or a grade, of a network without a certificate")
-    if certified and facts.caution is not None:
-        raise ValueError("a caution about a network with a certificate")
     if not (facts.not_analysed is None or isinstance(facts.not_analysed, str)):
         raise ValueError(f"not_analysed is {facts.not_analysed!r}, no reason")
     if unit.card:

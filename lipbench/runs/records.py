@@ -53,7 +53,7 @@ class CertifyFacts:
     forward: int  # evaluations of the network
     # why there is no certificate: the network has no Lipschitz bound; None if there is one
     no_certificate: str | None = dataclasses.field(default=None, metadata=LEFT_OUT)
-    # what makes the robust accuracy of a network without a certificate an estimate
+    # what makes the robust accuracy an estimate: randomness, dependence on the batch, no gradient
     caution: str | None = dataclasses.field(default=None, metadata=LEFT_OUT)
 
 

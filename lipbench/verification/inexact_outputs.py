@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lipbench.attacks.network import Network
-from lipbench.certification.certificate import Certificate
+from lipbench.certification.uncertified import Proof
 from lipbench.errors import LipbenchError
 from lipbench.verification.measurements import norms
 
@@ -34,10 +34,12 @@ class InexactOutputs:
     single: Network | None
 
     @classmethod
-    def of(cls, network: Network, proof: Certificate) -> "InexactOutputs":
+    def of(cls, network: Network, proof: Proof) -> "InexactOutputs":
         """The outputs of a network whose certificate is ``proof``; of its float64 copy if it has no error analysis."""
         if proof.output_error is not None:
             return cls(network, proof.output_error, None)
+        if network.refused is not None and network.surrogate is network:  # no other form is known to be the same
+            return cls(network, None, network)
         double = network if network.dtype is torch.float64 else _copy(network, "float64")
         try:
             single = network if network.dtype is torch.float32 else _copy(network, "float32")
@@ -64,7 +66,7 @@ class InexactOutputs:
 
 
 def _copy(network: Network, dtype: str) -> Network:
-    return Network(network.module, network.input_shape, network.device, dtype)
+    return Network(network.module, network.input_shape, network.device, dtype, probabilities=True)
 
 
 def _outputs(network: Network, x: Tensor) -> Tensor:

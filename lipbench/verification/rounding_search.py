@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lipbench._internal.arrays import Floats
 from lipbench.attacks.network import Network
-from lipbench.certification.certificate import Certificate
+from lipbench.certification.uncertified import Proof
 from lipbench.certification.grades import GRADES
 from lipbench.verification.measurements import distances, norms
 
@@ -45,7 +45,7 @@ class RoundingSearch:
 
 def rounding_search(
     network: Network,
-    proof: Certificate,
+    proof: Proof,
     x: Tensor,
     adversarial: Tensor,
     *,
