@@ -21,8 +21,8 @@ from lipbench.certification.probabilities import ProbabilitiesError
 from lipbench.certification.uncertified import Proof, Uncertified
 from lipbench.errors import LipbenchError, one_line
 
-RANDOM = "two runs of the network on the same inputs differ (random numbers, or state): each attack met one draw"
-IN_A_BATCH = "the outputs for a sample depend on the others of its batch: robust accuracy is that of the attacks' batches"
+RANDOM = "two runs of the network on the same inputs differ (random numbers, or state)"
+IN_A_BATCH = "the outputs for a sample depend on the others of its batch"
 NO_GRADIENT = "no gradient reaches the inputs: attacks that follow gradients cannot succeed"
 
 

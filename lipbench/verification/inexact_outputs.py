@@ -7,6 +7,8 @@ from torch import Tensor
 
 from lipbench.attacks.network import Network
 from lipbench.certification.uncertified import Proof
+from lipbench.certification.lipschitz.agreement import REORDERED
+from lipbench.certification.rounding import unit_roundoff
 from lipbench.errors import LipbenchError
 from lipbench.verification.measurements import norms
 
@@ -27,6 +29,9 @@ class InexactOutputs:
     cancel: 2^-10 of float32's error leaves room for a factor of 2^19. That fails where float32 has lost the difference
     itself, as (h + 1e17) - 1e17 loses h. There the whole of float32's error is taken off, which leaves, by the triangle
     inequality, only what both types agree on.
+
+    A network that runs as it was given has no other form: ``single`` is the network itself, and REORDERED roundings of
+    its outputs count as errors.
     """
 
     network: Network
@@ -59,6 +64,9 @@ class InexactOutputs:
         if self.single is None:
             return apart
         fine = [self(point) for point in points]
+        if self.single is self.network:
+            unit = REORDERED * unit_roundoff(self.network.dtype)
+            return unit * torch.stack([norms(one) for one in fine]).sum(dim=0).to(apart)
         coarse = [_outputs(self.single, point) for point in points]
         size = torch.stack([norms(one) for one in fine]).sum(dim=0).to(apart)
         lost = torch.stack([norms(one - other) for one, other in zip(fine, coarse, strict=True)]).sum(dim=0).to(apart)

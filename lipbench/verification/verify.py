@@ -12,7 +12,7 @@ from tqdm import tqdm
 from lipbench._internal import arguments
 from lipbench._internal.arrays import Floats
 from lipbench._internal.versions import versions
-from lipbench.attacks.as_given import attackable, proof_at, proof_of
+from lipbench.attacks.as_given import IN_A_BATCH, RANDOM, attackable, cautions, proof_at, proof_of
 from lipbench.attacks.network import Network
 from lipbench.certification.grades import EXACT_GRADES
 from lipbench.certification.uncertified import Proof
@@ -176,6 +176,9 @@ def examine(
     proof = proof_at(network, proof_of(network, claimed), x, logits)
     if proof.no_certificate is not None and claimed is None and options.radii is None:
         raise UnsupportedError(f"nothing to verify: no claim, and no certificate: {proof.no_certificate}")
+    for caution in () if proof.no_certificate is None else cautions(network, x):
+        if caution in (RANDOM, IN_A_BATCH):
+            raise UnsupportedError(f"nothing to verify, as the network is no function of a sample: {caution}")
     findings = linter.lint(module, card, proof, x=given, labels=labels)
     witnesses = WitnessFolder(out / records.WITNESSES, card.name, origin.folder, origin.digest, options.dtype)
     radii = _radii(proof, x, logits, labels, options)

@@ -72,8 +72,9 @@ def total(result: "VerificationResult") -> str:
     verdicts = [verdict for model in result.models for verdict in model.verdicts]
     closest = min((verdict.closest_approach for verdict in verdicts), default=float("inf"))
     attacked = sum(max((verdict.attacked for verdict in model.verdicts), default=0) for model in result.models)
-    refuted = sum(constant.refuted for constant in result.constant.values())
-    flagged = sum(constant.claim_confirmed is False for constant in result.constant.values()) - refuted
+    claims = [constant for constant in result.constant.values() if constant.claimed is not None]
+    refuted = sum(constant.refuted for constant in claims)
+    flagged = sum(not constant.claim_confirmed for constant in claims if not constant.refuted)
     text = (
         f"{'PASS' if result.passed else 'FAIL'}: {len(result.models)} "
         f"model{'s' if len(result.models) > 1 else ''}, {attacked} attacks on samples, {result.violations} "
