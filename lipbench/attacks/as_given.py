@@ -44,7 +44,9 @@ class NetworkAsGiven(Network):
         nn.Module.__init__(self)
         refuse_compiled(module)
         held = [one for one in (*module.parameters(), *module.buffers()) if one.is_floating_point()]
-        self._hold(_copied(module).to(device), input_shape, torch.device(device), held[0].dtype if held else torch.float32)
+        self._hold(
+            _copied(module).to(device), input_shape, torch.device(device), held[0].dtype if held else torch.float32
+        )
         self.refused = refused
         _check_plain_copy(module, self)
         if self.single_logit:
@@ -74,7 +76,9 @@ def _check_plain_copy(given: nn.Module, network: Network) -> None:
         with agreement.as_it_was(given), torch.no_grad():
             expected, again = (agreement.checked(given(x.clone()), finite=False) for _ in range(2))
     except Exception as error:  # whatever the network's own code raises
-        raise LipbenchError(f"the network does not accept inputs of shape {network.input_shape}: {one_line(error)}") from error
+        raise LipbenchError(
+            f"the network does not accept inputs of shape {network.input_shape}: {one_line(error)}"
+        ) from error
     with keeping_random_numbers(network.device), torch.no_grad():
         found = agreement.checked(network.module(x.to(network.device, copy=True)), finite=False).to(x.device)
     close = {"share": agreement.share_of_sums(network.dtype), "roundings": REORDERED}

@@ -56,9 +56,7 @@ class Uncertified:
         """As ``pairwise_radii``, to the nearest class: float64 (n,)."""
         return self.pairwise_radii(logits, labels, grade).amin(dim=1)
 
-    def radii_of(
-        self, x: Tensor, logits: Tensor, labels: Tensor, grades: Sequence[str] = GRADES
-    ) -> dict[str, Tensor]:
+    def radii_of(self, x: Tensor, logits: Tensor, labels: Tensor, grades: Sequence[str] = GRADES) -> dict[str, Tensor]:
         """``radii`` of samples x (n, c, h, w) by grade."""
         return {grade: self.radii(logits, labels, grade) for grade in grades}
 

@@ -77,7 +77,9 @@ class Cascade:
         """The certificate of the model, which agrees with it at these samples too; or why there is none."""
         proof = proof_at(self.model.network, self.model.proof, self.x, self.logits)
         if proof is not self.model.proof and len(self.run.shards) > 1:  # on other samples it closed some
-            raise UnsupportedError(f"{proof.no_certificate}; --shard {self.run.settings['samples']} evaluates it uncertified")
+            raise UnsupportedError(
+                f"{proof.no_certificate}; --shard {self.run.settings['samples']} evaluates it uncertified"
+            )
         return proof
 
     @cached_property

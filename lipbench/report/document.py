@@ -130,9 +130,7 @@ def _section(group: Group, suffix: str, trends: pd.DataFrame) -> Section:
 def _sandwich(group: Group) -> str:
     if group.grade == NONE:
         return "Robust accuracy over eps, mean over seeds."
-    return (
-        f"Certified (grade {group.grade}) and robust accuracy over eps, mean over seeds; the band between them is the gap."
-    )
+    return f"Certified (grade {group.grade}) and robust accuracy over eps, mean over seeds; the band between them is the gap."
 
 
 def _about(group: Group) -> str:
@@ -146,7 +144,9 @@ def _about(group: Group) -> str:
     if group.grade == NONE:
         start = "No network has a certificate: certified accuracy, gap and tightness are n/a"
     else:
-        start = f"Certified accuracy, gap and tightness are of grade {group.grade}{_marked(group)}: {holds[group.grade]}"
+        start = (
+            f"Certified accuracy, gap and tightness are of grade {group.grade}{_marked(group)}: {holds[group.grade]}"
+        )
     return (
         f"{start}. n = {group.sizes} samples per model; the 95 % "
         f"Clopper-Pearson interval of an accuracy of one model is at most about ±{percent(half)} points "

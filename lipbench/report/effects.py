@@ -30,7 +30,12 @@ SETTINGS: tuple[Column, ...] = (  # every column of hyperparameters.csv
     Column("n_seeds", "count", "", "number of seeds"),
     Column("n_models", "count", "", "number of models, those with the same weights counted once"),
     Column("n", "count", "samples", "number of samples per model, the smallest"),
-    Column("grade", "text", "", "the grade that all models of the setting have: real if that is the grade of one, none likewise"),
+    Column(
+        "grade",
+        "text",
+        "",
+        "the grade that all models of the setting have: real if that is the grade of one, none likewise",
+    ),
     *(column for metric in OVER_SEEDS for column in metric.of_hyperparameters),
 )
 

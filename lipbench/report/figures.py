@@ -95,7 +95,9 @@ def sandwich(group: Group, items: Sequence[ModelResults]) -> Figure:
     figure.supylabel("accuracy (%)", fontsize=8)
     handles, names = axes[0, 0].get_legend_handles_labels()
     if group.grade == NONE:
-        handles, names = ([one for one, name in zip(found, names, strict=True) if "robust" in name] for found in (handles, names))
+        handles, names = (
+            [one for one, name in zip(found, names, strict=True) if "robust" in name] for found in (handles, names)
+        )
     figure.legend(handles, names, loc="outside upper center", ncols=3)
     return figure
 

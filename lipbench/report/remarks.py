@@ -8,7 +8,7 @@ import pandas as pd
 from lipbench._internal.words import shown
 from lipbench.certification.grades import NONE
 from lipbench.report import columns, effects
-from lipbench.report.formatting import claim, general, percent, rows
+from lipbench.report.formatting import ESTIMATE, claim, general, percent, rows
 from lipbench.report.metrics import REMARKED
 from lipbench.report.tables import Group
 
@@ -35,12 +35,12 @@ def no_certificate(group: Group) -> list[str]:
         return []
     models = group.summary.drop_duplicates("model")
     found = [
-        f"{len(part)} of {len(models)} models: no certificate, attacked all the same: {reason}. Theirs are n/a: "
-        f"{shown(list(part['model']))}."
+        f"{shown(list(part['model']))} ({len(part)} of {len(models)} models): no certificate, so that certified numbers "
+        f"are n/a; attacked all the same. The reason: {reason}."
         for reason, part in models.groupby(NO_BOUND, sort=False)
     ]
     careful = models[models["caution"].notna()]
-    return found + [f"{row['model']}: robust accuracy is an estimate: {row['caution']}." for row in rows(careful)]
+    return found + [f"{row['model']}: {ESTIMATE}: {row['caution']}." for row in rows(careful)]
 
 
 def not_analysed(group: Group) -> list[str]:

@@ -10,6 +10,7 @@ from lipbench.certification.grades import GRADES, NONE
 from lipbench.report import effects, metrics
 from lipbench.report.columns import Metric, alike, further_columns, setting_columns
 from lipbench.report.formatting import (
+    ESTIMATE,
     NO_CERTIFICATE,
     claim,
     correlation,
@@ -127,9 +128,7 @@ def model_table(group: Group) -> Table:
     graded = f"gap and tightness of grade {group.grade}" if group.grade != NONE else of_grade(NONE)
     columns = ("model", "eps", *titles(shares), "gap")
     last = ("tightness (samples)", MCR.title, f"violations ({' / '.join(GRADES)})")
-    title = (
-        f"Every model, with 95 % Clopper-Pearson intervals, n = {group.sizes}; {graded}"
-    )
+    title = f"Every model, with 95 % Clopper-Pearson intervals, n = {group.sizes}; {graded}"
     return Table(title, (*columns, *last), tuple(body))
 
 
@@ -283,5 +282,10 @@ def short(summary: pd.DataFrame) -> str:
 def _without_certificate(summary: pd.DataFrame) -> list[str]:
     """Why models have no certificate, and what makes their robust accuracies estimates, a line for each."""
     models = rows(summary.drop_duplicates("model")) if "no_certificate" in summary else []
-    said = (("no_certificate", NO_CERTIFICATE), ("caution", "robust accuracy is an estimate"))
-    return [printable(f"{row['model']}: {word}: {row[name]}") for row in models for name, word in said if row[name]]
+    said = (("no_certificate", NO_CERTIFICATE), ("caution", ESTIMATE))
+    return [
+        printable(f"{row['model']}: {word}: {row[name]}")
+        for row in models
+        for name, word in said
+        if pd.notna(row[name])
+    ]

@@ -26,7 +26,9 @@ class Bounds:
     """Two bounds per sample for one model and one norm. All arrays have shape (n,)."""
 
     correct: Bools  # predicted class equals the label
-    certified_radius: Floats  # >= 0, of one grade; 0 where misclassified or tied; NaN without a certificate: it closes none
+    certified_radius: (
+        Floats  # >= 0, of one grade; 0 where misclassified or tied; NaN without a certificate: it closes none
+    )
     adversarial_distance: Floats  # 0 where misclassified, inf where no adversarial input is known
     first: int = 0  # row of the test set that the first sample is; the others follow it
 
@@ -85,5 +87,10 @@ class Bounds:
 
         None without a certificate.
         """
-        known = self.correct & ~np.isnan(self.certified_radius) & np.isfinite(self.adversarial_distance) & (self.adversarial_distance > 0)
+        known = (
+            self.correct
+            & ~np.isnan(self.certified_radius)
+            & np.isfinite(self.adversarial_distance)
+            & (self.adversarial_distance > 0)
+        )
         return self.certified_radius[known] / self.adversarial_distance[known]

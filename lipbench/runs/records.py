@@ -208,7 +208,9 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 def plain(facts: Any) -> dict[str, Any]:
     """Facts as a file holds them."""
     left_out = {field.name for field in dataclasses.fields(facts) if field.metadata == LEFT_OUT}
-    return {name: value for name, value in dataclasses.asdict(facts).items() if value is not None or name not in left_out}
+    return {
+        name: value for name, value in dataclasses.asdict(facts).items() if value is not None or name not in left_out
+    }
 
 
 def columns_of(kind: type[Rows]) -> dict[str, Stored]:

@@ -188,7 +188,9 @@ def _results(
         predictions=certify.prediction,
         grade=certify.grade,
         bounds_by_grade={
-            grade: Bounds.certify(certify, norm, grade).replay(attacked) for grade in FROM_THE_STRONGEST if grade in held
+            grade: Bounds.certify(certify, norm, grade).replay(attacked)
+            for grade in FROM_THE_STRONGEST
+            if grade in held
         },
         mcr=norm.radius_from_l2(_mean(certify.signed_margin), facts.dimension),
         answers=_answers(certify),

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from lipbench.attacks.network import Network
-from lipbench.certification.uncertified import Proof
 from lipbench.certification.lipschitz.agreement import REORDERED
 from lipbench.certification.rounding import unit_roundoff
+from lipbench.certification.uncertified import Proof
 from lipbench.errors import LipbenchError
 from lipbench.verification.measurements import norms
 

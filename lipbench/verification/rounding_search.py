@@ -10,8 +10,8 @@ from torch import Tensor
 
 from lipbench._internal.arrays import Floats
 from lipbench.attacks.network import Network
-from lipbench.certification.uncertified import Proof
 from lipbench.certification.grades import GRADES
+from lipbench.certification.uncertified import Proof
 from lipbench.verification.measurements import distances, norms
 
 BATCHES = (1, 2, 3, 8, 32)  # sizes in which a point is evaluated again: each orders sums in its own way

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from lipbench.attacks.network import Network
-from lipbench.certification.uncertified import Proof
 from lipbench.certification.grades import CLAIM_TOLERANCE
+from lipbench.certification.uncertified import Proof
 from lipbench.verification.inexact_outputs import InexactOutputs
 from lipbench.verification.measurements import distances, norms
 

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from lipbench._internal.arrays import Bools, Floats
-from lipbench.certification.uncertified import Proof
 from lipbench.certification.grades import GRADES
+from lipbench.certification.uncertified import Proof
 from lipbench.verification import slopes
 from lipbench.verification.falsification import AttackedSamples
 from lipbench.verification.result import GIVEN, Constant, RoundingVerdict, Verdict

@@ -251,9 +251,7 @@ def _verdict(
     return verdicts.verdict(grade, radius, inside, broken, samples, proof, witnesses)
 
 
-def _next_to_the_boundary(
-    network: Network, proof: Proof, samples: AttackedSamples, seed: int
-) -> RoundingSearch | None:
+def _next_to_the_boundary(network: Network, proof: Proof, samples: AttackedSamples, seed: int) -> RoundingSearch | None:
     """The rounding search from the first samples that have an adversarial input; None if no sample has one.
 
     None without a certificate as well: rounding is not what a claim without one would break at.

@@ -24,8 +24,8 @@ from lipbench._internal import arguments, files
 from lipbench._internal.precision import DTYPES
 from lipbench.attacks.as_given import attackable, proof_of
 from lipbench.attacks.network import Network
-from lipbench.certification.uncertified import Proof
 from lipbench.certification.grades import GRADES
+from lipbench.certification.uncertified import Proof
 from lipbench.errors import LipbenchError, one_line
 from lipbench.models.model import Model
 from lipbench.models.sources import GivenSource, ModelSource, StoredSource

@@ -1,4 +1,4 @@
-"""Networks that no certificate covers: which copy runs, why there is no certificate, and what is refused all the same."""
+"""Networks that no certificate covers: which copy runs, why they have none, and what is refused nevertheless."""
 
 import copy
 
@@ -48,7 +48,9 @@ def test_a_network_without_a_bound_runs_as_it_was_given(name, digits):
     assert cautions(network, x) == expected
     if RANDOM not in expected:  # it is the network that was given
         own = next((one.dtype for one in module.parameters()), torch.float32)
-        torch.testing.assert_close(network.predict(x), module(x.to(own)).double(), rtol=1e-4, atol=1e-4, check_dtype=False)
+        torch.testing.assert_close(
+            network.predict(x), module(x.to(own)).double(), rtol=1e-4, atol=1e-4, check_dtype=False
+        )
 
 
 @pytest.mark.parametrize("name", ["batch norm", "dense", "detached"])
@@ -69,9 +71,8 @@ def test_every_kind_is_attacked(name, digits):
     for attack in ("gradient/pgd", "autoattack/square"):
         candidates = guard.search(AttackSpec(name=attack), network, x, labels, norm=Norm.L2, eps=1.0, seed=0)
         found[attack] = guard.check_candidates(network, x, labels, candidates, Norm.L2)[0].sum()
-    assert found["autoattack/square"] > 10
-    blind = name in ("quantised", "detached")
-    assert (found["gradient/pgd"] < 10) if blind else (found["gradient/pgd"] > 10)
+    assert found["autoattack/square"] >= 8
+    assert (found["gradient/pgd"] < 8) == (name in ("quantised", "detached"))
 
 
 class Returning(nn.Module):
@@ -85,7 +86,10 @@ class Returning(nn.Module):
 
 MEANINGLESS = {
     "a single probability": (lambda: Returning(torch.sigmoid), "probabilities"),
-    "a single random probability": (lambda: Returning(lambda z: torch.sigmoid(z + 0.1 * torch.randn(1))), "probabilit|runs"),
+    "a single random probability": (
+        lambda: Returning(lambda z: torch.sigmoid(z + 0.1 * torch.randn(1))),
+        "probabilit|runs",
+    ),
     "two outputs": (lambda: Returning(lambda z: (z, z)), "tuple of 2"),
     "another shape": (lambda: Returning(lambda z: z[:, :, None]), "shape"),
     "an error": (lambda: Returning(lambda z: {}["a"]), "does not accept inputs"),
@@ -100,8 +104,7 @@ MEANINGLESS = {
 def test_what_leaves_nothing_to_attack_is_an_error(name):
     make, message = MEANINGLESS[name]
     with pytest.raises(LipbenchError, match=message) as caught:
-        network = attackable(make(), SHAPE)
-        proof_of(network)
+        proof_of(attackable(make(), SHAPE))
     assert "\n" not in str(caught.value)
 
 

@@ -162,7 +162,11 @@ def _trained(name: str) -> nn.Module:
     for _ in range(4):
         for rows in torch.randperm(len(x)).split(64):
             out = module(x[rows])
-            loss = F.nll_loss((out + 1e-9).log(), labels[rows]) if name == "softmax" else F.cross_entropy(out, labels[rows])
+            loss = (
+                F.nll_loss((out + 1e-9).log(), labels[rows])
+                if name == "softmax"
+                else F.cross_entropy(out, labels[rows])
+            )
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
