@@ -10,7 +10,7 @@ from torch import Tensor
 from lipbench.certification.certificate import Certificate
 from lipbench.certification.grades import GRADES, NOMINAL
 from lipbench.certification.head import SQRT2
-from lipbench.certification.rounding import ROUND_DOWN, ROUND_UP
+from lipbench.certification.rounding import ROUND_DOWN, ROUND_UP, StepErrors
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,9 @@ class Uncertified:
         """NaN, float64 (n,): margins have no unit of the input. logits: float64 (n, K); classes: int64 (n,)."""
         return torch.full_like(logits[:, 0], torch.nan)
 
-    def pairwise_radii(self, logits: Tensor, labels: Tensor, grade: str = "real", errors: None = None) -> Tensor:
+    def pairwise_radii(
+        self, logits: Tensor, labels: Tensor, grade: str = "real", errors: StepErrors | None = None
+    ) -> Tensor:
         """How far each sample can be moved, in L2, before class j can outrank the label: float64 (n, K).
 
         NaN, but for grade nominal with a claim L: (f_i - f_j) / (sqrt(2) L), or (f_i - f_j) / L for a single logit, as
@@ -52,7 +54,7 @@ class Uncertified:
         radius = margins / (constant * ROUND_UP) * ROUND_DOWN
         return torch.where(margins > 0, radius, 0.0).scatter(1, labels[:, None], torch.inf)
 
-    def radii(self, logits: Tensor, labels: Tensor, grade: str = "real", errors: None = None) -> Tensor:
+    def radii(self, logits: Tensor, labels: Tensor, grade: str = "real", errors: StepErrors | None = None) -> Tensor:
         """As ``pairwise_radii``, to the nearest class: float64 (n,)."""
         return self.pairwise_radii(logits, labels, grade).amin(dim=1)
 

@@ -130,7 +130,10 @@ def _section(group: Group, suffix: str, trends: pd.DataFrame) -> Section:
 def _sandwich(group: Group) -> str:
     if group.grade == NONE:
         return "Robust accuracy over eps, mean over seeds."
-    return f"Certified (grade {group.grade}) and robust accuracy over eps, mean over seeds; the band between them is the gap."
+    return (
+        f"Certified (grade {group.grade}) and robust accuracy over eps, mean over seeds; the band between them is the "
+        "gap."
+    )
 
 
 def _about(group: Group) -> str:

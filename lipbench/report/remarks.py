@@ -35,8 +35,8 @@ def no_certificate(group: Group) -> list[str]:
         return []
     models = group.summary.drop_duplicates("model")
     found = [
-        f"{shown(list(part['model']))} ({len(part)} of {len(models)} models): no certificate, so that certified numbers "
-        f"are n/a; attacked all the same. The reason: {reason}."
+        f"{shown(list(part['model']))} ({len(part)} of {len(models)} models): no certificate, so that certified "
+        f"numbers are n/a; attacked all the same. The reason: {reason}."
         for reason, part in models.groupby(NO_BOUND, sort=False)
     ]
     careful = models[models["caution"].notna()]

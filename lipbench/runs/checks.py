@@ -119,7 +119,7 @@ def _check_certificate(unit: CertifyUnit, facts: CertifyFacts) -> None:
     for name in ("no_certificate", "caution"):
         if not (getattr(facts, name) is None or (getattr(facts, name) and isinstance(getattr(facts, name), str))):
             raise ValueError(f"{name} is {getattr(facts, name)!r}, no sentence")
-    if certified and (not _is_number(bound) or bound < 0):
+    if certified and (bound is None or not _is_number(bound) or bound < 0):
         raise ValueError(f"the Lipschitz bound {bound!r} is no finite number")
     if not certified and (bound is not None or facts.not_analysed is not None):
         raise ValueError("a Lipschitz bound, or a grade, of a network without a certificate")

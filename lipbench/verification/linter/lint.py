@@ -33,9 +33,9 @@ def lint(
     """The findings about a model and its claim, sorted by code. Nothing is attacked, and ``module`` is never changed.
 
     module: as given, parametrised or not, in its own mode; proof: its ``certificate``, or why it has none, or None
-    to find out (the finding then names the layer without a rule); x: float (n, c, h, w), samples that the claim is meant
-    for; labels: int64 (n,); eps: L2 radii that will be reported. Checks that need a missing
-    argument are left out.
+    to find out (the finding then names the layer without a rule); x: float (n, c, h, w), samples that the claim is
+    meant for; labels: int64 (n,); eps: L2 radii that will be reported. Checks that need a missing argument are left
+    out.
     """
     certificate = proof if isinstance(proof, Certificate) else None
     if certificate is not None:  # the claim is the card's, whatever the proof was made with
