@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lipbench.attacks.as_given import NetworkAsGiven
 from lipbench.attacks.network import Network
 from lipbench.certification.lipschitz.agreement import REORDERED
 from lipbench.certification.rounding import unit_roundoff
@@ -43,7 +44,7 @@ class InexactOutputs:
         """The outputs of a network whose certificate is ``proof``; of its float64 copy if it has no error analysis."""
         if proof.output_error is not None:
             return cls(network, proof.output_error, None)
-        if network.refused is not None and network.surrogate is network:  # no other form is known to be the same
+        if isinstance(network, NetworkAsGiven):  # no other form is known to be the same
             return cls(network, None, network)
         double = network if network.dtype is torch.float64 else _copy(network, "float64")
         try:
