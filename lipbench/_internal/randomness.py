@@ -26,3 +26,13 @@ def keeping_random_numbers(*devices: torch.device | None) -> Iterator[None]:
 def gpus_in_use() -> list[torch.device]:
     """Every GPU, once this process computes on one; else none, as their generators are not seeded yet."""
     return [torch.device("cuda", k) for k in range(torch.cuda.device_count())] if torch.cuda.is_initialized() else []
+
+
+@contextlib.contextmanager
+def seeded(seed: int, *devices: torch.device | None) -> Iterator[None]:
+    """Code inside draws the numbers that follow from a seed; what it draws changes nothing outside."""
+    with keeping_random_numbers(*devices):
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002  a forward may draw from it
+        random.seed(seed)
+        yield

@@ -53,10 +53,11 @@ class Network(nn.Module):
     single logit f (class 1 where f > 0) is shown as the two logits (-f/2, f/2), whose difference is f.
 
     Attributes: ``module``: the copy that runs; ``input_shape``: of one input; ``num_classes``; ``single_logit``;
-    ``dtype``: torch.float32 or torch.float64; ``evaluations``: all forward and backward passes since construction.
+    ``dtype``: torch.float32 or torch.float64; ``evaluations``: all forward and backward passes since construction;
+    ``refused``: why it can be attacked and not certified, see ``as_given``; None for most.
 
-    Raises LipbenchError where another network would run than the one given: for weights of less than float32, and for
-    float64 weights that float32 would round.
+    probabilities: outputs that sum to 1 are taken too. Raises LipbenchError where another network would run than the
+    one given: for weights of less than float32, and for float64 weights that float32 would round.
     """
 
     def __init__(
@@ -65,14 +66,29 @@ class Network(nn.Module):
         input_shape: tuple[int, ...],
         device: str | torch.device = "cpu",
         dtype: str = "float64",
+        *,
+        probabilities: bool = False,
     ):
         super().__init__()
-        self.dtype = dtype_named(dtype)
+        computed_in = dtype_named(dtype)
         copied = frozen(module)
-        _check_numbers(module, self.dtype)
-        self.module = copied.to(device, self.dtype).requires_grad_(False)
+        _check_numbers(module, computed_in)
+        self._hold(copied.to(device, computed_in), input_shape, torch.device(device), computed_in)
+        agreement.check_copy(module, self.module, self.input_shape)
+        if not probabilities:
+            self.refuse_probabilities()
+
+    def _hold(
+        self, copied: nn.Module, input_shape: tuple[int, ...], device: torch.device, dtype: torch.dtype
+    ) -> None:
+        """Set the attributes, from a copy of the module. Raises LipbenchError unless it gives logits."""
+        self.dtype, self.device = dtype, device
+        self.module = copied
+        for parameter in copied.parameters():  # TorchScript has no ``requires_grad_`` of its own
+            parameter.requires_grad_(False)
         self.input_shape = input_shape
         self.evaluations = Evaluations()
+        self.refused: str | None = None
         with torch.no_grad():
             try:
                 zeros = torch.zeros(1, *self.input_shape, dtype=self.dtype, device=device)
@@ -82,21 +98,22 @@ class Network(nn.Module):
             except Exception as error:  # whatever the network's own code raises
                 hint = '; if its forward casts, choose dtype="float32"' if "dtype" in str(error) else ""
                 raise LipbenchError(
-                    f"the network does not accept inputs of shape {self.input_shape}: {one_line(error)}{hint}"
-                    f"{layout_hint(self.input_shape)}"
+                    f"the network does not accept inputs of shape {self.input_shape} in {name_of(dtype)}: "
+                    f"{one_line(error)}{hint}{layout_hint(self.input_shape)}"
                 ) from error
         if out.ndim != 2:
             raise LipbenchError(
                 f"expected logits of shape (n, classes), the network gives {tuple(out.shape)} for n = 1"
             )
-        agreement.check_copy(module, self.module, self.input_shape)
-        with torch.no_grad():
-            refuse_sums(self.module, self.input_shape, torch.zeros((), dtype=self.dtype, device=device))
         self.single_logit = out.shape[1] == 1
         self.num_classes = 2 if self.single_logit else int(out.shape[1])
-        self.device = torch.device(device)
         self.sums_products = True  # as grade float needs; False: any algorithm for convolutions
         self._undefined: Tensor | None = None  # inside ``watched``: bool (), no class somewhere in [0, 1]
+
+    def refuse_probabilities(self) -> None:
+        """Raise ProbabilitiesError if the outputs are probabilities."""
+        with torch.no_grad():
+            refuse_sums(self.module, self.input_shape, torch.zeros((), dtype=self.dtype, device=self.device))
 
     @cached_property
     def batch_size(self) -> int:
@@ -128,7 +145,8 @@ class Network(nn.Module):
         forms of its slow layers, and on a CPU, where that is faster, with channels innermost. Its evaluations are
         counted in ``self``, which also classifies the candidates found with it.
         """
-        fast = Network(quickened(copy.deepcopy(self.module).float()), self.input_shape, self.device, "float32")
+        copied = quickened(copy.deepcopy(self.module).float())
+        fast = Network(copied, self.input_shape, self.device, "float32", probabilities=True)
         if self.device.type == "cpu":
             _put_channels_innermost(fast.module, self.input_shape)
         fast.evaluations, fast.sums_products = self.evaluations, False
@@ -142,6 +160,9 @@ class Network(nn.Module):
             inputs.register_hook(self._on_gradient)
         with summing_products(x.device) if self.sums_products else contextlib.nullcontext():
             out: Tensor = self.module(inputs).double()
+        # where no gradient reaches the inputs it is 0; quantised layers ask for one and give none
+        if inputs.requires_grad and (self.refused is not None or not out.requires_grad):
+            out = out + 0 * inputs.double().flatten(1).sum(dim=1, keepdim=True)
         # the sum of the logits nearly always decides; on a GPU, reading it would wait for the device
         if self._undefined is not None and not (out.device.type == "cpu" and math.isfinite(out.detach().sum().item())):
             inside = ((x >= 0) & (x <= 1)).flatten(1).all(dim=1)
@@ -231,7 +252,7 @@ def _check_numbers(module: nn.Module, dtype: torch.dtype) -> None:
         kind = str(tensor.dtype).removeprefix("torch.")
         other = tensor.is_floating_point() and tensor.dtype not in DTYPES.values()
         if other or tensor.is_complex() or tensor.is_quantized:
-            raise LipbenchError(
+            raise UnsupportedError(
                 f"the network's {name} is {kind}, expected float32 or float64: a copy in these is another network than "
                 "the one you run; pass module.float() if it is the one you mean"
             )

@@ -70,6 +70,11 @@ class Certificate:
     assumed: Graph | None = field(default=None, repr=False)
 
     @property
+    def no_certificate(self) -> None:
+        """Why there is none: there is one. See ``uncertified``."""
+        return
+
+    @property
     def single_logit(self) -> bool:
         """True for a head with one logit f, shown as (-f/2, f/2)."""
         return self.graph.output.shape == (1,)
@@ -219,7 +224,7 @@ def certificate(
     float64, by default that of its weights (float64 for a network without weights). Raises LipbenchError for a
     claim that is not a finite number above 0, for outputs that are no logits, and all that ``lipschitz_bound`` raises.
     """
-    claimed = _checked_claim(claimed)
+    claimed = checked_claim(claimed)
     graph = trace(module, tuple(int(size) for size in input_shape))
     output = graph.output
     if len(output.shape) != 1:
@@ -235,7 +240,7 @@ def certificate(
     return _with_errors(Certificate(pairwise, output.lipschitz, claimed, head, graph, body, like.dtype), like.device)
 
 
-def _checked_claim(claimed: float | None) -> float | None:
+def checked_claim(claimed: float | None) -> float | None:
     """The claimed constant as float. Raises LipbenchError unless it is a finite number above 0, or None."""
     number = isinstance(claimed, numbers.Real) and not isinstance(claimed, bool)
     if claimed is not None and not (number and 0 < claimed < math.inf):

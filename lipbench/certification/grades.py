@@ -37,4 +37,6 @@ NOMINAL = Grade(
 
 ALL = (FLOAT, REAL, NOMINAL)  # from the strongest, which holds for the network as it runs, to the weakest
 GRADES = tuple(grade.name for grade in ALL)
+NONE = "none"  # a network without a certificate, whatever its card claims: it never counts as certified
+FROM_THE_STRONGEST = (*GRADES, NONE)
 EXACT_GRADES = tuple(grade.name for grade in ALL if grade.exact)

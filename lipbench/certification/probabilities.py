@@ -27,8 +27,12 @@ WEIGHTED = {  # functions; of layers, those that hold tensors
 CLAMPS = {"clamp", "clamp_", "clip", "hardtanh", "Hardtanh", "clamp_min", "clamp_max"}
 
 
+class ProbabilitiesError(UnsupportedError):
+    """The network returns probabilities: their largest is its class, but one of them alone is never negative."""
+
+
 def refuse_sums(run: Callable[[Tensor], Tensor], shape: tuple[int, ...], like: Tensor) -> None:
-    """Raise UnsupportedError if the outputs of a network lie in [0, 1] and sum to 1, or a single one saturates there.
+    """Raise ProbabilitiesError if the outputs of a network lie in [0, 1] and sum to 1, or a single one saturates there.
 
     run: from inputs (n, *shape) to outputs (n, K); like: a tensor of the type and on the device of its inputs.
     """
@@ -47,7 +51,7 @@ def refuse_sums(run: Callable[[Tensor], Tensor], shape: tuple[int, ...], like: T
 
 @torch.no_grad()
 def refuse_squashed(graph: Graph, like: Tensor) -> None:
-    """Raise UnsupportedError if the steps after the last layers with weights give numbers in [0, 1] only.
+    """Raise ProbabilitiesError if the steps after the last layers with weights give numbers in [0, 1] only.
 
     like: a tensor of the type and on the device of the network's inputs.
     """
@@ -125,8 +129,8 @@ def _within_0_and_1(outputs: Tensor) -> bool:
     return outputs.min().item() >= 0 and outputs.max().item() <= 1 + TOLERANCE
 
 
-def _probabilities(how: str) -> UnsupportedError:
-    return UnsupportedError(
+def _probabilities(how: str) -> ProbabilitiesError:
+    return ProbabilitiesError(
         f"the network returns probabilities, which {how} for every input, and not logits: "
         "remove the final Sigmoid or Softmax, or return what goes into it"
     )

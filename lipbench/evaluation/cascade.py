@@ -11,11 +11,14 @@ from torch import Tensor
 
 from lipbench._internal import precision
 from lipbench._internal.arrays import Floats
+from lipbench._internal.randomness import seeded
+from lipbench.attacks.as_given import cautions, proof_at
 from lipbench.attacks.indicators import failure_indicators
-from lipbench.certification.grades import GRADES
+from lipbench.certification.grades import GRADES, NONE, REAL
 from lipbench.certification.rounding import StepErrors
+from lipbench.certification.uncertified import Proof
 from lipbench.data import Split
-from lipbench.errors import LipbenchError, one_line
+from lipbench.errors import LipbenchError, UnsupportedError, one_line
 from lipbench.evaluation.attack_job import AttackJob, Samples
 from lipbench.evaluation.prepared import PreparedModel
 from lipbench.runs import checks
@@ -62,20 +65,34 @@ class Cascade:
 
     @cached_property
     def logits(self) -> Tensor:
-        """float64 (n, K), on the CPU. Computed once more where a run is resumed; that pass is not in the records."""
-        return self.model.network.predict(self.x)
+        """float64 (n, K), on the CPU. Computed once more where a run is resumed; that pass is not in the records.
+
+        A network that draws random numbers draws the same ones then.
+        """
+        with seeded(0, self.x.device):
+            return self.model.network.predict(self.x)
+
+    @cached_property
+    def proof(self) -> Proof:
+        """The certificate of the model, which agrees with it at these samples too; or why there is none."""
+        proof = proof_at(self.model.network, self.model.proof, self.x, self.logits)
+        if proof is not self.model.proof and len(self.run.shards) > 1:  # on other samples it closed some
+            raise UnsupportedError(
+                f"{proof.no_certificate}; --shard {self.run.settings['samples']} evaluates it uncertified"
+            )
+        return proof
 
     @cached_property
     def errors(self) -> StepErrors | None:
         """The rounding errors around each sample, where they depend on it: in float32."""
-        network, proof = self.model.network, self.model.proof
+        network, proof = self.model.network, self.proof
         return proof.sample_errors(self.x) if network.dtype is torch.float32 else None
 
     @cached_property
     def pairwise_radii(self) -> dict[str, Floats]:
         """How far each class is away, by grade: float64 (n, K), in L2."""
         labels = self.labels.cpu()
-        found = {grade: self.model.proof.pairwise_radii(self.logits, labels, grade, self.errors) for grade in GRADES}
+        found = {grade: self.proof.pairwise_radii(self.logits, labels, grade, self.errors) for grade in GRADES}
         return {grade: radii.numpy() for grade, radii in found.items()}
 
     def work(self, lease: Lease) -> int:
@@ -101,7 +118,8 @@ class Cascade:
         self, unit: AttackUnit | ReferenceUnit, lease: Lease, known: Known, bounds: Bounds, grade: str
     ) -> AttackRecord:
         def compute() -> tuple[AttackRecord, bytes | None]:
-            samples = Samples(self.x, self.labels, self.pairwise_radii[grade])
+            radii = self.pairwise_radii[REAL.name if grade == NONE else grade]  # NaN without a certificate
+            samples = Samples(self.x, self.labels, radii)
             return AttackJob(unit, self.model.network, samples, bounds.copy(), self.run.settings).run()
 
         return self.unit(unit, lease, known, lambda: self.run_folder.load(unit, known), compute)
@@ -147,9 +165,8 @@ class Cascade:
             raise Superseded(f"another process took over {self.entry.name}")
 
     def _certify(self) -> tuple[CertifyRecord, None]:
-        network, proof = self.model.network, self.model.proof
+        network, proof = self.model.network, self.proof
         labels = self.labels.cpu()
-        network.check_batch(proof.graph, self.x, self.logits)
         passes = 1 + (self.errors is not None)  # the analysis runs it once more
         prediction = self.logits.argmax(dim=1)
         # biases decide identical rows, and a rounded prediction may contradict them: then nothing is certified
@@ -174,6 +191,8 @@ class Cascade:
                 dtype=precision.name_of(network.dtype),
                 dimension=int(np.prod(network.input_shape)),
                 forward=passes * self.shard.size,
+                no_certificate=proof.no_certificate,
+                caution="; ".join(cautions(network, self.x)) or None,
             ),
         )
         return record, None

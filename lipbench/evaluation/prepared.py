@@ -4,18 +4,19 @@ from dataclasses import dataclass
 
 import torch
 
+from lipbench.attacks.as_given import attackable, proof_of
 from lipbench.attacks.network import Network
-from lipbench.certification.certificate import Certificate, certificate
+from lipbench.certification.uncertified import Proof
 from lipbench.errors import LipbenchError
 from lipbench.models.sources import ModelSource
 
 
 @dataclass(frozen=True)
 class PreparedModel:
-    """The network of a model, and its certificate."""
+    """The network of a model, and its certificate, or why it has none."""
 
     network: Network
-    proof: Certificate
+    proof: Proof
     claimed: float | None
 
     @classmethod
@@ -25,5 +26,5 @@ class PreparedModel:
         if model.digest != digest:
             raise LipbenchError(f"{source.folder} was changed while it was evaluated; run the same command again")
         claimed = None if model.card.claimed is None else model.card.claimed.constant
-        network = Network(model.module, model.card.input_shape, device, dtype)
-        return cls(network, certificate(network.module, model.card.input_shape, claimed, network.dtype), claimed)
+        network = attackable(model.module, model.card.input_shape, device, dtype)
+        return cls(network, proof_of(network, claimed), claimed)

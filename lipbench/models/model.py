@@ -1,5 +1,6 @@
 """A network of the caller's own, with what its author says about it."""
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -73,9 +74,14 @@ class Model:
 
         Raises LipbenchError if the network does not run on x, or gives no logits (n, classes).
         """
+        scripted = any(isinstance(part, torch.jit.ScriptModule) for part in self.module.modules())  # takes no state
         with _untouched(self.module) as state, keeping_random_numbers(), torch.no_grad():
             try:
-                out = torch.func.functional_call(self.module, state, (_like(self.module, x),))
+                inputs = _like(self.module, x)
+                if scripted:
+                    out = copy.deepcopy(self.module)(inputs)
+                else:
+                    out = torch.func.functional_call(self.module, state, (inputs,))
             except Exception as error:  # whatever the network's own code raises
                 raise LipbenchError(
                     f"{self.name} does not accept inputs of shape {tuple(x.shape[1:])}: {one_line(error)}"

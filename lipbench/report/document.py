@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lipbench.certification.grades import GRADES
+from lipbench.certification.grades import GRADES, NONE
 from lipbench.report import effects, tables, verification
-from lipbench.report.formatting import few, legend, percent, violations
+from lipbench.report.formatting import NO_CERTIFICATE, few, legend, of_grade, percent, violations
 from lipbench.report.metrics import SHARES
 from lipbench.report.remarks import remarks
 from lipbench.report.tables import Group, Table
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 FIGURES = ("sandwich", "pareto", "gap")
 SHOWN_VIOLATIONS = 20
 TEX_EPS = 3  # as many as fit on a page
+ALONE = "Networks without a certificate have their robust accuracy alone."
 HEADLINE = tuple(metric.name for metric in SHARES if metric.interval)
 
 
@@ -38,6 +39,8 @@ class Section:
     trend: Table | None
     details: tuple[Table, ...]
     remarks: tuple[str, ...]
+    sandwich: str  # under the figure
+    alone: str  # what figures show of networks without a certificate; empty if there are none
     notation: str  # of figures and TeX
     tex: tuple[tuple[str, Table], ...]  # (label, table), in that notation
 
@@ -93,7 +96,7 @@ def _suffixes(suites: Sequence[str]) -> list[str]:
 def _section(group: Group, suffix: str, trends: pd.DataFrame) -> Section:
     title = (
         f"Suite {group.suite} ({group.unit}): accuracies in percent, mean ± standard deviation over seeds, "
-        f"certified of grade {group.grade}"
+        f"{of_grade(group.grade)}"
     )
     chosen = effects.chosen_eps(group.settings)
     brief = {
@@ -117,31 +120,53 @@ def _section(group: Group, suffix: str, trends: pd.DataFrame) -> Section:
             tables.model_table(group),
         ),
         remarks=remarks(group),
+        sandwich=_sandwich(group),
+        alone=f" {ALONE}" * bool((group.settings["grade"] == NONE).any()),
         notation=legend(group.settings),
         tex=tuple((f"{name}{suffix}", table) for name, table in brief.items() if table),
     )
 
 
+def _sandwich(group: Group) -> str:
+    if group.grade == NONE:
+        return "Robust accuracy over eps, mean over seeds."
+    return (
+        f"Certified (grade {group.grade}) and robust accuracy over eps, mean over seeds; the band between them is the "
+        "gap."
+    )
+
+
 def _about(group: Group) -> str:
     part = group.summary
-    half = max(float((part[f"{k}_hi"] - part[f"{k}_lo"]).max()) / 2 for k in HEADLINE)
-    dtype = " or ".join(part["dtype"].unique())
+    half = pd.Series([(part[f"{k}_hi"] - part[f"{k}_lo"]).max() / 2 for k in HEADLINE]).max()  # n/a ones left out
+    dtype = " or ".join(part.loc[part["grade"] != NONE, "dtype"].unique())
     holds = {
         "float": f"they hold for the networks as they run, in {dtype} with its rounding",
         "real": f"they hold in exact arithmetic; the networks run in {dtype}, with rounding that is not covered",
     }
-    marked = " unless a setting is marked with another" if len(group.settings["grade"].unique()) > 1 else ""
+    if group.grade == NONE:
+        start = "No network has a certificate: certified accuracy, gap and tightness are n/a"
+    else:
+        start = (
+            f"Certified accuracy, gap and tightness are of grade {group.grade}{_marked(group)}: {holds[group.grade]}"
+        )
     return (
-        f"Certified accuracy, gap and tightness are of grade {group.grade}{marked}: {holds[group.grade]}. "
-        f"n = {group.sizes} samples per model; the 95 % "
+        f"{start}. n = {group.sizes} samples per model; the 95 % "
         f"Clopper-Pearson interval of an accuracy of one model is at most about ±{percent(half)} points "
         "(the last table of this section gives each)."
     )
 
 
+def _marked(group: Group) -> str:
+    """Which settings have another grade than that of the group."""
+    others = set(group.settings["grade"].unique()) - {group.grade}
+    marked = " unless a setting is marked with another" if others - {NONE} else ""
+    return f"{marked}, n/a for networks without a certificate" if NONE in others else marked
+
+
 def _verdict(summary: pd.DataFrame) -> str:
     once = summary.drop_duplicates(["model", "suite", "norm"])
-    counts = [f"{count} of grade {grade}" for grade, count in violations(summary).items()]
+    counts = [f"{count} of grade {grade}" for grade, count in violations(summary).items()] or [NO_CERTIFICATE]
     sizes = " or ".join(map(str, sorted(once["n"].unique())))
     suites = ", ".join(dict.fromkeys(once["suite"]))
     models = once["model"].nunique()

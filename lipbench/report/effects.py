@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from lipbench._internal.arrays import Bools
-from lipbench.certification.grades import GRADES
+from lipbench.certification.grades import FROM_THE_STRONGEST
 from lipbench.report.columns import (
     CONSTRAINED,
     COPY_OF,
@@ -30,7 +30,12 @@ SETTINGS: tuple[Column, ...] = (  # every column of hyperparameters.csv
     Column("n_seeds", "count", "", "number of seeds"),
     Column("n_models", "count", "", "number of models, those with the same weights counted once"),
     Column("n", "count", "samples", "number of samples per model, the smallest"),
-    Column("grade", "text", "", "the grade that all models of the setting have: real if that is the grade of one"),
+    Column(
+        "grade",
+        "text",
+        "",
+        "the grade that all models of the setting have: real if that is the grade of one, none likewise",
+    ),
     *(column for metric in OVER_SEEDS for column in metric.of_hyperparameters),
 )
 
@@ -77,7 +82,7 @@ def _sorted(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
 
 def _weakest(grades: "pd.Series[str]") -> str:
-    return max(grades, key=GRADES.index)
+    return max(grades, key=FROM_THE_STRONGEST.index)
 
 
 def trends(summary: pd.DataFrame) -> pd.DataFrame:
@@ -104,7 +109,7 @@ def trends(summary: pd.DataFrame) -> pd.DataFrame:
             row |= {EPS.name: known[EPS.name].iloc[0], "hyperparameter": hyperparameter, "points": len(known)}
             for metric in SHARES:
                 rho = _rho(known[name], known[metric.name])
-                low, high = spearman_interval(rho, len(known))
+                low, high = spearman_interval(rho, int(known[metric.name].notna().sum()))
                 row |= {metric.name: rho, f"{metric.name}_lo": low, f"{metric.name}_hi": high}
             rows.append(row)
     return pd.DataFrame(rows)
@@ -112,6 +117,7 @@ def trends(summary: pd.DataFrame) -> pd.DataFrame:
 
 def _rho(x: "pd.Series[float]", y: "pd.Series[float]") -> float:
     """Spearman's rho: Pearson's of the ranks, ties sharing their mean rank."""
+    x, y = x[y.notna()], y[y.notna()]  # those that have the number
     return float(x.rank().corr(y.rank())) if len(y.unique()) > 1 and len(x) > 2 else float("nan")
 
 

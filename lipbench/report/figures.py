@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from matplotlib.transforms import ScaledTranslation
 
+from lipbench.certification.grades import NONE
 from lipbench.report import columns, effects, notation, style
 from lipbench.report.formatting import family, few, labels, number, rows
 from lipbench.report.pareto import pareto
@@ -47,8 +48,12 @@ def representative(settings: pd.DataFrame, most: int = PANELS) -> list[Any]:
 
 
 def curves(items: Sequence[ModelResults], eps: Any) -> tuple[Any, Any]:
-    """Certified and robust accuracy in percent, mean over models, each (k,), at ``eps`` (k,)."""
-    certified = [[item.bounds.certified(e).mean() for e in eps] for item in items]
+    """Certified and robust accuracy in percent, mean over models, each (k,), at ``eps`` (k,).
+
+    Models without a certificate count only for the second; the first is NaN where there are no others.
+    """
+    certified = [[item.bounds.certified(e).mean() for e in eps] for item in items if item.certified]
+    certified = certified or [[np.nan for e in eps]]
     robust = [[(~item.bounds.broken(e)).mean() for e in eps] for item in items]
     return 100 * np.mean(certified, axis=0), 100 * np.mean(robust, axis=0)
 
@@ -81,13 +86,18 @@ def sandwich(group: Group, items: Sequence[ModelResults]) -> Figure:
         row = rows(settings.loc[[index]])[0]
         models = set(summary.loc[summary["setting"] == row["setting"], "model"])
         _sandwich_panel(ax, [item for item in items if item.model in models], group.eps, group.grade)
-        ax.set_title(f"{style.wrap(named[row['setting']])}\ntightness {number(row['tightness_mean'], 2)}")
+        tightness = "" if row["grade"] == NONE else f"\ntightness {number(row['tightness_mean'], 2)}"
+        ax.set_title(f"{style.wrap(named[row['setting']])}{tightness}")
     axes[0, 0].set(xlim=(0, max(group.eps) * 1.02), ylim=(0, 102))
     for ax in list(axes.flat)[len(chosen) :]:
         ax.remove()
     figure.supxlabel(f"eps ({group.unit})", fontsize=8)
     figure.supylabel("accuracy (%)", fontsize=8)
     handles, names = axes[0, 0].get_legend_handles_labels()
+    if group.grade == NONE:
+        handles, names = (
+            [one for one, name in zip(found, names, strict=True) if "robust" in name] for found in (handles, names)
+        )
     figure.legend(handles, names, loc="outside upper center", ncols=3)
     return figure
 
@@ -117,7 +127,7 @@ def gap(group: Group) -> Figure:
 
 def _lines(group: Group, name: str) -> list[pd.DataFrame]:
     """The settings that differ in hyperparameter ``name`` alone, at two values or more: a frame per line."""
-    known = group.settings[np.isfinite(group.settings[name])]
+    known = group.settings[np.isfinite(group.settings[name]) & group.settings["gap_mean"].notna()]
     rest = [key for key in columns.setting_columns(known) if key not in ("setting", name)]
     parts = known.groupby(columns.alike(known, rest), sort=False)
     return [part for _, part in parts if len(part[name].unique()) > 1]

@@ -6,12 +6,14 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from lipbench.certification.grades import GRADES
+from lipbench.certification.grades import FROM_THE_STRONGEST, NONE
 from lipbench.report import columns, notation
 from lipbench.report.columns import Metric
 from lipbench.report.metrics import VIOLATIONS
 
 MISSING = "n/a"
+NO_CERTIFICATE = "no certificate"
+ESTIMATE = "robust accuracy is an estimate, and may be too high"
 _T = TypeVar("_T")
 
 
@@ -104,8 +106,8 @@ def labels(
         if not parts:
             parts.append(family(row["family"], short=short))
         if row["grade"] != best:
-            parts.append(f"grade {row['grade']}")
-    return {digest: _one_line(", ".join(parts)) for digest, parts in words.items()}
+            parts.append(NO_CERTIFICATE if row["grade"] == NONE else f"grade {row['grade']}")
+    return {digest: printable(", ".join(parts)) for digest, parts in words.items()}
 
 
 def _words(
@@ -163,7 +165,7 @@ def _short(value: Any) -> str:
     return str(value)
 
 
-def _one_line(text: str) -> str:
+def printable(text: str) -> str:
     """Names may hold any character; a table has one line for each."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
@@ -179,7 +181,7 @@ def _labelled(frame: pd.DataFrame) -> list[str]:
 
 def strongest(frame: pd.DataFrame) -> str:
     """The grade of the headline numbers of ``frame``, settings that are marked with a weaker one apart."""
-    return min(frame["grade"].unique(), key=GRADES.index)
+    return min(frame["grade"].unique(), key=FROM_THE_STRONGEST.index)
 
 
 def violations(summary: pd.DataFrame) -> dict[str, int]:
@@ -196,6 +198,11 @@ def legend(frame: pd.DataFrame) -> str:
     pairs = [f"{word} is {name}" for name, word in notation.words(families).items()]
     pairs += [f"{symbol} is {name}" for name, symbol in notation.symbols(families).items() if name in known]
     return f"{', '.join(pairs)}." if pairs else ""
+
+
+def of_grade(grade: str) -> str:
+    """What numbers of certificates are of, in titles."""
+    return f"certified n/a: {NO_CERTIFICATE}" if grade == NONE else f"certified of grade {grade}"
 
 
 def unit(norm: str) -> str:

@@ -36,6 +36,8 @@ def _of_certificate(column: Column) -> Callable[[ModelResults, float], Any]:
 
 
 def _gap(item: ModelResults, eps: float) -> float:
+    if not item.certified:
+        return NOTHING
     robust, certified = ~item.bounds.broken(eps), item.bounds.certified(eps)
     return (int(robust.sum()) - int(certified.sum())) / item.n if item.n else NOTHING
 
@@ -66,7 +68,7 @@ CERTIFIED = Metric(
     SAMPLES,
     "share correct with certified_radius > eps",
     term="certified accuracy",
-    value=lambda item, eps: item.bounds.certified(eps),
+    value=lambda item, eps: item.bounds.certified(eps) if item.certified else None,
     interval=True,
     over_seeds=True,
     by_eps=True,
@@ -149,7 +151,7 @@ VIOLATIONS = {
 OF_CERTIFICATE = tuple(
     Metric(column.name, column.kind, column.unit, column.words, optional=column.optional, value=_of_certificate(column))
     for column in (
-        Column("lipschitz_bound", "number", "L2", "computed Lipschitz bound of the whole network"),
+        Column("lipschitz_bound", "number", "L2", "computed Lipschitz bound of the whole network; n/a without one"),
         Column("claimed", "number", "L2", "Lipschitz constant that the card claims", optional=True),
         Column("claim_confirmed", "flag", "", "the computed bound is within the claim", optional=True),
         Column("dtype", "text", "", "what the network computed in"),
@@ -186,8 +188,17 @@ GRADE = Metric(
     "grade",
     "text",
     "",
-    "of certified, gap and tightness: float where the model has an error analysis, else real",
+    "of certified, gap and tightness: float where the model has an error analysis, else real; none without a "
+    "certificate",
     value=lambda item, eps: item.grade,
+)
+
+WITHOUT_CERTIFICATE = tuple(  # summary.csv has them where one of them says something of a model of the run
+    Metric(column.name, column.kind, column.unit, column.words, optional=True, value=_of_certificate(column))
+    for column in (
+        Column("no_certificate", "text", "", "why the network has no Lipschitz bound; empty where it has one"),
+        Column("caution", "text", "", "what makes the robust accuracy an estimate; empty if nothing"),
+    )
 )
 
 METRICS: tuple[Metric, ...] = (  # in the order of the columns of summary.csv
@@ -207,7 +218,7 @@ SHARES = tuple(metric for metric in OVER_SEEDS if metric.kind == "share")
 REMARKED = tuple(sorted((m for m in METRICS if m.remark), key=lambda m: m.remark.rank if m.remark else 0))
 SUMMARY: tuple[Column, ...] = (  # every column of summary.csv
     *(*columns.OF_MODELS, SUITE, NORM, EPS),
-    *(column for metric in METRICS for column in metric.of_summary),
+    *(column for metric in (*METRICS, *WITHOUT_CERTIFICATE) for column in metric.of_summary),
     *(ATTACKED, *WORK),
 )
 
@@ -220,6 +231,8 @@ def summary(items: Sequence[ModelResults]) -> pd.DataFrame:
     its path, such as ``training.epochs``. ``attacked:<library>/<name>`` counts the samples that an attack saw.
     """
     cells, copies = settings.cells(items), settings.copies(items)
+    unusual = any(not item.certified or item.certificate.caution for item in items)
+    further = WITHOUT_CERTIFICATE if unusual else ()
     frame = pd.DataFrame(
         {
             columns.MODEL.name: item.model,
@@ -227,7 +240,7 @@ def summary(items: Sequence[ModelResults]) -> pd.DataFrame:
             **cells[item.model],
             columns.SEED.name: item.card.seed,
             **{SUITE.name: item.suite.name, NORM.name: str(item.suite.norm), EPS.name: eps},
-            **columns.cells([(metric, metric.value(item, eps)) for metric in (*METRICS, *WORK)]),
+            **columns.cells([(metric, metric.value(item, eps)) for metric in (*METRICS, *further, *WORK)]),
             **{f"{ATTACKED.name}{name}": count for name, count in item.spent[eps].attacked.items()},
         }
         for item in items

@@ -33,14 +33,16 @@ def pareto(group: Group) -> Figure:
     for each, part in at.groupby("family", sort=False):
         colour, marker = look[str(each)]
         clean, low, high = (100 * part[f"{key}_mean"] for key in ("clean", "certified", "robust"))
-        ax.vlines(clean, low, high, color=colour, linewidth=0.8, alpha=0.5, zorder=2)
-        name = style.entry(family(str(each), short=True))
+        name, both = style.entry(family(str(each), short=True)), low.notna()
+        ax.vlines(clean[both], low[both], high[both], color=colour, linewidth=0.8, alpha=0.5, zorder=2)
         ax.plot(clean, low, marker, color=colour, markersize=5.5, zorder=3, label=name, clip_on=False)
         ax.plot(clean, high, marker, color=colour, markersize=5.5, markerfacecolor="white", zorder=3)
     fronts = {key: at[effects.on_front(at, key)].sort_values("clean_mean") for key in ("certified", "robust")}
     for (key, front), line, word in zip(
         fronts.items(), ("-", ":"), (f"certified ({group.grade}, filled)", "robust (open)"), strict=True
     ):
+        if front.empty:  # no network has a certificate
+            continue
         x, y = 100 * front["clean_mean"], 100 * front[f"{key}_mean"]
         ax.plot(x, y, line, color=style.FRONT, linewidth=1, zorder=1, label=f"front, {word}")
     ax.set_xlabel("clean accuracy (%)")
@@ -147,4 +149,5 @@ def _obstacles(ax: Axes, at: pd.DataFrame, fronts: dict[str, pd.DataFrame]) -> t
     paths += [100 * front[["clean_mean", f"{key}_mean"]].to_numpy() for key, front in fronts.items()]
     share = np.linspace(0, 1, 60)[:, None]
     steps = [start + share * (end - start) for path in paths for start, end in pairwise(path)]
-    return ax.transData.transform(np.concatenate([low, high])), ax.transData.transform(np.concatenate(steps))
+    points, lines = (ax.transData.transform(np.concatenate(found)) for found in ([low, high], steps))
+    return points[np.isfinite(points).all(axis=1)], lines[np.isfinite(lines).all(axis=1)]

@@ -6,17 +6,20 @@ from typing import Any
 import pandas as pd
 
 from lipbench._internal.words import shown
+from lipbench.certification.grades import NONE
 from lipbench.report import columns, effects
-from lipbench.report.formatting import claim, general, percent, rows
+from lipbench.report.formatting import ESTIMATE, claim, general, percent, rows
 from lipbench.report.metrics import REMARKED
 from lipbench.report.tables import Group
 
+NO_BOUND = "no_certificate"  # the column
 USELESS = 0.1  # certified accuracy below which a certificate says next to nothing of a model that is more robust
 
 
 def remarks(group: Group) -> tuple[str, ...]:
     """Every remark, in the order of the report."""
     return (
+        *no_certificate(group),
         *not_analysed(group),
         *claims(group),
         *failing_attacks(group),
@@ -24,6 +27,20 @@ def remarks(group: Group) -> tuple[str, ...]:
         *further_differences(group),
         *copies(group),
     )
+
+
+def no_certificate(group: Group) -> list[str]:
+    """Why models have no certificate, reason by reason, and what makes their robust accuracies estimates."""
+    if NO_BOUND not in group.summary:
+        return []
+    models = group.summary.drop_duplicates("model")
+    found = [
+        f"{shown(list(part['model']))} ({len(part)} of {len(models)} models): no certificate, so that certified "
+        f"numbers are n/a; attacked all the same. The reason: {reason}."
+        for reason, part in models.groupby(NO_BOUND, sort=False)
+    ]
+    careful = models[models["caution"].notna()]
+    return found + [f"{row['model']}: {ESTIMATE}: {row['caution']}." for row in rows(careful)]
 
 
 def not_analysed(group: Group) -> list[str]:
@@ -72,7 +89,7 @@ def of_settings(group: Group) -> list[str]:
         models, seeds = first["n_models"], first["n_seeds"]
         if models > seeds:
             found.append(f"{name}: {models} models share {seeds} seeds: ± is over more than the seed.")
-        if not first["constrained"]:
+        if not first["constrained"] and first["grade"] != NONE:
             ends = "; ".join(_worth(group, row) for row in (part if len(part) < 2 else (first, part[-1])))
             found.append(f"{name}: an unconstrained network. Its certificate is valid: {ends}.")
     return found

@@ -7,10 +7,12 @@ from typing import Any
 import pandas as pd
 
 from lipbench.attacks.eps import Eps, same
-from lipbench.certification.grades import GRADES
+from lipbench.certification.grades import GRADES, NONE
 from lipbench.report import effects, metrics
 from lipbench.report.columns import Metric, alike, further_columns, setting_columns
 from lipbench.report.formatting import (
+    ESTIMATE,
+    NO_CERTIFICATE,
     claim,
     correlation,
     differences,
@@ -18,8 +20,10 @@ from lipbench.report.formatting import (
     general,
     labels,
     number,
+    of_grade,
     over_seeds,
     percent,
+    printable,
     rows,
     strongest,
     suites,
@@ -128,11 +132,10 @@ def model_table(group: Group) -> Table:
         broken = " / ".join(general(row[metric.name]) for metric in metrics.VIOLATIONS.values())
         start = (row["model"], group.shown(row["eps"]))
         body.append((*start, *shown, percent(row["gap"]), tightness, number(row["mcr"]), broken))
+    graded = f"gap and tightness of grade {group.grade}" if group.grade != NONE else of_grade(NONE)
     columns = ("model", "eps", *titles(shares), "gap")
     last = ("tightness (samples)", MCR.title, f"violations ({' / '.join(GRADES)})")
-    title = (
-        f"Every model, with 95 % Clopper-Pearson intervals, n = {group.sizes}; gap and tightness of grade {group.grade}"
-    )
+    title = f"Every model, with 95 % Clopper-Pearson intervals, n = {group.sizes}; {graded}"
     return Table(title, (*columns, *last), tuple(body))
 
 
@@ -207,7 +210,7 @@ def front_table(group: Group, eps: float, *, short: bool = False) -> Table:
             shown = [over_seeds(row, metric) for metric in SHARES]
             body.append((named[row["setting"]], *shown, " and ".join(on)))
     columns = ("setting", *titles(SHARES), "on the front of")
-    title = f"Settings on the Pareto front at eps {group.shown(eps)} ({group.unit}), certified of grade {group.grade}"
+    title = f"Settings on the Pareto front at eps {group.shown(eps)} ({group.unit}), {of_grade(group.grade)}"
     return Table(title, columns, tuple(body))
 
 
@@ -227,7 +230,7 @@ def trend_table(trends: pd.DataFrame, group: Group, *, short: bool = False) -> T
         body.append((", ".join(kind), row["hyperparameter"], str(row["points"]), *shares))
     title = (
         f"Spearman's rho with each hyperparameter and its 95 % interval over models, at eps "
-        f"{group.shown(part[0]['eps'])}, certified of grade {group.grade}"
+        f"{group.shown(part[0]['eps'])}, {of_grade(group.grade)}"
     )
     return Table(title, ("family", "hyperparameter", "models", *titles(SHARES)), tuple(body))
 
@@ -251,9 +254,7 @@ def matched_table(group: Group) -> Table | None:
                 body.append((named[row["setting"]], built, str(row["n_models"]), *cells))
     if not body:
         return None
-    title = (
-        f"Architectures under the same loss, at eps {group.shown(at['eps'].iloc[0])}, certified of grade {group.grade}"
-    )
+    title = f"Architectures under the same loss, at eps {group.shown(at['eps'].iloc[0])}, {of_grade(group.grade)}"
     columns = ("loss", "architecture", "models", *titles((TIGHTNESS, *SHARES)))
     return Table(title, columns, tuple(body))
 
@@ -279,15 +280,28 @@ def short(summary: pd.DataFrame, given: Iterable[Eps] = (), show: Eps | None = N
             shown = name if len(name) <= LABEL else f"{name[: LABEL - 3]}..."
             body.append((shown, str(row["n_models"]), *(_mean(row, metric) for metric in OVER_SEEDS)))
         widths = [max(map(len, column)) for column in zip(*body, strict=True)]
-        meaning = f"accuracies in percent; certified is grade {group.grade}"
+        certified = f"certified is grade {group.grade}" if group.grade != NONE else of_grade(NONE)
+        meaning = f"accuracies in percent; {certified}"
         blocks += [f"suite {group.suite}, eps {group.shown(eps)} ({group.unit}), n = {group.sizes}; {meaning}"]
         blocks += ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in body]
         broken = ", ".join(f"{count} of grade {grade}" for grade, count in violations(group.summary).items())
-        blocks.append(f"violations: {broken}")
+        blocks.append(f"violations: {broken or NO_CERTIFICATE}")
         if group.summary["robust_alone"].notna().any():
             only = [int(group.summary[key].sum()) for key in ("only_alone", "only_suite")]
             blocks.append(
                 f"AutoAttack alone breaks {only[0]} that the suite does not, the suite {only[1]} that it does not"
             )
         blocks.append("")
-    return "\n".join(blocks[:-1])
+    return "\n".join([*blocks[:-1], *_without_certificate(summary)])
+
+
+def _without_certificate(summary: pd.DataFrame) -> list[str]:
+    """Why models have no certificate, and what makes their robust accuracies estimates, a line for each."""
+    models = rows(summary.drop_duplicates("model")) if "no_certificate" in summary else []
+    said = (("no_certificate", NO_CERTIFICATE), ("caution", ESTIMATE))
+    return [
+        printable(f"{row['model']}: {word}: {row[name]}")
+        for row in models
+        for name, word in said
+        if pd.notna(row[name])
+    ]

@@ -177,6 +177,8 @@ def _ratio(value: float) -> str:
 
 def _slope(constant: Constant) -> str:
     mark = "" if constant.steepest_proven else " (measured)"
+    if constant.bound is None:
+        return f"{at_least(constant.steepest)}{mark}, no bound"
     if constant.bound_witness is not None:  # a rule is wrong
         return f"{at_least(constant.steepest)}{mark} > {at_most(constant.bound)}: not confirmed"
     return f"{at_least(constant.steepest)}{mark} <= {at_most(constant.bound)}"

@@ -26,7 +26,9 @@ class Bounds:
     """Two bounds per sample for one model and one norm. All arrays have shape (n,)."""
 
     correct: Bools  # predicted class equals the label
-    certified_radius: Floats  # >= 0, of one grade; 0 where misclassified or tied
+    certified_radius: (
+        Floats  # >= 0, of one grade; 0 where misclassified or tied; NaN without a certificate: it closes none
+    )
     adversarial_distance: Floats  # 0 where misclassified, inf where no adversarial input is known
     first: int = 0  # row of the test set that the first sample is; the others follow it
 
@@ -81,6 +83,14 @@ class Bounds:
         return self.adversarial_distance < self.certified_radius
 
     def tightness(self) -> Floats:
-        """certified_radius / adversarial_distance of the correct samples with a known adversarial input."""
-        known = self.correct & np.isfinite(self.adversarial_distance) & (self.adversarial_distance > 0)
+        """certified_radius / adversarial_distance of the correct samples with a known adversarial input.
+
+        None without a certificate.
+        """
+        known = (
+            self.correct
+            & ~np.isnan(self.certified_radius)
+            & np.isfinite(self.adversarial_distance)
+            & (self.adversarial_distance > 0)
+        )
         return self.certified_radius[known] / self.adversarial_distance[known]

@@ -19,6 +19,7 @@ from lipbench.runs.records import AttackFacts, AttackRecord, CertifyFacts, Certi
 from lipbench.runs.units import AttackUnit, CertifyUnit, IndicatorUnit, ReferenceUnit, Unit
 
 SLACK = 1 + 1e-9  # of distances: norms and quotients are rounded
+DTYPES = ("float64", "float32", "bfloat16", "float16")  # what a network may have weights of
 CONFIRMED = 1 + CLAIM_TOLERANCE
 
 
@@ -87,7 +88,10 @@ def _check_certify(unit: CertifyUnit, record: CertifyRecord) -> None:
 
 def _check_radii(record: CertifyRecord) -> None:
     facts, diameter = record.facts, math.sqrt(record.facts.dimension)
-    without = {"float": facts.not_analysed is not None, "real": False, "nominal": facts.claimed is None}
+    none = facts.no_certificate is not None
+    if (np.isnan(record.signed_margin) != none).any():
+        raise ValueError("signed_margin is NaN where there is a certificate, or the other way round")
+    without = {"float": none or facts.not_analysed is not None, "real": none, "nominal": facts.claimed is None}
     for grade in GRADES:
         radius = record.radius(grade)
         if (np.isnan(radius) != without[grade]).any():
@@ -111,18 +115,27 @@ def _above(radius: Floats, limit: Floats | float) -> bool:
 def _check_certificate(unit: CertifyUnit, facts: CertifyFacts) -> None:
     """What the certify unit says of the whole network; the values come from a file, and may have any type."""
     bound, claimed, confirmed = facts.lipschitz_bound, facts.claimed, facts.claim_confirmed
-    if not _is_number(bound) or bound < 0:
+    certified = facts.no_certificate is None
+    for name in ("no_certificate", "caution"):
+        if not (getattr(facts, name) is None or (getattr(facts, name) and isinstance(getattr(facts, name), str))):
+            raise ValueError(f"{name} is {getattr(facts, name)!r}, no sentence")
+    if certified and (bound is None or not _is_number(bound) or bound < 0):
         raise ValueError(f"the Lipschitz bound {bound!r} is no finite number")
+    if not certified and (bound is not None or facts.not_analysed is not None):
+        raise ValueError("a Lipschitz bound, or a grade, of a network without a certificate")
     if not (facts.not_analysed is None or isinstance(facts.not_analysed, str)):
         raise ValueError(f"not_analysed is {facts.not_analysed!r}, no reason")
     if unit.card:
         _agree(facts, "claimed", (unit.card.get("claimed") or {}).get("constant"))
         _agree(facts, "dimension", math.prod(unit.card["input_shape"]))
-    _agree(facts, "dtype", unit.settings.get("dtype", facts.dtype))
+    if certified:
+        _agree(facts, "dtype", unit.settings.get("dtype", facts.dtype))
+    elif facts.dtype not in DTYPES:
+        raise ValueError(f"dtype is {facts.dtype!r}")
     _check_counts(facts, ("dimension", "forward"))
     if confirmed is not None and not isinstance(confirmed, bool):
         raise ValueError(f"claim_confirmed is {confirmed!r}")
-    if confirmed != (None if claimed is None else bound <= claimed * CONFIRMED):
+    if confirmed != (None if claimed is None or bound is None else bound <= claimed * CONFIRMED):
         raise ValueError(f"claim_confirmed is {confirmed}, for a claim of {claimed} and a bound of {bound}")
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lipbench._internal.arrays import Bools, Floats, Ints
+from lipbench.certification.grades import NONE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,17 +37,24 @@ class Stored:
     inf: bool = False
 
 
+LEFT_OUT = {"none": "left out"}  # of a field of facts: a file does not hold it where it is None
+
+
 @dataclass(frozen=True)
 class CertifyFacts:
-    """What the certificate says of the whole network."""
+    """What the certificate says of the whole network, or why there is none."""
 
-    lipschitz_bound: float
+    lipschitz_bound: float | None  # None without a certificate
     claimed: float | None  # the constant on the card
     claim_confirmed: bool | None  # None without a claim
-    not_analysed: str | None  # why there is no grade float; None if there is
-    dtype: str  # what the network computed in: float64 or float32
+    not_analysed: str | None  # why there is no grade float; None if there is, and without a certificate
+    dtype: str  # what the network computed in: float64 or float32, or its own without a certificate
     dimension: int  # entries of an input
     forward: int  # evaluations of the network
+    # why there is no certificate: the network has no Lipschitz bound; None if there is one
+    no_certificate: str | None = dataclasses.field(default=None, metadata=LEFT_OUT)
+    # what makes the robust accuracy an estimate: randomness, dependence on the batch, no gradient
+    caution: str | None = dataclasses.field(default=None, metadata=LEFT_OUT)
 
 
 @dataclass(frozen=True)
@@ -98,8 +106,10 @@ class CertifyRecord(Rows):
         Floats,
         Stored(
             "double",
-            "min over j of (f_label - f_j) / L_label,j; its mean is the MCR; inf for a constant network",
+            "min over j of (f_label - f_j) / L_label,j; its mean is the MCR; inf for a constant network; NaN without a "
+            "certificate",
             "L2",
+            nan=True,
             inf=True,
         ),
     ]
@@ -107,7 +117,9 @@ class CertifyRecord(Rows):
         Floats,
         Stored("double", "0 where misclassified or tied, NaN without an error analysis", "L2", low=0, nan=True),
     ]
-    certified_radius_real: Annotated[Floats, Stored("double", "0 where misclassified or tied", "L2", low=0)]
+    certified_radius_real: Annotated[
+        Floats, Stored("double", "0 where misclassified or tied, NaN without a certificate", "L2", low=0, nan=True)
+    ]
     certified_radius_nominal: Annotated[
         Floats,
         Stored("double", "0 where misclassified or tied, NaN where the card claims nothing", "L2", low=0, nan=True),
@@ -121,11 +133,18 @@ class CertifyRecord(Rows):
 
     @property
     def grade(self) -> str:
-        """The grade that headline numbers are read from: ``float`` where the model has one, else ``real``."""
+        """The grade that headline numbers are read from: ``float`` where the model has one, else ``real``.
+
+        ``none`` without a certificate.
+        """
+        if self.facts.no_certificate is not None:
+            return NONE
         return "real" if np.isnan(self.certified_radius_float).all() else "float"
 
     def radius(self, grade: str) -> Floats:
-        """The certified radii of a grade: float64 (rows,), in L2."""
+        """The certified radii of a grade: float64 (rows,), in L2; NaN for the grade ``none``."""
+        if grade == NONE:
+            return np.full(len(self.sample), np.nan)
         radius: Floats = self.arrays()[f"certified_radius_{grade}"]
         return radius
 
@@ -186,6 +205,14 @@ Record = CertifyRecord | AttackRecord | IndicatorRecord
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
+def plain(facts: Any) -> dict[str, Any]:
+    """Facts as a file holds them."""
+    left_out = {field.name for field in dataclasses.fields(facts) if field.metadata == LEFT_OUT}
+    return {
+        name: value for name, value in dataclasses.asdict(facts).items() if value is not None or name not in left_out
+    }
+
+
 def columns_of(kind: type[Rows]) -> dict[str, Stored]:
     """The columns of a kind of record, by name, in the order of the file."""
     hints = get_type_hints(kind, include_extras=True)
@@ -237,8 +264,9 @@ def from_table(kind: type[AnyRecord], table: "pyarrow.Table", facts: Mapping[str
     Every column has the declared type and no value out of its range. The arrays cannot be written to.
     """
     arrays = _arrays(columns_of(kind), table)
-    expected = {field.name for field in dataclasses.fields(kind.facts_class)}
-    if facts.keys() != expected:
+    declared = dataclasses.fields(kind.facts_class)
+    expected = {field.name for field in declared}
+    if not {field.name for field in declared if field.metadata != LEFT_OUT} <= facts.keys() <= expected:
         raise ValueError(f"facts {', '.join(sorted(facts))}; expected {', '.join(sorted(expected))}")
     return kind(**arrays, facts=kind.facts_class(**facts))
 

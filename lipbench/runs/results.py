@@ -11,7 +11,7 @@ import pandas as pd
 from lipbench._internal import files, schema
 from lipbench._internal.arrays import Bools, Floats, Ints
 from lipbench.attacks.suites import Suite
-from lipbench.certification.grades import GRADES
+from lipbench.certification.grades import FROM_THE_STRONGEST, NOMINAL, NONE, REAL
 from lipbench.models.cards import Card
 from lipbench.runs.bounds import Bounds
 from lipbench.runs.checks import Known
@@ -95,7 +95,7 @@ class ModelResults:
     samples: Ints  # (n,) rows of the test set
     labels: Ints  # (n,)
     predictions: Ints  # (n,)
-    grade: str  # of the headline numbers: float, or real where no error analysis is known
+    grade: str  # of the headline numbers: float, real where no error analysis is known, none without a certificate
     bounds_by_grade: dict[str, Bounds]  # of the grades that the model has, in the suite's norm, after every attack
     mcr: float  # mean signed margin, in the suite's norm
     answers: str | None  # digest of all predictions and signed margins; None where the latter tell nothing
@@ -127,6 +127,11 @@ class ModelResults:
     def spent(self) -> dict[float, Spent]:
         """What the attacks did for each eps of the suite."""
         return {eps: Spent.of({attack.name: attack.at(eps) for attack in self.attacks}) for eps in self.suite.eps}
+
+    @property
+    def certified(self) -> bool:
+        """Whether it has a certificate: headline numbers of the grade ``none`` are n/a."""
+        return self.grade != NONE
 
     @functools.cached_property
     def violations(self) -> dict[str, int]:
@@ -172,7 +177,8 @@ def _results(
     found = [pair for shard, record in shards for pair in folder.chain(run, entry, shard, plan, record)]
     attacked = [record for unit, record in found if isinstance(unit, AttackUnit) and isinstance(record, AttackRecord)]
     norm, facts = plan.suite.norm, certify.facts
-    held = {certify.grade, "real"} | ({"nominal"} if facts.claimed is not None else set())
+    held = {certify.grade} | ({REAL.name} if facts.no_certificate is None else set())
+    held |= {NOMINAL.name} if facts.claimed is not None else set()
     return ModelResults(
         model=entry.name,
         card=card,
@@ -182,7 +188,9 @@ def _results(
         predictions=certify.prediction,
         grade=certify.grade,
         bounds_by_grade={
-            grade: Bounds.certify(certify, norm, grade).replay(attacked) for grade in GRADES if grade in held
+            grade: Bounds.certify(certify, norm, grade).replay(attacked)
+            for grade in FROM_THE_STRONGEST
+            if grade in held
         },
         mcr=norm.radius_from_l2(_mean(certify.signed_margin), facts.dimension),
         answers=_answers(certify),

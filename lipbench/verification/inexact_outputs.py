@@ -5,8 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lipbench.attacks.as_given import NetworkAsGiven
 from lipbench.attacks.network import Network
-from lipbench.certification.certificate import Certificate
+from lipbench.certification.lipschitz.agreement import REORDERED
+from lipbench.certification.rounding import unit_roundoff
+from lipbench.certification.uncertified import Proof
 from lipbench.errors import LipbenchError
 from lipbench.verification.measurements import norms
 
@@ -27,6 +30,9 @@ class InexactOutputs:
     cancel: 2^-10 of float32's error leaves room for a factor of 2^19. That fails where float32 has lost the difference
     itself, as (h + 1e17) - 1e17 loses h. There the whole of float32's error is taken off, which leaves, by the triangle
     inequality, only what both types agree on.
+
+    A network that runs as it was given has no other form: ``single`` is the network itself, and REORDERED roundings of
+    its outputs count as errors.
     """
 
     network: Network
@@ -34,10 +40,12 @@ class InexactOutputs:
     single: Network | None
 
     @classmethod
-    def of(cls, network: Network, proof: Certificate) -> "InexactOutputs":
+    def of(cls, network: Network, proof: Proof) -> "InexactOutputs":
         """The outputs of a network whose certificate is ``proof``; of its float64 copy if it has no error analysis."""
         if proof.output_error is not None:
             return cls(network, proof.output_error, None)
+        if isinstance(network, NetworkAsGiven):  # no other form is known to be the same
+            return cls(network, None, network)
         double = network if network.dtype is torch.float64 else _copy(network, "float64")
         try:
             single = network if network.dtype is torch.float32 else _copy(network, "float32")
@@ -57,6 +65,9 @@ class InexactOutputs:
         if self.single is None:
             return apart
         fine = [self(point) for point in points]
+        if self.single is self.network:
+            unit = REORDERED * unit_roundoff(self.network.dtype)
+            return unit * torch.stack([norms(one) for one in fine]).sum(dim=0).to(apart)
         coarse = [_outputs(self.single, point) for point in points]
         size = torch.stack([norms(one) for one in fine]).sum(dim=0).to(apart)
         lost = torch.stack([norms(one - other) for one, other in zip(fine, coarse, strict=True)]).sum(dim=0).to(apart)
@@ -64,7 +75,7 @@ class InexactOutputs:
 
 
 def _copy(network: Network, dtype: str) -> Network:
-    return Network(network.module, network.input_shape, network.device, dtype)
+    return Network(network.module, network.input_shape, network.device, dtype, probabilities=True)
 
 
 def _outputs(network: Network, x: Tensor) -> Tensor:

@@ -226,13 +226,15 @@ def _check(found: Verification) -> None:
     constant = found.constant
     if (
         not constant.steepest >= 0
-        or not constant.bound >= 0
+        or not (constant.bound is None or constant.bound >= 0)
         or (constant.claimed is not None and constant.claimed <= 0)
     ):
         raise ValueError("a Lipschitz constant is negative")
-    if (constant.bound_witness is None) == (constant.steepest > constant.bound):
+    if (constant.bound is None) != (found.no_certificate is not None):
+        raise ValueError("the computed bound and the reason that there is none contradict each other")
+    if (constant.bound_witness is None) == (constant.bound is not None and constant.steepest > constant.bound):
         raise ValueError("the slope found and the computed bound contradict each other")
-    if (constant.claimed is None) != (constant.claim_confirmed is None) or (
+    if (constant.claimed is None or constant.bound is None) != (constant.claim_confirmed is None) or (
         constant.claimed is None and constant.refuted
     ):
         raise ValueError("the claim and what became of it contradict each other")

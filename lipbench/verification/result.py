@@ -96,11 +96,12 @@ class Constant:
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     steepest: Finite  # found: the slope of a pair of inputs, less what errors explain
     steepest_proven: bool  # True: no Lipschitz constant is smaller; False: measured, without an error analysis
-    bound: Finite  # computed: never below the true constant, if the rules of the layers are right
+    # computed: never below the true constant, if the rules of the layers are right; None without a certificate
+    bound: Finite | None
     # a steeper pair of inputs: a rule is wrong, and with it every grade except nominal
     bound_witness: WitnessPath | NotWritten | None
     claimed: Finite | None
-    claim_confirmed: bool | None  # None: nothing is claimed
+    claim_confirmed: bool | None  # None: nothing is claimed, or no bound is known
     claim_witness: WitnessPath | NotWritten | None  # a pair of inputs that refutes the claimed constant
 
     @property
@@ -122,6 +123,7 @@ class Verification:
     findings: tuple[Finding, ...]  # of the linter
     verdicts: tuple[Verdict, ...]
     rounding: tuple[RoundingVerdict, ...]
+    no_certificate: str | None = None  # why the network has no bound: then only its claim was tested
 
     @property
     def holds(self) -> bool:
@@ -148,6 +150,8 @@ class Verification:
     def plain(self, folder: Path | None = None) -> dict[str, Any]:
         """The JSON form: no infinities, paths as text, relative to ``folder`` where it is given."""
         plain: dict[str, Any] = _plain({"holds": self.holds, **asdict(self)}, folder)
+        if self.no_certificate is None:
+            del plain["no_certificate"]
         return plain
 
     def __str__(self) -> str:

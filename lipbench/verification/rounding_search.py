@@ -11,8 +11,8 @@ from torch import Tensor
 from lipbench._internal.arrays import Floats
 from lipbench.attacks.batch import column
 from lipbench.attacks.network import Network
-from lipbench.certification.certificate import Certificate
 from lipbench.certification.grades import GRADES
+from lipbench.certification.uncertified import Proof
 from lipbench.verification.measurements import distances, norms
 
 BATCHES = (1, 2, 3, 8, 32)  # sizes in which a point is evaluated again: each orders sums in its own way
@@ -46,7 +46,7 @@ class RoundingSearch:
 
 def rounding_search(
     network: Network,
-    proof: Certificate,
+    proof: Proof,
     x: Tensor,
     adversarial: Tensor,
     *,

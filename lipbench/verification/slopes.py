@@ -7,8 +7,8 @@ from torch import Tensor
 
 from lipbench.attacks.batch import column
 from lipbench.attacks.network import Network
-from lipbench.certification.certificate import Certificate
 from lipbench.certification.grades import CLAIM_TOLERANCE
+from lipbench.certification.uncertified import Proof
 from lipbench.verification.inexact_outputs import InexactOutputs
 from lipbench.verification.measurements import distances, norms
 
@@ -23,7 +23,7 @@ class Pair:
     proven: bool  # True: no Lipschitz constant is smaller; False: measured, see ``InexactOutputs``
 
 
-def steepest_pair(network: Network, proof: Certificate, x: Tensor, *, steps: int = 60, seed: int = 0) -> Pair:
+def steepest_pair(network: Network, proof: Proof, x: Tensor, *, steps: int = 60, seed: int = 0) -> Pair:
     """Gradient ascent on log |f(x) - f(z)| - log |x - z|, both moving, from samples and nearby points.
 
     x: float32 (n, ...) on the network's device. Logits of a single-logit head are counted as one number. What
@@ -73,13 +73,13 @@ def _better(best: Pair, ratio: Tensor, a: Tensor, b: Tensor) -> Pair:
     return replace(best, x=x, z=z, ratio=float(ratio[place]))
 
 
-def constants(proof: Certificate) -> dict[str, float]:
+def constants(proof: Proof) -> dict[str, float]:
     """What no pair of inputs may exceed, by the grade of the radii that follow from it."""
     claimed = {} if proof.claimed is None else {"nominal": proof.claimed * (1 + CLAIM_TOLERANCE)}
-    return {"real": proof.bound, **claimed}
+    return claimed if proof.bound is None else {"real": proof.bound, **claimed}
 
 
-def pair_ratios(network: Network, proof: Certificate, x: Tensor, z: Tensor) -> Tensor:
+def pair_ratios(network: Network, proof: Proof, x: Tensor, z: Tensor) -> Tensor:
     """|f(x) - f(z)| / |x - z| after what errors explain: float64 (n,), for float32 (n, ...); 0 if that is all."""
     outputs = InexactOutputs.of(network, proof)
     with torch.no_grad():

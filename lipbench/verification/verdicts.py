@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from lipbench._internal.arrays import Bools, Floats
-from lipbench.certification.certificate import Certificate
 from lipbench.certification.grades import GRADES
+from lipbench.certification.uncertified import Proof
 from lipbench.verification import slopes
 from lipbench.verification.falsification import AttackedSamples
 from lipbench.verification.result import GIVEN, Constant, RoundingVerdict, Verdict
@@ -20,7 +20,7 @@ def verdict(
     inside: Bools,
     broken: Bools,
     samples: AttackedSamples,
-    proof: Certificate,
+    proof: Proof,
     witnesses: WitnessFolder,
 ) -> Verdict:
     """The verdict on one grade.
@@ -56,7 +56,7 @@ def verdict(
     )
 
 
-def constant(pair: Pair, proof: Certificate, witnesses: WitnessFolder) -> Constant:
+def constant(pair: Pair, proof: Proof, witnesses: WitnessFolder) -> Constant:
     """What the steepest pair of inputs says about the constant, computed and claimed."""
     refuted = {
         grade: witnesses.save("lipschitz", grade, {"x": pair.x, "z": pair.z})
@@ -74,7 +74,7 @@ def constant(pair: Pair, proof: Certificate, witnesses: WitnessFolder) -> Consta
     )
 
 
-def rounding(found: RoundingSearch, proof: Certificate, witnesses: WitnessFolder) -> tuple[RoundingVerdict, ...]:
+def rounding(found: RoundingSearch, proof: Proof, witnesses: WitnessFolder) -> tuple[RoundingVerdict, ...]:
     """The verdicts of the rounding search on the grades that the model has."""
     missing = {"float": proof.errors is None, "nominal": proof.claimed is None}
     return tuple(_rounding(grade, found, witnesses) for grade in GRADES if not missing.get(grade))

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from lipbench._internal import arguments
 from lipbench._internal.arrays import Floats
 from lipbench._internal.versions import versions
+from lipbench.attacks.as_given import IN_A_BATCH, RANDOM, attackable, cautions, proof_at, proof_of
 from lipbench.attacks.network import Network
-from lipbench.certification.certificate import Certificate, certificate
 from lipbench.certification.grades import EXACT_GRADES
+from lipbench.certification.uncertified import Proof
 from lipbench.data import Dataset, Split
-from lipbench.errors import LipbenchError, one_line
+from lipbench.errors import LipbenchError, UnsupportedError, one_line
 from lipbench.models.cards import Card
 from lipbench.models.sources import ModelSource
 from lipbench.models.stored import check_fits
@@ -165,16 +166,23 @@ def examine(
     """Lint a network and its card, then attack its certificates in L2, grade by grade, and its claimed constant.
 
     x: float32 (n, ...) in [0, 1]; labels: int64 (n,); options: ``samples`` is ignored, ``radii`` are for the
-    label of each sample; out: the folder below which witnesses go, made only if there is one. Raises UnsupportedError
-    for a network without a bound.
+    label of each sample; out: the folder below which witnesses go, made only if there is one. A network without a bound
+    has the nominal radii of its claim, and no others. Raises UnsupportedError where it has neither: no bound, no claim,
+    and no radii are given.
     """
-    network = Network(module, card.input_shape, device, options.dtype)
+    network = attackable(module, card.input_shape, device, options.dtype)
     claimed = None if card.claimed is None else card.claimed.constant
-    proof = certificate(network.module, card.input_shape, claimed, network.dtype)
-    findings = linter.lint(module, card, proof, x=x, labels=labels)
+    x, given = x.to(device), x
+    logits = network.predict(x)
+    proof = proof_at(network, proof_of(network, claimed), x, logits)
+    if proof.no_certificate is not None and claimed is None and options.radii is None:
+        raise UnsupportedError(f"nothing to verify: no claim, and no certificate: {proof.no_certificate}")
+    for caution in () if proof.no_certificate is None else cautions(network, x):
+        if caution in (RANDOM, IN_A_BATCH):
+            raise UnsupportedError(f"nothing to verify, as the network is no function of a sample: {caution}")
+    findings = linter.lint(module, card, proof, x=given, labels=labels)
     witnesses = WitnessFolder(out / records.WITNESSES, card.name, origin.folder, origin.digest, options.dtype)
-    x = x.to(device)
-    radii = _radii(network, proof, x, labels, options)
+    radii = _radii(proof, x, logits, labels, options)
     steps = len(falsification.MINIMAL_NORM) + len(radii) + 2
     with bars.bar(steps, unit="step", title=card.name, leave=False, silent=not progress) as bar:
         samples = AttackedSamples(network, x, labels.to(device), options.seed)
@@ -198,6 +206,7 @@ def examine(
         findings=tuple(findings),
         verdicts=graded,
         rounding=() if near is None else verdicts.rounding(near, proof, witnesses),
+        no_certificate=proof.no_certificate,
     )
 
 
@@ -214,12 +223,8 @@ def _conditions(origin: Origin, samples: int, options: VerifyOptions, device: to
     )
 
 
-def _radii(
-    network: Network, proof: Certificate, x: Tensor, labels: Tensor, options: VerifyOptions
-) -> dict[str, Floats]:
+def _radii(proof: Proof, x: Tensor, logits: Tensor, labels: Tensor, options: VerifyOptions) -> dict[str, Floats]:
     """Certified radii (n,) by grade; a grade that the model does not have, and so is NaN throughout, is left out."""
-    logits = network.predict(x)
-    network.check_batch(proof.graph, x, logits)
     found = proof.radii_of(x, logits, labels)
     by_grade = {grade: radius.numpy() for grade, radius in found.items() if not radius.isnan().all()}
     for grade, radius in by_grade.items():
@@ -239,7 +244,7 @@ def _verdict(
     module: nn.Module,
     card: Card,
     samples: AttackedSamples,
-    proof: Certificate,
+    proof: Proof,
     witnesses: WitnessFolder,
 ) -> Verdict:
     inside = samples.broken(radius)
@@ -247,10 +252,13 @@ def _verdict(
     return verdicts.verdict(grade, radius, inside, broken, samples, proof, witnesses)
 
 
-def _next_to_the_boundary(
-    network: Network, proof: Certificate, samples: AttackedSamples, seed: int
-) -> RoundingSearch | None:
-    """The rounding search from the first samples that have an adversarial input; None if no sample has one."""
+def _next_to_the_boundary(network: Network, proof: Proof, samples: AttackedSamples, seed: int) -> RoundingSearch | None:
+    """The rounding search from the first samples that have an adversarial input; None if no sample has one.
+
+    None without a certificate as well: rounding is not what a claim without one would break at.
+    """
+    if proof.no_certificate is not None:
+        return None
     rows = torch.from_numpy(np.flatnonzero(samples.right & np.isfinite(samples.distance))[:ROUNDING_SAMPLES])
     if len(rows) == 0:
         return None

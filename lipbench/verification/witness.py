@@ -22,9 +22,10 @@ from torch import Tensor
 
 from lipbench._internal import arguments, files
 from lipbench._internal.precision import DTYPES
+from lipbench.attacks.as_given import attackable, proof_of
 from lipbench.attacks.network import Network
-from lipbench.certification.certificate import Certificate, certificate
 from lipbench.certification.grades import GRADES
+from lipbench.certification.uncertified import Proof
 from lipbench.data.arrays import RANKS
 from lipbench.errors import LipbenchError, one_line
 from lipbench.models.model import Model
@@ -222,14 +223,14 @@ def replay(
         raise LipbenchError(
             f"{source.folder or card.name} is not the model of this witness: its card or weights differ"
         )
-    network = Network(loaded.module, card.input_shape, device, witness.dtype)
+    network = attackable(loaded.module, card.input_shape, device, witness.dtype)
     if tuple(tensors["x"].shape[1:]) != network.input_shape:
         raise LipbenchError(f"the witness {path} holds inputs of shape {tuple(tensors['x'].shape[1:])}")
     claimed = None if card.claimed is None else card.claimed.constant
     labels = tensors.get("label", torch.zeros(1, dtype=torch.int64))
     if labels.min() < 0 or labels.max() >= network.num_classes:
         raise LipbenchError(f"the witness {path} holds labels outside 0..{network.num_classes - 1}")
-    proof = certificate(network.module, card.input_shape, claimed, network.dtype)
+    proof = proof_of(network, claimed)
     held = {"radius": _radius, "rounding": _rounding, "lipschitz": _lipschitz}[witness.kind](
         witness, tensors, network, proof
     )
@@ -241,7 +242,7 @@ def _short(folder: Path) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
-def _radius(witness: Witness, tensors: dict[str, Any], network: Network, proof: Certificate) -> Tensor:
+def _radius(witness: Witness, tensors: dict[str, Any], network: Network, proof: Proof) -> Tensor:
     x, z, labels = tensors["x"], tensors["x_adversarial"], tensors["label"]
     if witness.grade == "given":
         radii = tensors["certified_radius"]
@@ -250,7 +251,7 @@ def _radius(witness: Witness, tensors: dict[str, Any], network: Network, proof: 
     return (torch.from_numpy(distances(x, z)[1]) < radii) & ~won(network, z, labels)
 
 
-def _rounding(witness: Witness, tensors: dict[str, Any], network: Network, proof: Certificate) -> Tensor:
+def _rounding(witness: Witness, tensors: dict[str, Any], network: Network, proof: Proof) -> Tensor:
     rows = []
     for x, z, label, batch in zip(*(tensors[name] for name in TENSORS["rounding"][:4]), strict=True):
         logits = network.predict(x[None])
@@ -261,6 +262,6 @@ def _rounding(witness: Witness, tensors: dict[str, Any], network: Network, proof
     return torch.tensor(rows)
 
 
-def _lipschitz(witness: Witness, tensors: dict[str, Any], network: Network, proof: Certificate) -> Tensor:
+def _lipschitz(witness: Witness, tensors: dict[str, Any], network: Network, proof: Proof) -> Tensor:
     ratio = pair_ratios(network, proof, tensors["x"].to(network.device), tensors["z"].to(network.device))
     return ratio > constants(proof).get(witness.grade, torch.inf)

@@ -16,6 +16,8 @@ def lines(model: "Verification") -> list[str]:
         f"LINT {one.code} {one.severity} {model.model}: {one.sentence} [{one.reference}]" for one in model.findings
     ]
     found += [_verdict(model.model, verdict) for verdict in model.verdicts]
+    if model.no_certificate is not None:
+        found.append(f"NO CERTIFICATE {model.model}: {model.no_certificate}")
     if model.not_analysed is not None:
         found.append(f"NO GRADE float {model.model}: {model.not_analysed}")
     found.append(_constant(model))
@@ -46,7 +48,10 @@ def _verdict(model: str, verdict: "Verdict") -> str:
 def _constant(model: "Verification") -> str:
     constant = model.constant
     how = "found" if constant.steepest_proven else "measured, not proven,"
-    found = f"{at_least(constant.steepest)} {how} <= L <= {at_most(constant.bound)} computed"
+    if constant.bound is None:
+        found = f"{at_least(constant.steepest)} {how} <= L, no bound computed"
+    else:
+        found = f"{at_least(constant.steepest)} {how} <= L <= {at_most(constant.bound)} computed"
     if constant.bound_witness is not None:
         also = "" if not constant.refuted else f"; and the claim {constant.claimed:g}, {constant.claim_witness}"
         return f"FAIL {model.model}: {found}: the computed bound is false, witness {constant.bound_witness}{also}"
@@ -57,7 +62,8 @@ def _constant(model: "Verification") -> str:
         return f"REFUTED {model.model}: {found}; {claims}, witness {constant.claim_witness}"
     if not constant.claim_confirmed:
         return f"FLAG {model.model}: {found}; {claims}: not confirmed, and not refuted"
-    up_to = f" up to {CLAIM_TOLERANCE:g}" if constant.bound > constant.claimed else ""
+    above = constant.bound is not None and constant.bound > constant.claimed
+    up_to = f" up to {CLAIM_TOLERANCE:g}" if above else ""
     return f"CONSTANT {model.model}: {found}; the claim {constant.claimed:g} is confirmed{up_to}"
 
 
@@ -66,8 +72,9 @@ def total(result: "VerificationResult") -> str:
     verdicts = [verdict for model in result.models for verdict in model.verdicts]
     closest = min((verdict.closest_approach for verdict in verdicts), default=float("inf"))
     attacked = sum(max((verdict.attacked for verdict in model.verdicts), default=0) for model in result.models)
-    refuted = sum(constant.refuted for constant in result.constant.values())
-    flagged = sum(constant.claim_confirmed is False for constant in result.constant.values()) - refuted
+    claims = [constant for constant in result.constant.values() if constant.claimed is not None]
+    refuted = sum(constant.refuted for constant in claims)
+    flagged = sum(not constant.claim_confirmed for constant in claims if not constant.refuted)
     text = (
         f"{'PASS' if result.passed else 'FAIL'}: {len(result.models)} "
         f"model{'s' if len(result.models) > 1 else ''}, {attacked} attacks on samples, {result.violations} "

@@ -35,17 +35,23 @@ def frozen(module: nn.Module) -> nn.Module:
         raise LipbenchError(f"the network cannot be copied: {one_line(error)}; export it first") from error
 
 
+def refuse_compiled(module: nn.Module) -> None:
+    """Raise UnsupportedError for a module of which a part is compiled."""
+    for part in module.modules():
+        if type(part).__module__.startswith("torch._dynamo") or vars(part).get("_compiled_call_impl") is not None:
+            raise UnsupportedError("the network is compiled (torch.compile): give the module as it was before")
+
+
 def _check_kind(module: nn.Module) -> None:
     """Raise LipbenchError unless this is an ``nn.Module`` of plain tensors, neither compiled nor TorchScript."""
     if not isinstance(module, nn.Module):
         raise LipbenchError(f"expected a network as a torch.nn.Module, got {type(module).__name__}")
+    refuse_compiled(module)
     for part in module.modules():
         if isinstance(part, torch.jit.ScriptModule):
             raise UnsupportedError(
                 "the network is TorchScript, which cannot be traced: give the module it was made from"
             )
-        if type(part).__module__.startswith("torch._dynamo") or vars(part).get("_compiled_call_impl") is not None:
-            raise UnsupportedError("the network is compiled (torch.compile): give the module as it was before")
         held = (*part._parameters.items(), *part._buffers.items())
         for name, tensor in held:
             if isinstance(tensor, nn.UninitializedParameter | nn.UninitializedBuffer):

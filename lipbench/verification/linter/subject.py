@@ -29,6 +29,7 @@ class Subject:
     x: Tensor | None
     labels: Tensor | None
     eps: tuple[float, ...]
+    no_certificate: str | None = None  # why ``proof`` is None, where that is known
 
     @property
     def claimed(self) -> float | None:

@@ -29,6 +29,9 @@ ROW = 1e-4
 def _no_rule(subject: Subject) -> Remarks:
     if subject.proof is not None:
         return
+    if subject.no_certificate is not None:
+        yield subject.grave, unbounded(LipbenchError(subject.no_certificate))
+        return
     try:
         with keeping_random_numbers(subject.weight.device):
             certificate(subject.module, subject.card.input_shape)
