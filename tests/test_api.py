@@ -440,7 +440,7 @@ def test_a_network_of_ones_own_is_evaluated_here_and_in_other_processes(own, dig
     two = lipbench.evaluate(own, data=pair, out=tmp_path / "two", jobs=2, **few)
     pd.testing.assert_frame_equal(one.summary(), two.summary())
     row = one.summary().iloc[0]
-    assert (row.model, row.family, row.architecture, row.n) == ("Own", "unconstrained", "Own", 30)
+    assert (row.model, row.family, row.architecture, row.n) == ("Own", "loss not given", "Own", 30)
     assert 0 < row.certified_real < row.robust < row.clean
     assert all(torch.equal(tensor, before[name]) for name, tensor in own.state_dict().items())
     stamps = [path.stat().st_mtime_ns for path in sorted((tmp_path / "one" / "records").iterdir())]

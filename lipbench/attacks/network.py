@@ -78,9 +78,7 @@ class Network(nn.Module):
         if not probabilities:
             self.refuse_probabilities()
 
-    def _hold(
-        self, copied: nn.Module, input_shape: tuple[int, ...], device: torch.device, dtype: torch.dtype
-    ) -> None:
+    def _hold(self, copied: nn.Module, input_shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> None:
         """Set the attributes, from a copy of the module. Raises LipbenchError unless it gives logits."""
         self.dtype, self.device = dtype, device
         self.module = copied

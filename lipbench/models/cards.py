@@ -18,7 +18,7 @@ GRAPH = "graph.json"
 RECIPE = "recipe.toml"
 FACTORY = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
 LARGEST_INPUT = 2**28  # numbers, a gibibyte in float32: a card may come from anywhere
-UNSPECIFIED = "unspecified"  # the loss of a model whose author does not name one
+UNSPECIFIED = "loss not given"  # the loss of a model whose author does not name one
 GIVEN = "given"  # the data of a model that was evaluated on tensors
 
 
@@ -117,6 +117,8 @@ class Card(Strict):
     @property
     def family(self) -> str:
         """The loss family, as reports group models: the loss, and how the baselines were trained."""
+        if self.loss.name == UNSPECIFIED:
+            return UNSPECIFIED
         free = "adversarial training" if self.loss.adversarial else "unconstrained"
         family = self.loss.name if self.architecture.constrained else free
         return family if self.loss.label is None else f"{family} ({self.loss.label})"

@@ -26,7 +26,8 @@ class Model:
     name: for tables and folders, by default that of the module's class; loss and hyperparameters: what it was trained
     with, such as "tau_cross_entropy" and {"tau": 4}; claimed: the L2 Lipschitz constant that its author claims, None
     for no claim; constrained: whether it is a 1-Lipschitz network, for the tables, by default where there is a claim;
-    architecture: what tables call it, by default the module's class; training: further settings, for the tables;
+    architecture: what tables call the network, by default its module's class, or its name where no loss is named:
+    nothing says then that two networks of a class were made alike; training: further settings, for the tables;
     seed: of its training.
 
     Raises LipbenchError unless ``module`` is a torch module.
@@ -58,7 +59,7 @@ class Model:
             "weights_sha256": weights_sha256(self.module),
             "module_sha256": code_sha256(self.module),
             "architecture": {
-                "name": self.architecture or type(self.module).__name__,
+                "name": self.architecture or (type(self.module).__name__ if self.loss else self.name),
                 "form": "module",
                 "constrained": self.claimed is not None if self.constrained is None else self.constrained,
             },

@@ -7,6 +7,7 @@ import pandas as pd
 
 from lipbench._internal.words import shown
 from lipbench.certification.grades import NONE
+from lipbench.models.cards import UNSPECIFIED
 from lipbench.report import columns, effects
 from lipbench.report.formatting import ESTIMATE, claim, general, percent, rows
 from lipbench.report.metrics import REMARKED
@@ -89,7 +90,7 @@ def of_settings(group: Group) -> list[str]:
         models, seeds = first["n_models"], first["n_seeds"]
         if models > seeds:
             found.append(f"{name}: {models} models share {seeds} seeds: ± is over more than the seed.")
-        if not first["constrained"] and first["grade"] != NONE:
+        if not first["constrained"] and first["family"] != UNSPECIFIED and first["grade"] != NONE:
             ends = "; ".join(_worth(group, row) for row in (part if len(part) < 2 else (first, part[-1])))
             found.append(f"{name}: an unconstrained network. Its certificate is valid: {ends}.")
     return found

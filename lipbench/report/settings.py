@@ -16,7 +16,7 @@ from lipbench.models.cards import Card
 from lipbench.report import columns, notation
 from lipbench.runs.results import ModelResults
 
-NOT_SETTING = ("name", "seed", "weights_sha256", "claimed")  # fields of a card
+NOT_SETTING = ("name", "seed", "weights_sha256", "graph_sha256", "module_sha256", "claimed")  # fields of a card
 IMPLIED = ("card.loss", "card.versions", "architecture.")  # family and architecture mostly imply these
 
 

@@ -28,8 +28,8 @@ def test_a_card_says_what_the_author_says():
     assert (plain.name, plain.claimed, plain.family, plain.loss.name) == (
         "Sequential",
         None,
-        "unconstrained",
-        "unspecified",
+        "loss not given",
+        "loss not given",
     )
 
 
