@@ -84,7 +84,8 @@ def _of_arrays(arrays: Mapping[str, Any], classes: int | None) -> Dataset:
     test = _split(arrays, TEST, classes)
     train = _split(arrays, TRAIN, classes) if TRAIN[0] in arrays else test.first(0)
     found = 1 + max(int(split.labels.max(initial=0)) for split in (test, train))
-    return checked(Dataset(SPEC, train, test, max(2, found) if classes is None else classes, classes is None))
+    may_lack = classes is None and TRAIN[0] not in arrays  # training samples show all classes
+    return checked(Dataset(SPEC, train, test, max(2, found) if classes is None else classes, may_lack))
 
 
 def _split(arrays: Mapping[str, Any], keys: tuple[str, str], classes: int | None) -> Split:

@@ -30,9 +30,9 @@ def load(argument: str | None, data_dir: Path | None) -> Dataset:
 
     x: uint8 in 0..255 or float in [0, 1], (n, d), (n, h, w), (n, h, w, c) or (n, c, h, w), see ``layout_of``;
     y: integers (n,) or (n, 1), counted from 0. Two keys are optional: num_classes, a whole number, which is else the
-    largest label plus 1, and then a model may have more classes; input_shape, whole numbers, the shape of one input,
-    with which x is taken as it is: for series (n, c, l), and images of other than 1 or 3 channels.
-    An archive with x_test and y_test alone gives an empty training split. ``data_dir`` is not used.
+    largest label plus 1; input_shape, whole numbers, the shape of one input, with which x is taken as it is: for series
+    (n, c, l), and images of other than 1 or 3 channels. An archive with x_test and y_test alone gives an empty training
+    split, and a model may have more classes than its labels show. ``data_dir`` is not used.
 
     Images that ``numpy.savez`` wrote are mapped: they take memory only where they are read, and it is an error if they
     have changed by then (see ``mapped``). Archives of ``numpy.savez_compressed`` are read into memory. Raises
@@ -49,8 +49,9 @@ def read(path: Path) -> Dataset:
     test = _split(arrays, TEST, layout, path)
     train = _split(arrays, TRAIN, layout, path) if "x_train" in arrays else test.first(0)
     found = 1 + int(np.concatenate([train.labels, test.labels]).max(initial=-1))
+    may_lack = NUM_CLASSES not in arrays and "x_train" not in arrays  # training samples show all classes
     classes = _whole_numbers(arrays, NUM_CLASSES, path, 1)[0] if NUM_CLASSES in arrays else found
-    return Dataset(f"npz:{path}", train, test, classes, may_lack_classes=NUM_CLASSES not in arrays)
+    return Dataset(f"npz:{path}", train, test, classes, may_lack)
 
 
 def layout_of(shape: tuple[int, ...], what: str) -> Layout:

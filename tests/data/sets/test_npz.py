@@ -198,7 +198,8 @@ def test_the_number_of_classes_may_be_stored(archive):
     assert (dataset.num_classes, dataset.may_lack_classes) == (7, False)
     dataset = load(archive(x_test=GREY, y_test=LABELS * 0, num_classes=np.array([2], np.uint8)))
     assert (dataset.num_classes, dataset.may_lack_classes) == (2, False)
-    assert load(archive(**arrays())).may_lack_classes
+    assert not load(archive(**arrays())).may_lack_classes  # training samples show all classes
+    assert load(archive(x_test=GREY, y_test=LABELS)).may_lack_classes
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
