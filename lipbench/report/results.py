@@ -3,7 +3,7 @@
 import functools
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -49,12 +49,30 @@ class Results:
     run_folder: RunFolder
     run: Run
     items: tuple[ModelResults, ...]  # model by model in the order of the run, suite by suite
+    failures: Mapping[str, str] = field(default_factory=dict)  # models that failed and were left out, with the reason
     temporary: object = field(default=None, repr=False)  # keeps a temporary run folder while the results are in use
 
     @classmethod
     def load(cls, run_folder: RunFolder, temporary: object = None) -> "Results":
-        """The results of a finished run; raises LipbenchError if records are missing or damaged."""
-        return cls(run_folder, run_folder.read(), tuple(results.load(run_folder)), temporary)
+        """The results of a finished run, without the models that failed.
+
+        Raises LipbenchError if records are missing or damaged, and if every model failed.
+        """
+        failures = {name: failure.reason for name, failure in run_folder.failures.read().items()}
+        return cls(run_folder, run_folder.evaluated(), tuple(results.load(run_folder)), failures, temporary)
+
+    @property
+    def complete(self) -> bool:
+        """True if nothing was left out, neither a model nor an attack: exit status 0 of the command; False: 2."""
+        return not self.failures and not any(item.left_out for item in self.items)
+
+    def warnings(self) -> list[str]:
+        """One line for each model that there is something to know about, see the column ``warnings``."""
+        pairs = self._summary[[MODEL.name, "warnings"]].drop_duplicates()
+        found: dict[str, list[str]] = {}
+        for model, text in pairs[pairs["warnings"] != ""].itertuples(index=False):
+            found.setdefault(model, []).append(text)
+        return [f"{model}: {'; '.join(texts)}" for model, texts in found.items()]
 
     @property
     def provenance(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar, get_type_hints
 
 import numpy as np
@@ -58,6 +58,8 @@ class AttackFacts:
     attacked: int  # rows
     audited: int  # rows
     witnesses_sha256: str | None = None  # None where it found none
+    # why the attack was left out, on this model and shard: the record has no rows; None: it ran
+    failed: str | None = field(default=None, metadata={"optional": True})
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,13 @@ class AttackRecord(Rows):
     backward: Annotated[Ints, Stored("int64", "gradients of the network spent on the row", low=0)]
     facts: AttackFacts
 
+    @classmethod
+    def left_out(cls, why: str) -> Self:
+        """The record of an attack that cannot run on a model: no rows, and the reason."""
+        dtypes = {"int64": np.int64, "double": np.float64, "bool": np.bool_}
+        columns: dict[str, Any] = {name: np.zeros(0, dtypes[column.kind]) for name, column in columns_of(cls).items()}
+        return cls(**columns, facts=AttackFacts(forward=0, backward=0, attacked=0, audited=0, failed=why))
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class IndicatorRecord(Rows):
@@ -189,7 +198,7 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 def columns_of(kind: type[Rows]) -> dict[str, Stored]:
     """The columns of a kind of record, by name, in the order of the file."""
     hints = get_type_hints(kind, include_extras=True)
-    declared = {field.name: getattr(hints[field.name], "__metadata__", ()) for field in dataclasses.fields(kind)}
+    declared = {each.name: getattr(hints[each.name], "__metadata__", ()) for each in dataclasses.fields(kind)}
     return {name: marks[0] for name, marks in declared.items() if marks}
 
 
@@ -231,14 +240,21 @@ def _digest(table: "pyarrow.Table", about: bytes) -> str:
     return digest.hexdigest()
 
 
+def plain_facts(facts: Any) -> dict[str, Any]:
+    """Facts as plain data; those that are optional, and None, are not mentioned."""
+    optional = {each.name for each in dataclasses.fields(facts) if each.metadata.get("optional")}
+    return {k: value for k, value in dataclasses.asdict(facts).items() if k not in optional or value is not None}
+
+
 def from_table(kind: type[AnyRecord], table: "pyarrow.Table", facts: Mapping[str, Any]) -> AnyRecord:
     """The record of a table; raises ValueError or TypeError for other columns or facts than those of its kind.
 
     Every column has the declared type and no value out of its range. The arrays cannot be written to.
     """
     arrays = _arrays(columns_of(kind), table)
-    expected = {field.name for field in dataclasses.fields(kind.facts_class)}
-    if facts.keys() != expected:
+    declared = dataclasses.fields(kind.facts_class)
+    expected = {each.name for each in declared}
+    if not expected - {each.name for each in declared if each.metadata.get("optional")} <= facts.keys() <= expected:
         raise ValueError(f"facts {', '.join(sorted(facts))}; expected {', '.join(sorted(expected))}")
     return kind(**arrays, facts=kind.facts_class(**facts))
 

@@ -68,8 +68,10 @@ def total(result: "VerificationResult") -> str:
     attacked = sum(max((verdict.attacked for verdict in model.verdicts), default=0) for model in result.models)
     refuted = sum(constant.refuted for constant in result.constant.values())
     flagged = sum(constant.claim_confirmed is False for constant in result.constant.values()) - refuted
+    holds = all(model.holds for model in result.models)
+    word = "PASS" if result.passed else "INCOMPLETE" if holds else "FAIL"
     text = (
-        f"{'PASS' if result.passed else 'FAIL'}: {len(result.models)} "
+        f"{word}: {len(result.models)} "
         f"model{'s' if len(result.models) > 1 else ''}, {attacked} attacks on samples, {result.violations} "
         f"certificates broken; closest approach {closest:.4f} (adversarial distance / certified radius: below 1 the "
         "certificate is false)"
