@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from lipbench.certification.certificate import certificate
 from lipbench.certification.lipschitz import lipschitz_bound, rule
 from lipbench.data import Data, Dataset, dataset_of
 from lipbench.data.arrays import class_labels, inputs
-from lipbench.errors import LipbenchError
+from lipbench.errors import LeftOutWarning, LipbenchError, left_out
 from lipbench.evaluation.evaluate import evaluate_models, refuse_unfinished
 from lipbench.evaluation.options import EvaluateOptions
 from lipbench.models.model import Model
@@ -36,6 +37,7 @@ from lipbench.models.sources import (
     origin_of,
     sources_of,
 )
+from lipbench.report import cautions
 from lipbench.report.catalogue import catalogue
 from lipbench.report.export import export_run
 from lipbench.report.results import Grid, Results, load_run
@@ -108,8 +110,10 @@ def evaluate(
     exists as long as the results do; title: of the report; samples, seeds, audit, prune, reference_attack, shard,
     dtype: see ``evaluation.options.EvaluateOptions``; device, threads, executor, jobs, address, gpus_per_task: see
     ``work.execution.Execution``; progress: show a bar; show_eps: the eps of the table that ``print(results)`` shows.
-    Raises LipbenchError for wrong use, and UnfinishedError if other processes still evaluate models that they added to
-    the run.
+
+    A model that fails is left out, with the reason in ``Results.failures`` and a ``LeftOutWarning``; so is an attack
+    that cannot run on a model. Raises LipbenchError for wrong use, and if every model fails; UnfinishedError if other
+    processes still evaluate models that they added to the run.
     """
     arguments.truth("progress", progress)
     options = EvaluateOptions(
@@ -141,7 +145,12 @@ def evaluate(
         progress=progress,
     )
     refuse_unfinished(run_folder)
-    return Results.load(run_folder, temporary, shown)
+    results = Results.load(run_folder, temporary, shown)
+    lines = [left_out(name, why) for name, why in results.failures.items()]
+    lines += [f"{item.model}: {phrase}" for item in results.items for phrase in cautions.left_out_attacks(item)]
+    for line in dict.fromkeys(lines):
+        warnings.warn(line, LeftOutWarning, stacklevel=3)
+    return results
 
 
 def _suites(suite: StrPath | Suite | Sequence[StrPath | Suite], eps: Grid | None) -> tuple[Suite, ...]:
@@ -223,7 +232,7 @@ def verify(
 ) -> VerificationResult:
     """Lint models, attack every sample inside its certified radius, and attack the claimed constant.
 
-    ``print(result)`` gives the lines of ``lipbench verify``; ``passed`` is False where the command's exit status is 1,
+    ``print(result)`` gives the lines of ``lipbench verify``; ``passed`` is True where the command's exit status is 0,
     and ``frame()`` has one row per model and grade.
 
     models, data, data_dir, num_classes, trust: as for ``evaluate``; out: the folder for
@@ -231,7 +240,8 @@ def verify(
     model, certified L2 radii of your own to test as well, float64 (n,), 0 where misclassified, or a file as for
     ``--radii``; seed: of the attacks; dtype: what the networks compute in, "float64" or "float32": radii of grade float
     hold for it; device: "auto", "cpu" or "cuda"; threads: of torch on the CPU; progress: show bars; done: called with
-    what was found, model by model. Raises LipbenchError for wrong use, and if nothing was verified.
+    what was found, model by model. A model that fails is left out, with the reason in ``failures`` of the result and a
+    ``LeftOutWarning``. Raises LipbenchError for wrong use, if every model fails, and if nothing was verified.
     """
     own = Path(radii) if isinstance(radii, str | os.PathLike) else radii
     arguments.truth("progress", progress)
@@ -239,7 +249,10 @@ def verify(
     sources, dataset, _ = _sources_and_data(models, data, data_dir, num_classes, trust)
     with computing_on(device, threads) as target:
         place = arguments.path("out", out)
-        return verify_models(sources, dataset, place, options=options, device=target, progress=progress, done=done)
+        result = verify_models(sources, dataset, place, options=options, device=target, progress=progress, done=done)
+    for name, why in result.failures.items():
+        warnings.warn(left_out(name, why), LeftOutWarning, stacklevel=2)
+    return result
 
 
 @public("replay")

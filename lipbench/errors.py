@@ -3,11 +3,12 @@
 import difflib
 import re
 import reprlib
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Mapping
 
 EXIT_HOLDS = 0
 EXIT_BROKEN = 1  # kept for a certificate that was broken
-EXIT_WRONG_USE = 2
+EXIT_WRONG_USE = 2  # or something failed and was left out
 EXIT_UNEXPECTED = 3
 EXIT_INTERRUPTED = 130
 MANY = 20  # names in one message
@@ -29,6 +30,22 @@ class LipbenchError(Exception):
 
 class UnsupportedError(LipbenchError):
     """A layer without a rule, or an attack asked for a case that it does not serve."""
+
+
+class CannotWriteError(LipbenchError):
+    """The disk or the folder refuses what is written: a fault of the machine, which no model is to blame for."""
+
+
+class AttackError(LipbenchError):
+    """An attack failed on a network, which other attacks may still run on."""
+
+
+class NetworkError(LipbenchError):
+    """A network failed: its forward raised, its logits are no numbers, or it takes more memory than there is."""
+
+
+class LeftOutWarning(UserWarning):
+    """A model or an attack failed and was left out; the results hold the others."""
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> LipbenchError:
@@ -67,3 +84,42 @@ def _cut(text: str) -> str:
 def one_line(error: BaseException) -> str:
     """A message on one line, for errors that come from other libraries."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+LONGEST_REASON = 500  # characters
+
+
+def reason(error: BaseException) -> str:
+    """Why something failed: printable, on one line, of limited length. The code of a user may raise anything.
+
+    An error that is neither lipbench's nor the system's is named with its type.
+    """
+    try:
+        said = one_line(error)
+    except Exception:  # a ``__str__`` that raises
+        said = ""
+    text = said if isinstance(error, LipbenchError | OSError) else f"{type(error).__name__}: {said}"
+    return printable(text.removesuffix(": "))
+
+
+def printable(text: str) -> str:
+    """The text without control characters, cut to LONGEST_REASON."""
+    safe = "".join("?" if unicodedata.category(letter) in _UNSAFE else letter for letter in text)
+    return safe if len(safe) <= LONGEST_REASON else safe[: LONGEST_REASON - 3] + "..."
+
+
+_UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def left_out(name: str, why: str) -> str:
+    """The line about a model that failed, wherever one is printed."""
+    return f"{name} left out: {why}"
+
+
+def nothing_left(failures: Mapping[str, str], what: str = "evaluated") -> LipbenchError:
+    """The error where every model failed, from the reasons by name; a reason that all share stands alone."""
+    reasons = list(dict.fromkeys(failures.values()))
+    if len(reasons) == 1:
+        return LipbenchError(reasons[0])
+    why = "; ".join(f"{name}: {said}" for name, said in failures.items())
+    return LipbenchError(f"none of {len(failures)} models could be {what}: {why}")

@@ -7,11 +7,13 @@ import click
 import pytest
 
 import lipbench
+from lipbench import errors
 from lipbench._internal import registry
 from lipbench.attacks.base import Attack
 from lipbench.cli.commands import cli
 from lipbench.data import given
 from lipbench.data.sets import npz
+from lipbench.errors import LipbenchError
 
 # Callables of the package: their parameters; those behind the star are keywords only.
 CALLABLES = {
@@ -29,6 +31,16 @@ CALLABLES = {
     "verify": "models * data data_dir num_classes trust out samples radii seed dtype device threads progress done",
 }
 OTHER_NAMES = {"__version__", "LipbenchError", "Model", "Results", "Suite", "VerificationResult"}
+
+# Errors and warnings that a user may catch, of ``lipbench.errors``.
+ERRORS = {
+    "AttackError": LipbenchError,
+    "CannotWriteError": LipbenchError,
+    "LeftOutWarning": UserWarning,
+    "LipbenchError": Exception,
+    "NetworkError": LipbenchError,
+    "UnsupportedError": LipbenchError,
+}
 
 # Commands: their arguments, and their options in alphabetical order.
 ARGUMENTS = {
@@ -93,6 +105,11 @@ def test_the_package_has_these_names_and_no_others():
 @pytest.mark.parametrize("name", sorted(CALLABLES))
 def test_a_callable_takes_these_parameters(name):
     assert parameters(getattr(lipbench, name)) == CALLABLES[name]
+
+
+def test_errors_have_these_names_and_bases():
+    found = {kind for kind in vars(errors).values() if isinstance(kind, type) and kind.__module__ == errors.__name__}
+    assert {kind.__name__: kind.__base__ for kind in found} == ERRORS
 
 
 def test_the_command_has_these_subcommands():

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lipbench._internal.processes import exists, machine
-from lipbench.errors import LipbenchError, one_line
+from lipbench.errors import CannotWriteError, LipbenchError, one_line
 
 TEMPORARY = ".lipbench-tmp-"  # every half-written file or folder carries this mark; see ``temporary_name``
 WRITTEN = ".lipbench.json"  # in a folder that holds others' files, too: the digests of what lipbench wrote there
@@ -241,12 +241,12 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
-def cannot_write(path: Path, error: OSError) -> LipbenchError:
+def cannot_write(path: Path, error: OSError) -> CannotWriteError:
     """The error for a full disk, a read-only folder, and their like."""
     if error.errno in (errno.EEXIST, errno.ENOTDIR):
         file = next((place for place in (path, *path.parents) if place.is_file()), None)
         if file is not None:
-            return LipbenchError(f"cannot write {path}: {file} is a file: name a folder")
+            return CannotWriteError(f"cannot write {path}: {file} is a file: name a folder")
     todo = {
         errno.ENAMETOOLONG: "choose a shorter name",
         errno.EACCES: "choose a folder that you may write to",
@@ -255,7 +255,7 @@ def cannot_write(path: Path, error: OSError) -> LipbenchError:
         errno.ENOSPC: "free some space or choose another folder",
         errno.EDQUOT: "free some space or choose another folder",
     }
-    return LipbenchError(
+    return CannotWriteError(
         f"cannot write {path}: {error.strerror or error}; {todo.get(error.errno or 0, 'choose another folder')}"
     )
 
@@ -267,7 +267,7 @@ def make_folder(path: Path) -> Path:
     except OSError as error:
         raise cannot_write(path, error) from error
     if not os.access(path, os.W_OK):
-        raise LipbenchError(f"cannot write {path}: the folder is not writable; choose another folder")
+        raise CannotWriteError(f"cannot write {path}: the folder is not writable; choose another folder")
     return path
 
 

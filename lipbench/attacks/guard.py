@@ -25,7 +25,7 @@ from lipbench.attacks.network import Network
 from lipbench.attacks.norm import Norm
 from lipbench.attacks.suites import LARGEST_EPS, AttackSpec
 from lipbench.data.arrays import RANKS
-from lipbench.errors import LipbenchError, UnsupportedError, one_line, quoted, unknown_name
+from lipbench.errors import AttackError, LipbenchError, NetworkError, UnsupportedError, quoted, reason, unknown_name
 
 
 def attack_of(spec: AttackSpec) -> Attack:
@@ -53,16 +53,20 @@ def supported(spec: AttackSpec, num_classes: int, input_shape: tuple[int, ...], 
 
     ``input_shape``: of one input. Raises LipbenchError as ``attack_of`` does.
     """
-    attack = attack_of(spec)
-    reason = _obstacle(attack, spec.args, num_classes, input_shape, norm)
-    if reason is None:
+    attack, why = attack_of(spec), obstacle(spec, num_classes, input_shape, norm)
+    if why is None:
         return attack
     others = [
         name
         for name, other in _loadable()
         if other.minimal_norm == attack.minimal_norm and _obstacle(other, {}, num_classes, input_shape, norm) is None
     ]
-    raise UnsupportedError(f"{spec} {reason}; attacks that serve this case: {', '.join(others) or 'none'}")
+    raise UnsupportedError(f"{spec} {why}; attacks that serve this case: {', '.join(others) or 'none'}")
+
+
+def obstacle(spec: AttackSpec, num_classes: int, input_shape: tuple[int, ...], norm: Norm) -> str | None:
+    """Why the attack of ``spec`` cannot run there, to follow its name; None where it can. See ``supported``."""
+    return _obstacle(attack_of(spec), spec.args, num_classes, input_shape, norm)
 
 
 def _loadable() -> Iterator[tuple[str, Attack]]:
@@ -122,8 +126,9 @@ def search(
     adversarial input, so the attack does not see it. Random state, trace function, modes and gradients are
     afterwards as before, also after an error.
 
-    Raises LipbenchError for inputs that do not fit, for any exception of the attack, and for logits that are not finite
-    somewhere in [0, 1] where the attack looked; UnsupportedError as ``supported`` does.
+    Raises LipbenchError for inputs that do not fit; AttackError for any exception of the attack; UnsupportedError as
+    ``supported`` does; NetworkError where the network is to blame: it raises, memory is short, or its logits are not
+    finite somewhere in [0, 1] where the attack looked.
     """
     attack = supported(spec, network.num_classes, network.input_shape, norm)
     _check_inputs(network, x, labels)
@@ -152,17 +157,21 @@ def search(
 
 
 def _candidates(attack: Attack, call: AttackCall) -> Tensor:
-    """The attack's own candidates, brought into [0, 1]; every exception is a LipbenchError that names the attack."""
+    """The attack's own candidates, brought into [0, 1]. Raises AttackError, NetworkError or UnsupportedError."""
     network, origin = call.network, call.x.clone()  # the attack may overwrite its input
     try:
         fast = network.surrogate.watched(attack.name) if attack.exact else contextlib.nullcontext()
         with network.watched(attack.name), fast:
             found = attack.run(call)
         return _cleaned(attack, found, origin)
-    except LipbenchError:
+    except (AttackError, NetworkError, UnsupportedError):
         raise
+    except (MemoryError, torch.OutOfMemoryError) as error:  # the machine's: with more memory the attack would run
+        raise NetworkError(f"out of memory in {attack.name}: {reason(error)}") from error
+    except LipbenchError as error:
+        raise AttackError(str(error)) from error
     except Exception as error:  # libraries raise IndexError, AssertionError and others for what they do not serve
-        raise LipbenchError(f"{attack.name} failed: {type(error).__name__}: {one_line(error)}") from error
+        raise AttackError(f"{attack.name} failed: {reason(error)}") from error
 
 
 def _check_inputs(network: Network, x: Tensor, labels: Tensor) -> None:

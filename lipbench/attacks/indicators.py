@@ -46,12 +46,14 @@ def failure_indicators(network: Network, x: Tensor, labels: Tensor, *, norm: Nor
 
 
 def _ascent(network: Network, points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy (n,) and its gradient (n, ...)."""
+    """Cross-entropy (n,) and its gradient (n, ...): zero where a network cuts it off from its input."""
     points = points.detach().requires_grad_()
     with torch.enable_grad():
         loss = F.cross_entropy(network(points), labels, reduction="none")
-        (gradient,) = torch.autograd.grad(loss.sum(), points)
-    return loss.detach(), gradient
+        if not loss.requires_grad:
+            return loss, torch.zeros_like(points)
+        (gradient,) = torch.autograd.grad(loss.sum(), points, allow_unused=True)
+    return loss.detach(), torch.zeros_like(points) if gradient is None else gradient
 
 
 def _gives_direction(gradient: Tensor) -> Tensor:

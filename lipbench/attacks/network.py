@@ -16,7 +16,7 @@ from lipbench.certification.lipschitz.agreement import REORDERED
 from lipbench.certification.lipschitz.graph import Graph
 from lipbench.certification.probabilities import refuse_sums
 from lipbench.data.arrays import layout_hint
-from lipbench.errors import LipbenchError, UnsupportedError, one_line
+from lipbench.errors import LipbenchError, NetworkError, UnsupportedError, one_line, reason
 from lipbench.models.fast_layers import quickened
 
 MEMORY = {"cpu": 2**26, "cuda": 2**33}  # bytes for what a batch keeps for its gradients
@@ -157,7 +157,7 @@ class Network(nn.Module):
         if inputs.requires_grad:
             inputs.register_hook(self._on_gradient)
         with summing_products(x.device) if self.sums_products else contextlib.nullcontext():
-            out: Tensor = self.module(inputs).double()
+            out = self._computed(inputs)
         # where no gradient reaches the inputs it is 0; quantised layers ask for one and give none
         if inputs.requires_grad and (self.refused is not None or not out.requires_grad):
             out = out + 0 * inputs.double().flatten(1).sum(dim=1, keepdim=True)
@@ -166,6 +166,17 @@ class Network(nn.Module):
             inside = ((x >= 0) & (x <= 1)).flatten(1).all(dim=1)
             self._undefined |= (inside & ~out.detach().isfinite().all(dim=1)).any()
         return class_logits(out) if self.single_logit else out
+
+    def _computed(self, inputs: Tensor) -> Tensor:
+        """The outputs of the module, as float64. Raises NetworkError where its own code raises on inputs that fit."""
+        try:
+            out: Tensor = self.module(inputs).double()
+        except Exception as error:
+            fits = len(inputs) and tuple(inputs.shape[1:]) == tuple(self.input_shape)
+            if fits and bool(((inputs >= 0) & (inputs <= 1)).all()):
+                raise NetworkError(f"the network's forward failed on {len(inputs)} inputs: {reason(error)}") from error
+            raise  # an attack gave it something else
+        return out
 
     def forward(self, x: Tensor) -> Tensor:
         """Float32 logits (n, classes) of x: float32 (n, ...)."""
@@ -199,7 +210,7 @@ class Network(nn.Module):
 
     def _refuse_undefined(self, attack: str, cause: Exception | None = None) -> None:
         if self._undefined is not None and self._undefined:
-            raise LipbenchError(
+            raise NetworkError(
                 f"{attack} found inputs in [0, 1] where the network's logits are not finite in {name_of(self.dtype)}: "
                 "its weights or its preprocessing are out of range"
             ) from cause
@@ -210,9 +221,7 @@ class Network(nn.Module):
         batch_size = batch_size or min(1000, self.batch_size)
         logits = torch.cat([self.logits(batch.to(self.device)).cpu() for batch in x.split(batch_size)])
         if not torch.isfinite(logits[torch.isfinite(x).flatten(1).all(dim=1).cpu()]).all():
-            raise LipbenchError(
-                "the network's logits are not finite: its weights or its preprocessing are out of range"
-            )
+            raise NetworkError("the network's logits are not finite: its weights or its preprocessing are out of range")
         return logits
 
     @torch.no_grad()

@@ -1,11 +1,13 @@
 """``lipbench evaluate``."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import click
 
-from lipbench.cli import options
+from lipbench.cli import failures, options
+from lipbench.errors import EXIT_HOLDS, EXIT_WRONG_USE, LeftOutWarning
 
 
 @click.command("evaluate")
@@ -85,7 +87,7 @@ from lipbench.cli import options
 @options.device
 @options.threads
 @options.progress
-def command(models: tuple[str, ...], suite: tuple[str, ...], out: Path, **chosen: Any) -> None:
+def command(models: tuple[str, ...], suite: tuple[str, ...], out: Path, **chosen: Any) -> int:
     """Certify and attack models and write a report.
 
     MODEL is the folder of a model, ZOO a folder of models or the name of a bundled zoo; by default digits.
@@ -93,6 +95,9 @@ def command(models: tuple[str, ...], suite: tuple[str, ...], out: Path, **chosen
     Rerun the same command to resume an interrupted run. Rerun it with another zoo, suite, more eps or more seeds to
     extend the run. Results in the run folder are never computed again. Several processes, on several machines, may
     share one run folder.
+
+    A model that fails is named and left out, and the others are evaluated. The exit status is then 2, and the same
+    command tries it again.
 
     \b
     Example: lipbench evaluate digits --suite standard --suite standard-linf -o runs/digits --jobs 2
@@ -104,14 +109,18 @@ def command(models: tuple[str, ...], suite: tuple[str, ...], out: Path, **chosen
 
     writer.refuse_changed(RunFolder(out), out / "report")  # before hours of work
     try:
-        results = api.evaluate(models or "digits", suite, out=out, **chosen)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", LeftOutWarning)  # printed below
+            results = api.evaluate(models or "digits", suite, out=out, **chosen)
     except UnfinishedError as others:
         click.echo(str(others))
-        return
+        return failures.show({name: one.reason for name, one in RunFolder(out).failures.read().items()})
     click.echo(results.table())
+    failures.show_warnings(results.warnings())
     with results.run_folder.leases.waiting("report"):  # of several processes all are done at about the same time
         written = results.report(out / "report")
     page = next(path for path in written if path.suffix == ".html")
     click.echo(
         f"\nreport: {page}\ntables: {page.parent}{'/'}{{summary.csv, hyperparameters.csv, report.md, tables.tex}}"
     )
+    return max(failures.show(results.failures), EXIT_HOLDS if results.complete else EXIT_WRONG_USE)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from lipbench.cli import failures
+
 
 @click.command("report")
 @click.argument("run", type=click.Path(path_type=Path))
@@ -26,5 +28,7 @@ def command(run: Path, out: Path | None, check: bool) -> None:
         click.echo(f"{target} is what the records of {run} give")
         return
     click.echo(results.table())
+    failures.show_warnings(results.warnings())
+    failures.show(results.failures)
     results.report(target)
     click.echo(f"\nreport: {target / 'report.html'}")

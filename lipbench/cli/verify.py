@@ -1,13 +1,14 @@
 """``lipbench verify``."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lipbench.cli import options
-from lipbench.errors import EXIT_BROKEN, EXIT_HOLDS, LipbenchError
+from lipbench.cli import failures, options
+from lipbench.errors import EXIT_BROKEN, EXIT_HOLDS, LeftOutWarning, LipbenchError
 
 if TYPE_CHECKING:
     from lipbench.verification.result import Verification
@@ -64,7 +65,8 @@ def command(
     constant on the card. Pairs of inputs are driven against the constant itself, and a search over rounding errors runs
     next to the boundary.
 
-    The exit status is 1 if something was broken. The witness is then saved, and --replay measures it again.
+    The exit status is 1 if something was broken. The witness is then saved, and --replay measures it again. A model
+    that fails is named, and the others are verified; the exit status is then 2, unless something was broken.
 
     \b
     Example: lipbench verify digits
@@ -87,9 +89,10 @@ def command(
     def show(model: "Verification") -> None:
         click.echo(json.dumps(model.plain()) if as_json else str(model))
 
-    result = api.verify(models, trust=trust, device=device, threads=threads, done=show, **chosen)
-    for name, why in result.failures.items():
-        click.echo(f"ERROR {name}: {why}", err=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LeftOutWarning)  # printed below
+        result = api.verify(models, trust=trust, device=device, threads=threads, done=show, **chosen)
     if not as_json:
         click.echo(result.total)
-    return EXIT_HOLDS if result.passed else EXIT_BROKEN
+    status = failures.show(result.failures)
+    return status if all(model.holds for model in result.models) else EXIT_BROKEN

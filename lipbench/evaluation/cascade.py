@@ -1,8 +1,8 @@
 """The evaluation of one model on one shard: certify, then run the attacks in the suite's order on what is open."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -12,13 +12,14 @@ from torch import Tensor
 from lipbench._internal import precision
 from lipbench._internal.arrays import Floats
 from lipbench._internal.randomness import seeded
+from lipbench.attacks import guard
 from lipbench.attacks.as_given import cautions, proof_at
 from lipbench.attacks.indicators import failure_indicators
 from lipbench.certification.grades import GRADES, NONE, REAL
 from lipbench.certification.rounding import StepErrors
 from lipbench.certification.uncertified import Proof
 from lipbench.data import Split
-from lipbench.errors import LipbenchError, UnsupportedError, one_line
+from lipbench.errors import AttackError, LipbenchError, UnsupportedError, one_line, printable, reason
 from lipbench.evaluation.attack_job import AttackJob, Samples
 from lipbench.evaluation.prepared import PreparedModel
 from lipbench.runs import checks
@@ -39,6 +40,42 @@ from lipbench.runs.records import (
 from lipbench.runs.store import DamagedError, MissingError
 from lipbench.runs.units import AttackUnit, IndicatorUnit, ReferenceUnit, Shard, SuiteUnit, Unit
 from lipbench.work.lease import Lease
+
+
+@dataclass
+class SuiteProgress:
+    """The attacks of a suite on the shard so far: does one run? Records of those that do not wait for that.
+
+    A model that no attack runs on is a failure, and nothing is stored that would keep another call from trying again.
+    """
+
+    name: str
+    runs: bool = False
+    waiting: list[Callable[[], object]] = field(default_factory=list)  # each stores a record
+    reasons: list[str] = field(default_factory=list)
+
+    def add(self, attack: str, record: AttackRecord, store: Callable[[], object]) -> None:
+        """Store the record of an attack, and those that waited for it, or let it wait."""
+        self.runs |= record.facts.failed is None
+        if record.facts.failed is not None:
+            self.reasons.append(f"{attack}: {record.facts.failed}")
+        self.waiting.append(store)
+        if self.runs:
+            for each in self.waiting:
+                each()
+            self.waiting.clear()
+
+    def refuse_without_attacks(self) -> None:
+        """Raise UnsupportedError if no attack has run."""
+        if not self.runs and self.reasons:
+            raise without_attacks(self.name, self.reasons)
+
+
+def without_attacks(suite: str, reasons: Iterable[str]) -> UnsupportedError:
+    """The error for a model that no attack of a suite can run on; a reason that is the only one stands alone."""
+    found = list(dict.fromkeys(reasons))
+    several = f"no attack of the suite {suite} runs on it: {'; '.join(found)}"
+    return UnsupportedError(found[0] if len(found) == 1 else several)
 
 
 @dataclass
@@ -101,28 +138,46 @@ class Cascade:
         certify_unit, known = self.run.certify_unit(self.entry, self.shard), Known(self.split.labels)
         certify = self.unit(certify_unit, lease, known, lambda: load(certify_unit, known), self._certify)
         for plan in self.run.suites:
-            chains = Chains.of(self.run, self.entry, self.shard, plan, certify)
+            chains, suite = Chains.of(self.run, self.entry, self.shard, plan, certify), SuiteProgress(plan.suite.name)
             for unit in chains.units:
-                chains.add(unit, self._of_suite(unit, lease, chains, certify.grade))
+                if not isinstance(unit, AttackUnit):  # they come after all attacks
+                    suite.refuse_without_attacks()
+                chains.add(unit, self._of_suite(unit, lease, chains, certify.grade, suite))
+            suite.refuse_without_attacks()
         return self.computed - before
 
-    def _of_suite(self, unit: SuiteUnit, lease: Lease, chains: Chains, grade: str) -> Record:
+    def _of_suite(self, unit: SuiteUnit, lease: Lease, chains: Chains, grade: str, suite: SuiteProgress) -> Record:
         known = chains.known(unit)
         if known is None or known.bounds is None:
             raise ValueError(f"{unit.name}: units come in the order of work, each after those before it in its chain")
         if isinstance(unit, IndicatorUnit):
             return self._indicators_of(unit, lease, known)
-        return self._attacked(unit, lease, known, known.bounds, grade)
+        return self._attacked(unit, lease, known, known.bounds, grade, suite if isinstance(unit, AttackUnit) else None)
 
     def _attacked(
-        self, unit: AttackUnit | ReferenceUnit, lease: Lease, known: Known, bounds: Bounds, grade: str
+        self,
+        unit: AttackUnit | ReferenceUnit,
+        lease: Lease,
+        known: Known,
+        bounds: Bounds,
+        grade: str,
+        suite: SuiteProgress | None,
     ) -> AttackRecord:
+        """The record of an attack; of one that cannot run on the model, the reason."""
+
         def compute() -> tuple[AttackRecord, bytes | None]:
             radii = self.pairwise_radii[REAL.name if grade == NONE else grade]  # NaN without a certificate
-            samples = Samples(self.x, self.labels, radii)
-            return AttackJob(unit, self.model.network, samples, bounds.copy(), self.run.settings).run()
+            samples, network = Samples(self.x, self.labels, radii), self.model.network
+            spec = unit.stage.attack
+            why = guard.obstacle(spec, network.num_classes, network.input_shape, unit.norm)
+            if why is None:
+                try:
+                    return AttackJob(unit, network, samples, bounds.copy(), self.run.settings).run()
+                except (AttackError, UnsupportedError) as error:
+                    why = reason(error).removeprefix(f"{spec.name} failed: ")
+            return AttackRecord.left_out(printable(why)), None
 
-        return self.unit(unit, lease, known, lambda: self.run_folder.load(unit, known), compute)
+        return self.unit(unit, lease, known, lambda: self.run_folder.load(unit, known), compute, suite)
 
     def _indicators_of(self, unit: IndicatorUnit, lease: Lease, known: Known) -> IndicatorRecord:
         return self.unit(unit, lease, known, lambda: self.run_folder.load(unit, known), lambda: self._indicators(unit))
@@ -134,13 +189,18 @@ class Cascade:
         known: Known,
         load: Callable[[], AnyRecord],
         compute: Callable[[], tuple[AnyRecord, bytes | None]],
+        suite: SuiteProgress | None = None,
     ) -> AnyRecord:
         """The record of a unit, computed and stored if it is missing, damaged, or contradicts what is known before it.
 
-        ``load``: reads it; ``compute``: gives the record, and the witnesses of an attack.
+        ``load``: reads it; ``compute``: gives the record, and the witnesses of an attack; ``suite``: of an attack, by
+        which its record may have to wait.
         """
         try:
-            return load()
+            record = load()
+            if suite is not None and isinstance(record, AttackRecord):
+                suite.add(unit.kind, record, lambda: None)
+            return record
         except MissingError:
             pass
         except DamagedError as damage:
@@ -155,10 +215,18 @@ class Cascade:
             raise LipbenchError(
                 f"{unit.kind} on {unit.model} gave records that are wrong: {one_line(error)}"
             ) from error
-        stored = self.run_folder.write(unit, record, witnesses)
-        self.run_folder.journal.add(unit.name, unit.kind, self.entry.name, self.shard.size, time.perf_counter() - start)
-        self.computed += 1
-        return stored
+        seconds = time.perf_counter() - start
+
+        def store() -> None:
+            self.run_folder.write(unit, record, witnesses)
+            self.run_folder.journal.add(unit.name, unit.kind, self.entry.name, self.shard.size, seconds)
+            self.computed += 1
+
+        if suite is not None and isinstance(record, AttackRecord):
+            suite.add(unit.kind, record, store)
+        else:
+            store()
+        return record
 
     def _check(self, lease: Lease) -> None:
         if not lease.held:

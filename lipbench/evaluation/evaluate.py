@@ -1,7 +1,7 @@
 """Evaluating a zoo under suites of attacks: what the run is, and who does its work."""
 
-import contextlib
 import functools
+import logging
 import math
 import platform
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,18 +18,22 @@ from lipbench.attacks import guard
 from lipbench.attacks.eps import refuse_unreachable
 from lipbench.attacks.suites import Suite
 from lipbench.data import Dataset, Split, given
-from lipbench.errors import LipbenchError
-from lipbench.evaluation.cascade import Cascade, Superseded
+from lipbench.errors import CannotWriteError, LipbenchError, UnsupportedError, nothing_left, printable, reason
+from lipbench.evaluation.cascade import Cascade, Superseded, without_attacks
 from lipbench.evaluation.options import DEFAULTS, EvaluateOptions
 from lipbench.evaluation.prepared import PreparedModel
-from lipbench.models.sources import ModelSource
+from lipbench.models.cards import Card
+from lipbench.models.sources import GivenSource, ModelSource, PackedSource
 from lipbench.models.stored import check_fits
+from lipbench.runs.failures import Failure
 from lipbench.runs.folder import RunFolder
-from lipbench.runs.plans import REFERENCE_ATTACKS, ModelEntry, Run, SuitePlan
+from lipbench.runs.plans import ModelEntry, Run, SuitePlan
 from lipbench.runs.units import Shard
 from lipbench.work.coordinator import Coordinator, Progress, Task
 from lipbench.work.execution import HERE, Execution, on_device
 from lipbench.work.lease import Lease
+
+LOG = logging.getLogger(__name__)
 
 
 class UnfinishedError(LipbenchError):
@@ -37,8 +41,8 @@ class UnfinishedError(LipbenchError):
 
 
 def refuse_unfinished(run_folder: RunFolder) -> None:
-    """Raise UnfinishedError if units of the run are missing."""
-    missing = run_folder.missing(run_folder.read())
+    """Raise UnfinishedError if units of the run are missing, but for those of models that failed."""
+    missing = run_folder.missing(run_folder.evaluated())
     if missing:
         path = run_folder.path
         raise UnfinishedError(
@@ -64,8 +68,12 @@ def evaluate_models(
 
     data_dir: workers in other processes load a data set that has a spec themselves, from this folder. title: of the
     report; None: the one that the run folder has. zoo: where the models come from, in words. progress: show a bar.
-    Several processes may work on one run folder at once, each with this function. Raises LipbenchError before any work
-    if a model, a suite and the data do not fit together.
+    Several processes may work on one run folder at once, each with this function.
+
+    A model that fails, before its evaluation or in the middle of it, does not stop the others: its ``Failure`` is in
+    the run folder, and another call tries it again. An attack that cannot run on a model is left out there, if another
+    one of the suite can. Raises LipbenchError for wrong suites, data and options, and if every model fails at the
+    start.
     """
     if not suites:
         raise LipbenchError("which suite? give at least one, such as quick")
@@ -75,14 +83,20 @@ def evaluate_models(
     arguments.warn_of_fewer(options.samples, dataset.spec, len(dataset.test.labels))
     split = dataset.test.first(options.samples or _samples(suites))
     with execution.computing() as device:
-        entries = tuple(_entry(source, dataset, plans) for source in sources)
-        arguments.distinct("model", [entry.name for entry in entries])
         arguments.distinct("suite", [plan.suite.name for plan in plans])
+        found, failures = _entries(sources, dataset, plans, sent=not execution.in_this_process)
+        entries = tuple(entry for entry, _ in found)
+        arguments.distinct("model", [each.name for each in entries] + [each.model for each in failures])
+        if not entries:
+            raise nothing_left({failure.model: failure.reason for failure in failures})
         run_folder = RunFolder(out)
         settings = _settings(dataset, split, options, device)
         held = run_folder.open(Run(settings, entries, plans, _provenance(zoo, title)))
         run = Run(settings, entries, held.suites)  # other models of the run belong to the processes that added them
-        by_name = {entry.name: source for source, entry in zip(sources, entries, strict=True)}
+        run_folder.failures.clear([entry.name for entry in entries])
+        for failure in failures:
+            run_folder.failures.add(failure)
+        by_name = {entry.name: source for entry, source in found}
         evaluation = Evaluation(
             run_folder, run, dataset.spec, None if data_dir is None else data_dir.resolve(), str(device)
         )
@@ -91,7 +105,10 @@ def evaluate_models(
         bar = _progress(run_folder, run) if progress else None
         handed = split if dataset.spec == given.SPEC and not execution.in_this_process else None
         coordinator = Coordinator(run_folder.leases, _tasks(evaluation, by_name, handed), _is_done, bar)
-        coordinator.run(function, execution.workers())
+        outcomes = coordinator.run(function, execution.workers(), lost)
+        for failure in outcomes.values():  # another call that tried again may have been interrupted
+            if not run_folder.failures.has(failure.model) and run_folder.missing(_of(run, failure.model)):
+                run_folder.failures.add(failure)
         run_folder.tidy()
         return run_folder
 
@@ -129,24 +146,52 @@ def _tasks(evaluation: Evaluation, sources: Mapping[str, ModelSource], handed: S
     ]
 
 
+def _of(run: Run, model: str) -> Run:
+    """The run with one model alone."""
+    return run.without([entry.name for entry in run.models if entry.name != model])
+
+
 def _is_done(piece: Piece) -> bool:
+    """Whether every unit is there, or the model failed, here or on another shard."""
     run_folder, run = piece.evaluation.run_folder, piece.evaluation.run
-    return all(run_folder.has(unit) for unit in run.units_of(piece.entry, piece.shard))
+    whole = all(run_folder.has(unit) for unit in run.units_of(piece.entry, piece.shard))
+    return whole or run_folder.failures.has(piece.entry.name)
 
 
-def work(piece: Piece, lease: Lease, dataset: Dataset | None = None) -> None:
+def lost(piece: Piece, why: str) -> Failure:
+    """A worker died on a model: it is a failure."""
+    failure = Failure(piece.entry.name, printable(why), piece.entry.digest)
+    piece.evaluation.run_folder.failures.add(failure)
+    return failure
+
+
+def work(piece: Piece, lease: Lease, dataset: Dataset | None = None) -> Failure | None:
     """Compute the missing units of a model on a shard, unless another process takes the lease over.
 
-    dataset: given in the process that loaded it.
+    dataset: given in the process that loaded it. Whatever the model's own code raises is a failure of this model, which
+    is recorded and returned; what the machine refuses, such as to write a record, is raised.
     """
     evaluation = piece.evaluation
     if _is_done(piece):
-        return
+        return None
     split = piece.samples or _split(evaluation, dataset).part(piece.shard.start, piece.shard.stop)
     device = torch.device(evaluation.device)
-    with on_device(device), contextlib.suppress(Superseded):
-        model = prepared_model(piece.source, piece.entry.digest, device, evaluation.run.settings["dtype"])
-        Cascade(evaluation.run_folder, evaluation.run, piece.entry, piece.shard, split, model).work(lease)
+    try:
+        with on_device(device):
+            model = prepared_model(piece.source, piece.entry.digest, device, evaluation.run.settings["dtype"])
+            Cascade(evaluation.run_folder, evaluation.run, piece.entry, piece.shard, split, model).work(lease)
+    except Superseded:
+        return None
+    except CannotWriteError:
+        raise
+    except Exception as error:
+        LOG.debug("%s failed", piece.entry.name, exc_info=True)
+        if not lease.held:
+            return None
+        failure = Failure(piece.entry.name, reason(error), piece.entry.digest)
+        evaluation.run_folder.failures.add(failure)
+        return failure
+    return None
 
 
 @functools.lru_cache(maxsize=2)
@@ -201,15 +246,42 @@ def _samples(suites: Sequence[Suite]) -> int | None:
     return wanted.pop()
 
 
+def _entries(
+    sources: Sequence[ModelSource], dataset: Dataset, plans: Sequence[SuitePlan], sent: bool
+) -> tuple[list[tuple[ModelEntry, ModelSource]], list[Failure]]:
+    """The models that can be loaded, fit to the data and can be attacked, each with its source; and the others.
+
+    sent: to other processes.
+    """
+    found, failures = [], []
+    for source in sources:
+        try:
+            entry = _entry(source, dataset, plans)
+            found.append((entry, PackedSource.of(source) if sent and isinstance(source, GivenSource) else source))
+        except Exception as error:  # whatever the code of a factory raises
+            LOG.debug("%s failed", source.name, exc_info=True)
+            failures.append(Failure(printable(source.name), reason(error)))
+    return found, failures
+
+
 def _entry(source: ModelSource, dataset: Dataset, plans: Iterable[SuitePlan]) -> ModelEntry:
     model = source.load()
-    card = model.card
-    check_fits(card, dataset)
-    for suite_plan in plans:
-        reference = [] if suite_plan.reference_attack is None else [REFERENCE_ATTACKS[suite_plan.reference_attack]]
-        for spec in (*suite_plan.suite.attacks, *reference):
-            guard.supported(spec, card.num_classes, card.input_shape, suite_plan.suite.norm)
-    return ModelEntry(card.name, card.plain(), model.digest)
+    check_fits(model.card, dataset)
+    for plan in plans:
+        _refuse_without_attacks(model.card, plan.suite)
+    return ModelEntry(model.card.name, model.card.plain(), model.digest)
+
+
+def _refuse_without_attacks(card: Card, suite: Suite) -> None:
+    """Raise UnsupportedError if no attack of the suite can run on the model."""
+    obstacles = []
+    for spec in suite.attacks:
+        try:
+            guard.supported(spec, card.num_classes, card.input_shape, suite.norm)
+        except UnsupportedError as error:
+            obstacles.append(str(error))
+    if len(obstacles) == len(suite.attacks):
+        raise without_attacks(suite.name, obstacles)
 
 
 def _settings(dataset: Dataset, split: Split, options: EvaluateOptions, device: torch.device) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import pickle
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from lipbench._internal import arguments
 from lipbench.data import Dataset
-from lipbench.errors import LipbenchError
+from lipbench.errors import LipbenchError, reason
 from lipbench.models import cards
 from lipbench.models.cards import GIVEN, Card, digest_of
 from lipbench.models.model import Model
@@ -31,6 +32,10 @@ class ModelSource(Hashable, Protocol):
         """Where it is stored; None for a network in memory."""
 
     @property
+    def name(self) -> str:
+        """What messages call it, also where it has no card that can be read."""
+
+    @property
     def card(self) -> Card:
         """Its card, read anew. Raises LipbenchError for a missing or malformed one."""
 
@@ -44,6 +49,14 @@ class StoredSource:
 
     folder: Path
     trust: tuple[str, ...] = ()  # packages whose factories may be imported
+
+    @property
+    def name(self) -> str:
+        """The name on the card, or of the folder where the card cannot be read."""
+        try:
+            return self.card.name
+        except LipbenchError:
+            return self.folder.name
 
     @property
     def card(self) -> Card:
@@ -69,6 +82,11 @@ class GivenSource:
         return cls(LoadedModel(card, model.module, digest_of(card.plain())))
 
     @property
+    def name(self) -> str:
+        """The name on its card."""
+        return self.card.name
+
+    @property
     def card(self) -> Card:
         """The card that was made for it."""
         return self.loaded.card
@@ -82,6 +100,57 @@ class GivenSource:
 
     def __hash__(self) -> int:
         return hash(self.loaded.digest)
+
+
+HERE_ALONE = "define its class in a module that can be imported, or evaluate in one process (jobs=1)"
+
+
+@dataclass(frozen=True)
+class PackedSource:
+    """A network in memory on its way to another process. It is unpacked when it is loaded, which may fail there."""
+
+    name: str
+    data: bytes  # the pickled source
+    folder: None = None
+
+    @classmethod
+    def of(cls, source: GivenSource) -> "PackedSource":
+        """Raises LipbenchError for a network that cannot be sent."""
+        try:
+            return cls(source.name, pickle.dumps(source))
+        except Exception as error:  # whatever its own code raises
+            raise LipbenchError(f"cannot be sent to another process: {reason(error)}; {HERE_ALONE}") from error
+
+    @property
+    def card(self) -> Card:
+        """The card that was made for it."""
+        return self.load().card
+
+    def load(self) -> LoadedModel:
+        """The network. Raises LipbenchError where its code cannot be found."""
+        try:
+            source: GivenSource = pickle.loads(self.data)  # made by this very call, in the coordinator
+        except Exception as error:
+            raise LipbenchError(f"cannot be loaded in another process: {reason(error)}; {HERE_ALONE}") from error
+        return source.load()
+
+
+@dataclass(frozen=True)
+class UnusableSource:
+    """A network in memory that does not run on the data: whoever loads it is told why."""
+
+    name: str
+    reason: str
+    folder: None = None
+
+    @property
+    def card(self) -> Card:
+        """There is none."""
+        raise LipbenchError(self.reason)
+
+    def load(self) -> LoadedModel:
+        """Nothing can be loaded."""
+        raise LipbenchError(self.reason)
 
 
 def chosen(models: Models) -> list[Path | Model]:
@@ -133,7 +202,15 @@ def origin_of(models: Sequence[Path | Model]) -> str:
 def data_of(models: Sequence[Path | Model]) -> str:
     """The data set that the cards name. Raises LipbenchError if they differ, and for networks, which have no card."""
     folders = [folder for place in models if isinstance(place, Path) for folder in model_folders(place)]
-    specs = sorted({cards.read(folder).data for folder in folders} - {GIVEN})
+    found, unreadable = set(), []
+    for folder in folders:
+        try:
+            found.add(cards.read(folder).data)
+        except LipbenchError as error:  # of this model alone, unless none can be read
+            unreadable.append(error)
+    specs = sorted(found - {GIVEN})
+    if unreadable and not found:
+        raise unreadable[0]
     if not specs:
         raise LipbenchError(
             "which data? a network of your own has no card that names them: pass data=(x, y), or a name"
@@ -147,15 +224,22 @@ def sources_of(models: Sequence[Path | Model], dataset: Dataset, trust: Collecti
     """One source for each model: those of a folder by name, then as given.
 
     dataset: what networks in memory are run on, for their number of classes. Networks without a name of their own are
-    numbered where several have one class. Raises LipbenchError for a network that does not run on the data.
+    numbered where several have one class. A network that does not run on the data says so when it is loaded.
     """
     found: list[ModelSource] = []
     for place in _named(models):
         if isinstance(place, Path):
             found += stored_sources(place, trust)
         else:
-            found.append(GivenSource.of(place, torch.from_numpy(dataset.test.first(2).x)))
+            found.append(_given(place, torch.from_numpy(dataset.test.first(2).x)))
     return found
+
+
+def _given(model: Model, x: Tensor) -> ModelSource:
+    try:
+        return GivenSource.of(model, x)
+    except LipbenchError as error:
+        return UnusableSource(str(model.name), str(error))
 
 
 def stored_sources(zoo: Path, trust: Collection[str] = ()) -> list[StoredSource]:

@@ -1,7 +1,7 @@
 """What a report says, before it becomes Markdown, HTML or TeX."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,7 @@ class Report:
     verdict: str  # how many certificates are false
     violations: Table | None  # None: there are none
     verification: VerificationSection | None = None  # None: the run folder holds no verification
+    left_out: Table | None = None  # models and attacks that failed; None: there are none
 
 
 def build(results: "Results") -> Report:
@@ -78,8 +79,16 @@ def build(results: "Results") -> Report:
         facts=_facts(run, summary),
         verdict=_verdict(summary),
         violations=_violations(items),
-        verification=verification.section(results.run_folder, run),
+        verification=verification.section(results.run_folder, run, results.failures),
+        left_out=_left_out(results.failures, items),
     )
+
+
+def _left_out(failures: Mapping[str, str], items: Sequence[ModelResults]) -> Table | None:
+    """The models that failed, then the attacks that did, with the reasons; None if there are none."""
+    rows = [(model, "the model", why) for model, why in failures.items()]
+    rows += [(i.model, f"{attack}, suite {i.suite.name}", why) for i in items for attack, why in i.left_out.items()]
+    return Table("Left out", ("model", "what failed", "reason"), tuple(rows)) if rows else None
 
 
 def _suffixes(suites: Sequence[str]) -> list[str]:

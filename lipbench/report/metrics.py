@@ -12,7 +12,7 @@ import pandas as pd
 
 from lipbench._internal.arrays import Bools
 from lipbench.certification.grades import GRADES
-from lipbench.report import columns, settings
+from lipbench.report import cautions, columns, settings
 from lipbench.report.columns import EPS, EVALUATIONS, NORM, SAMPLES, SUITE, Column, Metric
 from lipbench.report.signs import ALONE, SIGNS
 from lipbench.runs.results import ModelResults
@@ -200,6 +200,14 @@ WITHOUT_CERTIFICATE = tuple(  # summary.csv has them where one of them says some
         Column("caution", "text", "", "what makes the robust accuracy an estimate; empty if nothing"),
     )
 )
+WARNINGS = Metric(
+    "warnings",
+    "text",
+    "",
+    "what to know before believing the row: false certificates, attacks left out, signs of weak attacks, a claim that "
+    "is not confirmed, a missing grade; empty where there is nothing",
+    value=lambda item, eps: cautions.warnings(item),
+)
 
 METRICS: tuple[Metric, ...] = (  # in the order of the columns of summary.csv
     *(N, CLEAN, GRADE, CERTIFIED, *CERTIFIED_BY_GRADE, ROBUST, GAP, TIGHTNESS),
@@ -212,10 +220,10 @@ METRICS: tuple[Metric, ...] = (  # in the order of the columns of summary.csv
     ),
     *(MCR, *VIOLATIONS.values(), *OF_CERTIFICATE),
     *(*SIGNS, *ALONE),
+    WARNINGS,
 )
 OVER_SEEDS = tuple(metric for metric in METRICS if metric.over_seeds)
 SHARES = tuple(metric for metric in OVER_SEEDS if metric.kind == "share")
-REMARKED = tuple(sorted((m for m in METRICS if m.remark), key=lambda m: m.remark.rank if m.remark else 0))
 SUMMARY: tuple[Column, ...] = (  # every column of summary.csv
     *(*columns.OF_MODELS, SUITE, NORM, EPS),
     *(column for metric in (*METRICS, *WITHOUT_CERTIFICATE) for column in metric.of_summary),

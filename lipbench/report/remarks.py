@@ -8,9 +8,8 @@ import pandas as pd
 from lipbench._internal.words import shown
 from lipbench.certification.grades import NONE
 from lipbench.models.cards import UNSPECIFIED
-from lipbench.report import columns, effects
-from lipbench.report.formatting import ESTIMATE, claim, general, percent, rows
-from lipbench.report.metrics import REMARKED
+from lipbench.report import columns, effects, signs
+from lipbench.report.formatting import ESTIMATE, claim, percent, rows
 from lipbench.report.tables import Group
 
 NO_BOUND = "no_certificate"  # the column
@@ -71,14 +70,13 @@ def failing_attacks(group: Group) -> list[str]:
     """Models whose robust accuracy may be too high, because attacks show signs of failing there."""
     found = []
     for name, frame in group.summary.groupby("model", sort=False):
-        shown = []
-        for metric in REMARKED:
+        said = []
+        for metric in signs.REMARKED:
             counts = frame[metric.name].astype(float)
-            worst = (counts / frame["n"] if metric.kind == "count" else counts).max()
-            if metric.remark is not None and worst > metric.remark.limit:
-                shown.append(f"{general(100 * worst, 3)} % {metric.remark.words}")
-        if shown:
-            found.append(f"{name}: robust accuracy may be too high. Of the samples, {'; '.join(shown)}.")
+            said.append(signs.shown(metric, (counts / frame["n"] if metric.kind == "count" else counts).max()))
+        words = [sign for sign in said if sign is not None]
+        if words:
+            found.append(f"{name}: robust accuracy may be too high. Of the samples, {'; '.join(words)}.")
     return found
 
 

@@ -2,8 +2,8 @@
 
 import functools
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pandas as pd
 from lipbench._internal import arguments
 from lipbench._internal.words import count, shown
 from lipbench.attacks.eps import Eps, parse_grid, refuse_absent, same
-from lipbench.errors import LipbenchError, unknown_name
+from lipbench.errors import LipbenchError, left_out, unknown_name
 from lipbench.report import columns, effects, metrics, samples, settings, tables, witnesses
 from lipbench.report.columns import MODEL, Column
 from lipbench.report.witnesses import Witnesses
@@ -36,15 +36,14 @@ def load_run(run: StrPath) -> "Results":
     Raises LipbenchError if it is not a run folder, if the run is not finished, and if records are damaged.
     """
     run_folder = RunFolder(arguments.path("the run folder", run))
-    plan = run_folder.read()
-    missing = run_folder.missing(plan)
+    missing = run_folder.missing(run_folder.evaluated())
     if missing:
         models = list(dict.fromkeys(unit.model for unit in missing))
         raise LipbenchError(
             f"{run_folder.path} is not finished: {count(len(missing), 'unit')} of {count(len(models), 'model')} "
             f"({shown(models)}) are missing; rerun `lipbench evaluate -o {run_folder.path}` with its other options"
         )
-    return Results(run_folder, plan, tuple(results.load(run_folder)))
+    return Results.load(run_folder)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -58,17 +57,31 @@ class Results:
     run_folder: RunFolder
     run: Run
     items: tuple[ModelResults, ...]  # model by model in the order of the run, suite by suite
+    failures: Mapping[str, str] = field(default_factory=dict)  # models that failed and were left out, with the reason
     temporary: object = None  # keeps a temporary run folder while the results are in use
     show_eps: Eps | None = None  # of the table that is printed; None: the one that ``effects.chosen_eps`` chooses
 
     @classmethod
     def load(cls, run_folder: RunFolder, temporary: object = None, show_eps: Eps | None = None) -> "Results":
-        """The results of a finished run; raises LipbenchError if records are missing or damaged."""
-        return cls(run_folder, run_folder.read(), tuple(results.load(run_folder)), temporary, show_eps)
+        """The results of a finished run, without the models that failed.
+
+        Raises LipbenchError if records are missing or damaged, and if every model failed.
+        """
+        failures = {name: failure.reason for name, failure in run_folder.failures.read().items()}
+        return cls(run_folder, run_folder.evaluated(), tuple(results.load(run_folder)), failures, temporary, show_eps)
 
     def __str__(self) -> str:
-        """The table that the command prints, and where the records are."""
-        return f"{self.table()}\n\nrecords: {self.run_folder.path}"
+        """The table that the command prints, what to know about it, and where the records are."""
+        left = [left_out(name, why) for name, why in self.failures.items()]
+        return "\n".join(
+            [
+                self.table(),
+                *(f"WARNING {line}" for line in self.warnings()),
+                *left,
+                "",
+                f"records: {self.run_folder.path}",
+            ]
+        )
 
     __repr__ = __str__
 
@@ -87,6 +100,19 @@ class Results:
     def eps(self) -> tuple[Eps, ...]:
         """The radii of all suites, as they were given."""
         return tuple(eps for plan in self.run.suites for eps in plan.suite.eps)
+
+    @property
+    def complete(self) -> bool:
+        """True if nothing was left out, neither a model nor an attack: exit status 0 of the command; False: 2."""
+        return not self.failures and not any(item.left_out for item in self.items)
+
+    def warnings(self) -> list[str]:
+        """One line for each model that there is something to know about, see the column ``warnings``."""
+        pairs = self._summary[[MODEL.name, "warnings"]].drop_duplicates()
+        found: dict[str, list[str]] = {}
+        for model, text in pairs[pairs["warnings"] != ""].itertuples(index=False):
+            found.setdefault(model, []).append(text)
+        return [f"{model}: {'; '.join(texts)}" for model, texts in found.items()]
 
     @property
     def provenance(self) -> dict[str, Any]:

@@ -137,3 +137,11 @@ ONLY_SUITE = Metric(
 
 SIGNS = (SQUARE_ONLY, UNREACHED, ZERO_GRADIENTS, LOSS_STUCK)
 ALONE = (ROBUST_ALONE, EVALUATIONS_ALONE, ONLY_ALONE, ONLY_SUITE)
+REMARKED = tuple(sorted((m for m in (*SIGNS, *ALONE) if m.remark), key=lambda m: m.remark.rank if m.remark else 0))
+
+
+def shown(metric: Metric, worst: float) -> str | None:
+    """A sign in words, from its largest share of the samples over eps; None below its limit, and for NaN."""
+    if metric.remark is None or not worst > metric.remark.limit:
+        return None
+    return f"{100 * worst:.3g} % {metric.remark.words}"

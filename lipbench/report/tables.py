@@ -11,7 +11,6 @@ from lipbench.certification.grades import GRADES, NONE
 from lipbench.report import effects, metrics
 from lipbench.report.columns import Metric, alike, further_columns, setting_columns
 from lipbench.report.formatting import (
-    ESTIMATE,
     NO_CERTIFICATE,
     claim,
     correlation,
@@ -23,7 +22,6 @@ from lipbench.report.formatting import (
     of_grade,
     over_seeds,
     percent,
-    printable,
     rows,
     strongest,
     suites,
@@ -292,16 +290,4 @@ def short(summary: pd.DataFrame, given: Iterable[Eps] = (), show: Eps | None = N
                 f"AutoAttack alone breaks {only[0]} that the suite does not, the suite {only[1]} that it does not"
             )
         blocks.append("")
-    return "\n".join([*blocks[:-1], *_without_certificate(summary)])
-
-
-def _without_certificate(summary: pd.DataFrame) -> list[str]:
-    """Why models have no certificate, and what makes their robust accuracies estimates, a line for each."""
-    models = rows(summary.drop_duplicates("model")) if "no_certificate" in summary else []
-    said = (("no_certificate", NO_CERTIFICATE), ("caution", ESTIMATE))
-    return [
-        printable(f"{row['model']}: {word}: {row[name]}")
-        for row in models
-        for name, word in said
-        if pd.notna(row[name])
-    ]
+    return "\n".join(blocks[:-1])

@@ -1,7 +1,7 @@
 """The report's section "Do the certificates hold?", from the verification records of a run folder."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from lipbench._internal.words import at_least, at_most, count, shown
@@ -28,14 +28,18 @@ class VerificationSection:
     findings: Table | None  # of the linter; None: there are none
 
 
-def section(run_folder: RunFolder, run: Run) -> VerificationSection | None:
+def section(run_folder: RunFolder, run: Run, left_out: Collection[str] = ()) -> VerificationSection | None:
     """The section on a run; None where the run folder holds no verification.
 
-    Raises LipbenchError for a damaged record, and for one of a model that is not the run's.
+    left_out: names of models that are not in the report. Raises LipbenchError for a damaged record, and for one of a
+    model that is not the run's.
     """
     if not records.has_records(run_folder.path):
         return None
     result = records.load(run_folder.path)
+    result = VerificationResult(tuple(model for model in result.models if model.model not in left_out))
+    if not result.models:
+        return None
     digests = {model.name: model.digest for model in run.models}
     for model in result.models:
         if digests.get(model.model) != model.digest:

@@ -14,6 +14,7 @@ import numpy as np
 from lipbench._internal.arrays import Bools, Floats, Ints
 from lipbench.attacks.norm import Norm
 from lipbench.certification.grades import CLAIM_TOLERANCE, GRADES
+from lipbench.errors import printable
 from lipbench.runs.bounds import Bounds
 from lipbench.runs.records import AttackFacts, AttackRecord, CertifyFacts, CertifyRecord, IndicatorRecord, Record
 from lipbench.runs.units import AttackUnit, CertifyUnit, IndicatorUnit, ReferenceUnit, Unit
@@ -65,7 +66,7 @@ def _check_beside(unit: Unit, record: Record, known: Known) -> None:
         raise ValueError("rows of samples that are misclassified")
     if isinstance(record, IndicatorRecord):
         _complete(known.bounds.correct, rows)
-    elif isinstance(unit, AttackUnit | ReferenceUnit):
+    elif isinstance(unit, AttackUnit | ReferenceUnit) and record.facts.failed is None:
         _check_rows(unit, record, rows, known.labels, known.bounds)
 
 
@@ -169,6 +170,17 @@ def _check_attack_facts(record: AttackRecord) -> None:
         raise ValueError(f"forward is {facts.forward}, below the number of attacked rows")
     if not (facts.witnesses_sha256 is None or isinstance(facts.witnesses_sha256, str)):
         raise ValueError(f"witnesses_sha256 is {facts.witnesses_sha256!r}, no digest")
+    if facts.failed is not None:
+        _check_failed(facts)
+
+
+def _check_failed(facts: AttackFacts) -> None:
+    """An attack that was left out has a reason, and nothing else."""
+    why = facts.failed
+    if not isinstance(why, str) or not why or printable(why) != why:
+        raise ValueError("failed is no short printable text")
+    if facts != AttackFacts(forward=0, backward=0, attacked=0, audited=0, failed=why):
+        raise ValueError("an attack that was left out has rows, evaluations or witnesses")
 
 
 def _check_rows(

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from lipbench._internal import files
 from lipbench._internal.arrays import Ints
-from lipbench.errors import LipbenchError, one_line
+from lipbench.errors import LipbenchError, nothing_left, one_line
 from lipbench.runs.chains import Chains
 from lipbench.runs.checks import Known
+from lipbench.runs.failures import Failures
 from lipbench.runs.journal import Journal
 from lipbench.runs.plans import FORMAT, ModelEntry, Run, SuitePlan
 from lipbench.runs.records import CertifyRecord, Record
@@ -21,7 +22,7 @@ RUN = "run.json"
 
 
 class RunFolder(RecordStore):
-    """A run on disk: ``run.json``, ``records/`` and ``witnesses/``; beside them ``leases/`` and ``journal/``.
+    """A run on disk: ``run.json``, ``records/``, ``witnesses/`` and ``failures/``, beside ``leases/`` and ``journal/``.
 
     Sent to another process, it arrives with nothing read.
     """
@@ -30,6 +31,7 @@ class RunFolder(RecordStore):
         super().__init__(path)
         self.leases = Leases(path / "leases")
         self.journal = Journal(path / "journal")
+        self.failures = Failures(path / "failures")
 
     def __reduce__(self) -> "tuple[type[RunFolder], tuple[Path]]":
         return RunFolder, (self.path.resolve(),)
@@ -49,6 +51,14 @@ class RunFolder(RecordStore):
             return Run.from_plain(content)
         except (KeyError, TypeError, ValueError) as error:
             raise LipbenchError(f"{self.path / RUN} is not a run of lipbench: {one_line(error)}") from error
+
+    def evaluated(self) -> Run:
+        """The run without the models that failed. Raises LipbenchError, with the reasons, if that leaves none."""
+        failures = self.failures.read()
+        run = self.read().without(failures)
+        if not run.models:
+            raise nothing_left({name: failure.reason for name, failure in failures.items()})
+        return run
 
     def open(self, run: Run) -> Run:
         """Make the folder that of ``run``, joined to what it holds, and return both.
@@ -77,12 +87,13 @@ class RunFolder(RecordStore):
     def tidy(self) -> None:
         """Remove what killed processes have left."""
         self.leases.tidy()
-        for folder in (self.path, files.make_own_folder(self.records), files.make_own_folder(self.witnesses)):
+        made = (files.make_own_folder(self.records), files.make_own_folder(self.witnesses))
+        for folder in (self.path, *made, self.failures.folder):
             files.sweep(folder)
 
     @property
     def _folders(self) -> tuple[Path, ...]:
-        return self.records, self.witnesses, self.journal.folder, self.leases.folder
+        return self.records, self.witnesses, self.failures.folder, self.journal.folder, self.leases.folder
 
     def _held(self) -> bool:
         """Whether there is a run; raises LipbenchError for something else of its name."""
@@ -107,7 +118,7 @@ class RunFolder(RecordStore):
                     f"{self.path} holds a run with other settings ({key}: {old} there, {new} now); "
                     "choose another folder with -o, or delete it"
                 )
-        return held.merged(run)
+        return held.merged(run, self.failures.read())
 
     def missing(self, run: Run) -> list[Unit]:
         """The units of a run that are not there yet, in the order of work."""

@@ -7,8 +7,8 @@ units of the first stay as they are.
 
 import functools
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lipbench._internal import arguments, files
@@ -244,15 +244,24 @@ class Run:
             for shard in self.shards:
                 yield from self.units_of(model, shard)
 
-    def merged(self, other: "Run") -> "Run":
+    def without(self, names: Collection[str]) -> "Run":
+        """The run without the models of these names."""
+        return replace(self, models=tuple(model for model in self.models if model.name not in names))
+
+    def merged(self, other: "Run", failed: Collection[str] = ()) -> "Run":
         """The models and suites of both runs, which have the same settings.
 
-        Raises LipbenchError where both have a model or a suite of one name that do not go together.
+        failed: names of models of this run that failed: ``other`` may have another one in place of each. Raises
+        LipbenchError where both have a model or a suite of one name that do not go together.
         """
         models = {model.name: model for model in self.models}
         suites = {plan.suite.name: plan for plan in self.suites}
         for model in other.models:
-            if models.setdefault(model.name, model).digest != model.digest:
+            if models.setdefault(model.name, model).digest == model.digest:
+                continue
+            if model.name in failed:
+                models[model.name] = model
+            else:
                 raise LipbenchError(
                     f"the run holds another model of the name {model.name}; choose another folder with -o"
                 )

@@ -11,7 +11,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar, get_type_hints
 
 import numpy as np
@@ -37,7 +37,7 @@ class Stored:
     inf: bool = False
 
 
-LEFT_OUT = {"none": "left out"}  # of a field of facts: a file does not hold it where it is None
+OPTIONAL = {"optional": True}  # of a field of facts: a file does not hold it where it is None
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class CertifyFacts:
     dimension: int  # entries of an input
     forward: int  # evaluations of the network
     # why there is no certificate: the network has no Lipschitz bound; None if there is one
-    no_certificate: str | None = dataclasses.field(default=None, metadata=LEFT_OUT)
+    no_certificate: str | None = field(default=None, metadata=OPTIONAL)
     # what makes the robust accuracy an estimate: randomness, dependence on the batch, no gradient
-    caution: str | None = dataclasses.field(default=None, metadata=LEFT_OUT)
+    caution: str | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ class AttackFacts:
     attacked: int  # rows
     audited: int  # rows
     witnesses_sha256: str | None = None  # None where it found none
+    # why the attack was left out, on this model and shard: the record has no rows; None: it ran
+    failed: str | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,13 @@ class AttackRecord(Rows):
     backward: Annotated[Ints, Stored("int64", "gradients of the network spent on the row", low=0)]
     facts: AttackFacts
 
+    @classmethod
+    def left_out(cls, why: str) -> Self:
+        """The record of an attack that cannot run on a model: no rows, and the reason."""
+        dtypes = {"int64": np.int64, "double": np.float64, "bool": np.bool_}
+        columns: dict[str, Any] = {name: np.zeros(0, dtypes[column.kind]) for name, column in columns_of(cls).items()}
+        return cls(**columns, facts=AttackFacts(forward=0, backward=0, attacked=0, audited=0, failed=why))
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class IndicatorRecord(Rows):
@@ -205,18 +214,10 @@ Record = CertifyRecord | AttackRecord | IndicatorRecord
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
-def plain(facts: Any) -> dict[str, Any]:
-    """Facts as a file holds them."""
-    left_out = {field.name for field in dataclasses.fields(facts) if field.metadata == LEFT_OUT}
-    return {
-        name: value for name, value in dataclasses.asdict(facts).items() if value is not None or name not in left_out
-    }
-
-
 def columns_of(kind: type[Rows]) -> dict[str, Stored]:
     """The columns of a kind of record, by name, in the order of the file."""
     hints = get_type_hints(kind, include_extras=True)
-    declared = {field.name: getattr(hints[field.name], "__metadata__", ()) for field in dataclasses.fields(kind)}
+    declared = {each.name: getattr(hints[each.name], "__metadata__", ()) for each in dataclasses.fields(kind)}
     return {name: marks[0] for name, marks in declared.items() if marks}
 
 
@@ -258,6 +259,12 @@ def _digest(table: "pyarrow.Table", about: bytes) -> str:
     return digest.hexdigest()
 
 
+def plain_facts(facts: Any) -> dict[str, Any]:
+    """Facts as plain data; those that are optional, and None, are not mentioned."""
+    optional = {each.name for each in dataclasses.fields(facts) if each.metadata.get("optional")}
+    return {k: value for k, value in dataclasses.asdict(facts).items() if k not in optional or value is not None}
+
+
 def from_table(kind: type[AnyRecord], table: "pyarrow.Table", facts: Mapping[str, Any]) -> AnyRecord:
     """The record of a table; raises ValueError or TypeError for other columns or facts than those of its kind.
 
@@ -265,8 +272,8 @@ def from_table(kind: type[AnyRecord], table: "pyarrow.Table", facts: Mapping[str
     """
     arrays = _arrays(columns_of(kind), table)
     declared = dataclasses.fields(kind.facts_class)
-    expected = {field.name for field in declared}
-    if not {field.name for field in declared if field.metadata != LEFT_OUT} <= facts.keys() <= expected:
+    expected = {each.name for each in declared}
+    if not expected - {each.name for each in declared if each.metadata.get("optional")} <= facts.keys() <= expected:
         raise ValueError(f"facts {', '.join(sorted(facts))}; expected {', '.join(sorted(expected))}")
     return kind(**arrays, facts=kind.facts_class(**facts))
 

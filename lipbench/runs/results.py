@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,7 @@ class AttackRecords:
     name: str  # ``backend/attack``, numbered where a suite runs the same one twice
     frame: pd.DataFrame  # columns of AttackRecord and ``group``, one row per attacked sample and eps
     groups: tuple[tuple[float, ...], ...]  # of eps; the rows of -1 are of no group
+    failed: str | None = None  # why it was left out, on some shard at least; None: it ran
 
     def at(self, eps: float) -> pd.DataFrame:
         """The rows that answer for ``eps``: those of a minimal-norm attack answer for every eps of their group."""
@@ -102,6 +103,7 @@ class ModelResults:
     certificate: CertifyFacts
     attacks: tuple[AttackRecords, ...]  # in the order of work, the opening one first
     minimal_norm: bool  # an attack on every sample minimises the norm: distances between the grid's eps mean something
+    left_out: Mapping[str, str]  # attacks that failed on the model, with the reason; the reference attack among them
     reference: Reference | None = None  # None without a reference attack
     indicators: Indicators | None = None  # likewise
 
@@ -149,11 +151,11 @@ class ModelResults:
 
 
 def load(run_folder: RunFolder) -> list[ModelResults]:
-    """All of a finished run, model by model in the order of the run, suite by suite.
+    """All of a finished run, model by model in the order of the run, suite by suite; models that failed are left out.
 
     Raises LipbenchError if a unit is missing or damaged.
     """
-    run, found = run_folder.read(), []
+    run, found = run_folder.evaluated(), []
     labels: dict[Shard, Known] = {}  # of the first model: all were evaluated on the same samples
     for entry in run.models:
         card, certified = _card(entry), []
@@ -176,7 +178,7 @@ def _results(
     shards = zip(run.shards, certified, strict=True)
     found = [pair for shard, record in shards for pair in folder.chain(run, entry, shard, plan, record)]
     attacked = [record for unit, record in found if isinstance(unit, AttackUnit) and isinstance(record, AttackRecord)]
-    norm, facts = plan.suite.norm, certify.facts
+    norm, facts, attacks = plan.suite.norm, certify.facts, _attacks(plan, found)
     held = {certify.grade} | ({REAL.name} if facts.no_certificate is None else set())
     held |= {NOMINAL.name} if facts.claimed is not None else set()
     return ModelResults(
@@ -195,8 +197,9 @@ def _results(
         mcr=norm.radius_from_l2(_mean(certify.signed_margin), facts.dimension),
         answers=_answers(certify),
         certificate=facts,
-        attacks=_attacks(plan, found),
-        minimal_norm=bool(plan.opening),
+        attacks=attacks,
+        minimal_norm=bool(plan.opening) and attacks[0].failed is None,
+        left_out={attack.name: attack.failed for attack in attacks if attack.failed is not None} | _unreferenced(found),
         reference=None if plan.reference_attack is None else _reference(plan, found, certify),
         indicators=None if plan.reference_attack is None else _indicators(found, len(certify.sample)),
     )
@@ -219,24 +222,41 @@ def _answers(certify: CertifyRecord) -> str | None:
 def _attacks(plan: SuitePlan, found: Found) -> tuple[AttackRecords, ...]:
     """The records of all shards and groups of eps, attack by attack."""
     frames: dict[tuple[int, int], list[pd.DataFrame]] = {}  # by the attack's place in the suite, and its seed
+    failed: dict[tuple[int, int], str] = {}
     for unit, record in found:
         if isinstance(unit, AttackUnit):
             stage = unit.stage
             group = plan.groups.index(stage.eps) if stage.eps else -1
             key = (plan.seeds.index(stage.seed), stage.place)
             frames.setdefault(key, []).append(record.frame().assign(group=group))
+            if isinstance(record, AttackRecord) and record.facts.failed is not None:
+                failed.setdefault(key, record.facts.failed)
     names: dict[str, None] = {}
     attacks = []
-    for (_, place), parts in sorted(frames.items(), key=lambda item: item[0]):
+    for key, parts in sorted(frames.items(), key=lambda item: item[0]):
+        place = key[1]
         name = str(plan.opening[0] if place < 0 else plan.attacks[place])
         numbered = (f"{name}#{number}" for number in itertools.count(2))  # an attack may be called so by itself
         shown = next(each for each in itertools.chain([name], numbered) if each not in names)
         names[shown] = None
-        attacks.append(AttackRecords(shown, pd.concat(parts, ignore_index=True), plan.groups))
+        attacks.append(AttackRecords(shown, pd.concat(parts, ignore_index=True), plan.groups, failed.get(key)))
     return tuple(attacks)
 
 
-def _reference(plan: SuitePlan, found: Found, certify: CertifyRecord) -> Reference:
+def _unreferenced(found: Found) -> dict[str, str]:
+    """The reference attack, if it failed, with the reason."""
+    references = [(unit, record) for unit, record in found if isinstance(unit, ReferenceUnit)]
+    return {
+        f"{unit.stage.attack} alone": record.facts.failed
+        for unit, record in reversed(references)
+        if isinstance(record, AttackRecord) and record.facts.failed is not None
+    }
+
+
+def _reference(plan: SuitePlan, found: Found, certify: CertifyRecord) -> Reference | None:
+    """None where the reference attack failed."""
+    if _unreferenced(found):
+        return None
     by_eps: dict[float, list[AttackRecord]] = {eps: [] for eps in plan.suite.eps}
     for unit, record in found:
         if isinstance(unit, ReferenceUnit) and isinstance(record, AttackRecord):

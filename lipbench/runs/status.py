@@ -2,9 +2,11 @@
 
 import time
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from lipbench._internal.processes import machine
+from lipbench.errors import left_out
 from lipbench.runs.folder import RunFolder
 from lipbench.runs.journal import Entry
 from lipbench.runs.units import Unit
@@ -24,7 +26,10 @@ class Worker:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """A run folder at one moment. ``kinds``: (done, all) units of each kind, in the order of work."""
+    """A run folder at one moment. ``kinds``: (done, all) units of each kind, in the order of work.
+
+    Units of models that failed are not counted.
+    """
 
     path: str
     done: int
@@ -33,11 +38,13 @@ class RunStatus:
     workers: tuple[Worker, ...]
     seconds: float | None  # until everything is done, with as many workers; None before any unit was timed
     last: float | None  # seconds since a unit was finished
+    failures: Mapping[str, str] = field(default_factory=dict)  # models that failed, with the reason
 
 
 def status_of(run_folder: RunFolder) -> RunStatus:
     """Look at a run folder; raises LipbenchError if it holds no run."""
-    run = run_folder.read()
+    failures = {name: failure.reason for name, failure in run_folder.failures.read().items()}
+    run = run_folder.read().without(failures)
     units = list({unit.name: unit for unit in run.units()}.values())  # suites that begin alike share units
     missing = [unit for unit in units if not run_folder.has(unit)]
     done, everything = Counter(unit.kind for unit in units), Counter(unit.kind for unit in units)
@@ -61,6 +68,7 @@ def status_of(run_folder: RunFolder) -> RunStatus:
         tuple(workers),
         expected(missing, entries, max(1, len(workers))),
         time.time() - entries[-1].at if entries else None,
+        failures,
     )
 
 
@@ -90,8 +98,9 @@ def show(status: RunStatus) -> str:
     """The status as lines for a terminal."""
     percent = 100 * status.done // status.total if status.total else 100  # 100 only if nothing is left
     lines = [f"{status.path}: {status.done} of {status.total} units done ({percent} %)"]
-    width = max(len(kind) for kind in status.kinds)
+    width = max((len(kind) for kind in status.kinds), default=0)
     lines += [f"  {kind.ljust(width)}  {done:>6} of {total}" for kind, (done, total) in status.kinds.items()]
+    lines += [left_out(name, why) for name, why in status.failures.items()]
     ago = "" if status.last is None else f"; the last unit was finished {_duration(status.last)} ago"
     lines.append(f"running: {len(status.workers) or 'no process'}{ago}")
     lines += [
@@ -101,7 +110,8 @@ def show(status: RunStatus) -> str:
     ]
     left = status.total - status.done
     if not left:
-        return "\n".join([*lines, "nothing is left: `lipbench report` writes the report"])
+        again = "; rerun `lipbench evaluate` to try again what was left out" if status.failures else ""
+        return "\n".join([*lines, f"nothing is left: `lipbench report` writes the report{again}"])
     lines.append(f"left: {_units(left)}, {'no estimate yet' if status.seconds is None else _duration(status.seconds)}")
     if not status.workers:
         lines.append(

@@ -119,7 +119,7 @@ class RecordStore:
         witnesses: the content of the unit's ``witness_path``, which is there before the record is; the record holds its
         digest.
         """
-        path, witness_path, facts = self.record_path(unit), self.witness_path(unit), records.plain(record.facts)
+        path, witness_path, facts = self.record_path(unit), self.witness_path(unit), records.plain_facts(record.facts)
         for folder in (self.records, self.witnesses):
             files.refuse_link(folder)
         if witnesses is not None:

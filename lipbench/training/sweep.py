@@ -13,7 +13,7 @@ from lipbench import data as datasets
 from lipbench._internal import arguments, files
 from lipbench._internal.randomness import keeping_random_numbers
 from lipbench.data import Dataset
-from lipbench.errors import LipbenchError, one_line
+from lipbench.errors import CannotWriteError, LipbenchError, one_line, reason
 from lipbench.models.cards import Lipschitz
 from lipbench.training import checkpoint, losses, recipes, trainer, zoo_folder
 from lipbench.training.augmentation import check_fits
@@ -155,7 +155,7 @@ def _run(
     function: Callable[[ModelTask, Lease], Outcome | None] = work
     if execution.in_this_process:
         function = functools.partial(work, dataset=dataset, begin=coordinator.describe, epoch_done=coordinator.look)
-    outcomes = coordinator.run(function, execution.workers())
+    outcomes = coordinator.run(function, execution.workers(), lost)
     leases.tidy()
     return {outcome.name: outcome for outcome in outcomes.values()}
 
@@ -207,13 +207,21 @@ def work(
         trained = trainer.train_one(
             sweep.recipe, job, dataset, device=device, epoch_done=epoch_done, checkpoint=sweep.checkpoint(job)
         )
-    except LipbenchError as error:  # of this model: no reason to give up the others
-        return Outcome(job.name, str(error))
-    except torch.OutOfMemoryError as error:
+        claimed = store(sweep.out / job.name, sweep.recipe, job, dataset, trained).claimed
+    except CannotWriteError:  # the disk's fault: the others would fail as well
+        raise
+    except (MemoryError, torch.OutOfMemoryError) as error:
         hint = "a smaller batch_size or fewer --jobs need less memory"
         return Outcome(job.name, f"out of memory on {sweep.device}: {hint} ({one_line(error)})")
-    claimed = store(sweep.out / job.name, sweep.recipe, job, dataset, trained).claimed
+    except Exception as error:  # whatever the code of a loss or a layer raises: no reason to give up the others
+        LOG.debug("%s failed", job.name, exc_info=True)
+        return Outcome(job.name, reason(error))
     return Outcome(job.name, remark=_remark(claimed))
+
+
+def lost(task: ModelTask, why: str) -> Outcome:
+    """A worker died on a model: its training failed."""
+    return Outcome(task.job.name, why)
 
 
 def _dataset(sweep: Sweep) -> Dataset:
@@ -236,6 +244,8 @@ def check(recipe: Recipe, jobs: Sequence[TrainingJob], dataset: Dataset) -> None
                 check_fits(job.training.augmentation, dataset.input_shape)
             except LipbenchError as error:
                 raise LipbenchError(f"{job.name}: {error}") from error
+            except Exception:  # of a plugin's code, not of the recipe: the job fails, and the others are trained
+                LOG.debug("%s failed", job.name, exc_info=True)
     given = recipe.preprocessing
     if given is not None and {len(given.mean), len(given.std)} != {dataset.input_shape[0]}:
         raise LipbenchError(

@@ -174,7 +174,10 @@ class VerificationResult:
 
     @property
     def passed(self) -> bool:
-        """True if nothing was broken and no claim refuted: exit status 0 of the command; False: status 1."""
+        """True if nothing was broken, no claim refuted, and no model failed: exit status 0 of the command.
+
+        Otherwise its status is 1 if something was broken, and 2 if models failed.
+        """
         return not self.failures and all(model.holds for model in self.models)
 
     @property

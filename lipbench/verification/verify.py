@@ -1,6 +1,7 @@
 """Verifying a claim: read the model, attack every sample inside its certified radius, refute the constant itself."""
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from lipbench.attacks.network import Network
 from lipbench.certification.grades import EXACT_GRADES
 from lipbench.certification.uncertified import Proof
 from lipbench.data import Dataset, Split
-from lipbench.errors import LipbenchError, UnsupportedError, one_line
+from lipbench.errors import LipbenchError, UnsupportedError, nothing_left, reason
 from lipbench.models.cards import Card
 from lipbench.models.sources import ModelSource
 from lipbench.models.stored import check_fits
@@ -29,6 +30,7 @@ from lipbench.verification.rounding_search import RoundingSearch, rounding_searc
 from lipbench.verification.witness import WitnessFolder
 from lipbench.work import progress as bars
 
+LOG = logging.getLogger(__name__)
 PAIRS = 64  # samples from which the constant is attacked
 CPU = torch.device("cpu")
 ROUNDING_SAMPLES = 100  # samples from which the boundary is approached
@@ -57,65 +59,61 @@ def verify_models(
     """Verify every model, by name; see ``examine`` and ``records``.
 
     out: a run folder, or the folder of a verification, for records and witnesses; done: called with what was found,
-    model by model. Raises LipbenchError before any work if the models, the data, the radii and the folder do not fit
-    together, and at the end if nothing was verified: no sample of any model has a certified radius, and no claim was
-    refuted. A model that fails does not stop the others: its error is raised at the end, unless something was broken,
-    which counts for more.
+    model by model. A model that fails does not stop the others: the result has the reason. Raises LipbenchError before
+    any work if the radii and the folder do not fit to the models, and at the end if every model failed, or if nothing
+    was verified: no sample of any model has a certified radius, and no claim was refuted.
     """
-    models, options = _ready(sources, dataset, out, options)
+    models, failures, options = _ready(sources, dataset, out, options)
     found: list[Verification] = []
-    failures: dict[str, Exception] = {}
     for card, source in models:
         try:
             model = examine_source(source, dataset, out, options=options, device=device, progress=progress)
         except Exception as error:
-            failures[card.name] = error
+            LOG.debug("%s failed", card.name, exc_info=True)
+            failures[card.name] = reason(error)
             continue
         found.append(model)
         done(model)
         try:
             records.write(out, model)
         except (LipbenchError, OSError) as error:  # the finding is valid without its record
-            failures[card.name] = error
-    result = VerificationResult(tuple(found), {name: one_line(error) for name, error in failures.items()})
-    if failures and all(model.holds for model in found):
-        raise _failure(failures, len(models))
-    if result.passed and not any(model.certified for model in found):
+            failures[card.name] = reason(error)
+    if not found:
+        raise nothing_left(failures, "verified")
+    result = VerificationResult(tuple(found), failures)
+    if all(model.holds for model in found) and not any(model.certified for model in found):
         raise LipbenchError("nothing was verified: no sample is classified correctly with a certified radius above 0")
     return result
 
 
 def _ready(
     sources: Sequence[ModelSource], dataset: Dataset, out: Path, options: VerifyOptions
-) -> tuple[list[tuple[Card, ModelSource]], VerifyOptions]:
-    """The cards and sources of the models, by name, and the options with radii as an array; all that can be checked
-    before any work is.
+) -> tuple[list[tuple[Card, ModelSource]], dict[str, str], VerifyOptions]:
+    """The cards and sources of the models, by name; why others failed; and the options with radii as an array.
+
+    All that can be checked before any work is.
     """
     records.check_place(out)
-    models = sorted(((source.card, source) for source in sources), key=lambda one: one[0].name)
+    models, failures = [], {}
+    for source in sources:
+        try:
+            card = source.card
+            check_fits(card, dataset)
+            models.append((card, source))
+        except Exception as error:
+            failures[source.name] = reason(error)
+    models.sort(key=lambda one: one[0].name)
     arguments.distinct("model", [card.name for card, _ in models])
-    for card, _ in models:
-        check_fits(card, dataset)
+    if not models:
+        raise nothing_left(failures, "verified")
     arguments.warn_of_fewer(options.samples, dataset.spec, len(dataset.test.labels))
     if options.radii is not None:
-        if len(models) != 1:
-            raise LipbenchError(f"--radii is for one model, got {len(models)}; give one of them")
+        if len(sources) != 1:
+            raise LipbenchError(f"--radii is for one model, got {len(sources)}; give one of them")
         tested = len(_tested(dataset, options).labels)
         options = replace(options, radii=given_radii.checked(options.radii, tested))
     records.check_folder(out, [card for card, _ in models], dataset, options.dtype)
-    return models, options
-
-
-def _failure(failures: Mapping[str, Exception], models: int) -> Exception:
-    """One error for all models that could not be verified: the first unexpected one, or the messages of all."""
-    for error in failures.values():
-        if not isinstance(error, LipbenchError | OSError):
-            return error
-    messages = {one_line(error) for error in failures.values()}
-    if len(failures) == models and len(messages) == 1:
-        return next(iter(failures.values()))
-    why = "; ".join(f"{name}: {one_line(error)}" for name, error in failures.items())
-    return LipbenchError(f"{len(failures)} of {models} models could not be verified: {why}")
+    return models, failures, options
 
 
 def _tested(dataset: Dataset, options: VerifyOptions) -> Split:

@@ -75,8 +75,10 @@ def total(result: "VerificationResult") -> str:
     claims = [constant for constant in result.constant.values() if constant.claimed is not None]
     refuted = sum(constant.refuted for constant in claims)
     flagged = sum(not constant.claim_confirmed for constant in claims if not constant.refuted)
+    holds = all(model.holds for model in result.models)
+    word = "PASS" if result.passed else "INCOMPLETE" if holds else "FAIL"
     text = (
-        f"{'PASS' if result.passed else 'FAIL'}: {len(result.models)} "
+        f"{word}: {len(result.models)} "
         f"model{'s' if len(result.models) > 1 else ''}, {attacked} attacks on samples, {result.violations} "
         f"certificates broken; closest approach {closest:.4f} (adversarial distance / certified radius: below 1 the "
         "certificate is false)"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from lipbench.work import progress as bars
-from lipbench.work.executors import Executor
+from lipbench.work.executors import Executor, WorkerDiedError
 from lipbench.work.lease import Age, Lease, Leases
 
 P = TypeVar("P")
@@ -75,20 +75,35 @@ class Coordinator(Generic[P]):
         self._bar: bars.Bar | None = None
         self._lock = threading.Lock()  # the bar's: a thread looks, too
 
-    def run(self, function: Callable[[P, Lease], R | None], executor: Executor) -> dict[str, R]:
+    def run(
+        self,
+        function: Callable[[P, Lease], R | None],
+        executor: Executor,
+        lost: Callable[[P, str], R] | None = None,
+    ) -> dict[str, R]:
         """Settle all tasks; returns the results of this process, by task name.
 
         function: of the top level, or picklable; called under the task's lease. It returns None if it left the task to
-        others or if ``is_done`` decides. Raises what a task raised; the other tasks are then given up.
+        others or if ``is_done`` decides. lost: the result of a task whose worker died, from its payload and the reason.
+        Raises what a task raised, and WorkerDiedError where nobody knows which task a worker died on; the other tasks
+        are then given up.
         """
         results: dict[str, R] = {}
         self._drop_done()
         with self._watched():
             while free := self._free():
                 before = len(self._open)
-                for name, result in self._assign(free, function, executor):
-                    if result is not None:
-                        results[name] = result
+                try:
+                    for name, result in self._assign(free, function, executor):
+                        if result is not None:
+                            results[name] = result
+                            self._settle(name)
+                except WorkerDiedError as death:
+                    names = self._died_on(death)
+                    if lost is None or not names:
+                        raise
+                    for name in names:
+                        results[name] = lost(self._open[name].payload, str(death))
                         self._settle(name)
                 self._drop_done()
                 if len(self._open) == before:  # other processes acquired all of them
@@ -112,6 +127,12 @@ class Coordinator(Generic[P]):
     ) -> Iterator[tuple[str, R | None]]:
         assignments = [Assignment(task, self._leases.folder, self._leases.ages()) for task in tasks]
         return executor.run(functools.partial(perform, function=function), assignments)
+
+    def _died_on(self, death: WorkerDiedError) -> list[str]:
+        """The open tasks that workers died on: those whose leases they left behind."""
+        if isinstance(death.task, Assignment):
+            return [name for name in self._open if name == death.task.task.name]
+        return [name for name in self._leases.left_by(death.pids) if name in self._open]
 
     def _drop_done(self) -> None:
         for name, task in list(self._open.items()):

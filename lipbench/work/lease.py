@@ -17,7 +17,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -177,6 +177,11 @@ class Leases:
     def running(self) -> dict[str, Path]:
         """The names that some process works on, each with the file of its lease."""
         return {path.stem: path for path in sorted(self._files()) if self.live(path)}
+
+    def left_by(self, pids: Collection[int]) -> list[str]:
+        """The names whose leases processes of this machine left behind when they died."""
+        owners = {path: owner_of(path) for path in self._files()}
+        return sorted({path.stem for path, who in owners.items() if who and who.pid in pids and who.here and who.gone})
 
     def _files(self) -> list[Path]:
         return [path for path in _own_files(self.folder) if _NAME.fullmatch(path.name)]

@@ -8,9 +8,11 @@ from running import SMALL, rewrite
 
 from lipbench import cli
 from lipbench.attacks import suites
+from lipbench.errors import LipbenchError
 from lipbench.evaluation.evaluate import plan_suite
 from lipbench.models.cards import digest_of
 from lipbench.runs import status
+from lipbench.runs.failures import Failure
 from lipbench.runs.folder import RunFolder
 from lipbench.runs.journal import Entry
 from lipbench.runs.plans import ModelEntry, Run
@@ -61,6 +63,20 @@ def test_nothing_done(folder, capsys):
         "left: 24 units, no estimate yet",
         "no process works on this run, or workers are just starting: rerun the same `lipbench evaluate` to resume",
     ]
+
+
+def test_models_that_failed_are_named_and_their_units_not_counted(folder, capsys):
+    finish(folder, [unit for unit in units_of(folder) if unit.model == "b"])
+    folder.failures.add(Failure("a", "the network's forward failed on 20 inputs: KeyError: 3"))
+    lines = shown(folder, capsys)
+    assert lines[0] == f"{folder.path}: 12 of 12 units done (100 %)"
+    assert lines[5] == "a left out: the network's forward failed on 20 inputs: KeyError: 3"
+    assert lines[-1].startswith("nothing is left: ")
+    assert lines[-1].endswith("rerun `lipbench evaluate` to try again what was left out")
+    folder.failures.add(Failure("b", "no attack runs on it"))
+    assert shown(folder, capsys)[0] == f"{folder.path}: 0 of 0 units done (100 %)"
+    with pytest.raises(LipbenchError, match=r"^none of 2 models could be evaluated: a: .* KeyError: 3; b: no attack"):
+        folder.evaluated()
 
 
 def test_half_done(folder, capsys):

@@ -27,6 +27,8 @@ from lipbench.models.stored import load_model, serialize
 from lipbench.models.zoo import model_folders
 from lipbench.training import recipes, sweep, trainer
 from lipbench.training.checkpoint import UNFINISHED, Checkpoint, lease_name
+from lipbench.training.losses.multiclass import TauCrossEntropy
+from lipbench.training.notation import Notation
 from lipbench.training.storing import HISTORY, store
 from lipbench.training.zoo_folder import LEASES
 from lipbench.work import coordinator, lease, progress
@@ -599,6 +601,46 @@ def test_a_model_that_diverges_does_not_stop_the_others(pair, tmp_path, digits, 
     assert cli.run(["train", str(pair), "-o", str(out), "-q"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert seen == [diverging]
+
+
+class Raises(TauCrossEntropy):
+    """A loss of a plugin that fails: at once, or in the middle of the second epoch."""
+
+    name = "test_raises"
+    notation = Notation("raises", {"tau": "τ"})
+
+    def __init__(self, tau: float):
+        super().__init__(tau)
+        if tau == 1:
+            raise RuntimeError("no table\nfor tau 1")
+        self.left = 8
+
+    def value(self, logits, labels):
+        self.left -= 1
+        if self.left < 0:
+            raise ZeroDivisionError("the table is used up")
+        return super().value(logits, labels)
+
+
+@pytest.mark.parametrize("executor", [LocalExecutor(1, 1), Elsewhere()])
+def test_a_plugin_that_raises_does_not_stop_the_others(pair, tmp_path, digits, monkeypatch, executor, capsys):
+    monkeypatch.setitem(registry.LOSSES.bundled, Raises.name, Raises)
+    own = '[[loss]]\nname = "test_raises"\nhyperparameters = { tau = [1, 2] }\n[[loss]]'
+    pair.write_text(PAIR.replace("[[loss]]", own, 1).replace("seeds = [0, 1]", "seeds = [0]"))
+    first, second = (f"mlp-test_raises-tau{tau}-seed0" for tau in (1, 2))
+    message = rf"2 of 3 models .*\. {first}: RuntimeError: no table for tau 1\. {second}: ZeroDivisionError: the table"
+    with pytest.raises(LipbenchError, match=message):
+        sweep.train(pair, tmp_path / "a", digits, Execution("cpu", executor), progress=False)
+    assert [path.name for path in model_folders(tmp_path / "a")] == [NAMES[0]]
+    before = weights(tmp_path / "a")
+    monkeypatch.setattr(Raises, "value", TauCrossEntropy.value)  # repaired: it resumes at its last whole epoch
+    assert cli.run(["train", str(pair), "-o", str(tmp_path / "a"), "-q"]) == 2
+    said = capsys.readouterr().err
+    assert "1 of 3 models could not be trained" in said
+    assert f"{first}: RuntimeError: no table for tau 1" in said
+    assert said.count("\n") == 1
+    assert weights(tmp_path / "a").keys() == {NAMES[0], second}
+    assert before.items() <= weights(tmp_path / "a").items()
 
 
 def test_what_killed_processes_left_half_done_is_removed(pair, tmp_path, digits):

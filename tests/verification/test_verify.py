@@ -10,6 +10,7 @@ from torch import nn
 from unanalysed import GELU_SLOPE, smooth_network, store
 from verifying import edit, examined, verify
 
+import lipbench
 from lipbench import cli
 from lipbench._internal import files
 from lipbench.attacks.network import Network
@@ -17,13 +18,11 @@ from lipbench.certification.certificate import Certificate
 from lipbench.certification.grades import GRADES
 from lipbench.certification.lipschitz.effects import EXACT, Effect
 from lipbench.certification.lipschitz.table import rule
-from lipbench.errors import LipbenchError
+from lipbench.errors import LeftOutWarning, LipbenchError
 from lipbench.models import cards
-from lipbench.models.sources import stored_sources
 from lipbench.models.stored import load_model
 from lipbench.verification import falsification, records
 from lipbench.verification import verify as verification
-from lipbench.verification.options import VerifyOptions
 from lipbench.verification.result import VerificationResult
 from lipbench.verification.rounding_search import RoundingSearch
 
@@ -172,17 +171,25 @@ def test_a_model_that_cannot_be_read_hides_no_other(broken, zoo_of, digits, tmp_
     assert cli.run(["verify", str(both), "-q", "--samples", "3", "-o", str(tmp_path / "v")]) == (1 if broken else 2)
     captured = capsys.readouterr()
     assert ("REFUTED " if broken else "CONSTANT ") + TAU4 in captured.out
-    assert CNN in captured.err
+    assert captured.err.startswith(f"lipbench: {CNN} left out: ")
     assert captured.err.count("\n") == 1
-    options = {"options": VerifyOptions(samples=3), "device": torch.device("cpu"), "progress": False}
-    if not broken:
-        with pytest.raises(LipbenchError, match=f"1 of 2 models could not be verified: {CNN}: "):
-            verification.verify_models(stored_sources(both), digits, tmp_path / "v", **options)
-        return
-    found = verification.verify_models(stored_sources(both), digits, tmp_path / "v", **options)
+    assert captured.out.splitlines()[-2 if "broken by rounding" in captured.out else -1].startswith(
+        "FAIL" if broken else "INCOMPLETE"
+    )
+    with pytest.warns(LeftOutWarning, match=f"^{CNN} left out: .* does not match the hash on its card"):
+        found = lipbench.verify(both, samples=3, out=tmp_path / "v", device="cpu")
     assert not found.passed
     assert list(found.failures) == [CNN]
     assert [model.model for model in found.models] == [TAU4]
+    assert all(model.holds for model in found.models) != broken
+
+
+def test_models_that_all_fail_are_an_error(zoo_of, tmp_path):
+    both = zoo_of(TAU4, CNN)
+    (both / CNN / cards.WEIGHTS).write_bytes(b"corrupt")
+    (both / TAU4 / cards.CARD).write_text("name = 1")
+    with pytest.raises(LipbenchError, match=f"none of 2 models could be verified: {TAU4}: .*; {CNN}: .*hash"):
+        lipbench.verify(both, samples=3, data="digits", out=tmp_path / "v", device="cpu")
 
 
 @pytest.mark.parametrize("share", ["some", "all"])

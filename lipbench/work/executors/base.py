@@ -1,6 +1,6 @@
 """The interface of executors, and how one is chosen by name."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 import torch
@@ -13,13 +13,22 @@ R = TypeVar("R")
 NAMES = ("local", "ray")
 
 
+class WorkerDiedError(LipbenchError):
+    """A worker process died, and so did the executor's other workers: the tasks without a result are not done."""
+
+    def __init__(self, message: str, pids: Collection[int] = (), task: object = None):
+        super().__init__(message)
+        self.pids = frozenset(pids)  # of the workers that died by themselves, on this machine; empty if not known
+        self.task = task  # that the worker died on; None if not known
+
+
 class Executor(Protocol):
     """Runs tasks; ``local`` and ``ray`` implement it, and so may an object of your own."""
 
     def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
         """Yield the results as they come, in any order. Raises what a task raised; the other tasks are then given up.
 
-        Raises LipbenchError if workers die and no retry helps.
+        Raises WorkerDiedError if workers die and no retry helps.
         """
         ...
 

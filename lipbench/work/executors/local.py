@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from lipbench.errors import EXIT_UNEXPECTED, LipbenchError
-from lipbench.work.executors.base import on_this_machine, prepare
+from lipbench.errors import EXIT_UNEXPECTED
+from lipbench.work.executors.base import WorkerDiedError, on_this_machine, prepare
 
 T = TypeVar("T")
 R = TypeVar("R")
+PATIENCE = 5.0  # seconds for the workers of a broken pool to end
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,22 @@ class LocalExecutor:
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as error:
-            raise LipbenchError(
+            raise WorkerDiedError(
                 "a worker process was killed, perhaps because memory ran out: rerun the same command to resume; fewer "
-                "--jobs need less memory, and so does a smaller --shard of an evaluation"
+                "--jobs need less memory, and so does a smaller --shard of an evaluation",
+                _died(list(workers.values())),
             ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             for worker in list(workers.values()):  # a coordinator that gave up leaves no worker behind
                 worker.terminate()
+
+
+def _died(workers: Sequence[Any]) -> list[int]:
+    """The processes that died by themselves; those that the pool ended after that have another status."""
+    for worker in workers:
+        worker.join(PATIENCE)
+    return [worker.pid for worker in workers if worker.exitcode not in (None, 0, -signal.SIGTERM)]
 
 
 @contextmanager

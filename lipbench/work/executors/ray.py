@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from lipbench._internal import arguments
 from lipbench.errors import LipbenchError, one_line
-from lipbench.work.executors.base import on_this_machine, prepare
+from lipbench.work.executors.base import WorkerDiedError, on_this_machine, prepare
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -43,13 +43,13 @@ class RayExecutor:
                 return function(task)
 
             remote = ray.remote(num_cpus=threads, num_gpus=self.gpus or 0, max_retries=RETRIES)(prepared)
-            waiting, running = list(reversed(tasks)), []  # type: ignore[var-annotated]
+            waiting, running = list(reversed(tasks)), {}  # type: ignore[var-annotated]
             while waiting or running:
                 while waiting and (self.jobs == 0 or len(running) < self.jobs):
-                    running.append(remote.remote(waiting.pop()))
-                ready, running = ray.wait(running)
-                for reference in ready:
-                    yield self._result(ray, reference)
+                    task = waiting.pop()
+                    running[remote.remote(task)] = task
+                for reference in ray.wait(list(running))[0]:
+                    yield self._result(ray, reference, running.pop(reference))
         finally:
             ray.shutdown()
 
@@ -72,7 +72,7 @@ class RayExecutor:
             raise LipbenchError(f"no Ray cluster {where}: {one_line(error)[:200]}") from error
         return ray
 
-    def _result(self, ray: Any, reference: Any) -> Any:
+    def _result(self, ray: Any, reference: Any, task: Any) -> Any:
         try:
             return ray.get(reference)
         except ray.exceptions.RayTaskError as error:
@@ -80,10 +80,11 @@ class RayExecutor:
                 raise error.cause from None
             raise
         except (ray.exceptions.RayError, OSError) as error:
-            raise LipbenchError(
+            raise WorkerDiedError(
                 f"a Ray worker died {RETRIES + 1} times ({one_line(error)[:120]}), perhaps because memory ran out: "
                 "rerun the same command to resume; fewer --jobs need less memory, and so does a smaller --shard of an "
-                "evaluation"
+                "evaluation",
+                task=task,
             ) from error
 
 
