@@ -9,9 +9,10 @@ import pandas as pd
 
 from lipbench.report import signs
 from lipbench.report.columns import Metric
-from lipbench.report.formatting import ESTIMATE
 from lipbench.runs.results import ModelResults
 
+NO_CERTIFICATE = "no certificate"
+ESTIMATE = "robust accuracy is an estimate, and may be too high"
 Sign = Callable[[ModelResults], Iterable[str]]
 
 
@@ -49,7 +50,7 @@ def _worst(metric: Metric, item: ModelResults) -> float:
 
 def _no_certificate(item: ModelResults) -> Iterator[str]:
     if item.certificate.no_certificate is not None:
-        yield f"no certificate: {item.certificate.no_certificate}"
+        yield f"{NO_CERTIFICATE}: {item.certificate.no_certificate}"
 
 
 def _caution(item: ModelResults) -> Iterator[str]:

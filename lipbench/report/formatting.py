@@ -8,12 +8,11 @@ import pandas as pd
 
 from lipbench.certification.grades import FROM_THE_STRONGEST, NONE
 from lipbench.report import columns, notation
+from lipbench.report.cautions import NO_CERTIFICATE
 from lipbench.report.columns import Metric
 from lipbench.report.metrics import VIOLATIONS
 
 MISSING = "n/a"
-NO_CERTIFICATE = "no certificate"
-ESTIMATE = "robust accuracy is an estimate, and may be too high"
 _T = TypeVar("_T")
 
 

@@ -9,7 +9,8 @@ from lipbench._internal.words import shown
 from lipbench.certification.grades import NONE
 from lipbench.models.cards import UNSPECIFIED
 from lipbench.report import columns, effects, signs
-from lipbench.report.formatting import ESTIMATE, claim, percent, rows
+from lipbench.report.cautions import ESTIMATE
+from lipbench.report.formatting import claim, percent, rows
 from lipbench.report.tables import Group
 
 NO_BOUND = "no_certificate"  # the column
