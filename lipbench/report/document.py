@@ -9,7 +9,8 @@ import pandas as pd
 
 from lipbench.certification.grades import GRADES, NONE
 from lipbench.report import effects, tables, verification
-from lipbench.report.formatting import NO_CERTIFICATE, few, legend, of_grade, percent, violations
+from lipbench.report.cautions import NO_CERTIFICATE
+from lipbench.report.formatting import few, legend, of_grade, percent, violations
 from lipbench.report.metrics import SHARES
 from lipbench.report.remarks import remarks
 from lipbench.report.tables import Group, Table

@@ -9,9 +9,9 @@ import pandas as pd
 from lipbench.attacks.eps import Eps, same
 from lipbench.certification.grades import GRADES, NONE
 from lipbench.report import effects, metrics
+from lipbench.report.cautions import NO_CERTIFICATE
 from lipbench.report.columns import Metric, alike, further_columns, setting_columns
 from lipbench.report.formatting import (
-    NO_CERTIFICATE,
     claim,
     correlation,
     differences,
