@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lipbench._internal.registry import ATTACKS
+from lipbench._internal.registry import ATTACKS, SHOWN
 from lipbench.attacks.batch import AttackBatch
 from lipbench.attacks.network import Network
 from lipbench.attacks.norm import Norm
@@ -170,15 +170,25 @@ def names() -> list[str]:
 def named(name: str) -> Attack:
     """The attack of that name. Raises LipbenchError for an unknown name, and for a plugin that is no attack."""
     found = ATTACKS.get(name)
-    if isinstance(found, type) and issubclass(found, Attack):
-        found = found()
-    if isinstance(found, Attack):
-        declared = getattr(found, "name", None)
-        if declared != name:
-            raise LipbenchError(f"the attack registered as {name!r} declares the name {declared!r}: use one name")
-        return found
-    if not callable(found) or isinstance(found, type):
-        raise LipbenchError(
-            f"the attack {name!r} must be a function (model, x, labels, eps) or an Attack, got {found!r}"
-        )
-    return FunctionAttack(name, found)
+    with ATTACKS.calling(name):
+        if isinstance(found, type) and issubclass(found, Attack):
+            found = found()
+        if isinstance(found, Attack):
+            return _declared(name, found)
+        if not callable(found) or isinstance(found, type):
+            raise LipbenchError(
+                f"{ATTACKS.said(name)} must be a function (model, x, labels, eps) or an Attack, got "
+                f"{repr(found)[:SHOWN]}"
+            )
+        return FunctionAttack(name, found)
+
+
+def _declared(name: str, attack: Attack) -> Attack:
+    """The same attack; raises LipbenchError unless it declares what every attack must."""
+    declared = getattr(attack, "name", None)
+    if declared != name:
+        raise LipbenchError(f"{ATTACKS.said(name)} declares the name {declared!r}: use one name")
+    if not isinstance(getattr(attack, "summary", None), str) or type(attack).run is Attack.run:
+        raise LipbenchError(f"{ATTACKS.said(name)} must declare a summary and a method run(call)")
+    _ = attack.parameters
+    return attack

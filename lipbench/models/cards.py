@@ -29,7 +29,8 @@ class Architecture(Strict):
     name: str
     label: Name | None = None  # what its recipe calls it, where it has several of one name
     constrained: bool  # True: 1-Lipschitz layers; False: the unconstrained twin of the same shape
-    layers: Literal["torchlip", "orthogonium"] = "torchlip"  # whose 1-Lipschitz layers it was trained with
+    layers: str = "torchlip"  # the registered set of 1-Lipschitz layers that it was trained with
+    stored_as: str | None = None  # the set of layers whose own exported form it is stored in; None: plain torch layers
     args: dict[str, Any] = Field(default_factory=dict)
 
     @model_serializer(mode="wrap")
@@ -38,6 +39,8 @@ class Architecture(Strict):
         plain: dict[str, Any] = serialize(self)
         if self.layers == "torchlip":
             plain.pop("layers", None)
+        if self.stored_as is None:
+            plain.pop("stored_as", None)
         return plain
 
 

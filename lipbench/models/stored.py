@@ -39,7 +39,17 @@ def load_model(folder: Path) -> Model:
     card = cards.read(folder)
     path = folder / cards.WEIGHTS
     data = _read_weights(path, card)
-    layers = architectures.EXPORTED if card.architecture.constrained else architectures.UNCONSTRAINED
+    chain = rebuilt(folder, card, data)
+    return Model(card, chain.eval().requires_grad_(False), digest_of(card.plain()))
+
+
+def rebuilt(folder: Path, card: Card, data: bytes) -> nn.Sequential:
+    """The network of a card, preprocessing included, with the weights in ``data``; ``folder`` is named in messages.
+
+    Raises LipbenchError as ``load_model`` does.
+    """
+    path = folder / cards.WEIGHTS
+    layers = architectures.stored_layers(card.architecture.stored_as, card.architecture.constrained)
     outputs = card.architecture.args.get("outputs", card.num_classes)
     if outputs != card.num_classes and (outputs, card.num_classes) != (1, 2):
         raise LipbenchError(
@@ -47,7 +57,8 @@ def load_model(folder: Path) -> Model:
             "or 1 output (a single logit) for 2 classes"
         )
     args = {key: value for key, value in card.architecture.args.items() if key != "outputs"}
-    chain = architectures.build(card.architecture.name, layers, card.input_shape, outputs, args)
+    built = architectures.build(card.architecture.name, layers, card.input_shape, outputs, args)
+    chain = architectures.plain_form(built, layers.plain_forms)  # an architecture may have layers of its own
     _load_state(chain, data, path)
     if card.preprocessing is not None:
         channels = {len(card.preprocessing.mean), len(card.preprocessing.std), card.input_shape[0]}
@@ -56,7 +67,7 @@ def load_model(folder: Path) -> Model:
                 f"{path.parent}: preprocessing needs one mean and std per channel of {card.input_shape}"
             )
         chain = nn.Sequential(architectures.Normalize(card.preprocessing.mean, card.preprocessing.std), *chain)
-    return Model(card, chain.eval().requires_grad_(False), digest_of(card.plain()))
+    return chain
 
 
 def check_fits(card: Card, dataset: Dataset) -> None:

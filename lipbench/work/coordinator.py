@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 
 from tqdm import tqdm
 
+from lipbench._internal.given import Given
 from lipbench.work.executors import Executor
 from lipbench.work.lease import Age, Lease, Leases
 
@@ -49,6 +50,7 @@ class Assignment(Generic[P]):
     task: Task[P]
     leases: Path  # the folder
     ages: Mapping[str, Age]
+    given: Given = Given()  # objects that were given in Python, which the task finds by their names
 
 
 def perform(assignment: Assignment[P], function: Callable[[P, Lease], R | None]) -> tuple[str, R | None]:

@@ -8,8 +8,8 @@ import torch
 
 from lipbench._internal import arguments
 from lipbench._internal.precision import precisions, set_precisions
-from lipbench.errors import LipbenchError, unknown_name
-from lipbench.work.executors import NAMES, Executor, build
+from lipbench.errors import LipbenchError
+from lipbench.work.executors import Executor, build, checked
 from lipbench.work.executors.local import LocalExecutor
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -29,7 +29,7 @@ class Execution:
     """
 
     device: str = "auto"  # or "cpu", "cuda"
-    executor: str | Executor = "local"  # or "ray", or an executor of your own
+    executor: str | Executor = "local"  # or "ray", the name of a plugin's, or an object of your own
     jobs: int = 1  # processes (local), or tasks at once (ray)
     threads: int = 1  # of torch on the CPU, in each process
     address: str | None = None  # of a Ray cluster; None: start one here
@@ -44,9 +44,7 @@ class Execution:
     def workers(self) -> Executor:
         """The executor."""
         if not isinstance(self.executor, str):
-            if not callable(getattr(self.executor, "run", None)):
-                raise unknown_name("executor", self.executor, NAMES)
-            return self.executor
+            return checked(self.executor, "an executor that is not a name")
         return build(self.executor, jobs=self.jobs, threads=self.threads, address=self.address, gpus=self.gpus_per_task)
 
     @property

@@ -6,15 +6,18 @@ from typing import Protocol, TypeVar
 import torch
 
 from lipbench._internal import arguments
-from lipbench.errors import LipbenchError, unknown_name
+from lipbench._internal.registry import EXECUTORS, SHOWN
+from lipbench.errors import LipbenchError
 
 T = TypeVar("T")
 R = TypeVar("R")
-NAMES = ("local", "ray")
 
 
 class Executor(Protocol):
-    """Runs tasks; ``local`` and ``ray`` implement it, and so may an object of your own."""
+    """Runs tasks; ``local`` and ``ray`` implement it, and so may an object of your own.
+
+    A plugin registers a class or a function ``(jobs, threads)`` that makes one, in the group ``lipbench.executors``.
+    """
 
     def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
         """Yield the results as they come, in any order. Raises what a task raised; the other tasks are then given up.
@@ -33,19 +36,24 @@ def build(
     in each; address: of a Ray cluster, None for one that is started here; gpus: of each task, for ray. Raises
     LipbenchError for more processes or threads than the machine takes.
     """
-    if name not in NAMES:
-        raise unknown_name("executor", name, NAMES)
+    made = EXECUTORS.get(name)
     if gpus is not None:
         gpus = arguments.real_number("--gpus-per-task", gpus, 0)
     if name == "ray":
-        from lipbench.work.executors.ray import RayExecutor
-
-        return RayExecutor(jobs, threads, address, gpus)
-    if address is not None or gpus is not None:
+        found = made(jobs, threads, address, gpus)
+    elif address is not None or gpus is not None:
         raise LipbenchError("--address and --gpus-per-task are for --executor ray")
-    from lipbench.work.executors.local import LocalExecutor
+    else:
+        with EXECUTORS.calling(name):
+            found = made(jobs, threads)
+    return checked(found, EXECUTORS.said(name))
 
-    return LocalExecutor(jobs, threads)
+
+def checked(found: object, said: str) -> Executor:
+    """The same object; raises LipbenchError, which begins with ``said``, unless it has ``run``."""
+    if isinstance(found, type) or not callable(getattr(found, "run", None)):
+        raise LipbenchError(f"{said} must be an object with run(function, tasks), got {repr(found)[:SHOWN]}")
+    return found  # type: ignore[return-value]
 
 
 def on_this_machine(jobs: int, threads: int, least: int = 1) -> None:
