@@ -47,7 +47,8 @@ OPTIONS = {
 }
 ONLY_PRINTED = {"as_json"}  # how a command prints what the function returns
 OF_REPLAY = {"replay"}  # `lipbench verify --replay` is the function ``replay``
-LISTS = "models recipes suites attacks losses architectures datasets checks"  # `lipbench list WHAT`
+# `lipbench list WHAT`
+LISTS = "models recipes suites attacks losses architectures layers datasets rules optimizers executors checks"
 
 # Where plugins register what they add, and what is registered there without them.
 ENTRY_POINTS = {
@@ -55,9 +56,13 @@ ENTRY_POINTS = {
     "lipbench.attacks": "art/auto_pgd art/deepfool art/fgm art/pgd art/square autoattack/apgd-ce autoattack/apgd-dlr "
     "autoattack/apgd-t autoattack/fab-t autoattack/square autoattack/standard gradient/bisection gradient/pgd",
     "lipbench.datasets": "cifar10 cifar100 digits folder mnist npz",
+    "lipbench.executors": "local ray",
+    "lipbench.layers": "orthogonium torchlip",
     "lipbench.losses": "categorical_hinge certificate_regularized_cross_entropy cross_entropy hinge_binary "
     "hinge_multiclass hkr_binary hkr_multiclass kr_binary kr_multiclass lse_hkr_multiclass mcr offset_cross_entropy "
     "soft_hkr_multiclass tau_binary_cross_entropy tau_cross_entropy",
+    "lipbench.optimizers": "adam sgd",
+    "lipbench.rules": "activations convolutions dense functions normalization padding pools residual transposed",
 }
 
 

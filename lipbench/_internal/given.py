@@ -28,6 +28,9 @@ class Given:
         return _receive, (sent,)
 
 
+HERE = Given()
+
+
 def _sent(registry: Registry, name: str, found: Any) -> bytes:
     kind = found if isinstance(found, type) or hasattr(found, "__qualname__") else type(found)
     interactive = kind.__module__ == "__main__" and not hasattr(sys.modules["__main__"], "__file__")
@@ -50,4 +53,4 @@ def _receive(sent: list[tuple[str, str, bytes]]) -> Given:
             registries[group].given.setdefault(name, pickle.loads(data))
         except Exception as error:  # the work that needs it says that the name is unknown
             LOG.warning("the %s %r is not found in this process: %s", registries[group].kind, name, one_line(error))
-    return Given()
+    return HERE

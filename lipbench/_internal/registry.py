@@ -130,11 +130,15 @@ class Registry:
     def name_of(self, value: Any) -> Any:
         """The name of an object that is given where a name is expected; the object is registered in this process.
 
-        Plain data come back as they are. Raises ValueError for an object without a name of its own, and for one whose
-        name belongs to another.
+        Plain data come back as they are; an entry point's object has the name of the entry point. Raises ValueError for
+        an object without a name of its own, and for one whose name belongs to another.
         """
         if isinstance(value, PLAIN):
             return value
+        place = f"{getattr(value, '__module__', '')}:{getattr(value, '__qualname__', '')}"
+        for point in _points(self.group):
+            if point.value == place:
+                return point.name
         name = getattr(value, "name", None) or getattr(value, "__name__", None)
         if not isinstance(name, str) or name == "<lambda>":
             raise ValueError(

@@ -147,7 +147,7 @@ def _keywords(name: str, function: AttackFunction) -> tuple[bool, dict[str, Para
         signature.bind(None, None, None, None, **keywords)
     except TypeError as error:
         raise LipbenchError(
-            f"the attack {name!r} must be a function (model, x, labels, eps) or an Attack, got {signature}"
+            f"{ATTACKS.said(name)} must be a function (model, x, labels, eps) or an Attack, got {signature}"
         ) from error
     takes_norm = "norm" in keywords
     keywords.pop("norm", None)
@@ -155,8 +155,8 @@ def _keywords(name: str, function: AttackFunction) -> tuple[bool, dict[str, Para
         if not isinstance(default, bool | int | float | str):
             came = "no default" if default is inspect.Parameter.empty else f"the default {default!r}"
             raise LipbenchError(
-                f"the keyword-only argument {keyword!r} of the attack {name!r} needs a number, a truth value or a text "
-                f"as default, it has {came}"
+                f"the keyword-only argument {keyword!r} of {ATTACKS.said(name)} needs a number, a truth value or a "
+                f"text as default, it has {came}"
             )
     meaning = f"keyword of the function {getattr(function, '__name__', name)}"
     return takes_norm, {keyword: Parameter(default, meaning) for keyword, default in keywords.items()}

@@ -29,8 +29,8 @@ def catalogue(what: str, name: str | None = None) -> pd.DataFrame:
     """What lipbench knows by name, one row each, every cell as text.
 
     what: "models", "recipes", "suites", "attacks", "losses", "architectures", "layers", "datasets", "rules",
-    "optimizers", "executors" or "checks"; name: for models the zoo, by default the bundled one; for attacks the attack whose parameters are listed. Raises LipbenchError for an
-    unknown name, and for a name where none is taken.
+    "optimizers", "executors" or "checks"; name: for models the zoo, by default the bundled one; for attacks the attack
+    whose parameters are listed. Raises LipbenchError for an unknown name, and for a name where none is taken.
     """
     if what not in registry.LISTED:
         raise unknown_name("list", what, registry.LISTED)

@@ -23,7 +23,7 @@ def adam(
     eps: float = 1e-8,
 ) -> Optimizer:  # fmt: skip
     """AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101)."""
-    return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, betas=tuple(betas), eps=eps)
+    return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, betas=(betas[0], betas[1]), eps=eps)
 
 
 def sgd(
@@ -49,7 +49,9 @@ def build(how: Training, parameters: Iterable[Tensor]) -> Optimizer:
         unknown = sorted(set(given) - set(taken))
         if unknown:
             known = [key for key in taken if key not in ("lr", "weight_decay")][1:]
-            raise LipbenchError(f"optimizer {name!r} has no argument {unknown[0]!r}: it takes {', '.join(known) or 'none'}")
+            raise LipbenchError(
+                f"optimizer {name!r} has no argument {unknown[0]!r}: it takes {', '.join(known) or 'none'}"
+            )
     try:
         with OPTIMIZERS.calling(name):
             found = factory(parameters, **given)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from lipbench._internal import files
+from lipbench._internal.randomness import keeping_random_numbers
 from lipbench.certification.grades import CLAIM_TOLERANCE
 from lipbench.data import Dataset
 from lipbench.errors import LipbenchError
@@ -101,7 +102,8 @@ def check_loaded(load: Callable[[Path], Model], folder: Path, module: nn.Module,
     module: what was trained, in its plain form, with the preprocessing. The first inputs of the data set are compared.
     """
     try:
-        loaded = load(folder).module
+        with keeping_random_numbers():  # layers draw weights when they are built
+            loaded = load(folder).module
     except LipbenchError as error:
         raise RoundTripError(f"the network cannot be loaded again from what is stored: {error}") from error
     x = torch.from_numpy(dataset.train.part(0, COMPARED).x)

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 from tqdm import tqdm
 
-from lipbench._internal.given import Given
+from lipbench._internal.given import HERE, Given
 from lipbench.work.executors import Executor
 from lipbench.work.lease import Age, Lease, Leases
 
@@ -50,7 +50,7 @@ class Assignment(Generic[P]):
     task: Task[P]
     leases: Path  # the folder
     ages: Mapping[str, Age]
-    given: Given = Given()  # objects that were given in Python, which the task finds by their names
+    given: Given = HERE  # objects that were given in Python, which the task finds by their names
 
 
 def perform(assignment: Assignment[P], function: Callable[[P, Lease], R | None]) -> tuple[str, R | None]:

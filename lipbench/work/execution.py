@@ -8,8 +8,9 @@ import torch
 
 from lipbench._internal import arguments
 from lipbench._internal.precision import precisions, set_precisions
-from lipbench.errors import LipbenchError
-from lipbench.work.executors import Executor, build, checked
+from lipbench._internal.registry import EXECUTORS
+from lipbench.errors import LipbenchError, unknown_name
+from lipbench.work.executors import Executor, build, is_executor
 from lipbench.work.executors.local import LocalExecutor
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -44,7 +45,9 @@ class Execution:
     def workers(self) -> Executor:
         """The executor."""
         if not isinstance(self.executor, str):
-            return checked(self.executor, "an executor that is not a name")
+            if not is_executor(self.executor):
+                raise unknown_name("executor", self.executor, EXECUTORS.names())
+            return self.executor
         return build(self.executor, jobs=self.jobs, threads=self.threads, address=self.address, gpus=self.gpus_per_task)
 
     @property

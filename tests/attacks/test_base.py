@@ -158,19 +158,19 @@ def test_an_attack_of_another_package_is_named_among_those_that_serve():
     [
         ("toy/stepp", "unknown attack 'toy/stepp': did you mean 'toy/step'"),
         ("bisection", "did you mean 'gradient/bisection'"),
-        ("toy/renamed", "the attack registered as 'toy/renamed' declares the name 'toy/step': use one name"),
-        ("number", r"'number' must be a function \(model, x, labels, eps\) or an Attack, got 3"),
+        ("toy/renamed", "the attack 'toy/renamed' of TOY declares the name 'toy/step': use one name"),
+        ("number", r"'number' of TOY must be a function \(model, x, labels, eps\) or an Attack, got 3"),
         (
             "without_eps",
-            r"'without_eps' must be a function \(model, x, labels, eps\) or an Attack, got \(model, x, lab",
+            r"'without_eps' of TOY must be a function \(model, x, labels, eps\) or an Attack, got \(model, x, lab",
         ),
-        ("with_a_list", r"argument 'steps' of the attack 'with_a_list' needs a number.* it has the default \(\)"),
-        ("without_default", r"argument 'steps' of the attack 'without_default' needs a number.* it has no default"),
-        ("missing", "the attack 'missing' of toy_attack_plugin:no_such_name cannot be imported"),
+        ("with_a_list", r"'steps' of the attack 'with_a_list' of TOY needs a number.* it has the default \(\)"),
+        ("without_default", r"'steps' of the attack 'without_default' of TOY needs a number.* it has no default"),
+        ("missing", "the attack 'missing' of TOY cannot be imported from toy_attack_plugin:no_such_name"),
     ],
 )
 def test_what_is_no_attack_is_refused_in_one_line(name, message):
-    with pytest.raises(LipbenchError, match=message) as caught:
+    with pytest.raises(LipbenchError, match=message.replace("TOY", "toy-attack-plugin 1.0")) as caught:
         base.named(name)
     assert "\n" not in str(caught.value)
 
@@ -216,7 +216,9 @@ def test_the_command_says_which_eps_an_attack_takes(name, eps, capsys):
 def test_the_command_lists_the_attacks_of_other_packages_and_says_which_cannot_be_used(capsys):
     assert cli.run(["list", "attacks"]) == 0
     shown = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-    assert shown["mine"].split(None, 5)[1:] == [
+    assert shown["mine"].split(None, 7)[1:] == [
+        "toy-attack-plugin",
+        "1.0",
         "L2,",
         "Linf",
         "at",
@@ -224,7 +226,7 @@ def test_the_command_lists_the_attacks_of_other_packages_and_says_which_cannot_b
         "One step along the gradient of cross-entropy.",
     ]
     assert "cannot be imported" in shown["missing"]
-    assert "gradient/pgd" in shown
+    assert shown["gradient/pgd"].split()[1] == "bundled"
 
 
 def test_the_command_explains_a_misspelt_attack_and_a_name_that_is_not_wanted(capsys):

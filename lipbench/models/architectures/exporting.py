@@ -7,7 +7,7 @@
     containers and others                                 a copy, with the plain forms of what they contain
 
 The plain form of a plain network is a copy of it. So an architecture with layers of its own can be stored: what it
-builds, in its plain form, has the tensors that the trained network had in its plain form, see ``lipbench.models.stored``.
+builds, in its plain form, has the tensors that the trained network has in its plain form, see ``models.stored``.
 """
 
 import copy
@@ -97,8 +97,9 @@ class _Plain:
                 "stored: give it a method vanilla_export, or its set of layers a plain form of it"
             )
         plain = _without_parametrizations(module)
-        for name, child in _children(plain):
-            plain._modules[name] = self.of(child)
+        for name, child in _children(module):
+            if name in plain._modules:  # not the parametrisations
+                plain._modules[name] = self.of(child)
         return plain
 
     def _given(self, module: nn.Module, form: Callable[[], nn.Module]) -> nn.Module:
@@ -121,12 +122,22 @@ def _children(module: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def _without_parametrizations(module: nn.Module) -> nn.Module:
-    """A copy whose parametrised tensors are plain parameters, with the values of training mode."""
+    """A copy whose parametrised tensors are plain, with the values of training mode.
+
+    torch's ``remove_parametrizations`` would change the class of the copy, which is that of the module as well.
+    """
     plain = copy.deepcopy(module)
     if parametrize.is_parametrized(plain):
-        plain.train()
-        for name in list(plain.parametrizations):  # type: ignore[arg-type]
-            parametrize.remove_parametrizations(plain, name)
+        lists: Any = plain.train().parametrizations
+        values = {name: getattr(plain, name).detach().clone() for name in lists}
+        buffers = {name for name in lists if "original" in lists[name]._buffers}
+        plain.__class__ = parametrize.type_before_parametrizations(plain)
+        del plain._modules["parametrizations"]
+        for name, value in values.items():
+            if name in buffers:
+                plain.register_buffer(name, value)
+            else:
+                plain.register_parameter(name, nn.Parameter(value))
         plain.eval()
     return plain
 
@@ -134,23 +145,26 @@ def _without_parametrizations(module: nn.Module) -> nn.Module:
 def _torch_layer(layer: nn.Module, weight: Tensor) -> nn.Module | None:
     """The layer of torch that ``layer`` derives from, with the weight that it computes; None for other layers."""
     plain: nn.Module
+    kinds = nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d
     if isinstance(layer, nn.Linear):
         plain = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None)
-    elif isinstance(layer, nn.ConvTranspose2d):
-        plain = nn.ConvTranspose2d(
-            *_sizes(layer), layer.output_padding, layer.groups, layer.bias is not None, layer.dilation,
-            layer.padding_mode,
-        )  # type: ignore[arg-type]  # fmt: skip
-    elif isinstance(layer, nn.Conv1d | nn.Conv2d):
-        kind = nn.Conv1d if isinstance(layer, nn.Conv1d) else nn.Conv2d
-        plain = kind(*_sizes(layer), layer.dilation, layer.groups, layer.bias is not None, layer.padding_mode)
+    elif isinstance(layer, kinds):
+        make: Any = next(kind for kind in kinds if isinstance(layer, kind))
+        plain = make(
+            layer.in_channels,
+            layer.out_channels,
+            layer.kernel_size,
+            stride=layer.stride,
+            padding=layer.padding,
+            dilation=layer.dilation,
+            groups=layer.groups,
+            bias=layer.bias is not None,
+            padding_mode=layer.padding_mode,
+            **({"output_padding": layer.output_padding} if make is nn.ConvTranspose2d else {}),
+        )
     else:
         return None
     plain.weight = nn.Parameter(weight.clone())
     if layer.bias is not None:
         plain.bias = nn.Parameter(layer.bias.clone())
     return plain
-
-
-def _sizes(layer: nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d) -> tuple[Any, ...]:
-    return layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding

@@ -46,14 +46,15 @@ def build(
     else:
         with EXECUTORS.calling(name):
             found = made(jobs, threads)
-    return checked(found, EXECUTORS.said(name))
+    if not is_executor(found):
+        said = repr(found)[:SHOWN]
+        raise LipbenchError(f"{EXECUTORS.said(name)} must make an object with run(function, tasks), got {said}")
+    return found
 
 
-def checked(found: object, said: str) -> Executor:
-    """The same object; raises LipbenchError, which begins with ``said``, unless it has ``run``."""
-    if isinstance(found, type) or not callable(getattr(found, "run", None)):
-        raise LipbenchError(f"{said} must be an object with run(function, tasks), got {repr(found)[:SHOWN]}")
-    return found  # type: ignore[return-value]
+def is_executor(found: object) -> bool:
+    """Whether it is an object with a method ``run``."""
+    return not isinstance(found, type) and callable(getattr(found, "run", None))
 
 
 def on_this_machine(jobs: int, threads: int, least: int = 1) -> None:

@@ -8,6 +8,7 @@ from chains import CASES, SETS, SHAPE, trained
 from deel import torchlip
 from torch import nn
 
+from lipbench.errors import LipbenchError
 from lipbench.models.architectures import (
     CONSTRAINED,
     EXPORTED,
@@ -63,7 +64,7 @@ def test_export_refuses_a_network_that_differs(monkeypatch):
     monkeypatch.setattr(
         torchlip.SpectralLinear, "vanilla_export", lambda self: nn.Linear(self.in_features, self.out_features)
     )
-    with pytest.raises(RuntimeError, match="differs"):
+    with pytest.raises(LipbenchError, match="differs"):
         export(model, torch.rand(2, *SHAPE))
 
 
