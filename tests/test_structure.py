@@ -14,7 +14,7 @@ OTHERS = sorted(path for folder in ("tests", "benchmarks") for path in (ROOT / f
 LAYERS = [  # from the top: a module imports only from layers below its own; neighbours in a layer do not meet
     "__main__",
     "cli",
-    "api",
+    "api | testing",
     "report",
     "evaluation | verification",
     "runs | training",
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(not (ROOT / "pyproject.toml").is_file(), reason=
 
 def test_the_package_has_few_entries():
     entries = [path.name for path in PACKAGE.iterdir() if path.name != "__pycache__"]
-    assert len(entries) <= 18, sorted(entries)
+    assert len(entries) <= 20, sorted(entries)
 
 
 def test_modules_are_short_and_init_files_only_hand_names_on():

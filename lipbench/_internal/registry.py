@@ -79,7 +79,7 @@ class Registry:
 
     def origins(self, name: str) -> list[Origin]:
         """Where the name comes from: none for an unknown one, several where packages clash."""
-        points = [_origin(point) for point in _points(self.group) if point.name == name]
+        points = sorted((_origin(point) for point in _points(self.group) if point.name == name), key=str)
         return [BUNDLED] * (name in self.bundled) + points + [IN_PYTHON] * (name in self.given)
 
     def said(self, name: str) -> str:

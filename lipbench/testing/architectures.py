@@ -65,8 +65,8 @@ def check_architecture(
         assert changed, f"{said} does not change in training: no parameter has a gradient"
         plain = architectures.export(first, x, made.plain_forms)
         stored_as = chosen if made.exported is not None else None
-        card = _card(architecture, given, chosen, stored_as, input_shape, num_classes)
-        _check_round_trip(plain, card, x, said)
+        on_card = Architecture(name=architecture, constrained=True, layers=chosen, stored_as=stored_as, args=given)
+        _check_round_trip(plain, _card(on_card, input_shape, num_classes), x, said)
         _check_constant(plain, input_shape, claimed * (1 + made.claimed_over_1), said)
         if twin:
             other = _build(architecture, architectures.UNCONSTRAINED, input_shape, num_classes, given)
@@ -112,15 +112,12 @@ def _train(model: nn.Module, x: Tensor, num_classes: int) -> None:
         optimizer.step()
 
 
-def _card(
-    architecture: str, args: dict[str, Any], layers: str, stored_as: str | None, shape: tuple[int, int, int], classes: int
-) -> Card:  # fmt: skip
-    chosen = Architecture(name=architecture, constrained=True, layers=layers, stored_as=stored_as, args=args)
+def _card(chosen: Architecture, input_shape: tuple[int, int, int], num_classes: int) -> Card:
     return Card(
         name="model",
         data="digits",
-        input_shape=shape,
-        num_classes=classes,
+        input_shape=input_shape,
+        num_classes=num_classes,
         seed=0,
         weights_sha256="",
         architecture=chosen,

@@ -67,8 +67,15 @@ def _samples(network: Network, samples: int) -> tuple[Tensor, Tensor]:
 
 
 def _candidates(
-    attack: Attack, spec: AttackSpec, network: Network, x: Tensor, labels: Tensor, norm: Norm, eps: float | None, seed: int
-) -> Tensor:  # fmt: skip
+    attack: Attack,
+    spec: AttackSpec,
+    network: Network,
+    x: Tensor,
+    labels: Tensor,
+    norm: Norm,
+    eps: float | None,
+    seed: int,
+) -> Tensor:
     """What ``run`` returns for one call, as it is; raises AssertionError for what it leaves behind."""
     said = f"the attack {spec} in {norm}"
     held = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002

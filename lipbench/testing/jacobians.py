@@ -15,8 +15,8 @@ SLACK = 1e-9  # relative: roundings of the decomposition, and of differences of 
 def steepest(module: nn.Module, input_shape: tuple[int, ...], points: int = 6, seed: int = 0) -> float:
     """The largest spectral norm of the Jacobian, and the steepest slope between two points, at random points.
 
-    module: in eval mode; a copy with its weights as they are in float32 is run in float64. input_shape: of one input. At most the Lipschitz constant, up to
-    roundings.
+    module: in eval mode; a copy with its weights as they are in float32 is run in float64. input_shape: of one input.
+    At most the Lipschitz constant, up to roundings.
     """
     double = frozen(module).double()
     generator = torch.Generator().manual_seed(seed)

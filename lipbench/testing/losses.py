@@ -44,8 +44,8 @@ def check_loss(
     name, given = named(LOSSES, loss), dict(hyperparameters or {})
     grid = {key: value if isinstance(value, Sequence) else [value] for key, value in given.items()}
     points = [dict(zip(grid, point, strict=True)) for point in itertools.product(*grid.values())]
-    _check_limits(name, points[0], refused)
     outputs = 1 if getattr(LOSSES.get(name), "binary", False) else num_classes
+    _check_limits(name, points[0], refused, outputs)
     for point in points:
         said = f"the loss {name!r}" + (f" with {point}" if point else "")
         made = losses.build(name, point)
@@ -63,7 +63,9 @@ def samples(outputs: int, scale: float = 1.0, dtype: torch.dtype = torch.float64
     return logits.to(dtype), torch.arange(SAMPLES) % max(outputs, 2)
 
 
-def _check_limits(name: str, point: Mapping[str, float], refused: Sequence[Mapping[str, float]]) -> None:
+def _check_limits(
+    name: str, point: Mapping[str, float], refused: Sequence[Mapping[str, float]], outputs: int
+) -> None:
     try:
         losses.build(name, point)
     except LipbenchError as error:
@@ -71,7 +73,7 @@ def _check_limits(name: str, point: Mapping[str, float], refused: Sequence[Mappi
     wrong = [{key: value} for key in point for value in (math.nan, math.inf, -math.inf)]
     for change in (*wrong, *refused):
         try:
-            losses.build(name, {**point, **change})
+            losses.build(name, {**point, **change})(*samples(outputs))  # a function sees them only when it is called
         except LipbenchError:
             continue
         raise AssertionError(

@@ -67,7 +67,7 @@ class _Plain:
         return nn.Sequential(OrderedDict((name, self.of(child)) for name, child in _children(chain)))
 
     def of(self, module: Any) -> nn.Module:
-        own = self._forms.get(type(module))
+        own = self._forms.get(parametrize.type_before_parametrizations(module))
         if own is not None:
             return self._given(module, lambda: own(module))
         if isinstance(module, nn.Sequential):

@@ -38,7 +38,7 @@ class Layers:
     pools: dict[str, Callable[[Window], nn.Module]]  # by name, (kernel size); stride = kernel size
     shortcut: Callable[[], nn.Module]  # called with x and g(x), what a residual block combines
     batch_norms: dict[int, Callable[[int], nn.Module]] | None = None  # by the dimensions of a batch, (channels)
-    # the plain form of layers that ``exporting`` does not know, by their exact type
+    # the plain form of layers that ``exporting`` does not know, by their exact type without parametrisations
     plain_forms: Mapping[type[nn.Module], Callable[[nn.Module], nn.Module]] = field(default_factory=dict)
     exported: "Layers | None" = None  # of what plain networks are built; None: ``EXPORTED``
     claimed_over_1: float = 0.0  # how far roundings may lift the constant of a whole network above 1
