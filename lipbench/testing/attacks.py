@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lipbench import data
+from lipbench._internal.randomness import keeping_random_numbers
 from lipbench._internal.registry import ATTACKS
 from lipbench.attacks import guard
 from lipbench.attacks.base import Attack, AttackCall
@@ -37,7 +38,12 @@ def check_attack(attack: Any, args: Mapping[str, Any] | None = None, *, samples:
     random numbers that it has seeded. Raises AssertionError.
     """
     spec = AttackSpec(name=named(ATTACKS, attack), args=dict(args or {}))
-    made, network = guard.attack_of(spec), _network()
+    with keeping_random_numbers():
+        _check(spec, guard.attack_of(spec), samples, finds)
+
+
+def _check(spec: AttackSpec, made: Attack, samples: int, finds: bool) -> None:
+    network = _network()
     x, labels = _samples(network, samples)
     for norm in sorted(made.norms):
         said, eps = f"the attack {spec} in {norm}", None if made.minimal_norm else EPS[norm]
@@ -78,24 +84,17 @@ def _candidates(
 ) -> Tensor:
     """What ``run`` returns for one call, as it is; raises AssertionError for what it leaves behind."""
     said = f"the attack {spec} in {norm}"
-    held = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     given_x, given_labels, ends = x.clone(), labels.clone(), []
-    try:
-        for start in (seed, seed + 1000):  # the second only to see whether it seeds anything itself
-            _seed(start)
-            call = AttackCall(
-                network, given_x, given_labels, norm, eps, seed, {**attack.defaults, **spec.args},
-                AttackBatch.alone(len(x), seed),
-            )  # fmt: skip
-            with leaves_settings(said), leaves_network(network, said), torch.enable_grad():
-                found = attack.run(call)
-            assert torch.equal(given_x, x), f"{said} changes its inputs in place"
-            assert torch.equal(given_labels, labels), f"{said} changes the labels in place"
-            ends.append((found, random_numbers()))
-    finally:
-        random.setstate(held[0])
-        np.random.set_state(held[1])  # noqa: NPY002
-        torch.set_rng_state(held[2])
+    for start in (seed, seed + 1000):  # the second only to see whether it seeds anything itself
+        _seed(start)
+        arguments = {**attack.defaults, **spec.args}
+        batch = AttackBatch.alone(len(x), seed)
+        call = AttackCall(network.eval(), given_x, given_labels, norm, eps, seed, arguments, batch)  # type: ignore[arg-type]
+        with leaves_settings(said), leaves_network(network, said), torch.enable_grad():
+            found = attack.run(call)
+        assert torch.equal(given_x, x), f"{said} changes its inputs in place"
+        assert torch.equal(given_labels, labels), f"{said} changes the labels in place"
+        ends.append((found, random_numbers()))
     for library, one, other in zip(("torch", "NumPy", "random"), ends[0][1], ends[1][1], strict=True):
         assert one != other, f"{said} seeds the global random numbers of {library}: lipbench has seeded them"
     found = ends[0][0]

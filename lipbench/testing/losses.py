@@ -1,9 +1,10 @@
 """Checks of a loss."""
 
+import copy
 import io
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from lipbench.errors import LipbenchError
 from lipbench.testing.state import leaves_settings, named, random_numbers
 from lipbench.training import losses
 
+Value = Callable[[Tensor, Tensor], Tensor]
 SCALES = (1e-3, 1.0, 1e3)  # of logits
 SAMPLES = 24
 STEP = 1e-5  # of the difference quotient, in float64
@@ -27,13 +29,15 @@ def check_loss(
     refused: Sequence[Mapping[str, float]] = (),
     num_classes: int = 10,
     largest_gradient: float = 100.0,
+    slopes: bool = True,
 ) -> None:
     """Check a loss at every combination of ``hyperparameters``, which may be lists as in a recipe.
 
     loss: a registered name, a class, a function ``(logits, labels, *, hyperparameters)`` or an object; refused: values
     outside of the limits, each of which must raise LipbenchError (so must NaN and infinity, of every hyperparameter);
     num_classes: of the logits, (n, 1) for a loss whose attribute ``binary`` is true; largest_gradient: L2, of the loss
-    of one sample, where logits are of size 1.
+    of one sample, where logits are of size 1; slopes: False for a loss that keeps a part of itself from the gradient on
+    purpose, whose gradient is then not compared with difference quotients.
 
     Checked are: the value, a finite scalar at logits of sizes 1e-3, 1 and 1e3 and for a batch of one sample; the
     gradient, finite, equal to the difference quotient in float64, at most ``largest_gradient``, and never one that
@@ -49,11 +53,17 @@ def check_loss(
     for point in points:
         said = f"the loss {name!r}" + (f" with {point}" if point else "")
         made = losses.build(name, point)
+
+        def call(logits: Tensor, labels: Tensor, made: nn.Module = made) -> Tensor:
+            """Each time in the state in which training begins."""
+            value: Tensor = copy.deepcopy(made)(logits, labels)
+            return value
+
         with leaves_settings(said):
-            _check_values(made, outputs, said)
-            _check_gradient(made, outputs, said, largest_gradient)
-            _check_batch(made, outputs, said)
-        _check_state(made, outputs, said)
+            _check_values(call, outputs, said)
+            _check_gradient(call, outputs, said, largest_gradient, slopes)
+            _check_batch(call, outputs, said)
+        _check_state(made, losses.build(name, point), outputs, said)
 
 
 def samples(outputs: int, scale: float = 1.0, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
@@ -63,9 +73,7 @@ def samples(outputs: int, scale: float = 1.0, dtype: torch.dtype = torch.float64
     return logits.to(dtype), torch.arange(SAMPLES) % max(outputs, 2)
 
 
-def _check_limits(
-    name: str, point: Mapping[str, float], refused: Sequence[Mapping[str, float]], outputs: int
-) -> None:
+def _check_limits(name: str, point: Mapping[str, float], refused: Sequence[Mapping[str, float]], outputs: int) -> None:
     try:
         losses.build(name, point)
     except LipbenchError as error:
@@ -82,7 +90,7 @@ def _check_limits(
         )
 
 
-def _check_values(loss: nn.Module, outputs: int, said: str) -> None:
+def _check_values(loss: Value, outputs: int, said: str) -> None:
     for scale, dtype in itertools.product(SCALES, (torch.float32, torch.float64)):
         logits, labels = samples(outputs, scale, dtype)
         kept, value = (logits.clone(), labels.clone()), loss(logits, labels)
@@ -96,7 +104,7 @@ def _check_values(loss: nn.Module, outputs: int, said: str) -> None:
             assert torch.isfinite(one), f"{said} is {float(one)} for a batch of one sample of class {label}"
 
 
-def _check_gradient(loss: nn.Module, outputs: int, said: str, largest: float) -> None:
+def _check_gradient(loss: Value, outputs: int, said: str, largest: float, slopes: bool) -> None:
     for scale in SCALES:
         logits, labels = samples(outputs, scale)
         value = loss(logits.requires_grad_(), labels)
@@ -104,7 +112,8 @@ def _check_gradient(loss: nn.Module, outputs: int, said: str, largest: float) ->
         (gradient,) = torch.autograd.grad(value, logits)
         assert torch.isfinite(gradient).all(), f"{said} has a gradient that is not finite at logits of size {scale:g}"
         if scale == 1.0:
-            _check_slope(loss, logits.detach(), labels, gradient, said)
+            if slopes:
+                _check_slope(loss, logits.detach(), labels, gradient, said)
             most = float(SAMPLES * gradient.norm(dim=1).max())
             assert most > 0, f"{said} has no gradient at logits of size 1: it cannot train"
             assert most <= largest, (
@@ -116,7 +125,7 @@ def _check_gradient(loss: nn.Module, outputs: int, said: str, largest: float) ->
         assert rising <= 1e-9, f"{said} rises by {rising:.3g} when the logits of the labels rise: is its sign wrong?"
 
 
-def _check_slope(loss: nn.Module, logits: Tensor, labels: Tensor, gradient: Tensor, said: str) -> None:
+def _check_slope(loss: Value, logits: Tensor, labels: Tensor, gradient: Tensor, said: str) -> None:
     generator = torch.Generator().manual_seed(1)
     for _ in range(5):
         direction = torch.randn(logits.shape, generator=generator, dtype=torch.float64)
@@ -128,7 +137,7 @@ def _check_slope(loss: nn.Module, logits: Tensor, labels: Tensor, gradient: Tens
         )
 
 
-def _check_batch(loss: nn.Module, outputs: int, said: str) -> None:
+def _check_batch(loss: Value, outputs: int, said: str) -> None:
     logits, labels = samples(outputs)
     value, order = float(loss(logits, labels)), torch.randperm(SAMPLES, generator=torch.Generator().manual_seed(2))
     slack = CLOSE * max(1.0, abs(value))
@@ -140,9 +149,10 @@ def _check_batch(loss: nn.Module, outputs: int, said: str) -> None:
     )
 
 
-def _check_state(loss: nn.Module, outputs: int, said: str) -> None:
+def _check_state(loss: nn.Module, fresh: nn.Module, outputs: int, said: str) -> None:
+    """``fresh``: another one, to which the state of the first is given, as when training is resumed."""
     logits, labels = samples(outputs)
-    before, first = random_numbers(), float(loss(logits, labels))
+    before, first = random_numbers(), float(copy.deepcopy(loss)(logits, labels))
     assert random_numbers() == before, f"{said} draws from the global random numbers, or seeds them"
     again = float(loss(logits, labels))
     assert again == first, f"{said} is {first:.9g}, then {again:.9g} for the same arguments"
@@ -150,6 +160,11 @@ def _check_state(loss: nn.Module, outputs: int, said: str) -> None:
     torch.save(loss.state_dict(), buffer)
     buffer.seek(0)
     try:
-        loss.load_state_dict(torch.load(buffer, weights_only=True))
+        fresh.load_state_dict(torch.load(buffer, weights_only=True))
     except Exception as error:
         raise AssertionError(f"{said} has a state_dict from which training cannot be resumed: {error}") from error
+    whole, resumed = float(loss(logits, labels)), float(fresh(logits, labels))
+    assert resumed == whole, (
+        f"{said} is {whole:.12g}, and {resumed:.12g} where training is resumed: it keeps something that is not in its "
+        "state_dict"
+    )

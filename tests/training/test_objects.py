@@ -232,9 +232,7 @@ def test_a_model_that_comes_back_different_is_not_stored(tmp_path, monkeypatch):
         return model
 
     monkeypatch.setattr(storing, "load_model", other)
-    with pytest.raises(
-        LipbenchError, match=r"1 of 1 models could not be trained.* computes something else"
-    ):
+    with pytest.raises(LipbenchError, match=r"1 of 1 models could not be trained.* computes something else"):
         lipbench.train(recipe(), tmp_path / "zoo")
     assert [path.name for path in (tmp_path / "zoo").iterdir() if path.is_dir() and path.name.startswith("mlp")] == []
 
