@@ -89,7 +89,7 @@ def _candidates(
         _seed(start)
         arguments = {**attack.defaults, **spec.args}
         batch = AttackBatch.alone(len(x), seed)
-        call = AttackCall(network.eval(), given_x, given_labels, norm, eps, seed, arguments, batch)  # type: ignore[arg-type]
+        call = AttackCall(network.eval(), given_x, given_labels, norm, eps, seed, arguments, batch)
         with leaves_settings(said), leaves_network(network, said), torch.enable_grad():
             found = attack.run(call)
         assert torch.equal(given_x, x), f"{said} changes its inputs in place"

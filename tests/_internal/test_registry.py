@@ -115,7 +115,7 @@ def test_objects_whose_name_means_something_else_are_refused(given):
 
     with pytest.raises(ValueError, match="the optimizer 'sgd' is another object than the one given here: rename"):
         given.name_of(sgd)
-    with pytest.raises(ValueError, match="needs a name: define a function with def"):
+    with pytest.raises(ValueError, match="needs a name of its own: define a function with def"):
         given.name_of(lambda parameters, lr, weight_decay: None)
     given.name_of(mine)
     other.__name__ = "mine"

@@ -2,14 +2,15 @@
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch.nn import functional as F
 
 from lipbench import cli
-from lipbench.attacks import base, guard
+from lipbench.attacks import base, guard, suites
 from lipbench.attacks.base import Attack, AttackCall
 from lipbench.attacks.norm import Norm
 from lipbench.attacks.parameters import Parameter
-from lipbench.attacks.suites import AttackSpec
+from lipbench.attacks.suites import AttackSpec, Suite
 from lipbench.errors import LipbenchError, UnsupportedError
 
 PLUGIN = '''
@@ -264,3 +265,32 @@ def test_the_radii_of_a_call(case):
     assert call.radius == 0.5
     with pytest.raises(TypeError, match="without an eps"):
         _ = AttackCall(digits.network, digits.x, digits.labels, Norm.L2, None, 0, {}, None).radius
+
+
+def still(model, x, labels, eps, *, scale=1.0):
+    """Candidates that are the samples themselves."""
+    return x
+
+
+class Still(Attack):
+    name = "mine/still"
+    summary = "the samples themselves"
+
+    def run(self, call):
+        return call.x
+
+
+def test_objects_in_a_suite_go_by_their_names(monkeypatch, case):
+    monkeypatch.setattr(base.ATTACKS, "given", {})
+    sampler = Still()
+    attacks = [still, sampler, {"name": still, "args": {"scale": 2.0}}, {"name": "gradient/pgd"}]
+    suite = Suite(name="mine", norm="L2", eps=[0.5], attack=attacks)
+    assert [spec.name for spec in suite.attacks] == ["still", "mine/still", "still", "gradient/pgd"]
+    assert suites.parse(suite.plain(), "the same suite").plain() == suite.plain()  # as records and workers have it
+    assert guard.attack_of(suite.attacks[1]) is sampler
+    assert guard.attack_of(suite.attacks[2]).defaults == {"scale": 1.0}
+    digits = case(10, 8)
+    found = guard.search(suite.attacks[0], digits.network, digits.x, digits.labels, norm=Norm.L2, eps=0.5, seed=0)
+    assert torch.equal(found, digits.x)
+    with pytest.raises(ValidationError, match="needs a name of its own"):
+        Suite(name="mine", norm="L2", eps=[0.5], attack=[lambda model, x, labels, eps: x])

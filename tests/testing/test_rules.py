@@ -65,9 +65,7 @@ def test_a_rule_that_holds_passes(rule, curved):
 )
 def test_a_rule_that_is_too_low_is_named(rule, wrong):
     rule(wrong)
-    with pytest.raises(
-        AssertionError, match=r"the rule is below the Lipschitz constant|moves further than the constant"
-    ):
+    with pytest.raises(AssertionError, match=r"the rule is below the Lipschitz|moves further than the"):
         check_rule(Scaled, (3,))
 
 
