@@ -142,8 +142,8 @@ class Registry:
         name = getattr(value, "name", None) or getattr(value, "__name__", None)
         if not isinstance(name, str) or name == "<lambda>":
             raise ValueError(
-                f"an object in place of the name of {'an' if self.kind[0] in 'aeiou' else 'a'} {self.kind} needs a name of its own: define a function with def, or "
-                f"set an attribute name; got {repr(value)[:SHOWN]}"
+                f"an object that stands for the name of its {self.kind} needs a name of its own: define a function "
+                f"with def, or set an attribute name; got {repr(value)[:SHOWN]}"
             )
         if self.bundled.get(name) is value:
             return name

@@ -111,8 +111,8 @@ def test_losses_of_every_kind():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (recipe(lambda logits, labels: logits.sum()), "loss 1.name: an object in place of the name of a loss needs a name of its own"),
-        (recipe(layers=CONSTRAINED), "architecture 1.layers: an object in place of the name of a set of layers needs a name"),
+        (recipe(lambda logits, labels: logits.sum()), "loss 1.name: an object that stands for the name of its loss"),
+        (recipe(layers=CONSTRAINED), "architecture 1.layers: an object .* set of layers needs a name of its own"),
         (
             {**recipe(), "architecture": [{"name": lambda layers, shape, classes: []}]},
             "an architecture is given by its name, as cards name it",
