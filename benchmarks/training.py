@@ -15,6 +15,7 @@ ratios are medians over the rounds. ``cpu`` is the time of the process itself, w
 
 import argparse
 import copy
+import functools
 import os
 import statistics
 import tempfile
@@ -41,8 +42,9 @@ from lipbench.work import executors
 from lipbench.work.execution import Execution, resolve_device
 
 SHAPE, CLASSES = (3, 32, 32), 10
+TRAINED = ("torchlip", "orthogonium")
 SETS = {
-    **architectures.SETS,
+    **{name: functools.partial(architectures.layers_of, name, True) for name in TRAINED},
     "twin": lambda: replace(architectures.CONSTRAINED, linear=nn.Linear, conv=nn.Conv2d),
     "relu": lambda: architectures.UNCONSTRAINED,
 }
@@ -119,7 +121,7 @@ def steps(args: argparse.Namespace, device: torch.device) -> None:
             found = in_turns({name: fit.epoch for name, fit in fits.items()}, args.rounds, device)
         ms = {name: statistics.median(wall for wall, _ in times) * 1000 / number for name, times in found.items()}
         print(f"{architecture:<8}" + "  ".join(f"{name} {value:.1f}" for name, value in ms.items()), flush=True)
-        for layers in architectures.SETS:
+        for layers in TRAINED:
             shown = [
                 f"/ {twin} {ratio(found[layers], found[twin], 0):5.2f} ({ratio(found[layers], found[twin], 1):5.2f})"
                 for twin in ("twin", "relu")

@@ -49,6 +49,7 @@ from lipbench.verification.verify import verify_models
 from lipbench.verification.witness import Replay
 from lipbench.verification.witness import replay as measure_again
 from lipbench.work.execution import Execution, computing_on
+from lipbench.work.executors import Executor
 
 __all__ = [
     "LipbenchError", "Model", "Results", "Suite", "VerificationResult", "catalogue", "certify", "evaluate",
@@ -92,7 +93,7 @@ def evaluate(
     dtype: str = "float64",
     device: str = "auto",
     threads: int = 1,
-    executor: str = "local",
+    executor: str | Executor = "local",
     jobs: int = 1,
     address: str | None = None,
     gpus_per_task: float | None = None,

@@ -10,6 +10,8 @@ from lipbench import data
 from lipbench._internal import resources
 from lipbench._internal.precision import set_precisions
 
+# packages with tests of their own, which test_plugins runs
+collect_ignore = ["plugin_package", "broken_plugin_package"]
 torch.set_num_threads(1)  # small networks: a second thread costs more than it brings
 
 

@@ -185,7 +185,11 @@ LISTS = {
     "attacks": "autoattack/standard",
     "losses": "hkr_multiclass",
     "architectures": "cnn",
+    "layers": "orthogonium",
     "datasets": "cifar10",
+    "rules": "convolutions",
+    "optimizers": "sgd",
+    "executors": "ray",
 }
 
 

@@ -14,7 +14,7 @@ OTHERS = sorted(path for folder in ("tests", "benchmarks") for path in (ROOT / f
 LAYERS = [  # from the top: a module imports only from layers below its own; neighbours in a layer do not meet
     "__main__",
     "cli",
-    "api | estimator",
+    "api | estimator | testing",
     "report",
     "evaluation | verification",
     "runs | training",

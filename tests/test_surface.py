@@ -66,7 +66,8 @@ OPTIONS = {
 }
 ONLY_PRINTED = {"as_json"}  # how a command prints what the function returns
 OF_REPLAY = {"replay"}  # `lipbench verify --replay` is the function ``replay``
-LISTS = "models recipes suites attacks losses architectures datasets checks"  # `lipbench list WHAT`
+# `lipbench list WHAT`
+LISTS = "models recipes suites attacks losses architectures layers datasets rules optimizers executors checks"
 
 # What an attack declares, and the keys of samples in a dictionary or an archive.
 ATTACK = "exact max_classes min_classes minimal_norm name norms per_sample_eps ranks summary"
@@ -82,9 +83,13 @@ ENTRY_POINTS = {
     "autoattack/standard foolbox/brendel_bethge foolbox/ddn foolbox/deepfool foolbox/fmn "
     "foolbox/pgd_adam gradient/bisection gradient/pgd",
     "lipbench.datasets": "cifar10 cifar100 digits folder mnist npz",
+    "lipbench.executors": "local ray",
+    "lipbench.layers": "orthogonium torchlip",
     "lipbench.losses": "categorical_hinge certificate_regularized_cross_entropy cross_entropy hinge_binary "
     "hinge_multiclass hkr_binary hkr_multiclass kr_binary kr_multiclass lse_hkr_multiclass mcr offset_cross_entropy "
     "soft_hkr_multiclass tau_binary_cross_entropy tau_cross_entropy",
+    "lipbench.optimizers": "adam sgd",
+    "lipbench.rules": "activations convolutions dense functions normalization padding pools residual transposed",
 }
 
 

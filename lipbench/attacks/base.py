@@ -27,7 +27,7 @@ from lipbench.attacks.network import Network
 from lipbench.attacks.norm import Norm
 from lipbench.attacks.parameters import Parameter
 from lipbench.data.arrays import RANKS
-from lipbench.errors import LipbenchError
+from lipbench.errors import LipbenchError, quoted
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _keywords(name: str, function: AttackFunction) -> tuple[bool, dict[str, Para
         signature.bind(None, None, None, None, **keywords)
     except TypeError as error:
         raise LipbenchError(
-            f"the attack {name!r} must be a function (model, x, labels, eps) or an Attack, got {signature}"
+            f"{ATTACKS.said(name)} must be a function (model, x, labels, eps) or an Attack, got {signature}"
         ) from error
     takes_norm = "norm" in keywords
     keywords.pop("norm", None)
@@ -160,8 +160,8 @@ def _keywords(name: str, function: AttackFunction) -> tuple[bool, dict[str, Para
         if not isinstance(default, bool | int | float | str):
             came = "no default" if default is inspect.Parameter.empty else f"the default {default!r}"
             raise LipbenchError(
-                f"the keyword-only argument {keyword!r} of the attack {name!r} needs a number, a truth value or a text "
-                f"as default, it has {came}"
+                f"the keyword-only argument {keyword!r} of {ATTACKS.said(name)} needs a number, a truth value or a "
+                f"text as default, it has {came}"
             )
     meaning = f"keyword of the function {getattr(function, '__name__', name)}"
     return takes_norm, {keyword: Parameter(default, meaning) for keyword, default in keywords.items()}
@@ -182,25 +182,29 @@ def named(name: str) -> Attack:
 
         return library.attack(name)
     found = ATTACKS.get(name)
-    if isinstance(found, type) and issubclass(found, Attack):
-        found = found()
-    if isinstance(found, Attack):
-        declared = getattr(found, "name", None)
-        if declared != name:
-            raise LipbenchError(f"the attack registered as {name!r} declares the name {declared!r}: use one name")
-        return _checked(found)
-    if not callable(found) or isinstance(found, type):
-        raise LipbenchError(
-            f"the attack {name!r} must be a function (model, x, labels, eps) or an Attack, got {found!r}"
-        )
-    return _checked(FunctionAttack(name, found))
+    with ATTACKS.calling(name):
+        if isinstance(found, type) and issubclass(found, Attack):
+            found = found()
+        if isinstance(found, Attack):
+            return _declared(name, found)
+        if not callable(found) or isinstance(found, type):
+            raise LipbenchError(
+                f"{ATTACKS.said(name)} must be a function (model, x, labels, eps) or an Attack, got {quoted(found)}"
+            )
+        return _declared(name, FunctionAttack(name, found))
 
 
-def _checked(attack: Attack) -> Attack:
-    """The attack. Raises LipbenchError for inputs that nobody has."""
+def _declared(name: str, attack: Attack) -> Attack:
+    """The same attack; raises LipbenchError unless it declares what every attack must."""
+    declared = getattr(attack, "name", None)
+    if declared != name:
+        raise LipbenchError(f"{ATTACKS.said(name)} declares the name {declared!r}: use one name")
+    if not isinstance(getattr(attack, "summary", None), str) or type(attack).run is Attack.run:
+        raise LipbenchError(f"{ATTACKS.said(name)} must declare a summary and a method run(call)")
     if not isinstance(attack.ranks, Set) or not attack.ranks or not attack.ranks <= ANY_RANK:
         raise LipbenchError(
-            f"the attack {attack.name!r} declares the ranks {attack.ranks!r}, expected a set of some of "
+            f"{ATTACKS.said(name)} declares the ranks {attack.ranks!r}, expected a set of some of "
             f"{sorted(ANY_RANK)}: how many axes an input may have"
         )
+    _ = attack.parameters
     return attack

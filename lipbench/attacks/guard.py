@@ -7,7 +7,7 @@ restores the global state that attack libraries change, and brings the candidate
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from numbers import Real
 from typing import Any
@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lipbench._internal.registry import ATTACKS
 from lipbench.attacks import base
 from lipbench.attacks.base import Attack, AttackCall
 from lipbench.attacks.batch import AttackBatch
@@ -56,24 +57,20 @@ def supported(spec: AttackSpec, num_classes: int, input_shape: tuple[int, ...], 
     attack, why = attack_of(spec), obstacle(spec, num_classes, input_shape, norm)
     if why is None:
         return attack
-    others = [
-        name
-        for name, other in _loadable()
-        if other.minimal_norm == attack.minimal_norm and _obstacle(other, {}, num_classes, input_shape, norm) is None
-    ]
+    others = []
+    for name in base.names():
+        with contextlib.suppress(LipbenchError), ATTACKS.calling(name):  # one that fails serves nothing
+            other = base.named(name)
+            if other.minimal_norm == attack.minimal_norm and not _obstacle(other, {}, num_classes, input_shape, norm):
+                others.append(name)
     raise UnsupportedError(f"{spec} {why}; attacks that serve this case: {', '.join(others) or 'none'}")
 
 
 def obstacle(spec: AttackSpec, num_classes: int, input_shape: tuple[int, ...], norm: Norm) -> str | None:
     """Why the attack of ``spec`` cannot run there, to follow its name; None where it can. See ``supported``."""
-    return _obstacle(attack_of(spec), spec.args, num_classes, input_shape, norm)
-
-
-def _loadable() -> Iterator[tuple[str, Attack]]:
-    """All attacks but those of plugins that cannot be imported."""
-    for name in base.names():
-        with contextlib.suppress(LipbenchError):
-            yield name, base.named(name)
+    attack = attack_of(spec)
+    with ATTACKS.calling(spec.name):
+        return _obstacle(attack, spec.args, num_classes, input_shape, norm)
 
 
 def _obstacle(

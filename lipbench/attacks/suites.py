@@ -4,9 +4,10 @@ import math
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from lipbench._internal import arguments, files, resources, schema
+from lipbench._internal.registry import ATTACKS
 from lipbench._internal.schema import Name, Strict
 from lipbench.attacks.eps import Eps, EpsField, parse_grid
 from lipbench.attacks.norm import Norm
@@ -29,10 +30,19 @@ def _number(value: Any) -> Any:
 
 
 class AttackSpec(Strict):
-    """One attack of a suite: its name, "library/attack", and the arguments that differ from their defaults."""
+    """One attack of a suite: its name, "library/attack", and the arguments that differ from their defaults.
 
-    name: str
+    In Python, ``name`` may be an attack object or a function ``(model, x, labels, eps)``, or the object may stand for
+    the whole AttackSpec: it is registered under its own name.
+    """
+
+    name: Annotated[str, BeforeValidator(ATTACKS.name_of)]
     args: dict[str, Annotated[Any, BeforeValidator(_plain)]] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _object(cls, value: Any) -> Any:
+        return {"name": value} if callable(value) or hasattr(value, "run") else value
 
     def __str__(self) -> str:
         return self.name

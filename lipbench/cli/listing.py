@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 def command(what: str, name: str | None) -> None:
     """List what has a name.
 
-    These are the models (of the zoo NAME), recipes, suites, attacks, losses, architectures, data sets, and checks of
-    the linter. For attacks, NAME is an attack, and the list is of its parameters.
+    These are the models (of the zoo NAME), recipes, suites, attacks, losses, architectures, sets of layers, data sets,
+    sets of rules, optimizers, executors, and checks of the linter. What packages may add has its origin: bundled, or
+    package and version. For attacks, NAME is an attack, and the list is of its parameters.
 
     \b
     Example: lipbench list attacks

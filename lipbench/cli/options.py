@@ -58,10 +58,10 @@ threads = click.option(
 )
 executor = click.option(
     "--executor",
-    type=click.Choice(["local", "ray"]),
     default="local",
     show_default=True,
-    help="Where tasks run: in processes on this machine, or on a Ray cluster.",
+    metavar="local|ray|NAME",
+    help="Where tasks run: in processes on this machine, on a Ray cluster, or a name of `lipbench list executors`.",
 )
 jobs = click.option(
     "--jobs",

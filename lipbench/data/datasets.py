@@ -112,7 +112,9 @@ def load(spec: str, data_dir: Path | None = None) -> Dataset:
     """
     spec = named(spec)
     name, colon, argument = spec.partition(":")
-    dataset = DATASETS.get(name)(argument if colon else None, data_dir)
+    loader = DATASETS.get(name)
+    with DATASETS.calling(name):
+        dataset = loader(argument if colon else None, data_dir)
     if not isinstance(dataset, Dataset):
         raise LipbenchError(
             f"data set {spec!r}: expected its loader to return a lipbench.data.Dataset, got {type(dataset).__name__}"

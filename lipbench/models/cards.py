@@ -54,7 +54,8 @@ class Architecture(Strict):
     factory: Annotated[str, Field(pattern=FACTORY)] | None = None  # "package.module:function"
     label: Name | None = None  # what its recipe calls it, where it has several of one name
     constrained: bool  # True: 1-Lipschitz layers; False: the unconstrained twin of the same shape
-    layers: Literal["torchlip", "orthogonium"] = "torchlip"  # whose 1-Lipschitz layers it was trained with
+    layers: str = "torchlip"  # the registered set of 1-Lipschitz layers that it was trained with
+    stored_as: str | None = None  # the set of layers whose own exported form it is stored in; None: plain torch layers
     args: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -67,8 +68,8 @@ class Architecture(Strict):
     def _without_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """A card does not mention the default form and the default layers, so that neither changes a digest."""
         plain: dict[str, Any] = serialize(self)
-        for name, default in (("layers", "torchlip"), ("form", "registered")):
-            if plain.get(name) == default:
+        for name, default in (("layers", "torchlip"), ("form", "registered"), ("stored_as", None)):
+            if name in plain and plain[name] == default:
                 del plain[name]
         return plain
 

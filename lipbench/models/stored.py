@@ -41,14 +41,17 @@ def load_model(folder: Path, trust: Collection[str] = ()) -> LoadedModel:
     card = cards.read(folder)
     path = folder / cards.WEIGHTS
     data = _read_weights(path, card)
-    chain = _registered(folder, card, data)
+    chain = rebuilt(folder, card, data)
     return LoadedModel(card, chain.eval().requires_grad_(False), digest_of(card.plain()))
 
 
-def _registered(folder: Path, card: Card, data: bytes) -> nn.Module:
-    """The network of a registered architecture."""
+def rebuilt(folder: Path, card: Card, data: bytes) -> nn.Module:
+    """The network of a registered architecture, preprocessing included, with the weights in ``data``.
+
+    ``folder`` is named in messages. Raises LipbenchError as ``load_model`` does.
+    """
     path = folder / cards.WEIGHTS
-    layers = architectures.EXPORTED if card.architecture.constrained else architectures.UNCONSTRAINED
+    layers = architectures.stored_layers(card.architecture.stored_as, card.architecture.constrained)
     outputs = card.architecture.args.get("outputs", card.num_classes)
     if outputs != card.num_classes and (outputs, card.num_classes) != (1, 2):
         raise LipbenchError(
@@ -56,7 +59,8 @@ def _registered(folder: Path, card: Card, data: bytes) -> nn.Module:
             "or 1 output (a single logit) for 2 classes"
         )
     args = {key: value for key, value in card.architecture.args.items() if key != "outputs"}
-    chain = architectures.build(card.architecture.name, layers, card.input_shape, outputs, args)
+    built = architectures.build(card.architecture.name, layers, card.input_shape, outputs, args)
+    chain = architectures.plain_form(built, layers.plain_forms)  # an architecture may have layers of its own
     _load_state(chain, data, path)
     if card.preprocessing is not None:
         channels = {len(card.preprocessing.mean), len(card.preprocessing.std), card.input_shape[0]}

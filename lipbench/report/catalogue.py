@@ -1,8 +1,13 @@
-"""What has a name: models, recipes, suites, attacks, losses, architectures, data sets, checks; one frame each."""
+"""What has a name: models, recipes, suites, attacks, losses, architectures, layers and so on; one frame each.
+
+What a plugin may register has the column ``origin``: "bundled", or the package and its version. A plugin that cannot be
+used is a row all the same, with the reason, and a warning.
+"""
 
 import inspect
+import logging
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -16,14 +21,16 @@ if TYPE_CHECKING:
     from lipbench.attacks.base import Attack
 
 Row = dict[str, str]
+LOG = logging.getLogger(__name__)
+CANNOT = "cannot be used"  # begins the summary of what is registered and broken
 
 
 def catalogue(what: str, name: str | None = None) -> pd.DataFrame:
     """What lipbench knows by name, one row each, every cell as text.
 
-    what: "models", "recipes", "suites", "attacks", "losses", "architectures", "datasets" or "checks"; name: for models
-    the zoo, by default the bundled one; for attacks the attack whose parameters are listed. Raises LipbenchError for an
-    unknown name, and for a name where none is taken.
+    what: "models", "recipes", "suites", "attacks", "losses", "architectures", "layers", "datasets", "rules",
+    "optimizers", "executors" or "checks"; name: for models the zoo, by default the bundled one; for attacks the attack
+    whose parameters are listed. Raises LipbenchError for an unknown name, and for a name where none is taken.
     """
     if what not in registry.LISTED:
         raise unknown_name("list", what, registry.LISTED)
@@ -98,15 +105,16 @@ def _suites() -> Iterator[Row]:
 def _attacks() -> Iterator[Row]:
     from lipbench.attacks import base
 
+    kind = registry.ATTACKS
     for name in base.names():
+        row = {"name": name, "origin": _origin(kind, name)}
         try:
             attack = base.named(name)
         except LipbenchError as error:  # of a plugin
-            yield {"name": name, "norms": "-", "inputs": "-", "eps": "-", "summary": str(error)}
+            yield {**row, "norms": "-", "inputs": "-", "eps": "-", "summary": _broken(error)}
             continue
         eps = "minimal norm" if attack.minimal_norm else "at eps"
-        served = {"norms": norms(attack), "inputs": inputs(attack)}
-        yield {"name": name, **served, "eps": eps, "summary": attack.summary}
+        yield {**row, "norms": norms(attack), "inputs": inputs(attack), "eps": eps, "summary": attack.summary}
 
 
 def _parameters(attack: "Attack") -> Iterator[Row]:
@@ -127,12 +135,29 @@ def _checks() -> Iterator[Row]:
         yield {"code": code, "summary": summary}
 
 
+def _origin(kind: Registry, name: str) -> str:
+    """Where a name comes from; several places where packages clash."""
+    return " and ".join(str(origin) for origin in kind.origins(name))
+
+
+def _broken(error: LipbenchError) -> str:
+    """The summary of what cannot be used; the reason is also a warning."""
+    LOG.warning("%s", error)
+    return f"{CANNOT}: {error}"
+
+
 def _registered(kind: Registry) -> Callable[[], Iterator[Row]]:
     def rows() -> Iterator[Row]:
         for name in kind.names():
-            item = kind.get(name)
-            summary = (inspect.getdoc(item) or "").split("\n")[0]
-            yield {"name": name, "arguments": _arguments(item), "summary": summary}
+            row = {"name": name, "origin": _origin(kind, name)}
+            try:
+                item = kind.get(name)
+                with kind.calling(name):
+                    arguments = _arguments(item)
+            except LipbenchError as error:
+                yield {**row, "arguments": "-", "summary": _broken(error)}
+                continue
+            yield {**row, "arguments": arguments, "summary": _summary(item)}
 
     return rows
 
@@ -142,14 +167,32 @@ def _architectures() -> Iterator[Row]:
 
     shape = "x".join(str(size) for size in summary.SHAPE)
     for row in _registered(registry.ARCHITECTURES)():
+        unknown = {"name": row["name"], "origin": row["origin"], "size": "-", "gradient_norm": "-"}
+        if row["summary"].startswith(CANNOT):
+            yield {**unknown, **row}
+            continue
         try:
             found = summary.summarize(row["name"])
-        except LipbenchError:  # of a plugin: its defaults do not fit the shape
-            yield {"name": row["name"], "size": "-", "gradient_norm": "-", **row}
+        except LipbenchError as error:  # of a plugin: it fails, or its defaults do not fit the shape
+            LOG.warning("%s", error)
+            yield {**unknown, **row}
             continue
         kept = [f"{layers} {_kept(share)}" for layers, share in found.gradient_norm.items()]
         size = f"{found.parameters:,} parameters ({shape}, {summary.CLASSES} classes)"
-        yield {"name": row["name"], "size": size, "gradient_norm": f"gradient norm: {', '.join(kept)}", **row}
+        yield {**unknown, "size": size, "gradient_norm": f"gradient norm: {', '.join(kept)}", **row}
+
+
+def _layers() -> Iterator[Row]:
+    from lipbench.models import architectures
+
+    for row in _registered(registry.LAYERS)():
+        pools, summary = "-", row["summary"]
+        if not summary.startswith(CANNOT):
+            try:
+                pools = f"pools: {', '.join(architectures.layers_of(row['name'], True).pools)}"
+            except LipbenchError as error:
+                summary = _broken(error)
+        yield {"name": row["name"], "origin": row["origin"], "pools": pools, "summary": summary}
 
 
 def _kept(share: float | None) -> str:
@@ -158,12 +201,21 @@ def _kept(share: float | None) -> str:
     return "preserved" if share > 0.999 else f"not preserved ({share:.2g} of it left at initialisation)"
 
 
-def _arguments(item: Callable[..., object]) -> str:
+def _arguments(item: Any) -> str:
+    """The arguments that a user may choose: those of a class, or the keyword-only ones of a function."""
+    if not callable(item) or inspect.ismodule(item):
+        return "-"
     function = item.__init__ if inspect.isclass(item) else item
     parameters = [p for p in inspect.signature(function).parameters.values() if p.name != "self"]
     if not inspect.isclass(item):
         parameters = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
     return ", ".join(p.name for p in parameters) or "-"
+
+
+def _summary(item: Any) -> str:
+    """The first line of its docstring; objects may have an attribute ``summary``."""
+    said = getattr(item, "summary", None)
+    return said if isinstance(said, str) else (inspect.getdoc(item) or "").split("\n")[0]
 
 
 _OF_EACH: tuple[Callable[[], Iterator[Row]], ...] = (
@@ -173,7 +225,11 @@ _OF_EACH: tuple[Callable[[], Iterator[Row]], ...] = (
     _attacks,
     _registered(registry.LOSSES),
     _architectures,
+    _layers,
     _registered(registry.DATASETS),
+    _registered(registry.RULES),
+    _registered(registry.OPTIMIZERS),
+    _registered(registry.EXECUTORS),
     _checks,
 )
 _LISTS = dict(zip(registry.LISTED, _OF_EACH, strict=True))

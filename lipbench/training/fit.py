@@ -21,6 +21,7 @@ from lipbench.data import Split
 from lipbench.data.datasets import in_memory
 from lipbench.errors import LipbenchError
 from lipbench.models.fast_layers import quickened
+from lipbench.training import optimizers
 from lipbench.training.augmentation import augment
 from lipbench.training.recipes import Augmentation, History, Training
 
@@ -87,7 +88,7 @@ class Fit:
         self.history: list[HistoryRow] = []
         self.order = torch.Generator().manual_seed(self.seed)
         self.generator.manual_seed(self.seed)
-        self.optimizer = _optimizer(self.model, self.how)
+        self.optimizer = optimizers.build(self.how, self.model.parameters())
         self.average = None if self.how.ema is None else copy.deepcopy(self.model)
 
     @property
@@ -194,13 +195,6 @@ class Fit:
 
 def _hits(logits: Tensor, labels: Tensor) -> Tensor:
     return (class_logits(logits).argmax(1) == labels).sum()
-
-
-def _optimizer(model: nn.Module, how: Training) -> torch.optim.Optimizer:
-    if how.optimizer == "sgd":
-        momentum = {"momentum": 0.9, "nesterov": True}
-        return torch.optim.SGD(model.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay, **momentum)  # type: ignore[arg-type]
-    return torch.optim.AdamW(model.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay)
 
 
 def decay(schedule: str, progress: float) -> float:

@@ -24,14 +24,16 @@ training = { weight_decay = 0.1 }          # what differs for this loss; archite
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import tomli_w
 from pydantic import BeforeValidator, Field, StrictBool
 
 from lipbench._internal import arguments, files, resources, schema
+from lipbench._internal.registry import ARCHITECTURES, LAYERS, LOSSES, OPTIMIZERS
 from lipbench._internal.schema import Finite, Name, Strict
 from lipbench._internal.versions import versions
 from lipbench.attacks.eps import of_a_file
@@ -42,17 +44,39 @@ from lipbench.models.cards import Architecture, Loss, Preprocessing
 VERSIONED = ("lipbench", "torch", "deel-torchlip")  # on every card
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Radius = Annotated[Positive, BeforeValidator(lambda eps: float(of_a_file(eps)) if isinstance(eps, str) else eps)]
+
+
+def _registered_architecture(value: Any) -> Any:
+    if callable(value):
+        raise ValueError(
+            "an architecture is given by its name, as cards name it and later processes build it: register the "
+            "function as an entry point of the group lipbench.architectures"
+        )
+    return value
+
+
+def _changes(value: Any) -> Any:
+    if isinstance(value, dict) and "optimizer" in value:
+        return {**value, "optimizer": OPTIMIZERS.name_of(value["optimizer"])}
+    return value
+
+
+# an object in place of a name is registered under its own
+LossName = Annotated[str, BeforeValidator(LOSSES.name_of)]
+LayersName = Annotated[str, BeforeValidator(LAYERS.name_of)]
+OptimizerName = Annotated[str, BeforeValidator(OPTIMIZERS.name_of)]
+Changes = Annotated[dict[str, Any], BeforeValidator(_changes)]
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(min_length=1)]
 
 
 class ArchitectureSpec(Strict):
     """A registered architecture, under a label that names its models and that losses refer to."""
 
-    name: str
+    name: Annotated[str, BeforeValidator(_registered_architecture)]
     label: Name | None = None
-    layers: Literal["torchlip", "orthogonium"] = "torchlip"  # whose 1-Lipschitz layers it is trained with
+    layers: LayersName = "torchlip"  # the registered set of 1-Lipschitz layers that it is trained with
     args: dict[str, Any] = Field(default_factory=dict)
-    training: dict[str, Any] = Field(default_factory=dict)  # keys of [training] that differ for it
+    training: Changes = Field(default_factory=dict)  # keys of [training] that differ for it
 
     @property
     def key(self) -> str:
@@ -83,14 +107,14 @@ class Trades(Adversarial):
 class LossSpec(Strict):
     """A registered loss and lists of its hyperparameters, on some or all architectures."""
 
-    name: str
+    name: LossName
     label: Name | None = None  # needed only where the same loss is trained in several ways
     hyperparameters: dict[str, Finite | Annotated[list[Finite], Field(min_length=1)]] = Field(default_factory=dict)
     architectures: tuple[str, ...] = ()  # labels; all if empty
     constrained: StrictBool = True  # False: the unconstrained twin of the same shape
     adversarial: Trades | PGDTraining | None = None
     seeds: Seeds | None = None  # the recipe's where it names none
-    training: dict[str, Any] = Field(default_factory=dict)  # keys of [training] that differ for this loss
+    training: Changes = Field(default_factory=dict)  # keys of [training] that differ for this loss
 
     def grid(self) -> Iterator[dict[str, float]]:
         """Every combination of the hyperparameters, which come in alphabetical order."""
@@ -118,7 +142,8 @@ class Training(Strict):
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=2)] = 128
     learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 1e-3  # the largest of the schedule
-    optimizer: Literal["adam", "sgd"] = "adam"
+    optimizer: OptimizerName = "adam"
+    optimizer_args: dict[str, Any] | None = None  # what it takes beside the learning rate and weight_decay
     schedule: Literal["cosine", "one_cycle", "constant"] = "cosine"
     # times learning_rate, if adam: AdamW's, where .1 does what 5e-4 does to sgd with a learning rate of .1
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
@@ -145,6 +170,10 @@ class Recipe(Strict):
     training: Training
     preprocessing: Preprocessing | None = None
     history: History = History()
+
+    def plain(self) -> dict[str, Any]:
+        """The recipe as plain data, in the keys of the file, without those that have their defaults."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
 
     def training_jobs(self) -> "list[TrainingJob]":
         """Every model of the sweep, in the order of the file, seeds innermost."""
@@ -216,9 +245,16 @@ class TrainingJob:
 
     @property
     def versions(self) -> dict[str, str]:
-        """The installed versions of the packages that the weights depend on."""
+        """The installed versions of the packages that the weights depend on, those of plugins included."""
         names = (*VERSIONED, "orthogonium") if self.spec.layers == "orthogonium" else VERSIONED
-        return versions(names)
+        named = (
+            (ARCHITECTURES, self.spec.name),
+            (LAYERS, self.spec.layers),
+            (LOSSES, self.loss_spec.name),
+            (OPTIMIZERS, self.training.optimizer),
+        )
+        origins = [origin for registry, name in named for origin in registry.origins(name) if origin.is_plugin]
+        return versions(names) | {origin.package: origin.version for origin in origins}
 
 
 def names() -> list[str]:
@@ -239,21 +275,41 @@ def load(path: Path) -> Recipe:
 def read(path: Path) -> tuple[Recipe, bytes]:
     """As ``load``, with the bytes that the recipe was read from: the file may be another one a moment later."""
     data = files.read_bytes(path, "recipe")
-    recipe = schema.parse(Recipe, files.parse_toml(data, path, "recipe"), str(path), "recipe")
+    return parse(files.parse_toml(data, path, "recipe"), str(path)), data
+
+
+def given(recipe: "Recipe | Mapping[str, Any]") -> tuple[Recipe, bytes]:
+    """A recipe given in Python, and its file: a ``Recipe``, or the content of a file as plain data.
+
+    A loss, a set of layers and an optimizer may be an object in place of a name. It is registered under its own name,
+    which the file and the cards have. Raises LipbenchError as ``load`` does.
+    """
+    content = recipe.plain() if isinstance(recipe, Recipe) else dict(recipe)
+    named = parse(content, "the recipe").plain()  # names in place of objects
+    try:
+        data = tomli_w.dumps(named).encode()
+    except TypeError as error:
+        raise LipbenchError(f"the recipe holds something that a TOML file cannot hold: {error}") from error
+    return parse(files.parse_toml(data, Path("recipe.toml"), "recipe"), "the recipe"), data
+
+
+def parse(content: dict[str, Any], where: str) -> Recipe:
+    """Check the content of a recipe; ``where`` names it in errors. Raises LipbenchError as ``load`` does."""
+    recipe = schema.parse(Recipe, content, where, "recipe")
     for loss in recipe.losses:
         if loss.adversarial is not None and loss.name != "cross_entropy":
-            raise LipbenchError(f"{path}: adversarial training takes the loss 'cross_entropy', got {loss.name!r}")
+            raise LipbenchError(f"{where}: adversarial training takes the loss 'cross_entropy', got {loss.name!r}")
     labels = [architecture.key for architecture in recipe.architectures]
     for loss in recipe.losses:
         for label in loss.architectures:
             if label not in labels:
                 raise LipbenchError(
-                    f"{path}: loss {loss.name!r} names architecture {label!r}; there are {', '.join(labels)}"
+                    f"{where}: loss {loss.name!r} names architecture {label!r}; there are {', '.join(labels)}"
                 )
     twice = arguments.repeated(job.name for job in recipe.training_jobs())
     if twice is not None:
         raise LipbenchError(
-            f"{path}: the model {twice} is there twice; name each seed and hyperparameter once, and give blocks "
+            f"{where}: the model {twice} is there twice; name each seed and hyperparameter once, and give blocks "
             "[[architecture]] or [[loss]] that differ in something else a label each"
         )
-    return recipe, data
+    return recipe

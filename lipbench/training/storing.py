@@ -3,10 +3,14 @@
 import io
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import torch
+from torch import nn
+
 from lipbench._internal import files
+from lipbench._internal.randomness import keeping_random_numbers
 from lipbench.certification.grades import CLAIM_TOLERANCE
 from lipbench.data import Dataset
 from lipbench.errors import LipbenchError
@@ -15,18 +19,25 @@ from lipbench.models.cards import Card, Lipschitz
 from lipbench.models.stored import load_model, serialize
 from lipbench.training import losses
 from lipbench.training.recipes import Recipe, Training, TrainingJob
-from lipbench.training.trainer import Trained
+from lipbench.training.trainer import Trained, layers_of, preprocessing
 
-CLAIMED_OVER_1 = {"torchlip": 0.0, "orthogonium": 1e-4}  # an AOC net of 8 layers ended at 1 + 8.7e-6
+COMPARED = 8  # inputs, of a network before and after it was stored
 HISTORY = "history.parquet"  # beside a model's card: one row per epoch, see ``fit.Fit.epoch`` and ``fit.measure``
 
 
+class RoundTripError(LipbenchError):
+    """A network that computes something else, or cannot be built, when it is loaded from what is stored of it."""
+
+
 def store(folder: Path, recipe: Recipe, job: TrainingJob, dataset: Dataset, trained: Trained) -> Card:
-    """Store a model under ``folder``, unless one is there; returns its card."""
+    """Store a model under ``folder``, unless one is there; returns its card.
+
+    Raises RoundTripError, and stores nothing, if the stored model cannot be loaded again with the same outputs.
+    """
     import pandas as pd
 
     weights = serialize(trained.module)
-    card = _card(recipe, job, dataset, files.sha256_bytes(weights), trained.history[-1]["bound"])
+    card = card_of(recipe, job, dataset, files.sha256_bytes(weights), trained.history[-1]["bound"])
     history = io.BytesIO()
     pd.DataFrame(trained.history).to_parquet(history, index=False)
     temporary = files.temporary_name(folder)
@@ -35,6 +46,7 @@ def store(folder: Path, recipe: Recipe, job: TrainingJob, dataset: Dataset, trai
         files.write_bytes(temporary / cards.WEIGHTS, weights)
         files.write_bytes(temporary / HISTORY, history.getvalue())
         cards.write(temporary, card)
+        check_loaded(load_model, temporary, nn.Sequential(preprocessing(recipe), trained.module), dataset)
         try:
             temporary.rename(folder)
         except OSError:
@@ -57,7 +69,7 @@ def is_trained(folder: Path, recipe: Recipe, job: TrainingJob, dataset: Dataset)
     except LipbenchError as error:
         raise LipbenchError(f"{error}; or delete {folder}, and it is trained again") from error
     bound = 0.0 if found.claimed is None else found.claimed.constant  # the weights decided it
-    there, wanted = _comparable(found), _comparable(_card(recipe, job, dataset, found.weights_sha256, bound))
+    there, wanted = _comparable(found), _comparable(card_of(recipe, job, dataset, found.weights_sha256, bound))
     if there != wanted:
         raise LipbenchError(
             f"{folder} holds a model that was trained in another way than the recipe says "
@@ -84,10 +96,32 @@ def _comparable(card: Card) -> Card:
     return card.model_copy(update={"versions": {}, "training": full})
 
 
-def _card(recipe: Recipe, job: TrainingJob, dataset: Dataset, weights_sha256: str, bound: float) -> Card:
+def check_loaded(load: Callable[[Path], Model], folder: Path, module: nn.Module, dataset: Dataset) -> None:
+    """Raise RoundTripError unless ``load`` gives a network whose outputs are those of ``module``, bit for bit.
+
+    module: what was trained, in its plain form, with the preprocessing. The first inputs of the data set are compared.
+    """
+    try:
+        with keeping_random_numbers():  # layers draw weights when they are built
+            loaded = load(folder).module
+    except LipbenchError as error:
+        raise RoundTripError(f"the network cannot be loaded again from what is stored: {error}") from error
+    x = torch.from_numpy(dataset.train.part(0, COMPARED).x)
+    with torch.no_grad():
+        if not torch.equal(loaded(x), module.eval()(x)):
+            raise RoundTripError(
+                "the network computes something else when it is loaded again: a layer keeps something that is no "
+                "tensor of its state_dict"
+            )
+
+
+def card_of(recipe: Recipe, job: TrainingJob, dataset: Dataset, weights_sha256: str, bound: float) -> Card:
+    """The card of a model with these weights, whose network has the Lipschitz bound ``bound``."""
     architecture, outputs = job.architecture, losses.head(job.loss_spec.name, dataset.num_classes)
     if outputs != dataset.num_classes:
         architecture = architecture.model_copy(update={"args": {**architecture.args, "outputs": outputs}})
+    if layers_of(job).exported is not None:
+        architecture = architecture.model_copy(update={"stored_as": job.spec.layers})
     return Card(
         name=job.name,
         data=recipe.data,
@@ -108,7 +142,7 @@ def _claim(recipe: Recipe, job: TrainingJob, bound: float) -> Lipschitz:
     """The constant that the layers have by construction, or the bound of the weights if it is larger than roundings."""
     # the layers are 1-Lipschitz by construction, up to roundings; normalisation by std multiplies by 1 / min std
     scale = 1.0 if recipe.preprocessing is None else 1.0 / min(recipe.preprocessing.std)
-    given = scale * (1 + CLAIMED_OVER_1[job.spec.layers])
+    given = scale * (1 + layers_of(job).claimed_over_1)
     if bound <= given * (1 + CLAIM_TOLERANCE):
         return Lipschitz(constant=given)
     return Lipschitz(constant=bound, by_construction=given)

@@ -3,9 +3,10 @@
 import functools
 import logging
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,13 +16,14 @@ from lipbench._internal.randomness import keeping_random_numbers
 from lipbench.data import Dataset
 from lipbench.errors import CannotWriteError, LipbenchError, one_line, reason
 from lipbench.models.cards import Lipschitz
-from lipbench.training import checkpoint, losses, recipes, trainer, zoo_folder
+from lipbench.training import checkpoint, losses, recipes, trainer, trial, zoo_folder
 from lipbench.training.augmentation import check_fits
 from lipbench.training.checkpoint import Checkpoint, checkpoint_of, lease_name
 from lipbench.training.recipes import Recipe, TrainingJob
 from lipbench.training.storing import is_trained, store
 from lipbench.work.coordinator import Coordinator, Progress, Task
 from lipbench.work.execution import HERE, Execution
+from lipbench.work.executors import Executor
 from lipbench.work.lease import Lease, Leases
 
 LOG = logging.getLogger(__name__)
@@ -29,12 +31,12 @@ StrPath = str | os.PathLike[str]
 
 
 def train_zoo(
-    recipe: StrPath,
+    recipe: StrPath | Recipe | Mapping[str, Any],
     out: StrPath,
     *,
     data: str | None = None,
     data_dir: StrPath | None = None,
-    executor: str = "local",
+    executor: str | Executor = "local",
     jobs: int = 1,
     address: str | None = None,
     gpus_per_task: float | None = None,
@@ -43,17 +45,23 @@ def train_zoo(
 ) -> list[Path]:
     """Train every model of a recipe that ``out`` does not hold yet; returns the folders of the models trained here.
 
-    recipe: a path, or the name of a bundled recipe; out: the zoo, one folder per model; data: the spec of another data
-    set than the recipe's; data_dir: the folder with the files of mnist, cifar10, cifar100; executor: "local" or "ray",
-    with ``jobs`` processes or tasks at once; address and gpus_per_task: for ray; device: "auto", "cpu" or "cuda";
-    progress: show a bar. Everything else as for ``train``. Raises LipbenchError for wrong use.
+    recipe: a path, the name of a bundled recipe, or in Python a ``Recipe`` or the content of its file as a dict, where
+    a loss, a set of layers and an optimizer may be objects in place of names; out: the zoo, one folder per model; data:
+    the spec of another data set than the recipe's; data_dir: the folder with the files of mnist, cifar10, cifar100;
+    executor: "local", "ray", the name of a plugin's or an object of your own, with ``jobs`` processes or tasks at once;
+    address and gpus_per_task: for ray; device: "auto", "cpu" or "cuda"; progress: show a bar. Everything else as for
+    ``train_recipe``. Raises LipbenchError for wrong use.
     """
     # one thread each: the weights would depend on their number
     execution = Execution(device, executor, jobs, 1, address, gpus_per_task)
-    place, target = recipes.find(str(arguments.path("the recipe", recipe))), arguments.path("out", out)
+    target = arguments.path("out", out)
     folder = None if data_dir is None else arguments.path("data_dir", data_dir)
-    spec = recipes.load(place).data if data is None else arguments.text("data", data)
-    return train(place, target, datasets.load(spec, folder), execution, data_dir=folder, progress=progress)
+    if isinstance(recipe, Recipe | Mapping):
+        written = recipes.given(recipe)
+    else:
+        written = recipes.read(recipes.find(str(arguments.path("the recipe", recipe))))
+    dataset = datasets.load(written[0].data if data is None else arguments.text("data", data), folder)
+    return train_recipe(*written, target, dataset, execution, data_dir=folder, progress=progress)
 
 
 def train(
@@ -65,10 +73,25 @@ def train(
     data_dir: Path | None = None,
     progress: bool = True,
 ) -> list[Path]:
+    """As ``train_recipe``, with the recipe in a file."""
+    return train_recipe(*recipes.read(recipe_path), out, dataset, execution, data_dir=data_dir, progress=progress)
+
+
+def train_recipe(
+    written: Recipe,
+    content: bytes,
+    out: Path,
+    dataset: Dataset,
+    execution: Execution = HERE,
+    *,
+    data_dir: Path | None = None,
+    progress: bool = True,
+) -> list[Path]:
     """Train every model of a recipe that ``out`` does not hold yet; returns the folders of the models trained here.
 
-    dataset: the one that the recipe names, or another one, which cards then name. data_dir: workers in other processes
-    load the data set themselves, by its spec, from this folder.
+    written, content: the recipe and its file, which the zoo keeps; dataset: the one that the recipe names, or another
+    one, which cards then name. data_dir: workers in other processes load the data set themselves, by its spec, from
+    this folder.
     Several processes may train one zoo at once, each with this function: no model is trained twice, and each process
     returns when all models are there. A model's folder gets its name when it is complete. A killed sweep is resumed by
     another call, each half-trained model after its last whole epoch. The same recipe, seed and machine give the same
@@ -83,13 +106,14 @@ def train(
     """
     if execution.threads != 1:
         raise LipbenchError(f"threads must be 1 in training, as weights depend on it; got {execution.threads}")
-    written, content = recipes.read(recipe_path)
     recipe = written.model_copy(update={"data": dataset.spec})
     jobs = recipe.training_jobs()
     with execution.computing() as device:
         check(recipe, jobs, dataset)
         zoo_folder.refuse_foreign(out)
         missing = [job for job in jobs if not is_trained(out / job.name, recipe, job, dataset)]
+        with keeping_random_numbers():
+            trial.try_networks(recipe, missing, dataset)
         files.make_folder(out)
         zoo_folder.keep_recipe(written, content, out)
         files.sweep(out)
@@ -239,7 +263,8 @@ def check(recipe: Recipe, jobs: Sequence[TrainingJob], dataset: Dataset) -> None
         for job in jobs:
             job.check()
             try:
-                losses.build(job.loss.name, job.loss.hyperparameters)
+                trial.try_loss(job, losses.head(job.loss.name, dataset.num_classes))
+                trial.try_optimizer(job)
                 trainer.network(job, dataset)
                 check_fits(job.training.augmentation, dataset.input_shape)
             except LipbenchError as error:

@@ -11,9 +11,11 @@ from torch import nn
 from lipbench._internal import files
 from lipbench._internal.precision import precisions, set_precisions
 from lipbench._internal.randomness import keeping_random_numbers
+from lipbench._internal.registry import ARCHITECTURES, LAYERS
 from lipbench.data import Dataset
 from lipbench.errors import LipbenchError
 from lipbench.models import architectures
+from lipbench.models.architectures.exporting import PlainForms
 from lipbench.training import losses
 from lipbench.training.adversarial import AdversarialLoss
 from lipbench.training.checkpoint import Checkpoint
@@ -48,21 +50,22 @@ def train_one(
     """
     check_samples(dataset)
     with deterministic(job.seed, device):
-        normalize: nn.Module = nn.Identity()
-        if recipe.preprocessing is not None:
-            normalize = architectures.Normalize(recipe.preprocessing.mean, recipe.preprocessing.std)
+        normalize = preprocessing(recipe)
         fit = _fit(normalize, job, dataset, device)
+        forms = layers_of(job).plain_forms
         held_out = DeviceSplit.of(dataset.test.first(recipe.history.samples), device)
         if checkpoint is not None:
             files.make_folder(checkpoint.path.parent)
             fit.resume(checkpoint.path)
         while len(fit.history) < job.training.epochs:
             row = fit.epoch()
-            fit.history.append({**row, **measure(nn.Sequential(normalize, _exported(fit)), held_out, recipe.history)})
+            fit.history.append(
+                {**row, **measure(nn.Sequential(normalize, _exported(fit, forms)), held_out, recipe.history)}
+            )
             if checkpoint is not None:
                 checkpoint.write(fit.state(), len(fit.history))
             epoch_done()
-        return Trained(_exported(fit).cpu(), fit.history)
+        return Trained(_exported(fit, forms).cpu(), fit.history)
 
 
 def _fit(normalize: nn.Module, job: TrainingJob, dataset: Dataset, device: torch.device) -> Fit:
@@ -78,8 +81,26 @@ def _fit(normalize: nn.Module, job: TrainingJob, dataset: Dataset, device: torch
 def network(job: TrainingJob, dataset: Dataset) -> nn.Sequential:
     """The untrained network of a training job."""
     outputs = losses.head(job.loss_spec.name, dataset.num_classes)
-    layers = architectures.layers_of(job.spec.layers, job.loss_spec.constrained)
-    return architectures.build(job.spec.name, layers, dataset.input_shape, outputs, job.spec.args)
+    return architectures.build(job.spec.name, layers_of(job), dataset.input_shape, outputs, job.spec.args)
+
+
+def layers_of(job: TrainingJob) -> architectures.Layers:
+    """The set of layers that a job trains with."""
+    return architectures.layers_of(job.spec.layers, job.loss_spec.constrained)
+
+
+@contextlib.contextmanager
+def plugins_of(job: TrainingJob) -> Iterator[None]:
+    """Run code of a network: an exception in layers of a plugin becomes a LipbenchError that names it."""
+    with ARCHITECTURES.calling(job.spec.name), LAYERS.calling(job.spec.layers):
+        yield
+
+
+def preprocessing(recipe: Recipe) -> nn.Module:
+    """What comes before the network."""
+    if recipe.preprocessing is None:
+        return nn.Identity()
+    return architectures.Normalize(recipe.preprocessing.mean, recipe.preprocessing.std)
 
 
 def check_samples(dataset: Dataset) -> None:
@@ -106,7 +127,7 @@ def deterministic(seed: int, device: torch.device) -> Iterator[None]:
 
 
 @torch.no_grad()
-def _exported(fit: Fit) -> nn.Sequential:
+def _exported(fit: Fit, plain_forms: PlainForms) -> nn.Sequential:
     """The network as trained so far, in its plain form. It is a copy, so that training is not affected."""
     normalize, averaged = copy.deepcopy(fit.averaged)
     sample = normalize(fit.samples.x(slice(fit.how.batch_size)))
@@ -116,4 +137,4 @@ def _exported(fit: Fit) -> nn.Sequential:
             for module in averaged.modules():
                 for name in getattr(module, "parametrizations", ()):
                     getattr(module, name)
-    return architectures.export(averaged, sample)
+    return architectures.export(averaged, sample, plain_forms)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from lipbench._internal.given import HERE, Given
 from lipbench.work import progress as bars
 from lipbench.work.executors import Executor, WorkerDiedError
 from lipbench.work.lease import Age, Lease, Leases
@@ -48,6 +49,7 @@ class Assignment(Generic[P]):
     task: Task[P]
     leases: Path  # the folder
     ages: Mapping[str, Age]
+    given: Given = HERE  # objects that were given in Python, which the task finds by their names
 
 
 def perform(assignment: Assignment[P], function: Callable[[P, Lease], R | None]) -> tuple[str, R | None]:

@@ -10,8 +10,9 @@ import torch
 
 from lipbench._internal import arguments
 from lipbench._internal.precision import precisions, set_precisions
+from lipbench._internal.registry import EXECUTORS
 from lipbench.errors import LipbenchError, quoted, unknown_name
-from lipbench.work.executors import NAMES, Executor, build
+from lipbench.work.executors import Executor, build, is_executor
 from lipbench.work.executors.local import LocalExecutor
 
 
@@ -43,7 +44,7 @@ class Execution:
     """
 
     device: str = "auto"  # or "cpu", "cuda", or one of several GPUs, such as "cuda:1"
-    executor: str | Executor = "local"  # or "ray", or an executor of your own
+    executor: str | Executor = "local"  # or "ray", the name of a plugin's, or an object of your own
     jobs: int = 1  # processes (local), or tasks at once (ray)
     threads: int = 1  # of torch on the CPU, in each process
     address: str | None = None  # of a Ray cluster; None: start one here
@@ -59,8 +60,8 @@ class Execution:
     def workers(self) -> Executor:
         """The executor."""
         if not isinstance(self.executor, str):
-            if not callable(getattr(self.executor, "run", None)):
-                raise unknown_name("executor", self.executor, NAMES)
+            if not is_executor(self.executor):
+                raise unknown_name("executor", self.executor, EXECUTORS.names())
             return self.executor
         return build(self.executor, jobs=self.jobs, threads=self.threads, address=self.address, gpus=self.gpus_per_task)
 

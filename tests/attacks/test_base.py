@@ -2,15 +2,16 @@
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch.nn import functional as F
 
 from lipbench import cli
-from lipbench.attacks import base, guard
+from lipbench.attacks import base, guard, suites
 from lipbench.attacks.base import Attack, AttackCall
 from lipbench.attacks.network import Network
 from lipbench.attacks.norm import Norm
 from lipbench.attacks.parameters import Parameter
-from lipbench.attacks.suites import AttackSpec
+from lipbench.attacks.suites import AttackSpec, Suite
 from lipbench.errors import LipbenchError, UnsupportedError
 
 PLUGIN = '''
@@ -183,21 +184,21 @@ def test_an_attack_of_another_package_is_named_among_those_that_serve():
     [
         ("toy/stepp", "unknown attack 'toy/stepp': did you mean 'toy/step'"),
         ("bisection", "did you mean 'gradient/bisection'"),
-        ("toy/renamed", "the attack registered as 'toy/renamed' declares the name 'toy/step': use one name"),
-        ("number", r"'number' must be a function \(model, x, labels, eps\) or an Attack, got 3"),
+        ("toy/renamed", "the attack 'toy/renamed' of TOY declares the name 'toy/step': use one name"),
+        ("number", r"'number' of TOY must be a function \(model, x, labels, eps\) or an Attack, got 3"),
         (
             "without_eps",
-            r"'without_eps' must be a function \(model, x, labels, eps\) or an Attack, got \(model, x, lab",
+            r"'without_eps' of TOY must be a function \(model, x, labels, eps\) or an Attack, got \(model, x, lab",
         ),
-        ("with_a_list", r"argument 'steps' of the attack 'with_a_list' needs a number.* it has the default \(\)"),
-        ("without_default", r"argument 'steps' of the attack 'without_default' needs a number.* it has no default"),
-        ("of_films", r"'of_films' declares the ranks \{4\}, expected a set of some of \[1, 2, 3\]"),
-        ("toy/nothing", r"'toy/nothing' declares the ranks 3, expected a set of some of \[1, 2, 3\]"),
-        ("missing", "the attack 'missing' of toy_attack_plugin:no_such_name cannot be imported"),
+        ("with_a_list", r"'steps' of the attack 'with_a_list' of TOY needs a number.* it has the default \(\)"),
+        ("without_default", r"'steps' of the attack 'without_default' of TOY needs a number.* it has no default"),
+        ("of_films", r"'of_films' of TOY declares the ranks \{4\}, expected a set of some of \[1, 2, 3\]"),
+        ("toy/nothing", r"'toy/nothing' of TOY declares the ranks 3, expected a set of some of \[1, 2, 3\]"),
+        ("missing", "the attack 'missing' of TOY cannot be imported from toy_attack_plugin:no_such_name"),
     ],
 )
 def test_what_is_no_attack_is_refused_in_one_line(name, message):
-    with pytest.raises(LipbenchError, match=message) as caught:
+    with pytest.raises(LipbenchError, match=message.replace("TOY", "toy-attack-plugin 1.0")) as caught:
         base.named(name)
     assert "\n" not in str(caught.value)
 
@@ -259,7 +260,9 @@ def test_the_command_says_which_eps_an_attack_takes(name, eps, capsys):
 def test_the_command_lists_the_attacks_of_other_packages_and_says_which_cannot_be_used(capsys):
     assert cli.run(["list", "attacks"]) == 0
     shown = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-    assert shown["mine"].split(None, 6)[1:] == [
+    assert shown["mine"].split(None, 8)[1:] == [
+        "toy-attack-plugin",
+        "1.0",
         "L2,",
         "Linf",
         "images",
@@ -268,7 +271,7 @@ def test_the_command_lists_the_attacks_of_other_packages_and_says_which_cannot_b
         "One step along the gradient of cross-entropy.",
     ]
     assert "cannot be imported" in shown["missing"]
-    assert "gradient/pgd" in shown
+    assert shown["gradient/pgd"].split()[1] == "bundled"
 
 
 def test_the_command_explains_a_misspelt_attack_and_a_name_that_is_not_wanted(capsys):
@@ -306,3 +309,32 @@ def test_the_radii_of_a_call(case):
     assert call.radius == 0.5
     with pytest.raises(TypeError, match="without an eps"):
         _ = AttackCall(digits.network, digits.x, digits.labels, Norm.L2, None, 0, {}, None).radius
+
+
+def still(model, x, labels, eps, *, scale=1.0):
+    """Candidates that are the samples themselves."""
+    return x
+
+
+class Still(Attack):
+    name = "mine/still"
+    summary = "the samples themselves"
+
+    def run(self, call):
+        return call.x
+
+
+def test_objects_in_a_suite_go_by_their_names(monkeypatch, case):
+    monkeypatch.setattr(base.ATTACKS, "given", {})
+    sampler = Still()
+    attacks = [still, sampler, {"name": still, "args": {"scale": 2.0}}, {"name": "gradient/pgd"}]
+    suite = Suite(name="mine", norm="L2", eps=[0.5], attack=attacks)
+    assert [spec.name for spec in suite.attacks] == ["still", "mine/still", "still", "gradient/pgd"]
+    assert suites.parse(suite.plain(), "the same suite").plain() == suite.plain()  # as records and workers have it
+    assert guard.attack_of(suite.attacks[1]) is sampler
+    assert guard.attack_of(suite.attacks[2]).defaults == {"scale": 1.0}
+    digits = case(10, 8)
+    found = guard.search(suite.attacks[0], digits.network, digits.x, digits.labels, norm=Norm.L2, eps=0.5, seed=0)
+    assert torch.equal(found, digits.x)
+    with pytest.raises(ValidationError, match="needs a name of its own"):
+        Suite(name="mine", norm="L2", eps=[0.5], attack=[lambda model, x, labels, eps: x])

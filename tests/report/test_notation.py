@@ -1,9 +1,7 @@
 import inspect
-from importlib.metadata import EntryPoint
 
 import pytest
 
-from lipbench._internal import registry
 from lipbench._internal.registry import LOSSES
 from lipbench.report import notation
 from lipbench.report.formatting import labels, legend
@@ -22,10 +20,8 @@ class Plugin:
 
 @pytest.fixture
 def plugin(monkeypatch):
-    point = EntryPoint("a_loss_of_a_plugin", "report.test_notation:Plugin", LOSSES.group)
-    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == LOSSES.group else [])
-    monkeypatch.setattr(EntryPoint, "load", lambda self: Plugin)
-    return point.name
+    monkeypatch.setitem(LOSSES.given, "a_loss_of_a_plugin", Plugin)
+    return "a_loss_of_a_plugin"
 
 
 @pytest.mark.parametrize("name", LOSSES.bundled)

@@ -8,6 +8,7 @@ batch.py        values that depend on the number of samples
 calls.py        calls, bound to the signatures of functions and rules
 table.py        the table of rules                    effects.py      what a rule gives
 rules/          lipbench's own rules                  selections.py   steps that only move numbers
+plugin_rules.py rules of other packages
 replaced.py     layers that compute something else than their type says
 norms.py        norms of matrices and convolutions    kernels.py      norms of padded convolutions
 affine.py       rounding errors of affine steps       cache.py        norms on disk

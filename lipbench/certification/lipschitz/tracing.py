@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lipbench._internal.precision import without_autocast
 from lipbench._internal.randomness import keeping_random_numbers
-from lipbench.certification.lipschitz import agreement, rule_checks, state
+from lipbench.certification.lipschitz import agreement, plugin_rules, rule_checks, state
 from lipbench.certification.lipschitz.effects import EXACT, Effect, Shape
 from lipbench.certification.lipschitz.forward import reason, traced
 from lipbench.certification.lipschitz.freezing import frozen
@@ -31,6 +31,7 @@ def trace(module: nn.Module, input_shape: Shape) -> Graph:
     """
     if not all(size > 0 for size in input_shape):
         raise LipbenchError(f"expected the shape of one input, such as (1, 28, 28), got {input_shape}")
+    plugin_rules.load()
     with torch.inference_mode(False), torch.no_grad(), without_autocast(), keeping_random_numbers():
         return _trace(module, input_shape)
 

@@ -9,23 +9,22 @@
 """
 
 from lipbench.models.architectures.building import build
-from lipbench.models.architectures.exporting import export
+from lipbench.models.architectures.exporting import export, plain_form
 from lipbench.models.architectures.layers import (
     CONSTRAINED,
     EXPORTED,
-    SETS,
     UNCONSTRAINED,
     ConvexCombination,
     Layers,
     Normalize,
     Residual,
     layers_of,
+    stored_layers,
 )
 
 __all__ = [
     "CONSTRAINED",
     "EXPORTED",
-    "SETS",
     "UNCONSTRAINED",
     "ConvexCombination",
     "Layers",
@@ -34,4 +33,6 @@ __all__ = [
     "build",
     "export",
     "layers_of",
+    "plain_form",
+    "stored_layers",
 ]

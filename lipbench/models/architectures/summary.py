@@ -6,9 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from lipbench._internal.randomness import keeping_random_numbers
+from lipbench._internal.registry import ARCHITECTURES, LAYERS
 from lipbench.errors import LipbenchError
 from lipbench.models.architectures.building import build
-from lipbench.models.architectures.layers import EXPORTED, SETS
+from lipbench.models.architectures.exporting import plain_form
+from lipbench.models.architectures.layers import EXPORTED, layers_of
 from lipbench.models.architectures.parts import Shape
 
 SHAPE: Shape = (3, 32, 32)
@@ -30,19 +32,25 @@ class Summary:
 
 def summarize(name: str) -> Summary:
     """Build the architecture called ``name``. Raises LipbenchError if it cannot be built at all."""
-    exported = build(name, EXPORTED, SHAPE, CLASSES, {})
+    exported = plain_form(build(name, EXPORTED, SHAPE, CLASSES, {}))
     parameters = sum(parameter.numel() for parameter in exported.parameters())
-    return Summary(parameters, {layers: _gradient_norm_of(name, layers) for layers in SETS})
+    return Summary(parameters, {layers: _gradient_norm_of(name, layers) for layers in _sets()})
+
+
+def _sets() -> list[str]:
+    """The sets of layers, bundled ones first."""
+    return list(dict.fromkeys((*LAYERS.bundled, *LAYERS.names())))
 
 
 def _gradient_norm_of(name: str, layers: str) -> float | None:
     with keeping_random_numbers():
         torch.manual_seed(0)
         try:
-            model = build(name, SETS[layers](), SHAPE, CLASSES, {})
+            with ARCHITECTURES.calling(name), LAYERS.calling(layers):
+                model = build(name, layers_of(layers, True), SHAPE, CLASSES, {})
+                return gradient_norm(model, torch.rand(SAMPLES, *SHAPE))
         except LipbenchError:
             return None
-        return gradient_norm(model, torch.rand(SAMPLES, *SHAPE))
 
 
 def gradient_norm(model: nn.Module, x: Tensor) -> float:

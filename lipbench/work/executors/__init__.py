@@ -4,6 +4,6 @@ A task is a call of a function of the top level with one picklable argument. Exe
 the coordinator sees to it that no task is done twice, and a rerun resumes a task that was killed.
 """
 
-from lipbench.work.executors.base import NAMES, Executor, WorkerDiedError, build
+from lipbench.work.executors.base import Executor, WorkerDiedError, build, is_executor
 
-__all__ = ["NAMES", "Executor", "WorkerDiedError", "build"]
+__all__ = ["Executor", "WorkerDiedError", "build", "is_executor"]

@@ -6,11 +6,11 @@ from typing import Protocol, TypeVar
 import torch
 
 from lipbench._internal import arguments
-from lipbench.errors import LipbenchError, unknown_name
+from lipbench._internal.registry import EXECUTORS, SHOWN
+from lipbench.errors import LipbenchError
 
 T = TypeVar("T")
 R = TypeVar("R")
-NAMES = ("local", "ray")
 
 
 class WorkerDiedError(LipbenchError):
@@ -23,7 +23,10 @@ class WorkerDiedError(LipbenchError):
 
 
 class Executor(Protocol):
-    """Runs tasks; ``local`` and ``ray`` implement it, and so may an object of your own."""
+    """Runs tasks; ``local`` and ``ray`` implement it, and so may an object of your own.
+
+    A plugin registers a class or a function ``(jobs, threads)`` that makes one, in the group ``lipbench.executors``.
+    """
 
     def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
         """Yield the results as they come, in any order. Raises what a task raised; the other tasks are then given up.
@@ -42,19 +45,25 @@ def build(
     in each; address: of a Ray cluster, None for one that is started here; gpus: of each task, for ray. Raises
     LipbenchError for more processes or threads than the machine takes.
     """
-    if name not in NAMES:
-        raise unknown_name("executor", name, NAMES)
+    made = EXECUTORS.get(name)
     if gpus is not None:
         gpus = arguments.real_number("--gpus-per-task", gpus, 0)
     if name == "ray":
-        from lipbench.work.executors.ray import RayExecutor
-
-        return RayExecutor(jobs, threads, address, gpus)
-    if address is not None or gpus is not None:
+        found = made(jobs, threads, address, gpus)
+    elif address is not None or gpus is not None:
         raise LipbenchError("--address and --gpus-per-task are for --executor ray")
-    from lipbench.work.executors.local import LocalExecutor
+    else:
+        with EXECUTORS.calling(name):
+            found = made(jobs, threads)
+    if not is_executor(found):
+        said = repr(found)[:SHOWN]
+        raise LipbenchError(f"{EXECUTORS.said(name)} must make an object with run(function, tasks), got {said}")
+    return found
 
-    return LocalExecutor(jobs, threads)
+
+def is_executor(found: object) -> bool:
+    """Whether it is an object with a method ``run``."""
+    return not isinstance(found, type) and callable(getattr(found, "run", None))
 
 
 def on_this_machine(jobs: int, threads: int, least: int = 1) -> None:

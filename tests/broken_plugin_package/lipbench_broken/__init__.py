@@ -1,0 +1,1 @@
+"""Plugins for lipbench, each broken in another way."""
