@@ -96,7 +96,7 @@ def _comparable(card: Card) -> Card:
     return card.model_copy(update={"versions": {}, "training": full})
 
 
-def check_loaded(load: Callable[[Path], Model], folder: Path, module: nn.Module, dataset: Dataset) -> None:
+def check_loaded(load: Callable[[Path], LoadedModel], folder: Path, module: nn.Module, dataset: Dataset) -> None:
     """Raise RoundTripError unless ``load`` gives a network whose outputs are those of ``module``, bit for bit.
 
     module: what was trained, in its plain form, with the preprocessing. The first inputs of the data set are compared.

@@ -47,7 +47,7 @@ def _store_and_load(recipe: Recipe, job: TrainingJob, dataset: Dataset) -> None:
     card = card_of(recipe, job, dataset, files.sha256_bytes(weights), 0.0)
 
     def load(folder: Path) -> LoadedModel:
-        return Model(card, rebuilt(folder, card, weights).eval(), digest_of(card.plain()))
+        return LoadedModel(card, rebuilt(folder, card, weights).eval(), digest_of(card.plain()))
 
     check_loaded(load, Path(job.name), module, dataset)
     if job.loss_spec.constrained:
