@@ -7,6 +7,7 @@ import click
 import pytest
 
 import lipbench
+from lipbench import testing
 from lipbench._internal import registry
 from lipbench.cli.commands import cli
 
@@ -24,6 +25,18 @@ CALLABLES = {
     "verify": "model_or_zoo * data data_dir out samples radii seed dtype device threads progress done",
 }
 OTHER_NAMES = {"__version__", "LipbenchError", "Results", "Suite", "VerificationResult"}
+
+# The checks of lipbench.testing: their parameters.
+TESTING = {
+    "check_architecture": "architecture args * layers input_shape num_classes claimed twin",
+    "check_attack": "attack args * samples finds",
+    "check_dataset": "spec data_dir * shared",
+    "check_executor": "executor * jobs",
+    "check_layers": "layers * claimed",
+    "check_loss": "loss hyperparameters * refused num_classes largest_gradient slopes",
+    "check_optimizer": "optimizer args * learning_rate",
+    "check_rule": "make input_shape * instances tight",
+}
 
 # Commands: their arguments, and their options in alphabetical order.
 ARGUMENTS = {
@@ -83,6 +96,16 @@ def test_the_package_has_these_names_and_no_others():
 @pytest.mark.parametrize("name", sorted(CALLABLES))
 def test_a_callable_takes_these_parameters(name):
     assert parameters(getattr(lipbench, name)) == CALLABLES[name]
+
+
+def test_the_checks_for_authors_take_these_parameters():
+    assert sorted(testing.__all__) == sorted(TESTING)
+    for name, expected in TESTING.items():
+        check = getattr(testing, name)
+        assert parameters(check) == expected
+        assert all(parameter in inspect.getdoc(check) for parameter in inspect.signature(check).parameters), name
+    with pytest.raises(AttributeError):
+        testing.check_nothing  # noqa: B018
 
 
 def test_the_command_has_these_subcommands():

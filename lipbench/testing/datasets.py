@@ -10,13 +10,16 @@ from lipbench.testing.state import leaves_settings, random_numbers
 
 
 def check_dataset(spec: str, data_dir: Path | None = None, *, shared: float = 0.01) -> None:
-    """Check a data set: ``NAME`` or ``NAME:ARG`` as ``--data`` takes it, and the folder of its files.
+    """Check a data set.
+
+    spec: ``NAME`` or ``NAME:ARG``, as ``--data`` takes it; data_dir: the folder of its files; shared: the share of test
+    images that may be training images as well.
 
     lipbench itself refuses, with LipbenchError, images that are not (n, c, h, w) in [0, 1], labels that are not
     0..K-1, and splits that do not fit. Checked here are: that loading twice gives the same samples; that it neither
     draws from the global random numbers nor changes settings of torch; that there is no constant image; that each
-    class has a training sample, if there are any; and that at most a share ``shared`` of the test images are training
-    images as well. Raises AssertionError.
+    class has a training sample, if there are any; and that no larger share of test images than ``shared`` is in both
+    splits. Raises AssertionError.
     """
     said, before = f"the data set {spec!r}", random_numbers()
     with leaves_settings(said):
