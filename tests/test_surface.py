@@ -7,7 +7,7 @@ import click
 import pytest
 
 import lipbench
-from lipbench import errors
+from lipbench import errors, testing
 from lipbench._internal import registry
 from lipbench.attacks.base import Attack
 from lipbench.cli.commands import cli
@@ -40,6 +40,18 @@ ERRORS = {
     "LipbenchError": Exception,
     "NetworkError": LipbenchError,
     "UnsupportedError": LipbenchError,
+}
+
+# The checks of lipbench.testing: their parameters.
+TESTING = {
+    "check_architecture": "architecture args * layers input_shape num_classes claimed twin",
+    "check_attack": "attack args * samples finds",
+    "check_dataset": "spec data_dir * shared",
+    "check_executor": "executor * jobs",
+    "check_layers": "layers * claimed",
+    "check_loss": "loss hyperparameters * refused num_classes largest_gradient slopes",
+    "check_optimizer": "optimizer args * learning_rate",
+    "check_rule": "make input_shape * instances tight",
 }
 
 # Commands: their arguments, and their options in alphabetical order.
@@ -115,6 +127,16 @@ def test_a_callable_takes_these_parameters(name):
 def test_errors_have_these_names_and_bases():
     found = {kind for kind in vars(errors).values() if isinstance(kind, type) and kind.__module__ == errors.__name__}
     assert {kind.__name__: kind.__base__ for kind in found} == ERRORS
+
+
+def test_the_checks_for_authors_take_these_parameters():
+    assert sorted(testing.__all__) == sorted(TESTING)
+    for name, expected in TESTING.items():
+        check = getattr(testing, name)
+        assert parameters(check) == expected
+        assert all(parameter in inspect.getdoc(check) for parameter in inspect.signature(check).parameters), name
+    with pytest.raises(AttributeError):
+        testing.check_nothing  # noqa: B018
 
 
 def test_the_command_has_these_subcommands():

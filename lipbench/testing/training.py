@@ -18,7 +18,10 @@ STEPS = 60
 
 
 def check_optimizer(optimizer: Any, args: dict[str, Any] | None = None, *, learning_rate: float = 0.01) -> None:
-    """Check an optimizer: a registered name, or a callable ``(parameters, lr, weight_decay, **arguments)``.
+    """Check an optimizer.
+
+    optimizer: a registered name, or a callable ``(parameters, lr, weight_decay, **arguments)``; args: the arguments, as
+    a recipe has them; learning_rate: one at which it lowers the square of a distance of about 3.
 
     Checked are: that it lowers a quadratic function; that a learning rate of 0 changes nothing, as it follows the
     schedule; and that it goes on from its saved state as if it had not stopped. Raises AssertionError.
@@ -72,7 +75,9 @@ def _steps(parameter: nn.Parameter, optimizer: torch.optim.Optimizer, steps: int
 
 
 def check_executor(executor: Any, *, jobs: int = 2) -> None:
-    """Check an executor: a registered name, or a callable ``(jobs, threads)`` that makes one.
+    """Check an executor.
+
+    executor: a registered name, or a callable ``(jobs, threads)`` that makes one; jobs: processes.
 
     Checked are: that every task is done once, also where there are none; and that the error of a task is raised as it
     is. Raises AssertionError.

@@ -48,6 +48,11 @@ def drawing(argument, data_dir):
     return Dataset("toy", split(), split(seed=1), 4)
 
 
+def seeding(argument, data_dir):
+    np.random.seed(0)  # noqa: NPY002
+    return Dataset("toy", split(), split(seed=1), 4)
+
+
 @pytest.mark.parametrize(
     ("load", "said"),
     [
@@ -57,8 +62,9 @@ def drawing(argument, data_dir):
         (lambda argument, data_dir: Dataset("toy", split(), split(seed=1), 5), "has no training sample of class 4"),
         (Changing(), "has other samples in train each time"),
         (drawing, "draws from the global random numbers"),
+        (seeding, "draws from the global random numbers, or seeds them"),
     ],
-    ids=["sound", "shared", "constant", "absent", "changing", "drawing"],
+    ids=["sound", "shared", "constant", "absent", "changing", "drawing", "seeding"],
 )  # fmt: skip
 def test_data_sets(load, said):
     DATASETS.given["toy"] = load
