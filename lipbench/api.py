@@ -15,8 +15,10 @@ from lipbench.attacks import suites
 from lipbench.attacks.network import Network
 from lipbench.attacks.norm import Norm
 from lipbench.attacks.suites import Suite
+from lipbench.certification.adding import add
 from lipbench.certification.certificate import certificate
 from lipbench.certification.lipschitz import lipschitz_bound, rule
+from lipbench.certification.storing import save
 from lipbench.data import Data, Dataset, dataset_of
 from lipbench.data.arrays import class_labels, images
 from lipbench.errors import LipbenchError
@@ -46,8 +48,8 @@ from lipbench.verification.witness import replay as measure_again
 from lipbench.work.execution import Execution, computing_on
 
 __all__ = [
-    "LipbenchError", "Model", "Results", "Suite", "VerificationResult", "catalogue", "certify", "evaluate",
-    "lipschitz_bound", "list", "replay", "report", "rule", "train", "verify",
+    "LipbenchError", "Model", "Results", "Suite", "VerificationResult", "add", "catalogue", "certify", "evaluate",
+    "lipschitz_bound", "list", "replay", "report", "rule", "save", "train", "verify",
 ]  # fmt: skip
 
 StrPath = str | os.PathLike[str]

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from lipbench import __version__
-from lipbench.cli import evaluate, listing, report, status, train, verify
+from lipbench.cli import add, evaluate, listing, report, status, train, verify
 from lipbench.errors import EXIT_HOLDS, EXIT_INTERRUPTED, EXIT_UNEXPECTED, EXIT_WRONG_USE, LipbenchError, one_line
 
 
@@ -22,6 +22,7 @@ def cli() -> None:
     lipbench evaluate ZOO --suite standard -o RUN
     lipbench verify MODEL               test a claim: attack a model inside its certified radii
     lipbench train recipe.toml -o ZOO   train a zoo over losses and hyperparameters
+    lipbench add ZOO --factory F ...    add a network of your own to a zoo
     lipbench list attacks               list names: attacks, losses, suites, recipes, ...
     """
 
@@ -39,7 +40,10 @@ def _without_click(work: Callable[..., Any]) -> Callable[..., Any]:
     return guarded
 
 
-for command in (evaluate.command, status.command, verify.command, train.command, report.command, listing.command):
+COMMANDS = (
+    evaluate.command, status.command, verify.command, train.command, add.command, report.command, listing.command,
+)  # fmt: skip
+for command in COMMANDS:
     if command.callback is not None:
         command.callback = _without_click(command.callback)
     cli.add_command(command)

@@ -10,9 +10,14 @@ from lipbench._internal.randomness import keeping_random_numbers
 from lipbench.errors import LipbenchError, one_line
 
 
+def module_name(factory: str) -> str:
+    """The module of "package.module:function"."""
+    return factory.partition(":")[0]
+
+
 def is_trusted(factory: str, trust: Collection[str]) -> bool:
     """Whether the module of "package.module:function" is one of the trusted ones, or lies in one."""
-    module = factory.partition(":")[0]
+    module = module_name(factory)
     return any(module == name or module.startswith(f"{name}.") for name in trust if name)
 
 

@@ -78,7 +78,7 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor], where: str, *, as
     if expected != found:
         name = min(set(expected.items()) ^ set(found.items()))[0]
         raise LipbenchError(
-            f"{where} does not fit the card's architecture: {name[:200]} is {found.get(name, 'missing')}, "
+            f"{where} does not fit the network: {name[:200]} is {found.get(name, 'missing')}, "
             f"expected {expected.get(name, 'no such tensor')}"
         )
     check_numbers(state, where)

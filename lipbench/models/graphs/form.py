@@ -81,7 +81,8 @@ class GraphFile(schema.Strict):
     def encoded(self) -> bytes:
         """As the bytes of a file, one step a line."""
         head = {key: value for key, value in self.plain().items() if key != "steps"}
-        steps = ",\n  ".join(json.dumps(step, allow_nan=False) for step in self.plain()["steps"])
+        written = (step.model_dump(mode="json", exclude_defaults=True) for step in self.steps)
+        steps = ",\n  ".join(json.dumps(step, allow_nan=False) for step in written)
         return f'{json.dumps(head, allow_nan=False)[:-1]},\n "steps": [\n  {steps}\n ]}}\n'.encode()
 
 
