@@ -8,7 +8,7 @@ from torch import Tensor, fx, nn
 from lipbench.certification.lipschitz import frozen
 from lipbench.certification.lipschitz.forward import traced
 from lipbench.certification.lipschitz.table import dotted
-from lipbench.errors import UnsupportedError
+from lipbench.errors import UnsupportedError, one_line
 from lipbench.models.graphs import (
     ATTRIBUTES,
     DTYPES,
@@ -40,7 +40,7 @@ def graph_of(module: nn.Module, graph: fx.GraphModule) -> tuple[GraphFile, dict[
             _refuse_rounded_constants(module, graph, writer.constants)
         return writer.file(), writer.state
     except ValueError as error:
-        raise UnsupportedError(f"a graph cannot hold {error}") from error
+        raise UnsupportedError(f"a graph cannot hold {one_line(error)[:200]}") from error
 
 
 class _Writer:
@@ -69,8 +69,15 @@ class _Writer:
 
     def file(self) -> GraphFile:
         """The whole graph."""
+        held = (*self.graph.parameters(), *self.graph.buffers())
+        double = next((tensor for tensor in held if tensor.is_floating_point()), torch.zeros(())).dtype is torch.float64
         return GraphFile(
-            format=FORMAT, layers=self.layers, tensors=self.tensors, steps=self.steps, output=self._output
+            format=FORMAT,
+            dtype="float64" if double else "float32",
+            layers=self.layers,
+            tensors=self.tensors,
+            steps=self.steps,
+            output=self._output,
         )
 
     def _step(self, node: fx.Node) -> StepSpec:

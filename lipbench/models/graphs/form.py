@@ -1,6 +1,6 @@
 """The form of ``graph.json``, and its limits. Parsing it imports nothing and calls nothing that the file names.
 
-    {"format": "lipbench graph 1",
+    {"format": "lipbench graph 1", "dtype": "float32",
      "layers": [{"name": "body.0", "type": "torch.nn.Linear", "args": {"in_features": 64, ...}}],
      "tensors": [{"name": "scale", "kind": "parameter", "dtype": "float32", "shape": [1]}],
      "steps": [{"op": "method", "target": "flatten", "args": [{"step": 0}, 1]},
@@ -31,7 +31,7 @@ LARGEST = 2**40  # of a whole number
 DTYPES = {str(kind).removeprefix("torch."): kind for kind in (torch.float32, torch.float64, torch.int64, torch.int32)}
 
 _NAME = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]*$", max_length=200)]
-_WORD = r"^[A-Za-z_]{1,40}$"
+_WORD = r"^[A-Za-z_][A-Za-z0-9_]{0,39}$"
 _SETTINGS = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
@@ -69,6 +69,7 @@ class GraphFile(schema.Strict):
 
     model_config = _SETTINGS
     format: Literal["lipbench graph 1"]
+    dtype: Literal["float32", "float64"]  # of the network's weights
     layers: Annotated[list[LayerSpec], Field(max_length=MOST_STEPS)]
     tensors: Annotated[list[TensorSpec], Field(max_length=MOST_STEPS)]
     steps: Annotated[list[StepSpec], Field(min_length=1, max_length=MOST_STEPS)]

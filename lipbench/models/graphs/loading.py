@@ -13,6 +13,7 @@ from torch import Tensor
 from lipbench.errors import LipbenchError, one_line, unknown_name
 from lipbench.models.graphs import layers
 from lipbench.models.graphs.form import (
+    DTYPES,
     LARGEST,
     MOST_ARGUMENTS,
     GraphFile,
@@ -51,7 +52,7 @@ def read_network(data: bytes, where: str, input_shape: tuple[int, ...], num_clas
         except LipbenchError as error:
             raise LipbenchError(f"{where}: layer {number}: {error}") from error
     try:
-        network = GraphNetwork(graph, built)
+        network = GraphNetwork(graph, built).to(DTYPES[graph.dtype])
     except (RuntimeError, ValueError, OverflowError) as error:  # a shape that not even the meta device has
         raise LipbenchError(f"{where}: {one_line(error)[:200]}") from error
     weights = sum(tensor.numel() for tensor in (*network.parameters(), *network.buffers()))
@@ -103,7 +104,7 @@ def _check_target(graph: GraphFile, step: StepSpec, place: int, where: str) -> N
 @torch.no_grad()
 def _run(network: GraphNetwork, input_shape: tuple[int, ...], where: str) -> Any:
     """The output of the network on the meta device. Raises LipbenchError for a step that fails or is too large."""
-    values: list[Any] = [torch.empty(SAMPLES, *input_shape, device="meta")]
+    values: list[Any] = [torch.empty(SAMPLES, *input_shape, dtype=DTYPES[network.graph["dtype"]], device="meta")]
     for place, step in enumerate(network.steps, 1):
         try:
             _refuse_repetition(step, values)
@@ -118,15 +119,13 @@ def _run(network: GraphNetwork, input_shape: tuple[int, ...], where: str) -> Any
 
 
 def _refuse_repetition(step: Step, values: list[Any]) -> None:
-    """Raise ValueError for Python's own products and sums of sequences, whose results grow without bound."""
-    if step.op == "function" and str(step.target).startswith("operator.") and step.target != "operator.getitem":
-        for value in filled((list(step.args), step.kwargs), values):
-            for one in value.values() if isinstance(value, dict) else value:
-                if not isinstance(one, Tensor | int | float | torch.Size):
-                    raise ValueError(f"an operator on a {type(one).__name__}")
-    if step.op == "function" and FUNCTIONS[str(step.target)] in (operator.mul, operator.imul):
-        if any(isinstance(value, torch.Size) for value in filled(list(step.args), values)):
-            raise ValueError("a product of a shape")
+    """Raise ValueError for Python's own products of sequences, whose results are made before they can be counted."""
+    if step.op != "function" or not str(step.target).startswith("operator.") or step.target == "operator.getitem":
+        return
+    sums = FUNCTIONS[str(step.target)] in (operator.add, operator.iadd)
+    for value in (*filled(step.args, values), *filled(step.kwargs, values).values()):
+        if not isinstance(value, Tensor | int | float) and not (sums and isinstance(value, tuple)):
+            raise ValueError(f"an operator on a {type(value).__name__}")
 
 
 def _check_value(value: Any, place: int, where: str) -> None:

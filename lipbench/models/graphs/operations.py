@@ -12,11 +12,11 @@ from torch.nn import functional as F
 _RULES = {
     "operator": (
         operator,
-        "add sub mul truediv neg pos matmul getitem iadd isub imul itruediv",
+        "abs add sub mul truediv neg pos matmul getitem iadd isub imul itruediv",
     ),
     "torch": (
         torch,
-        "abs add adaptive_avg_pool1d amax amin cat celu channel_shuffle chunk clamp clamp_max clamp_min clip clone concat "
+        "abs add amax amin cat celu channel_shuffle chunk clamp clamp_max clamp_min clip clone concat "
         "concatenate conv1d conv2d conv_transpose1d conv_transpose2d div divide flatten flip fmax fmin lerp matmul max "
         "max_pool2d maximum mean min minimum mm movedim mul multiply narrow neg permute pixel_shuffle pixel_unshuffle "
         "positive relu relu_ reshape roll rsub select selu sigmoid sort split squeeze stack sub subtract sum swapaxes "
