@@ -10,9 +10,10 @@
 Step 0 is the input of the network, (n, ...); the first entry of ``steps`` is step 1. A step may take earlier ones only.
 """
 
+import difflib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -117,6 +118,13 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a finite number")
+
+
+def not_in_table(kind: str, name: object, table: Iterable[str]) -> LipbenchError:
+    """The error for an operation or a layer that no graph holds, with the closest one that graphs do."""
+    close = difflib.get_close_matches(str(name)[:100], table, n=1, cutoff=0.5)
+    hint = f": did you mean {close[0]!r}?" if close else ""
+    return LipbenchError(f"unknown {kind} {str(name)[:200]!r}{hint or ': a graph holds operations with Lipschitz rules only'}")
 
 
 # --- arguments -------------------------------------------------------------------------------------------------------

@@ -13,10 +13,10 @@ import torch
 from deel import torchlip
 from torch import nn
 
-from lipbench.errors import LipbenchError, one_line, unknown_name
+from lipbench.errors import LipbenchError, one_line
 from lipbench.models.architectures import ConvexCombination, Normalize
 from lipbench.models.fast_layers import L2Pool, SortPairs
-from lipbench.models.graphs.form import LayerSpec, argument, plain_argument
+from lipbench.models.graphs.form import LayerSpec, argument, not_in_table, plain_argument
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def build(spec: LayerSpec) -> nn.Module:
     Raises LipbenchError for a type that is not in the table, and for arguments that it does not take.
     """
     if spec.type not in LAYERS:
-        raise unknown_name("type of layer", spec.type[:200], LAYERS)
+        raise not_in_table("type of layer", spec.type, LAYERS)
     kind = LAYERS[spec.type]
     if set(spec.args) != set(kind.arguments):
         raise LipbenchError(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lipbench.errors import LipbenchError, one_line, unknown_name
+from lipbench.errors import LipbenchError, one_line
 from lipbench.models.graphs import layers
 from lipbench.models.graphs.form import (
     DTYPES,
@@ -21,6 +21,7 @@ from lipbench.models.graphs.form import (
     StepSpec,
     argument,
     items,
+    not_in_table,
     parse,
     references,
 )
@@ -95,7 +96,7 @@ def _check_target(graph: GraphFile, step: StepSpec, place: int, where: str) -> N
         return
     table = {"function": FUNCTIONS.keys(), "method": METHODS, "attribute": ATTRIBUTES}[step.op]
     if step.target not in table:
-        raise LipbenchError(f"{where}: step {place}: {unknown_name(step.op, step.target, table)}")
+        raise LipbenchError(f"{where}: step {place}: {not_in_table(step.op, step.target, table)}")
 
 
 # --- one run without memory ------------------------------------------------------------------------------------------
