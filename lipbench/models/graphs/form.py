@@ -187,6 +187,8 @@ def plain_argument(value: Any) -> Any:
         return [plain_argument(item) for item in value]
     if isinstance(value, tuple):
         return {"tuple": [plain_argument(item) for item in value]}
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"the number {value}")
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise ValueError(f"an argument of type {type(value).__name__}")

@@ -58,6 +58,7 @@ _OLD_PADDING = {
     "padding_mode": lambda layer: layer.old_padding_mode,
 }
 MOST_CHANNELS = 2**16
+_UNUSED = {"training", "init"}  # by a layer's forward in eval mode; ``init`` is what weights started from
 
 
 def _normalize(channels: int) -> Normalize:
@@ -192,7 +193,7 @@ def _type_name(layer: nn.Module) -> str | None:
 def _check_settings(layer: nn.Module, built: nn.Module) -> None:
     """Raise ValueError if a plain attribute of a layer is not what its constructor makes of its arguments."""
     for key, value in vars(built).items():
-        if isinstance(value, bool | int | float | str | tuple) and key != "training" and key in vars(layer):
+        if isinstance(value, bool | int | float | str | tuple) and key not in _UNUSED and key in vars(layer):
             found = vars(layer)[key]
             if found != value:
                 raise ValueError(f"{type(layer).__name__}.{key} was changed to {str(found)[:60]} after it was built")

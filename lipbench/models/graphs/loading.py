@@ -30,6 +30,7 @@ from lipbench.models.graphs.operations import ATTRIBUTES, FUNCTIONS, METHODS
 
 SAMPLES = 2  # in the run on the meta device
 MOST_NUMBERS = 2**26  # in one value of one sample
+MOST_IN_ALL = 2**30  # in all values of one sample; ResNet-152 at 224 x 224 computes 1.5e8
 MOST_WEIGHTS = 2**33  # numbers in all weights together
 MOST_PARTS = 4096  # tensors or numbers in a tuple that a step gives
 
@@ -106,6 +107,7 @@ def _check_target(graph: GraphFile, step: StepSpec, place: int, where: str) -> N
 def _run(network: GraphNetwork, input_shape: tuple[int, ...], where: str) -> Any:
     """The output of the network on the meta device. Raises LipbenchError for a step that fails or is too large."""
     values: list[Any] = [torch.empty(SAMPLES, *input_shape, dtype=DTYPES[network.graph["dtype"]], device="meta")]
+    total = 0
     for place, step in enumerate(network.steps, 1):
         try:
             _refuse_repetition(step, values)
@@ -114,7 +116,9 @@ def _run(network: GraphNetwork, input_shape: tuple[int, ...], where: str) -> Any
             raise LipbenchError(
                 f"{where}: step {place} ({step.op} {step.target}) fails: {one_line(error)[:200]}"
             ) from error
-        _check_value(value, place, where)
+        total += _checked_size(value, place, where)
+        if total > MOST_IN_ALL:
+            raise LipbenchError(f"{where}: steps 1 to {place} give {total} numbers a sample, more than {MOST_IN_ALL}")
         values.append(value)
     return values[network.output]
 
@@ -129,8 +133,11 @@ def _refuse_repetition(step: Step, values: list[Any]) -> None:
             raise ValueError(f"an operator on a {type(value).__name__}")
 
 
-def _check_value(value: Any, place: int, where: str) -> None:
-    """Raise LipbenchError for a value that is too large, or of a kind that no network computes with."""
+def _checked_size(value: Any, place: int, where: str) -> int:
+    """How many numbers of one sample a value holds.
+
+    Raises LipbenchError for one that is too large, or of a kind that no network computes with.
+    """
     parts = list(value) if isinstance(value, tuple | list) else [value]
     numbers = 0
     for part in parts[: MOST_PARTS + 1]:
@@ -146,6 +153,7 @@ def _check_value(value: Any, place: int, where: str) -> None:
             f"{where}: step {place} gives {len(parts)} values with {numbers // SAMPLES} numbers a sample: at most "
             f"{MOST_PARTS} values and {MOST_NUMBERS} numbers are read"
         )
+    return numbers // SAMPLES
 
 
 def _check_output(out: Any, num_classes: int, where: str) -> None:

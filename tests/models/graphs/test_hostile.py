@@ -187,6 +187,15 @@ def widened(content):
     content["output"] = 60
 
 
+def much(content):
+    """Tensors that are each within the limit, and all together are not."""
+    content["steps"] = [
+        {"op": "method", "target": "repeat", "args": [{"step": 0}, 1, 1, 2**10, 2**10]},
+        *[{"op": "method", "target": "relu", "args": [{"step": k}]} for k in range(1, 40)],
+    ]
+    content["output"] = 40
+
+
 def layer(**change):
     return lambda content: content["layers"][0].update(change)
 
@@ -199,6 +208,7 @@ GRAPHS = {
     "squared numbers": (squared, "out of bounds"),
     "doubled tuples": (doubled, "values"),
     "widened tensors": (widened, "numbers"),
+    "many large tensors": (much, "numbers a sample"),
     "many nodes in few bytes": (
         lambda c: c.update(steps=[{"op": "tensor", "target": 0}] * 20_000), "at most 10000",
     ),
