@@ -1,6 +1,5 @@
 """Storing a network of the caller's own as a model of a zoo, and the check that it comes back the same."""
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from lipbench._internal.versions import versions
 from lipbench.certification.certificate import Certificate, certificate
 from lipbench.certification.grades import CLAIM_TOLERANCE
 from lipbench.certification.graph_writing import graph_of
-from lipbench.certification.lipschitz import frozen
+from lipbench.certification.lipschitz import copied
 from lipbench.data import Data, dataset_of
 from lipbench.data.arrays import images
 from lipbench.errors import LipbenchError, UnsupportedError, unknown_name
@@ -126,7 +125,7 @@ def dataset_spec(data: Data) -> str:
 def _prepared(
     model: Model, folder: Path, data: Any, data_dir: Any, inputs: Any, input_shape: Any, num_classes: Any
 ) -> tuple[Model, Tensor, int | None]:
-    """The model on the CPU under its name, inputs to compare at, and how many classes it should have."""
+    """A copy of the model on the CPU, under its name; inputs to compare at; and how many classes it should have."""
     given = {"data": data, "inputs": inputs, "input_shape": input_shape}
     named = [name for name, value in given.items() if value is not None]
     if len(named) != 1:
@@ -145,13 +144,7 @@ def _prepared(
         x = torch.rand(COMPARED[-1], *shape, generator=torch.Generator().manual_seed(0))
     name = folder.resolve().name if model.name == type(model.module).__name__ else model.name
     fields = {key: value for key, value in vars(model).items() if key not in ("module", "name")}
-    return Model(_on_cpu(model.module), name=name, **fields), x, classes
-
-
-def _on_cpu(module: nn.Module) -> nn.Module:
-    if all(tensor.device.type == "cpu" for tensor in (*module.parameters(), *module.buffers())):
-        return module
-    return copy.deepcopy(module).cpu()
+    return Model(copied(model.module).cpu(), name=name, **fields), x, classes
 
 
 # --- the forms -------------------------------------------------------------------------------------------------------
@@ -169,7 +162,8 @@ def entry_of(model: Model, x: Tensor, form: Form | None, factory: str | None, ar
         if form == "graph" or factory is None:
             hint = "" if factory else '; give factory="package.module:function", which builds it, and it is stored as that'
             raise LipbenchError(f"{model.name} cannot be stored as a graph: {why}{hint}") from why
-    remarks = () if why is None else (f"{model.name} is not stored as a graph: {why}",)
+    reason = "has no Lipschitz bound" if proof is None else "is not stored as a graph"
+    remarks = () if why is None else (f"{model.name} {reason}: {why}",)
     return _as_factory(model, proof, str(factory), args, remarks)
 
 
@@ -184,7 +178,7 @@ def _proof(model: Model, x: Tensor) -> tuple[Certificate | None, LipbenchError |
 def _as_graph(model: Model, proof: Certificate) -> Entry:
     graph, state = graph_of(model.module, proof.graph.module)
     name = model.architecture or type(model.module).__name__
-    reference = Model(frozen(model.module), name=model.name)
+    reference = Model(proof.graph.module, name=model.name)  # layers such as orthogonium's move with each forward
     return Entry({"name": name, "form": "graph"}, state, reference.outputs, proof, graph.encoded())
 
 
