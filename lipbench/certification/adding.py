@@ -1,5 +1,6 @@
 """``lipbench add``: a network that someone else trained becomes a model of a zoo, from its code and its weights."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import nn
 from lipbench._internal import arguments, files, resources
 from lipbench._internal.folders import refuse_existing
 from lipbench.certification.certificate import certificate
-from lipbench.certification.storing import FORMS, Entry, Form, Stored, dataset_spec, entry_of, store
+from lipbench.certification.storing import COMPARED, FORMS, Entry, Form, Stored, dataset_spec, entry_of, store
 from lipbench.data import Data, Dataset, dataset_of
 from lipbench.errors import LipbenchError, unknown_name
 from lipbench.models import architectures, cards, factories, graphs
@@ -52,47 +53,60 @@ def add(
     The model is checked as ``save`` does. Raises LipbenchError for anything else than such a description, for weights
     that do not fit, and as ``save`` does.
     """
-    kinds = {"factory": factory, "architecture": architecture, "graph": graph}
-    chosen = [kind for kind, value in kinds.items() if value is not None]
+    kind = _kind({"factory": factory, "architecture": architecture, "graph": graph})
+    _check_form(kind, form, weights)
+    held = None if weights is None else arguments.path("weights", weights)
+    folder = _folder(arguments.path("zoo", zoo), name, held, str(factory or architecture or graph))
+    given, loaded = dict(args or {}), Weights({}) if held is None else read_weights(held)
+    dataset = dataset_of(data, None if data_dir is None else arguments.path("data_dir", data_dir), num_classes)
+    x = torch.from_numpy(dataset.test.first(COMPARED[-1]).x)
+    if architecture is not None and constrained is None:
+        constrained = True
+    described = functools.partial(
+        Model,
+        name=folder.name,
+        loss=loss,
+        hyperparameters=dict(hyperparameters or {}),
+        claimed=claimed,
+        constrained=constrained,
+    )
+    if factory is not None:
+        model = described(_from_factory(factory, given, held, loaded), architecture=factory.rpartition(":")[2])
+        entry = entry_of(model, x, form, factory, given)
+    elif architecture is not None:
+        model = described(_from_architecture(architecture, given, dataset, bool(constrained), held, loaded))
+        entry = _as_described(model, x, {"name": architecture, "form": "registered", "args": given})
+    else:
+        path = arguments.path("graph", graph)
+        content = _graph_bytes(path)
+        model = described(_from_graph(content, path, dataset, held, loaded))
+        entry = replace(_as_described(model, x, {"name": path.stem, "form": "graph"}), graph=content)
+    classes = model.num_classes(x[:2])
+    if classes != dataset.num_classes and not (dataset.may_lack_classes and classes > dataset.num_classes):
+        raise LipbenchError(
+            f"{model.name} has {classes} classes, the data set {dataset.spec!r} has {dataset.num_classes}"
+        )
+    entry = replace(entry, remarks=(*loaded.remarks, *entry.remarks))
+    return store(folder, model, entry, x, classes, dataset_spec(data))
+
+
+def _kind(given: Mapping[str, object]) -> str:
+    """Which of the three descriptions of a network is given. Raises LipbenchError unless it is exactly one."""
+    chosen = [kind for kind, value in given.items() if value is not None]
     if len(chosen) != 1:
         raise LipbenchError(
             f"how is the network built? give one of factory, architecture and graph, got {', '.join(chosen) or 'none'}"
         )
+    return chosen[0]
+
+
+def _check_form(kind: str, form: Form | None, weights: object) -> None:
     if form is not None and form not in FORMS:
         raise unknown_name("form", form, FORMS)
-    if form is not None and factory is None:
-        raise LipbenchError(f"the form of a model that is added from {chosen[0]} is fixed: leave form out")
-    if weights is None and factory is None:
-        raise LipbenchError(f"which weights? a model that is added from {chosen[0]} needs a file of them")
-    held = None if weights is None else arguments.path("weights", weights)
-    folder = _folder(arguments.path("zoo", zoo), name, held, str(factory or architecture or graph))
-    loaded = Weights({}) if held is None else read_weights(held)
-    place = None if data_dir is None else arguments.path("data_dir", data_dir)
-    dataset = dataset_of(data, place, num_classes)
-    about = {
-        "name": folder.name, "loss": loss, "hyperparameters": dict(hyperparameters or {}), "claimed": claimed,
-        "constrained": constrained,
-    }  # fmt: skip
-    x = torch.from_numpy(dataset.test.first(8).x)
-    given = dict(args or {})
-    if factory is not None:
-        module = _from_factory(factory, given, held, loaded)
-        model = Model(module, architecture=factory.rpartition(":")[2], **about)
-        entry = entry_of(model, x, form, factory, given)
-    elif architecture is not None:
-        about["constrained"] = constrained = constrained is None or constrained
-        model = Model(_from_architecture(architecture, given, dataset, constrained, held, loaded), **about)
-        entry = _plain_entry(model, x, {"name": architecture, "form": "registered", "args": given})
-    else:
-        path = arguments.path("graph", graph)
-        content = _graph_bytes(path)
-        model = Model(_from_graph(content, path, dataset, held, loaded), **about)
-        entry = replace(_plain_entry(model, x, {"name": path.stem, "form": "graph"}), graph=content)
-    entry = replace(entry, remarks=(*loaded.remarks, *entry.remarks))
-    classes = model.num_classes(x[:2])
-    if classes != dataset.num_classes and not (dataset.may_lack_classes and classes > dataset.num_classes):
-        raise LipbenchError(f"{model.name} has {classes} classes, the data set {dataset.spec!r} has {dataset.num_classes}")
-    return store(folder, model, entry, x, classes, dataset_spec(data))
+    if kind != "factory" and form is not None:
+        raise LipbenchError(f"the form of a model that is added from its {kind} is fixed: leave form out")
+    if kind != "factory" and weights is None:
+        raise LipbenchError(f"which weights? a model that is added from its {kind} needs a file of them")
 
 
 def _folder(zoo: Path, name: str | None, weights: Path | None, built_by: str) -> Path:
@@ -141,7 +155,7 @@ def _graph_bytes(path: Path) -> bytes:
     return files.read_bytes(path, "graph")
 
 
-def _plain_entry(model: Model, x: torch.Tensor, architecture: dict[str, Any]) -> Entry:
+def _as_described(model: Model, x: torch.Tensor, architecture: dict[str, Any]) -> Entry:
     """The entry of a network that is stored as it was described."""
     try:
         proof = certificate(model.module, tuple(x.shape[1:]))

@@ -12,7 +12,6 @@ from lipbench.errors import UnsupportedError, one_line
 from lipbench.models.graphs import (
     ATTRIBUTES,
     DTYPES,
-    FORMAT,
     METHODS,
     GraphFile,
     LayerSpec,
@@ -72,7 +71,7 @@ class _Writer:
         held = (*self.graph.parameters(), *self.graph.buffers())
         double = next((tensor for tensor in held if tensor.is_floating_point()), torch.zeros(())).dtype is torch.float64
         return GraphFile(
-            format=FORMAT,
+            format="lipbench graph 1",
             dtype="float64" if double else "float32",
             layers=self.layers,
             tensors=self.tensors,
@@ -83,8 +82,9 @@ class _Writer:
     def _step(self, node: fx.Node) -> StepSpec:
         if node.op == "get_attr":
             return StepSpec(op="tensor", target=self._tensor(str(node.target)))
-        given = fx.map_arg((node.args, node.kwargs), lambda one: Reference(self._values[one]))
-        args, kwargs = [plain_argument(value) for value in given[0]], {k: plain_argument(v) for k, v in given[1].items()}
+        given: Any = fx.map_arg((node.args, node.kwargs), self._reference)
+        args = [plain_argument(value) for value in given[0]]
+        kwargs = {key: plain_argument(value) for key, value in given[1].items()}
         if node.op == "call_module":
             return StepSpec(op="layer", target=self._layer(str(node.target)), args=args, kwargs=kwargs)
         if node.target is getattr:
@@ -95,6 +95,9 @@ class _Writer:
         if name is None:
             raise ValueError(f"the function {dotted(node.target)}")
         return StepSpec(op="function", target=name, args=args, kwargs=kwargs)
+
+    def _reference(self, node: fx.Node) -> Any:
+        return Reference(self._values[node])
 
     def _layer(self, target: str) -> int:
         if target not in self._numbers:
@@ -110,7 +113,7 @@ class _Writer:
     def _tensor(self, target: str) -> int:
         if target not in self._numbers:
             tensor, number = _attribute(self.graph, target), len(self.tensors)
-            dtype = str(tensor.dtype).removeprefix("torch.")
+            dtype: Any = str(tensor.dtype).removeprefix("torch.")
             if dtype not in DTYPES:
                 raise ValueError(f"a tensor of {tensor.dtype}")
             self.tensors.append(

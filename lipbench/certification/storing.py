@@ -160,7 +160,9 @@ def entry_of(model: Model, x: Tensor, form: Form | None, factory: str | None, ar
             except UnsupportedError as error:
                 why = error
         if form == "graph" or factory is None:
-            hint = "" if factory else '; give factory="package.module:function", which builds it, and it is stored as that'
+            hint = (
+                "" if factory else '; give factory="package.module:function", which builds it, and it is stored as that'
+            )
             raise LipbenchError(f"{model.name} cannot be stored as a graph: {why}{hint}") from why
     reason = "has no Lipschitz bound" if proof is None else "is not stored as a graph"
     remarks = () if why is None else (f"{model.name} {reason}: {why}",)

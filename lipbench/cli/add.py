@@ -51,7 +51,9 @@ from lipbench.errors import LipbenchError
     default=None,
     help="Whether it is a 1-Lipschitz network.  [default: yes with --claimed or --architecture]",
 )
-def command(zoo: Path, data: str | None, args: tuple[str, ...], hyperparameters: tuple[str, ...], **chosen: Any) -> None:
+def command(
+    zoo: Path, data: str | None, args: tuple[str, ...], hyperparameters: tuple[str, ...], **chosen: Any
+) -> None:
     """Add a network of your own to a zoo.
 
     The network is what a function of your package returns, a registered architecture, or a graph.json. Its weights are

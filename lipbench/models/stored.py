@@ -41,13 +41,17 @@ def load_model(folder: Path, trust: Collection[str] = ()) -> LoadedModel:
     card = cards.read(folder)
     form, path = card.architecture.form, folder / cards.WEIGHTS
     if form == "module":
-        raise LipbenchError(f"{folder} has the card of a network in memory, which no folder holds: lipbench.save stores it")
+        raise LipbenchError(
+            f"{folder} has the card of a network in memory, which no folder holds: lipbench.save stores it"
+        )
     if form != "registered" and card.preprocessing is not None:
         raise LipbenchError(f"{folder}: the preprocessing of a model of the form {form} is a part of its network")
     if form == "registered":
         network = _registered(folder, card, weights.read_stored(path, card.weights_sha256))
     elif form == "graph":
-        network = graphs.read_network(_read_graph(folder, card), str(folder / cards.GRAPH), card.input_shape, card.num_classes)
+        network = graphs.read_network(
+            _read_graph(folder, card), str(folder / cards.GRAPH), card.input_shape, card.num_classes
+        )
         _load(network, card, path, assign=True)
     else:
         architecture = card.architecture

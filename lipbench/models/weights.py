@@ -1,6 +1,7 @@
 """Weights: read from files of others, checked, and put into a network. No file is ever unpickled as it likes."""
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,9 @@ def read_stored(path: Path, sha256: str, expected: int | None = None) -> bytes:
     try:
         size = path.stat().st_size
         if expected is not None and size > 2 * expected + _SLACK:
-            raise LipbenchError(f"{path} has {size} bytes, and the network on the card takes {expected}: it does not fit")
+            raise LipbenchError(
+                f"{path} has {size} bytes, and the network on the card takes {expected}: it does not fit"
+            )
         data = path.read_bytes()
     except OSError as error:
         raise LipbenchError(f"cannot read the weights {path}: {error.strerror or error}") from error
@@ -114,7 +117,9 @@ def read_weights(path: Path) -> Weights:
     if path.suffix == ".safetensors":
         return _without_prefixes(parse_stored(files.read_bytes(path, "weights"), str(path)), ())
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # of other pickle protocols
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, TypeError, AttributeError, KeyError) as error:
         raise LipbenchError(
             f"{path} cannot be read without running code of its own; if you trust it, write its weights: "
@@ -138,7 +143,9 @@ def _of_checkpoint(content: Any, path: Path) -> Weights:
         content = content[key]
     if not isinstance(content, dict) or not content:
         raise LipbenchError(f"{path} holds a {type(content).__name__}: expected a state_dict, tensors by name")
-    strange = next((key for key, value in content.items() if not (isinstance(key, str) and isinstance(value, Tensor))), None)
+    strange = next(
+        (key for key, value in content.items() if not (isinstance(key, str) and isinstance(value, Tensor))), None
+    )
     if strange is not None:
         raise LipbenchError(
             f"{path} holds no state_dict: {str(strange)[:60]!r} is a {type(content[strange]).__name__}, expected a tensor; "

@@ -42,7 +42,8 @@ def test_a_trusted_package_is_imported(package, trust):
 
 
 @pytest.mark.parametrize(
-    "trust", [[], [""], ["inner"], ["nets"], ["foreig"], ["foreign.inn"], ["foreign.inner.nets.more"], ["FOREIGN"], ["*"]]
+    "trust",
+    [[], [""], ["inner"], ["nets"], ["foreig"], ["foreign.inn"], ["foreign.inner.nets.more"], ["FOREIGN"], ["*"]],
 )
 def test_another_package_is_not(package, trust):
     with pytest.raises(LipbenchError, match=r'pass --trust foreign \(in Python trust=\["foreign"\]\)'):

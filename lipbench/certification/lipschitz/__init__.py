@@ -21,4 +21,15 @@ from lipbench.certification.lipschitz.selections import selects
 from lipbench.certification.lipschitz.table import layer_effect, rule
 from lipbench.certification.lipschitz.tracing import trace
 
-__all__ = ["Effect", "Flow", "Rounding", "copied", "frozen", "layer_effect", "lipschitz_bound", "rule", "selects", "trace"]
+__all__ = [
+    "Effect",
+    "Flow",
+    "Rounding",
+    "copied",
+    "frozen",
+    "layer_effect",
+    "lipschitz_bound",
+    "rule",
+    "selects",
+    "trace",
+]

@@ -2,7 +2,6 @@
 
 from lipbench.models.graphs.form import (
     DTYPES,
-    FORMAT,
     MOST_BYTES,
     GraphFile,
     LayerSpec,
@@ -17,6 +16,6 @@ from lipbench.models.graphs.network import GraphNetwork, tensor_name
 from lipbench.models.graphs.operations import ATTRIBUTES, METHODS, function_name
 
 __all__ = [
-    "ATTRIBUTES", "DTYPES", "FORMAT", "METHODS", "MOST_BYTES", "GraphFile", "GraphNetwork", "LayerSpec", "Reference",
+    "ATTRIBUTES", "DTYPES", "METHODS", "MOST_BYTES", "GraphFile", "GraphNetwork", "LayerSpec", "Reference",
     "StepSpec", "TensorSpec", "function_name", "layer_spec", "plain_argument", "read_network", "tensor_name",
 ]  # fmt: skip

@@ -23,7 +23,6 @@ from pydantic import ConfigDict, Field
 from lipbench._internal import schema
 from lipbench.errors import LipbenchError, one_line
 
-FORMAT = "lipbench graph 1"
 MOST_BYTES = 8 * 2**20  # of a file: ResNet-152 takes 0.1 MiB
 MOST_STEPS = 10_000
 MOST_ARGUMENTS = 1_000  # of one step, all levels together
@@ -124,7 +123,9 @@ def not_in_table(kind: str, name: object, table: Iterable[str]) -> LipbenchError
     """The error for an operation or a layer that no graph holds, with the closest one that graphs do."""
     close = difflib.get_close_matches(str(name)[:100], table, n=1, cutoff=0.5)
     hint = f": did you mean {close[0]!r}?" if close else ""
-    return LipbenchError(f"unknown {kind} {str(name)[:200]!r}{hint or ': a graph holds operations with Lipschitz rules only'}")
+    return LipbenchError(
+        f"unknown {kind} {str(name)[:200]!r}{hint or ': a graph holds operations with Lipschitz rules only'}"
+    )
 
 
 # --- arguments -------------------------------------------------------------------------------------------------------

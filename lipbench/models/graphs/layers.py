@@ -41,7 +41,10 @@ class LayerType:
 
     def arguments_of(self, layer: nn.Module) -> dict[str, Any]:
         """The arguments that build a layer like this one."""
-        return {name: self.readers.get(name, lambda layer, name=name: getattr(layer, name))(layer) for name in self.arguments}
+        return {
+            name: self.readers.get(name, lambda layer, name=name: getattr(layer, name))(layer)
+            for name in self.arguments
+        }
 
 
 def _has(name: str) -> Callable[[Any], bool]:
@@ -186,7 +189,7 @@ def _type_name(layer: nn.Module) -> str | None:
             symmetric = layer.old_padding_mode.lower() == "symmetric"
             return f"deel.torchlip.{padded.__name__}" if symmetric else f"torch.nn.{plain}"
     home = kind.__module__.partition(".")[0]
-    name = f"{ {'torch': 'torch.nn', 'deel': 'deel.torchlip'}.get(home, home)}.{kind.__name__}"
+    name = f"{ {'torch': 'torch.nn', 'deel': 'deel.torchlip'}.get(home, home) }.{kind.__name__}"
     return name if name in LAYERS and LAYERS[name].load() is kind else None
 
 

@@ -164,5 +164,3 @@ def _check_output(out: Any, num_classes: int, where: str) -> None:
             f"{where}: the network gives {found} for {SAMPLES} inputs, expected logits (n, {num_classes}) for the "
             f"{num_classes} classes on the card"
         )
-
-

@@ -34,19 +34,82 @@ _RULES = {
 _OF_SIZES = {"operator": (operator, "floordiv")}
 _OF_WEIGHTS = {"torch": (torch, "exp sqrt rsqrt"), "torch.nn.functional": (F, "softplus")}
 
-METHODS_OF_SIZES = frozenset("size dim ndimension numel nelement".split())
-METHODS_OF_WEIGHTS = frozenset("exp sqrt rsqrt".split())
+METHODS_OF_SIZES = frozenset(["size", "dim", "ndimension", "numel", "nelement"])
+METHODS_OF_WEIGHTS = frozenset(["exp", "sqrt", "rsqrt"])
 METHODS = (
     frozenset(
-        "abs abs_ add add_ amax amin chunk clamp clamp_ clamp_max clamp_min clip clone contiguous detach div div_ divide "
-        "double expand flatten flip float lerp matmul max maximum mean min minimum mm movedim mul mul_ multiply narrow neg "
-        "permute relu relu_ repeat reshape roll rsub select sigmoid sort split squeeze sub sub_ subtract sum swapaxes t "
-        "tanh tile to transpose true_divide type_as unbind unflatten unsqueeze view".split()
+        [
+            "abs",
+            "abs_",
+            "add",
+            "add_",
+            "amax",
+            "amin",
+            "chunk",
+            "clamp",
+            "clamp_",
+            "clamp_max",
+            "clamp_min",
+            "clip",
+            "clone",
+            "contiguous",
+            "detach",
+            "div",
+            "div_",
+            "divide",
+            "double",
+            "expand",
+            "flatten",
+            "flip",
+            "float",
+            "lerp",
+            "matmul",
+            "max",
+            "maximum",
+            "mean",
+            "min",
+            "minimum",
+            "mm",
+            "movedim",
+            "mul",
+            "mul_",
+            "multiply",
+            "narrow",
+            "neg",
+            "permute",
+            "relu",
+            "relu_",
+            "repeat",
+            "reshape",
+            "roll",
+            "rsub",
+            "select",
+            "sigmoid",
+            "sort",
+            "split",
+            "squeeze",
+            "sub",
+            "sub_",
+            "subtract",
+            "sum",
+            "swapaxes",
+            "t",
+            "tanh",
+            "tile",
+            "to",
+            "transpose",
+            "true_divide",
+            "type_as",
+            "unbind",
+            "unflatten",
+            "unsqueeze",
+            "view",
+        ]
     )
     | METHODS_OF_SIZES
     | METHODS_OF_WEIGHTS
 )
-ATTRIBUTES_OF_SIZES = frozenset("shape ndim dtype device".split())
+ATTRIBUTES_OF_SIZES = frozenset(["shape", "ndim", "dtype", "device"])
 ATTRIBUTES = frozenset({"T", "mT", "values"}) | ATTRIBUTES_OF_SIZES
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 import time
 
 import pytest
@@ -16,7 +17,11 @@ from lipbench._internal import files
 from lipbench.models import cards
 
 SECONDS = 5.0
-SENTINEL = "sentinel"
+# what the files below name: it leaves a file when it is imported, and another when it is called
+SENTINEL = "hostile_sentinel"
+CODE = "import pathlib\nhere = pathlib.Path(__file__)\nhere.with_name('imported').touch()\n"
+CODE += "def run(*args, **kwargs):\n    here.with_name('called').touch()\n"
+FORBIDDEN = {"os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "socket.connect"}
 
 
 class Net(nn.Module):
@@ -39,16 +44,28 @@ def stored(tmp_path_factory):
 
 
 @pytest.fixture
-def model(stored, tmp_path):
-    return shutil.copytree(stored, tmp_path / "net")
+def model(stored, tmp_path, monkeypatch):
+    """A copy of the sound model, beside a module that files may name, and that nothing may import."""
+    (tmp_path / f"{SENTINEL}.py").write_text(CODE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield shutil.copytree(stored, tmp_path / "net")
+    assert SENTINEL not in sys.modules
+    assert not {"imported", "called"} & {path.name for path in tmp_path.iterdir()}
+
+
+EVENTS: list[str] = []
+sys.addaudithook(lambda event, args: EVENTS.append(event) if event in FORBIDDEN else None)
 
 
 def refused(folder, capfd) -> str:
     """What the commands say of a model; both must refuse it in one line, in time, and leave nothing behind."""
     said = set()
     for words in (["evaluate", "--samples", "2"], ["verify", "--samples", "2"]):
+        EVENTS.clear()
         start = time.monotonic()
-        status = cli.run([words[0], str(folder), *words[1:], "--data", "digits", "-q", "-o", str(folder.parent / words[0])])
+        status = cli.run(
+            [words[0], str(folder), *words[1:], "--data", "digits", "-q", "-o", str(folder.parent / words[0])]
+        )
         seconds = time.monotonic() - start
         out, err = capfd.readouterr()
         assert status == 2, (status, out, err)
@@ -58,8 +75,8 @@ def refused(folder, capfd) -> str:
         assert err.isprintable() or err[:-1].isprintable()
         assert seconds < SECONDS, seconds
         assert not list((folder.parent / words[0]).rglob("*.parquet"))
+        assert not EVENTS
         said.add(err)
-    assert not (folder.parent / SENTINEL).exists()
     return said.pop()
 
 
@@ -74,6 +91,8 @@ def content_of(folder) -> dict:
 
 
 STEPS = {
+    "a function of the sentinel": ({"op": "function", "target": f"{SENTINEL}.run"}, "unknown function"),
+    "a method of the sentinel": ({"op": "method", "target": f"{SENTINEL}.run", "args": [{"step": 0}]}, "unknown method"),
     "function of Python": ({"op": "function", "target": "builtins.eval", "args": ["x"]}, "unknown function"),
     "exec": ({"op": "function", "target": "exec", "args": ["x"]}, "unknown function"),
     "os.system": ({"op": "function", "target": "os.system", "args": ["touch"]}, "unknown function"),
@@ -224,6 +243,7 @@ GRAPHS = {
     "an output that is text": (lambda c: c.update(output="1"), "integer"),
     "an inner output": (lambda c: c.update(output=1), "expected logits"),
     "a dtype that is none": (lambda c: c.update(dtype="float16"), "float32"),
+    "a layer of the sentinel": (layer(type=f"{SENTINEL}.run"), "unknown type of layer"),
     "an unknown layer": (layer(type="torch.nn.LazyLinear"), "unknown type of layer"),
     "a class of Python": (layer(type="subprocess.Popen"), "unknown type of layer"),
     "a layer of a path": (layer(type="os.path"), "unknown type of layer"),
@@ -275,7 +295,10 @@ TEXTS = {
     "infinity": (b'{"format": -Infinity}', "not a finite number"),
     "a key twice": (b'{"format": "lipbench graph 1", "format": "x"}', "there twice"),
     "a number of 10000 digits": (b'{"output": ' + b"9" * 10_000 + b"}", "not a graph"),
-    "a million nodes": (b'{"steps": [' + b'{"op": "method", "target": "relu", "args": [{"step": 0}]},' * 10**6 + b"]}", "larger"),
+    "a million nodes": (
+        b'{"steps": [' + b'{"op": "method", "target": "relu", "args": [{"step": 0}]},' * 10**6 + b"]}",
+        "larger",
+    ),
     "a number beyond floats": (b'{"format": 1e999}', "lipbench graph 1"),
     "nine megabytes": (b" " * 9 * 2**20, "larger than"),
     "cut short": (b'{"format": "lipbench graph 1", "layers": [', "not a graph"),
@@ -310,7 +333,9 @@ def state(change):
         change(tensors)
         data = safetensors.torch.save(tensors)
         path.write_bytes(data)
-        cards.write(path.parent, cards.read(path.parent).model_copy(update={"weights_sha256": files.sha256_bytes(data)}))
+        cards.write(
+            path.parent, cards.read(path.parent).model_copy(update={"weights_sha256": files.sha256_bytes(data)})
+        )
 
     return apply
 
@@ -340,4 +365,31 @@ FILES = {
 def test_a_hostile_file_is_refused(name, model, capfd):
     file, damage, message = FILES[name]
     damage(model / file)
+    assert message in refused(model, capfd)
+
+
+CARD = {
+    "a factory that nobody trusts": (
+        'form = "graph"', f'form = "factory"\nfactory = "{SENTINEL}:run"', f"pass --trust {SENTINEL}",
+    ),
+    "a factory of Python": ('form = "graph"', 'form = "factory"\nfactory = "os:system"', "pass --trust os"),
+    "a factory that is code": ('form = "graph"', 'form = "factory"\nfactory = "os:system(1)"', "pattern"),
+    "a factory without one": ('form = "graph"', 'form = "factory"', "go together"),
+    "a graph with a factory": ('form = "graph"', f'form = "graph"\nfactory = "{SENTINEL}:run"', "go together"),
+    "a network in memory": ('form = "graph"', 'form = "module"', "in memory"),
+    "another form": ('form = "graph"', 'form = "pickle"', "form"),
+    "a graph without a hash": ("graph_sha256", "module_sha256", "hash"),
+    "other classes": ("num_classes = 10", "num_classes = 7", "has 7 classes"),
+    "a huge shape": ("    8,\n    8,\n", "    1000000000,\n    1000000000,\n", "numbers a sample"),
+    "preprocessing of a graph": ("[loss]", "[preprocessing]\nmean = [0.0]\nstd = [0.5]\n[loss]", "part of its network"),
+    "a name that is a path": ('name = "net"', 'name = "../net"', "name"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CARD)
+def test_a_hostile_card_is_refused(name, model, capfd):
+    old, new, message = CARD[name]
+    text = (model / cards.CARD).read_text()
+    assert old in text
+    (model / cards.CARD).write_text(text.replace(old, new, 1))
     assert message in refused(model, capfd)
