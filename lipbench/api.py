@@ -99,8 +99,8 @@ def evaluate(
     input range; data: the spec of a data set, by default the one on the cards, a ``Dataset``, or arrays or tensors
     (x, y): x of floats (n, ...) in [0, 1], y of whole numbers (n,); data_dir: the folder with the files of mnist,
     cifar10, cifar100; num_classes: of (x, y) whose labels may lack some classes; trust: packages that may be imported
-    for models stored as a factory; out: the run folder, by default a temporary one, which exists as long as the results do; title:
-    of the report; samples, seeds, audit, prune, reference_attack, shard, dtype: see
+    for models stored as a factory; out: the run folder, by default a temporary one, which exists as long as the results
+    do; title: of the report; samples, seeds, audit, prune, reference_attack, shard, dtype: see
     ``evaluation.options.EvaluateOptions``; device, threads, executor, jobs, address, gpus_per_task: see
     ``work.execution.Execution``; progress: show a bar. Raises LipbenchError for wrong use, and
     UnfinishedError if other processes still evaluate models that they added to the run.

@@ -1,5 +1,6 @@
 """The Python interface and the command line, end to end on a small zoo."""
 
+import copy
 import shutil
 from dataclasses import replace
 
@@ -242,8 +243,8 @@ def test_verify_refuses_what_the_command_refuses(zoo_of, tmp_path, capsys):
     zoo = zoo_of(TAU4, CNN)
     (tmp_path / "mine.csv").write_text("sample,certified_radius\n0,1\n")
     twice = tmp_path / "twice"
-    for copy in ("a", "b"):
-        shutil.copytree(zoo / TAU4, twice / copy)
+    for name in ("a", "b"):
+        shutil.copytree(zoo / TAU4, twice / name)
     cases = {
         "--radii is for one model": (zoo, {"radii": tmp_path / "mine.csv"}),
         "no radii at": (zoo / TAU4, {"radii": tmp_path / "none.csv"}),
@@ -264,7 +265,7 @@ def test_verify_of_nothing_is_refused(zoo_of, tmp_path, capsys, monkeypatch):
 
     wrong = replace(datasets.load("digits"), spec="digits")
     wrong = replace(wrong, test=datasets.Split(wrong.test.images[:5], (wrong.test.labels[:5] + 1) % 10))
-    monkeypatch.setattr(datasets, "load", lambda *args: wrong)
+    monkeypatch.setattr("lipbench.data.given.load", lambda *args: wrong)
     folder = zoo_of(TAU4) / TAU4
     with pytest.raises(LipbenchError, match="nothing was verified"):
         lipbench.verify(folder, out=tmp_path / "v")
@@ -403,3 +404,67 @@ REPORTS = CHECKOUT / "reports"  # in a checkout; not in the wheel
 @pytest.mark.parametrize("run", sorted(REPORTS.glob("*/run")), ids=lambda run: run.parent.name)
 def test_published_reports_rebuild_from_their_records(run):
     assert cli.run(["report", str(run), "-o", str(run.parent / "report"), "--check"]) == 0
+
+
+class Own(nn.Module):
+    """A residual network with a forward of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(64, 64), nn.Linear(64, 10)
+
+    def forward(self, x):
+        y = torch.relu(self.first(x.flatten(1)))
+        return self.last(y + 0.5 * x.flatten(1))
+
+
+@pytest.fixture(scope="module")
+def own(digits):
+    torch.manual_seed(0)
+    net = Own()
+    x, labels = torch.from_numpy(digits.train.x), torch.from_numpy(digits.train.labels)
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+    for _ in range(100):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(x), labels).backward()
+        optimizer.step()
+    return net.eval()
+
+
+def test_a_network_of_ones_own_is_evaluated_here_and_in_other_processes(own, digits, tmp_path):
+    """With samples in memory: the same records in one process and in two, and nothing is computed twice."""
+    test = digits.test.first(30)
+    pair, few = (test.x, test.labels), {"eps": [0.1, 0.3], "shard": 15}
+    before = {name: tensor.clone() for name, tensor in own.state_dict().items()}
+    one = lipbench.evaluate(own, data=pair, out=tmp_path / "one", **few)
+    two = lipbench.evaluate(own, data=pair, out=tmp_path / "two", jobs=2, **few)
+    pd.testing.assert_frame_equal(one.summary(), two.summary())
+    row = one.summary().iloc[0]
+    assert (row.model, row.family, row.architecture, row.n) == ("Own", "unconstrained", "Own", 30)
+    assert 0 < row.certified_real < row.robust < row.clean
+    assert all(torch.equal(tensor, before[name]) for name, tensor in own.state_dict().items())
+    stamps = [path.stat().st_mtime_ns for path in sorted((tmp_path / "one" / "records").iterdir())]
+    lipbench.evaluate(own, data=pair, out=tmp_path / "one", **few)
+    assert [path.stat().st_mtime_ns for path in sorted((tmp_path / "one" / "records").iterdir())] == stamps
+    with pytest.raises(LipbenchError, match="data_sha256"):
+        lipbench.evaluate(own, data=(test.x[::-1].copy(), test.labels[::-1].copy()), out=tmp_path / "one", **few)
+    changed = copy.deepcopy(own)
+    changed.last.weight.data *= 2
+    with pytest.raises(LipbenchError, match="Own"):
+        lipbench.evaluate(changed, data=pair, out=tmp_path / "one", **few)
+
+
+def test_a_false_claim_about_ones_own_network_is_refuted_and_its_witness_replayed(own, digits, tmp_path):
+    test = digits.test.first(20)
+    model = lipbench.Model(own, name="mine", loss="tau_cross_entropy", hyperparameters={"tau": 4}, claimed=0.5)
+    verdict = lipbench.verify(model, data=(test.x, test.labels), out=tmp_path / "v")
+    assert not verdict.passed
+    for witness in verdict.witnesses:
+        assert lipbench.replay(witness, model).reproduced
+        with pytest.raises(LipbenchError, match=r"was given in memory: pass it again"):
+            lipbench.replay(witness)
+        with pytest.raises(LipbenchError, match="is not the model of this witness"):
+            lipbench.replay(witness, own)  # another card: nobody claims anything
+    radii = lipbench.certify(model, test.x)
+    assert (radii.certified_radius_nominal > radii.certified_radius_real).any()
+    assert lipbench.certify(own, test.x).certified_radius_nominal.isna().all()

@@ -29,7 +29,8 @@ def code_sha256(module: nn.Module) -> str:
     """
     digest = hashlib.sha256()
     for name, part in module.named_modules():
-        digest.update(f"{name} {type(part).__module__}.{type(part).__qualname__}\n{_source(type(part))}\n".encode())
+        kind: Any = type(part)
+        digest.update(f"{name} {kind.__module__}.{kind.__qualname__}\n{_source(kind)}\n".encode())
         for key, value in sorted(vars(part).items()):
             if key not in STATE:
                 digest.update(f"{key}=".encode())

@@ -15,6 +15,7 @@ from lipbench.attacks import guard
 from lipbench.errors import LipbenchError
 from lipbench.evaluation import evaluate
 from lipbench.evaluation.evaluate import Piece
+from lipbench.models.sources import StoredSource
 from lipbench.runs.folder import RunFolder
 from lipbench.work import coordinator, lease
 from lipbench.work.coordinator import Assignment, Task, perform
@@ -75,8 +76,9 @@ def test_a_superseded_process_removes_no_record(zoo_of, tmp_path, digits, monkey
     path.write_bytes(b"half")
     monkeypatch.setattr(lease.Lease, "held", False)
     before = stamps(folder)
-    evaluation = evaluate.Evaluation(folder, folder.read(), {TAU4: models / TAU4}, "digits", None, "cpu")
-    piece = Piece(evaluation, folder.read().models[0], folder.read().shards[0])
+    evaluation = evaluate.Evaluation(folder, folder.read(), "digits", None, "cpu")
+    source = StoredSource(models / TAU4)
+    piece = Piece(evaluation, folder.read().models[0], folder.read().shards[0], source, None)
     with folder.leases.holding("task") as held:
         assert evaluate.work(piece, held, digits) is None
     assert stamps(folder) == before

@@ -1,0 +1,75 @@
+"""Networks of the caller's own."""
+
+import pytest
+import torch
+from torch import nn
+
+from lipbench.errors import LipbenchError
+from lipbench.models.model import Model
+
+X = torch.rand(2, 1, 8, 8)
+
+
+def net(classes=3):
+    return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Dropout(0.5), nn.Linear(64, classes))
+
+
+def test_a_card_says_what_the_author_says():
+    model = Model(net(), name="mine", loss="tau_cross_entropy", hyperparameters={"tau": 4}, claimed=1.0, seed=3)
+    card = model.card((1, 8, 8), 3)
+    assert (card.name, card.seed, card.loss.name, card.loss.hyperparameters) == (
+        "mine",
+        3,
+        "tau_cross_entropy",
+        {"tau": 4},
+    )
+    assert (card.claimed.constant, card.family, card.architecture.form) == (1.0, "tau_cross_entropy", "module")
+    plain = Model(net()).card((1, 8, 8), 3)
+    assert (plain.name, plain.claimed, plain.family, plain.loss.name) == (
+        "Sequential",
+        None,
+        "unconstrained",
+        "unspecified",
+    )
+
+
+def test_counting_classes_leaves_the_network_as_it_was():
+    module, *others = [net(classes).train() for classes in (3, 1, 2)]
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    seed = torch.get_rng_state()
+    assert [Model(each).num_classes(X) for each in (module, *others)] == [3, 2, 2]
+    assert all(part.training for part in module.modules())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), seed)
+
+
+@pytest.mark.parametrize(
+    ("module", "says"),
+    [
+        (nn.Linear(5, 2), r"Linear does not accept inputs of shape \(1, 8, 8\)"),
+        (nn.Identity(), r"Identity gives \(2, 1, 8, 8\) for 2 inputs, expected logits \(2, classes\)"),
+    ],
+)
+def test_a_network_that_is_no_classifier_of_the_inputs_is_named(module, says):
+    with pytest.raises(LipbenchError, match=says):
+        Model(module).num_classes(X)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"claimed": -1}, "claimed.constant"),
+        ({"claimed": "one"}, "claimed.constant"),
+        ({"name": "a/b"}, "name"),
+        ({"hyperparameters": {"tau": "much"}}, "loss.hyperparameters.tau"),
+        ({"seed": "zero"}, "seed"),
+    ],
+)
+def test_wrong_fields_are_named(options, says):
+    with pytest.raises(LipbenchError, match=f"is not a model: {says}"):
+        Model(net(), **options).card((1, 8, 8), 3)
+
+
+def test_only_torch_modules_are_models():
+    with pytest.raises(LipbenchError, match=r"expected a network as a torch.nn.Module, got function"):
+        Model(lambda x: x)
