@@ -57,9 +57,10 @@ def command(
     """Add a network of your own to a zoo.
 
     The network is what a function of your package returns, a registered architecture, or a graph.json. Its weights are
-    checked against it, it is stored, loaded again, and must give the same outputs to the bit. It is stored as a graph of
-    operations where that is possible: reading such a model runs no code. Otherwise the card names the function, and
-    other commands need --trust PACKAGE.
+    checked against it. The model is stored and loaded again: its outputs must be the same to the bit.
+
+    It is stored as a graph of operations where that is possible: reading such a model runs no code. Otherwise the card
+    names the function, and other commands need --trust PACKAGE.
 
     \b
     Example: lipbench add zoo --factory mine.nets:build --arg width=64 --weights net.safetensors --data digits

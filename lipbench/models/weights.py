@@ -148,8 +148,8 @@ def _of_checkpoint(content: Any, path: Path) -> Weights:
     )
     if strange is not None:
         raise LipbenchError(
-            f"{path} holds no state_dict: {str(strange)[:60]!r} is a {type(content[strange]).__name__}, expected a tensor; "
-            "save module.state_dict()"
+            f"{path} holds no state_dict: {str(strange)[:60]!r} is a {type(content[strange]).__name__}, expected a "
+            "tensor; save module.state_dict()"
         )
     return _without_prefixes(content, tuple(remarks))
 

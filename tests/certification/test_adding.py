@@ -1,4 +1,4 @@
-"""``lipbench add``: from a factory, an architecture or a graph, with weights, to a model of a zoo; in both interfaces."""
+"""``lipbench add``: from a factory, an architecture or a graph, with weights, to a model of a zoo."""
 
 import os
 import shutil

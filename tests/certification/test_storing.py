@@ -1,4 +1,4 @@
-"""Networks of the caller's own, stored and loaded: equal to the bit, with an equal certificate, or not stored at all."""
+"""Networks of the caller's own, stored and loaded: equal to the bit, with an equal certificate, or not stored."""
 
 import copy
 import os
@@ -246,7 +246,7 @@ def test_a_network_that_comes_back_with_another_bound_is_not_stored(tmp_path, mo
         return replace(proof, bound=next(forged, proof.bound))
 
     monkeypatch.setattr(storing, "certificate", certificate_of)
-    with pytest.raises(LipbenchError, match="when it is loaded again, and had 0.5"):
+    with pytest.raises(LipbenchError, match=r"when it is loaded again, and had 0\.5"):
         lipbench.save(own_networks.dense(), tmp_path / "net", data="digits")
     assert list(tmp_path.iterdir()) == []
 

@@ -80,7 +80,7 @@ def test_a_failure_is_one_line(factory, package):
 
 
 def test_unknown_arguments_are_one_line(package):
-    with pytest.raises(LipbenchError, match="TypeError: .*unexpected keyword argument 'depth'"):
+    with pytest.raises(LipbenchError, match=r"TypeError: .*unexpected keyword argument 'depth'"):
         factories.build("own_networks:dense", {"depth": 3}, ["own_networks"], "m")
 
 

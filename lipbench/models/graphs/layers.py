@@ -1,7 +1,7 @@
-"""The layers that a graph may hold: a name, the type that it stands for, and the constructor's arguments that are stored.
+"""The layers that a graph may hold: the type that each name stands for, and the arguments that its constructor gets.
 
-A type is imported when a graph names it; the table decides which one that is. Left out are layers whose constructor does
-not determine what they compute (blocks with parametrised kernels, batch statistics of deel-torchlip).
+A type is imported when a graph names it, and the table decides which one that is. Layers are left out whose constructor
+does not determine what they compute, such as blocks with parametrised kernels and batch statistics of deel-torchlip.
 """
 
 import importlib

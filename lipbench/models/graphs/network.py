@@ -26,7 +26,7 @@ class GraphNetwork(nn.Module):
     """A network from a graph. Its forward is plain Python over a list: it can be traced, copied and pickled."""
 
     def __init__(self, graph: GraphFile, layers: Sequence[nn.Module]):
-        """graph: as ``loading`` has checked it; layers: those of the graph, in order. Tensors are on the meta device."""
+        """graph: as ``loading`` has checked it; layers: its own, in order. Tensors are on the meta device."""
         super().__init__()
         self.graph = graph.plain()  # plain data, so that a digest of the module's settings covers it
         self.steps = _steps(graph)

@@ -24,10 +24,10 @@ _RULES = {
     ),
     "torch.nn.functional": (
         F,
-        "adaptive_avg_pool2d adaptive_max_pool2d alpha_dropout avg_pool2d batch_norm celu conv1d conv2d conv_transpose1d "
-        "conv_transpose2d dropout dropout1d dropout2d dropout3d elu gelu hardsigmoid hardswish hardtanh leaky_relu "
-        "leaky_relu_ linear lp_pool2d max_pool2d mish pad pixel_shuffle pixel_unshuffle relu relu6 relu_ selu sigmoid silu "
-        "softsign tanh unfold",
+        "adaptive_avg_pool2d adaptive_max_pool2d alpha_dropout avg_pool2d batch_norm celu conv1d conv2d "
+        "conv_transpose1d conv_transpose2d dropout dropout1d dropout2d dropout3d elu gelu hardsigmoid hardswish "
+        "hardtanh leaky_relu leaky_relu_ linear lp_pool2d max_pool2d mish pad pixel_shuffle pixel_unshuffle relu relu6 "
+        "relu_ selu sigmoid silu softsign tanh unfold",
     ),
 }
 # without a rule: of sizes, and of weights before they meet the input

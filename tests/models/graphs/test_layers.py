@@ -15,7 +15,7 @@ centering = pytest.importorskip("orthogonium.layers.normalization")
 shuffle = pytest.importorskip("orthogonium.layers.channel_shuffle")
 
 IMAGE, LINE, VECTOR = (4, 6, 6), (4, 8), (8,)
-# one or more of each type in the table, with settings that are not the defaults where it has any, and the inputs it takes
+# one or more of each type in the table, with settings that are not the defaults, and the inputs that it takes
 EXAMPLES = [
     (lambda: nn.Linear(8, 3), VECTOR), (lambda: nn.Linear(8, 3, bias=False), VECTOR),
     (lambda: nn.Conv1d(4, 6, 3, 2, 1, 2, 2, padding_mode="circular"), LINE),
