@@ -12,7 +12,7 @@ from torch import nn
 from lipbench._internal import arguments, files, resources
 from lipbench._internal.folders import refuse_existing
 from lipbench.certification.certificate import certificate
-from lipbench.certification.storing import COMPARED, FORMS, Entry, Form, Stored, dataset_spec, entry_of, store
+from lipbench.certification.storing import COMPARED, FORMS, Entry, Form, Stored, entry_of, store
 from lipbench.data import Data, Dataset, dataset_of
 from lipbench.errors import LipbenchError, unknown_name
 from lipbench.models import architectures, cards, factories, graphs
@@ -87,7 +87,7 @@ def add(
             f"{model.name} has {classes} classes, the data set {dataset.spec!r} has {dataset.num_classes}"
         )
     entry = replace(entry, remarks=(*loaded.remarks, *entry.remarks))
-    return store(folder, model, entry, x, classes, dataset_spec(data))
+    return store(folder, model, entry, x, classes, dataset.spec)
 
 
 def _kind(given: Mapping[str, object]) -> str:

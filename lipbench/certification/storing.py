@@ -17,7 +17,6 @@ from lipbench.certification.grades import CLAIM_TOLERANCE
 from lipbench.certification.graph_writing import graph_of
 from lipbench.certification.lipschitz import copied
 from lipbench.data import Data, dataset_of
-from lipbench.data.arrays import images
 from lipbench.errors import LipbenchError, UnsupportedError, unknown_name
 from lipbench.models import cards, factories
 from lipbench.models.cards import GIVEN, Architecture, Card, Lipschitz
@@ -100,11 +99,10 @@ def save(
     place = arguments.path("folder", folder)
     refuse_existing(place)
     _check_form(form, factory, args)
-    model, x, named = _prepared(model, place, data, data_dir, inputs, input_shape, num_classes)
+    model, x, named, spec = _prepared(model, place, data, data_dir, inputs, input_shape, num_classes)
     classes = model.num_classes(x[:2])
     if named is not None and named != classes:
         raise LipbenchError(f"{model.name} has {classes} classes, expected {named}")
-    spec = GIVEN if data is None else dataset_spec(data)
     return store(place, model, entry_of(model, x, form, factory, dict(args or {})), x, classes, spec)
 
 
@@ -117,15 +115,10 @@ def _check_form(form: Any, factory: Any, args: Any) -> None:
         raise LipbenchError("args are those of a factory: give factory as well")
 
 
-def dataset_spec(data: Data) -> str:
-    """The name of a data set on a card: as it was given, or "given" for samples in memory."""
-    return data if isinstance(data, str) else str(getattr(data, "spec", GIVEN))
-
-
 def _prepared(
     model: Model, folder: Path, data: Any, data_dir: Any, inputs: Any, input_shape: Any, num_classes: Any
-) -> tuple[Model, Tensor, int | None]:
-    """A copy of the model on the CPU, under its name; inputs to compare at; and how many classes it should have."""
+) -> tuple[Model, Tensor, int | None, str]:
+    """A copy of the model on the CPU; inputs to compare at; how many classes it should have; the spec of the data."""
     given = {"data": data, "inputs": inputs, "input_shape": input_shape}
     named = [name for name, value in given.items() if value is not None]
     if len(named) != 1:
@@ -133,18 +126,20 @@ def _prepared(
             f"what are the inputs? give one of data, inputs and input_shape, got {', '.join(named) or 'none'}"
         )
     classes = None if num_classes is None else arguments.whole_number("num_classes", num_classes, 2)
+    spec = GIVEN
     if data is not None:
         dataset = dataset_of(data, None if data_dir is None else arguments.path("data_dir", data_dir), classes)
         x = torch.from_numpy(dataset.test.first(COMPARED[-1]).x)
-        classes = classes if dataset.may_lack_classes else dataset.num_classes
+        classes, spec = classes if dataset.may_lack_classes else dataset.num_classes, dataset.spec
     elif inputs is not None:
-        x = images(inputs).cpu()[: COMPARED[-1]]
+        unlabelled = torch.zeros(len(inputs), dtype=torch.int64)
+        x = torch.from_numpy(dataset_of((inputs, unlabelled)).test.first(COMPARED[-1]).x)
     else:
         shape = [arguments.whole_number("a size in input_shape", size, 1) for size in input_shape]
         x = torch.rand(COMPARED[-1], *shape, generator=torch.Generator().manual_seed(0))
     name = folder.resolve().name if model.name == type(model.module).__name__ else model.name
     fields = {key: value for key, value in vars(model).items() if key not in ("module", "name")}
-    return Model(copied(model.module).cpu(), name=name, **fields), x, classes
+    return Model(copied(model.module).cpu(), name=name, **fields), x, classes, spec
 
 
 # --- the forms -------------------------------------------------------------------------------------------------------
