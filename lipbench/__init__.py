@@ -6,6 +6,7 @@
     radii = lipbench.certify(network, x)                       # pandas frame, one row per sample
     results = lipbench.load("lipbench-run")                    # what an earlier evaluation found
     bound = lipbench.lipschitz_bound(network, (1, 28, 28))     # float, never below the true constant
+    lipbench.save(network, "zoo/mine", data="digits")          # a model of a zoo: card, weights, graph
 
 The names below are those of ``lipbench.api``, imported on first use, so that ``import lipbench`` costs nothing.
 """
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "LipbenchError", "Model", "Results", "Suite", "VerificationResult", "__version__", "certify", "evaluate",
-    "export", "lipschitz_bound", "load", "replay", "report", "rule", "train", "verify",
+    "LipbenchError", "Model", "Results", "Suite", "VerificationResult", "__version__", "add", "certify", "evaluate",
+    "export", "lipschitz_bound", "load", "replay", "report", "rule", "save", "train", "verify",
 ]  # fmt: skip
 
 

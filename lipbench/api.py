@@ -18,8 +18,10 @@ from lipbench.attacks.eps import Eps, refuse_absent
 from lipbench.attacks.network import Network
 from lipbench.attacks.norm import Norm
 from lipbench.attacks.suites import Suite
+from lipbench.certification.adding import add
 from lipbench.certification.certificate import certificate
 from lipbench.certification.lipschitz import lipschitz_bound, rule
+from lipbench.certification.storing import save
 from lipbench.data import Data, Dataset, dataset_of
 from lipbench.data.arrays import class_labels, inputs
 from lipbench.errors import LeftOutWarning, LipbenchError, left_out
@@ -52,8 +54,8 @@ from lipbench.work.execution import Execution, computing_on
 from lipbench.work.executors import Executor
 
 __all__ = [
-    "LipbenchError", "Model", "Results", "Suite", "VerificationResult", "catalogue", "certify", "evaluate",
-    "export", "lipschitz_bound", "list", "load", "replay", "report", "rule", "train", "verify",
+    "LipbenchError", "Model", "Results", "Suite", "VerificationResult", "add", "catalogue", "certify", "evaluate",
+    "export", "lipschitz_bound", "list", "load", "replay", "report", "rule", "save", "train", "verify",
 ]  # fmt: skip
 
 StrPath = str | os.PathLike[str]

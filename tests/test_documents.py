@@ -129,9 +129,9 @@ def test_commands_exist_with_their_options(page: Path) -> None:
     assert not unknown
 
 
-@pytest.mark.parametrize("name", ["evaluate", "verify", "train", "report"])
+@pytest.mark.parametrize("name", ["add", "evaluate", "verify", "train", "report"])
 def test_each_page_names_every_option_of_its_command_and_no_other(name: str) -> None:
-    page = (DOCS / ("reports.md" if name == "report" else f"{name}.md")).read_text()
+    page = (DOCS / {"report": "reports.md", "add": "models.md"}.get(name, f"{name}.md")).read_text()
     options = options_of(name)
     missing = [option for option in options if option.startswith("--") and not re.search(rf"{option}(?![\w-])", page)]
     assert not missing

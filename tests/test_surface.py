@@ -17,6 +17,8 @@ from lipbench.errors import LipbenchError
 
 # Callables of the package: their parameters; those behind the star are keywords only.
 CALLABLES = {
+    "add": "zoo * data factory architecture graph weights args form name loss hyperparameters claimed constrained "
+    "data_dir num_classes",
     "certify": "model x labels * norm claimed trust device dtype",
     "evaluate": "models suite * eps data data_dir num_classes trust out title samples seeds audit prune "
     "reference_attack shard dtype device threads executor jobs address gpus_per_task progress show_eps",
@@ -26,6 +28,7 @@ CALLABLES = {
     "load": "run",
     "replay": "witness model * trust device threads",
     "report": "run out * check",
+    "save": "model folder * data data_dir inputs input_shape num_classes form factory args",
     "rule": "targets * may_return_its_input",
     "train": "recipe out * data data_dir executor jobs address gpus_per_task device progress",
     "verify": "models * data data_dir num_classes trust out samples radii seed dtype device threads progress done",
@@ -56,6 +59,7 @@ TESTING = {
 
 # Commands: their arguments, and their options in alphabetical order.
 ARGUMENTS = {
+    "add": "zoo",
     "evaluate": "models",
     "export": "run",
     "list": "what name",
@@ -65,6 +69,8 @@ ARGUMENTS = {
     "verify": "models",
 }
 OPTIONS = {
+    "add": "--architecture --arg --claimed --constrained --data --data-dir --factory --form --graph --hyperparameter "
+    "--loss --name --num-classes --unconstrained --weights",
     "evaluate": "--address --audit --data --data-dir --device --dtype --eps --executor --gpus-per-task --jobs "
     "--no-prune --num-classes --out --progress --prune --quiet --reference-attack --samples --seed --shard --show-eps "
     "--suite --threads --title --trust -o -q",
@@ -152,7 +158,7 @@ def test_a_subcommand_takes_these_arguments_and_options(name):
     assert " ".join(sorted(spelt for each in options for spelt in (*each.opts, *each.secondary_opts))) == OPTIONS[name]
 
 
-@pytest.mark.parametrize("name", ["evaluate", "export", "list", "report", "train", "verify"])
+@pytest.mark.parametrize("name", ["add", "evaluate", "export", "list", "report", "train", "verify"])
 def test_every_option_of_a_command_is_a_keyword_of_the_function_under_its_own_name(name):
     options = {parameter.name for parameter in cli.commands[name].params}
     assert options - ONLY_PRINTED - OF_REPLAY <= set(inspect.signature(getattr(lipbench, name)).parameters)

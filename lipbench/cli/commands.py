@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from lipbench import __version__
-from lipbench.cli import evaluate, export, hints, listing, report, status, train, verify
+from lipbench.cli import add, evaluate, export, hints, listing, report, status, train, verify
 from lipbench.errors import (
     EXIT_HOLDS,
     EXIT_INTERRUPTED,
@@ -31,6 +31,7 @@ def cli() -> None:
     lipbench verify MODEL               test a claim: attack a model inside its certified radii
     lipbench export RUN --samples out.parquet
     lipbench train recipe.toml -o ZOO   train a zoo over losses and hyperparameters
+    lipbench add ZOO --factory F ...    add a network of your own to a zoo
     lipbench list attacks               list names: attacks, losses, suites, recipes, ...
     """
 
@@ -48,10 +49,11 @@ def _without_click(work: Callable[..., Any]) -> Callable[..., Any]:
     return guarded
 
 
-for command in (
-    *(evaluate.command, status.command, verify.command, train.command, report.command, export.command),
+COMMANDS = (
+    *(evaluate.command, status.command, verify.command, train.command, add.command, report.command, export.command),
     listing.command,
-):
+)
+for command in COMMANDS:
     if command.callback is not None:
         command.callback = _without_click(command.callback)
     cli.add_command(command)

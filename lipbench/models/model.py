@@ -75,6 +75,13 @@ class Model:
 
         Raises LipbenchError if the network does not run on x, or gives no logits (n, classes).
         """
+        return max(2, self.outputs(x).shape[1])
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """The logits (n, classes) of inputs x (n, ...) in eval mode; the module and its buffers stay as they are.
+
+        Raises LipbenchError if the network does not run on x, or gives no logits (n, classes).
+        """
         scripted = any(isinstance(part, torch.jit.ScriptModule) for part in self.module.modules())  # takes no state
         with _untouched(self.module) as state, keeping_random_numbers(), torch.no_grad():
             try:
@@ -91,7 +98,7 @@ class Model:
         if not isinstance(out, Tensor) or out.ndim != 2 or len(out) != len(x):
             found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
             raise LipbenchError(f"{self.name} gives {found} for {len(x)} inputs, expected logits ({len(x)}, classes)")
-        return max(2, out.shape[1])
+        return out
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from lipbench._internal import files
 from lipbench.data import Dataset
 from lipbench.data.arrays import layout_hint
 from lipbench.errors import LipbenchError, one_line
-from lipbench.models import architectures, cards
+from lipbench.models import architectures, cards, factories, graphs, weights
 from lipbench.models.cards import Card, digest_of
 
 
@@ -33,16 +33,52 @@ def serialize(module: nn.Module) -> bytes:
 
 
 def load_model(folder: Path, trust: Collection[str] = ()) -> LoadedModel:
-    """The model in ``folder``, in float32.
+    """The model in ``folder``, in the precision of its weights.
 
-    trust: the packages whose factories may be imported. Raises LipbenchError for a missing or malformed card, weights
-    that are missing, truncated, do not match the card's hash or architecture, are not float32, or are not finite.
+    trust: the packages whose factories may be imported. Raises LipbenchError for a missing or malformed card or graph,
+    a factory that is not trusted or fails, and weights that are missing, truncated, do not match the card's hash or
+    architecture, are of another type, or are not finite.
     """
     card = cards.read(folder)
-    path = folder / cards.WEIGHTS
-    data = _read_weights(path, card)
-    chain = rebuilt(folder, card, data)
-    return LoadedModel(card, chain.eval().requires_grad_(False), digest_of(card.plain()))
+    form, path = card.architecture.form, folder / cards.WEIGHTS
+    if form == "module":
+        raise LipbenchError(
+            f"{folder} has the card of a network in memory, which no folder holds: lipbench.save stores it"
+        )
+    if form != "registered" and card.preprocessing is not None:
+        raise LipbenchError(f"{folder}: the preprocessing of a model of the form {form} is a part of its network")
+    if form == "registered":
+        network = rebuilt(folder, card, weights.read_stored(path, card.weights_sha256))
+    elif form == "graph":
+        network = graphs.read_network(
+            _read_graph(folder, card), str(folder / cards.GRAPH), card.input_shape, card.num_classes
+        )
+        _load(network, card, path, assign=True)
+    else:
+        architecture = card.architecture
+        network = factories.build(str(architecture.factory), architecture.args, trust, str(folder))
+        _load(network, card, path, assign=False)
+    return LoadedModel(card, network.eval().requires_grad_(False), digest_of(card.plain()))
+
+
+def _load(network: nn.Module, card: Card, path: Path, *, assign: bool) -> None:
+    expected = sum(tensor.nbytes for tensor in network.state_dict().values())
+    data = weights.read_stored(path, card.weights_sha256, expected)
+    weights.load_into(network, weights.parse_stored(data, str(path)), str(path), assign=assign)
+    if any(tensor.is_meta for tensor in (*network.parameters(), *network.buffers())):
+        raise LipbenchError(f"{path} does not hold all tensors of the network")
+
+
+def _read_graph(folder: Path, card: Card) -> bytes:
+    path = folder / cards.GRAPH
+    if path.exists() and not path.is_file():  # reading a pipe would block for ever
+        raise LipbenchError(f"cannot read the graph {path}: it is no regular file")
+    if path.exists() and path.stat().st_size > graphs.MOST_BYTES:
+        raise LipbenchError(f"{path} is larger than {graphs.MOST_BYTES} bytes: no graph of lipbench is")
+    data = files.read_bytes(path, "graph")
+    if files.sha256_bytes(data) != card.graph_sha256:
+        raise LipbenchError(f"{path} does not match the hash on its card: it was changed or truncated; restore it")
+    return data
 
 
 def rebuilt(folder: Path, card: Card, data: bytes) -> nn.Module:
@@ -91,19 +127,6 @@ def check_shape(card: Card, input_shape: tuple[int, ...], what: str, advice: str
             f"{card.name} takes inputs of shape {card.input_shape}, {what} has {input_shape}{advice}"
             f"{layout_hint(input_shape)}"
         )
-
-
-def _read_weights(path: Path, card: Card) -> bytes:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise LipbenchError(f"cannot read the weights {path}: {error.strerror or error}") from error
-    if files.sha256_bytes(data) != card.weights_sha256:
-        raise LipbenchError(
-            f"{path} does not match the hash on its card: it was changed or truncated; "
-            "restore it, or write the card again if the weights are right"
-        )
-    return data
 
 
 def _load_state(chain: nn.Sequential, data: bytes, path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import io
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -10,13 +9,14 @@ import torch
 from torch import nn
 
 from lipbench._internal import files
+from lipbench._internal.folders import new_folder
 from lipbench._internal.randomness import keeping_random_numbers
-from lipbench.certification.grades import CLAIM_TOLERANCE
+from lipbench.certification.storing import claim_of
 from lipbench.data import Dataset
 from lipbench.errors import LipbenchError
 from lipbench.models import cards
 from lipbench.models.cards import Card, Lipschitz
-from lipbench.models.stored import load_model, serialize
+from lipbench.models.stored import LoadedModel, load_model, serialize
 from lipbench.training import losses
 from lipbench.training.recipes import Recipe, Training, TrainingJob
 from lipbench.training.trainer import Trained, layers_of, preprocessing
@@ -40,22 +40,11 @@ def store(folder: Path, recipe: Recipe, job: TrainingJob, dataset: Dataset, trai
     card = card_of(recipe, job, dataset, files.sha256_bytes(weights), trained.history[-1]["bound"])
     history = io.BytesIO()
     pd.DataFrame(trained.history).to_parquet(history, index=False)
-    temporary = files.temporary_name(folder)
-    try:
-        temporary.mkdir(parents=True)
+    with new_folder(folder, keep_existing=True) as temporary:
         files.write_bytes(temporary / cards.WEIGHTS, weights)
         files.write_bytes(temporary / HISTORY, history.getvalue())
         cards.write(temporary, card)
         check_loaded(load_model, temporary, nn.Sequential(preprocessing(recipe), trained.module), dataset)
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if not folder.exists():  # else a process that superseded this one stored the same model first
-                raise
-    except OSError as error:
-        raise files.cannot_write(folder, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return card
 
 
@@ -143,6 +132,4 @@ def _claim(recipe: Recipe, job: TrainingJob, bound: float) -> Lipschitz:
     # the layers are 1-Lipschitz by construction, up to roundings; normalisation by std multiplies by 1 / min std
     scale = 1.0 if recipe.preprocessing is None else 1.0 / min(recipe.preprocessing.std)
     given = scale * (1 + layers_of(job).claimed_over_1)
-    if bound <= given * (1 + CLAIM_TOLERANCE):
-        return Lipschitz(constant=given)
-    return Lipschitz(constant=bound, by_construction=given)
+    return claim_of(given, bound)

@@ -17,9 +17,20 @@ affine.py       rounding errors of affine steps       cache.py        norms on d
 from lipbench.certification.lipschitz import built_in  # noqa: F401  importing it registers lipbench's own rules
 from lipbench.certification.lipschitz.bound import lipschitz_bound
 from lipbench.certification.lipschitz.effects import Effect, Flow, Rounding
-from lipbench.certification.lipschitz.freezing import frozen
+from lipbench.certification.lipschitz.freezing import copied, frozen
 from lipbench.certification.lipschitz.selections import selects
 from lipbench.certification.lipschitz.table import layer_effect, rule
 from lipbench.certification.lipschitz.tracing import trace
 
-__all__ = ["Effect", "Flow", "Rounding", "frozen", "layer_effect", "lipschitz_bound", "rule", "selects", "trace"]
+__all__ = [
+    "Effect",
+    "Flow",
+    "Rounding",
+    "copied",
+    "frozen",
+    "layer_effect",
+    "lipschitz_bound",
+    "rule",
+    "selects",
+    "trace",
+]

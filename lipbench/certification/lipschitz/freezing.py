@@ -1,6 +1,7 @@
 """A network with its weights as plain tensors, computed once from what their layers hold."""
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +17,17 @@ def frozen(module: nn.Module) -> nn.Module:
     """A copy in eval mode whose weights are plain tensors: parametrisations are computed once, in their own dtype.
 
     deel-torchlip and orthogonium compute weights from others at each forward, and orthogonium then moves its buffers
-    too. The copy holds the weights that the network would use now. Raises LipbenchError if a module cannot be copied,
-    or is compiled.
+    too. The copy holds the weights that the network would use now. Raises LipbenchError as ``copied`` does.
     """
+    return _made_of(module, lambda copy: _with_plain_layers(copy.eval()))
+
+
+def copied(module: nn.Module) -> nn.Module:
+    """A copy that shares nothing with the module. Raises LipbenchError if it cannot be copied, or is compiled."""
+    return _made_of(module, lambda copy: copy)
+
+
+def _made_of(module: nn.Module, make: Callable[[nn.Module], nn.Module]) -> nn.Module:
     _check_kind(module)
     # torch refuses to copy results of computations, such as the batch mean that deel-torchlip's BatchLipNorm keeps
     results = {
@@ -28,7 +37,7 @@ def frozen(module: nn.Module) -> nn.Module:
         if name.startswith("_") and isinstance(held, Tensor) and not held.is_leaf
     }
     try:
-        return _with_plain_layers(copy.deepcopy(module, results).eval())
+        return make(copy.deepcopy(module, results))
     except LipbenchError:
         raise
     except Exception as error:  # weights that are not leaves, such as old weight_norm, or a file that is held open

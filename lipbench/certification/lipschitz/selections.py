@@ -20,7 +20,7 @@ from lipbench.errors import UnsupportedError
 
 BATCH = 3  # samples that are traced: enough to notice a step that mixes or drops the batch
 SAMPLE = 2.0**40  # distance between the places of one sample and those of the next
-_SELECTIONS = {
+SELECTIONS = {
     "view", "reshape", "flatten", "unflatten", "permute", "transpose", "t", "contiguous", "clone", "squeeze",
     "unsqueeze", "chunk", "split", "unbind", "narrow", "select", "expand", "repeat", "flip", "roll", "tile",
     "swapaxes", "movedim", "tensor_split",
@@ -30,8 +30,8 @@ _SELECTIONS = {
     torch.channel_shuffle, nn.functional.pixel_shuffle, nn.functional.pixel_unshuffle, nn.functional.unfold,
     operator.getitem,
 }  # fmt: skip
-_SELECTING_ATTRIBUTES = {"T", "mT", "values"}  # the last one of torch.max(x, dim) and torch.sort(x)
-_SELECTING_LAYERS: set[Any] = {
+SELECTING_ATTRIBUTES = {"T", "mT", "values"}  # the last one of torch.max(x, dim) and torch.sort(x)
+SELECTING_LAYERS: set[Any] = {
     nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout,
     nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle, nn.ReflectionPad1d, nn.ReflectionPad2d,
     nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ZeroPad1d, nn.ZeroPad2d, nn.CircularPad1d, nn.CircularPad2d,
@@ -42,17 +42,17 @@ _SELECTING_LAYERS: set[Any] = {
 
 def selects(*types: Any) -> None:
     """Declare layer types (or their dotted names) that only choose, move or repeat numbers, or add zeros."""
-    _SELECTING_LAYERS.update(types)
+    SELECTING_LAYERS.update(types)
 
 
 def is_selecting_layer(layer: nn.Module) -> bool:
     """True for a layer of one of these types."""
-    return type(layer) in _SELECTING_LAYERS or dotted(type(layer)) in _SELECTING_LAYERS
+    return type(layer) in SELECTING_LAYERS or dotted(type(layer)) in SELECTING_LAYERS
 
 
 def is_selecting(node: fx.Node) -> bool:
     """True for a call of one of these functions, methods or attributes."""
-    return node.target in _SELECTIONS or (node.target is getattr and node.args[1] in _SELECTING_ATTRIBUTES)
+    return node.target in SELECTIONS or (node.target is getattr and node.args[1] in SELECTING_ATTRIBUTES)
 
 
 def selection(again: Callable[[Any], Any], values: list[Any], given: Any, name: str) -> tuple[Effect, Tensor]:
