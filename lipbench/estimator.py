@@ -70,7 +70,7 @@ class LipschitzCertificateMixin:
         if tuple(inputs.shape[1:]) != network.input_shape:
             expected = ", ".join(map(str, network.input_shape))
             raise LipbenchError(f"x must be of shape (n, {expected}), got {tuple(inputs.shape)}")
-        scale = norm_of(norm).radius_from_l2(1.0, inputs[0].numel())
+        scale = Norm.parse(norm).radius_from_l2(1.0, inputs[0].numel())
         with computing_on(network.device.type):
             network.eval()
             logits = network.predict(inputs)
@@ -220,13 +220,13 @@ class BisectionAttack(EvasionAttack):
         found = points.copy()
         for start in range(0, len(points), self.batch_size):
             rows = slice(start, start + self.batch_size)
-            goal = Goal(outputs, outputs.flat(points[rows]), labels[rows], norm_of(self.norm), low, high)
+            goal = Goal(outputs, outputs.flat(points[rows]), labels[rows], Norm.parse(self.norm), low, high)
             nearest = bisection.nearest(goal, rounds=self.rounds, steps=self.steps, targets=self.targets)
             found[rows] = nearest.numpy().reshape(points[rows].shape)
         return found
 
     def _check_params(self) -> None:
-        norm_of(self.norm)
+        Norm.parse(self.norm)
         for name, parameter in bisection.ATTACK.parameters.items():
             if not parameter.accepts(getattr(self, name)):
                 raise LipbenchError(
@@ -234,13 +234,6 @@ class BisectionAttack(EvasionAttack):
                 )
         if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
             raise LipbenchError(f"batch_size must be a whole number, at least 1, got {self.batch_size!r}")
-
-
-def norm_of(value: Any) -> Norm:
-    """The norm in ART's spelling (2, np.inf, "inf") or lipbench's. Raises LipbenchError for any other."""
-    if isinstance(value, int | float | np.number) and not isinstance(value, bool):
-        value = {2: "L2", np.inf: "Linf"}.get(float(value), value)
-    return Norm.parse("Linf" if value == "inf" else value)
 
 
 def _rounded(x: Any) -> Any:
