@@ -45,7 +45,7 @@ class NetworkAsGiven(Network):
         refuse_compiled(module)
         held = [one for one in (*module.parameters(), *module.buffers()) if one.is_floating_point()]
         self._hold(
-            _copied(module).to(device), input_shape, torch.device(device), held[0].dtype if held else torch.float32
+            plain_copy(module).to(device), input_shape, torch.device(device), held[0].dtype if held else torch.float32
         )
         self.refused = refused
         _check_plain_copy(module, self)
@@ -58,7 +58,8 @@ class NetworkAsGiven(Network):
         return self
 
 
-def _copied(module: nn.Module) -> nn.Module:
+def plain_copy(module: nn.Module) -> nn.Module:
+    """A deep copy in eval mode. Raises LipbenchError for a module that cannot be copied."""
     try:
         with torch.no_grad():  # TorchScript computes its copies
             return copy.deepcopy(module).eval()

@@ -14,7 +14,7 @@ LINES = {  # command line: what its one line must say
     "evaluate --epsilon 0.1": "no option --epsilon: write --eps",
     "evaluate --attack pgd": "attacks and their arguments belong to a suite.*lipbench list suites",
     "evaluate --steps 20": "belong to a suite",
-    "evaluate --model digits": "first argument: a folder, or a name such as digits",
+    "evaluate --model digits": "models are the first argument",
     "evaluate --batch-size 64": "--shard is the number of samples in one task",
     "evaluate --epochs 3": "nothing is trained here: see `lipbench train`",
     "evaluate --gpu": "write --device cuda",
@@ -51,7 +51,7 @@ LINES = {  # command line: what its one line must say
     "train": "Missing argument 'RECIPE': see `lipbench train --help`",
     "train mnist": "Missing option .*--out",
     "verify": "which model",
-    "evaluate digits mnist": "extra argument",
+    "evaluate digits mnist": "no zoo or model at mnist",
     # names
     "evaluate digit": "bundled zoos are digits; did you mean digits",
     f"evaluate {TAU4}9": f"did you mean {TAU4[:-1]}",

@@ -37,7 +37,7 @@ def test_names_of_the_callers_own_are_kept(digits):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "says"), [([], "which model"), (3, "a model must be a path"), ([None], "a model must")]
+    ("wrong", "says"), [([], "which model"), (3, "a zoo or model is a torch.nn.Module"), ([None], "a zoo or model is")]
 )
 def test_what_is_no_model_is_refused(wrong, says):
     with pytest.raises(LipbenchError, match=says):
