@@ -218,7 +218,8 @@ def data_of(models: Sequence[Path | Model]) -> str:
         raise unreadable[0]
     if not specs:
         raise LipbenchError(
-            "which data? a network of your own has no card that names them: pass data=(x, y), or a name"
+            "which data? a network of your own has no card that names them: pass data=(x, y) or a name, on the command "
+            "line --data"
         )
     if len(specs) > 1:
         raise LipbenchError(f"the models name different data sets ({', '.join(specs)}); choose one with --data")

@@ -47,7 +47,7 @@ def test_what_is_no_model_is_refused(wrong, says):
 def test_data_come_from_cards(zoo_of):
     zoo = zoo_of(TAU4)
     assert data_of([zoo]) == data_of([zoo, Model(net())]) == "digits"
-    with pytest.raises(LipbenchError, match=r"which data\? a network of your own has no card"):
+    with pytest.raises(LipbenchError, match=r"which data\? a network of your own has no card.*--data"):
         data_of([Model(net())])
 
 
