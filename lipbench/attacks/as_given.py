@@ -160,7 +160,7 @@ def cautions(network: Network, x: Tensor) -> list[str]:
         return []
     found = list[str]()
     with seeded(0, network.device), torch.no_grad():
-        first, second = network.module(points.clone()), network.module(points.clone())
+        first, second = network.outputs(points.clone()), network.outputs(points.clone())
         rows = sorted({0, len(points) // 2, len(points) - 1})
         if _differ(second, first, first):
             found.append(RANDOM)
