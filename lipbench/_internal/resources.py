@@ -6,12 +6,19 @@ from lipbench.errors import LipbenchError, unknown_name
 
 BUNDLED = Path(__file__).resolve().parent / "bundled"
 CHECKOUT = Path(__file__).resolve().parents[2]
-_FOLDERS = {  # name: (inside the wheel, in a checkout)
+_FOLDERS: dict[str, tuple[Path, ...]] = {  # name: (inside the wheel, in a checkout)
     "attacks": (BUNDLED / "suites", CHECKOUT / "attacks"),
     "recipes": (BUNDLED / "recipes", CHECKOUT / "recipes"),
     "digits": (BUNDLED / "digits", CHECKOUT / "reports" / "digits" / "zoo"),
 }
 ZOOS = ("digits",)
+PUBLISHED = ("mnist", "cifar10-jpeg")  # with a report, in a checkout alone: a wheel leaves them out for their size
+_FOLDERS |= {name: (CHECKOUT / "reports" / name / "zoo",) for name in PUBLISHED}
+
+
+def zoos() -> tuple[str, ...]:
+    """The names of the zoos that this installation has: the bundled one, and in a checkout the published ones."""
+    return (*ZOOS, *(name for name in PUBLISHED if any(path.is_dir() for path in _FOLDERS[name])))
 
 
 def folder(name: str) -> Path:

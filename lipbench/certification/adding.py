@@ -111,7 +111,7 @@ def _check_form(kind: str, form: Form | None, weights: object) -> None:
 
 def _folder(zoo: Path, name: str | None, weights: Path | None, built_by: str) -> Path:
     """The new folder of the model. Raises LipbenchError for one that exists, and for a zoo that can be none."""
-    if str(zoo) in resources.ZOOS and not zoo.is_dir():
+    if str(zoo) in resources.zoos() and not zoo.is_dir():
         raise LipbenchError(f"{zoo} is the name of a bundled zoo: name a folder of your own")
     if (zoo / cards.CARD).exists():
         raise LipbenchError(f"{zoo} is a model itself: name the folder of a zoo, which holds the folders of models")

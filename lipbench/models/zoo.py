@@ -1,6 +1,7 @@
 """Zoos: folders of models, and the bundled one. Nothing here imports a model's code, or torch."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from lipbench._internal import files, resources
@@ -33,8 +34,9 @@ def _holds_cards(path: Path) -> bool:
 def find_zoo(name_or_path: str) -> Path:
     """The folder of a zoo or model given by path, or by name.
 
-    Names are those of a bundled zoo, ``digits``, and of its models, ``digits/MODEL`` or ``MODEL``; a folder of that
-    path comes first. Raises LipbenchError for a file, and for a name that is not known.
+    Names are those of the bundled zoo, ``digits``, and of its models, ``digits/MODEL`` or ``MODEL``; in a checkout also
+    those of published zoos, ``mnist``, and of their models, ``mnist/MODEL``. A folder of that path comes first. Raises
+    LipbenchError for a file, and for a name that is not known.
     """
     path = Path(name_or_path)
     if not os.path.lexists(path):
@@ -44,29 +46,29 @@ def find_zoo(name_or_path: str) -> Path:
     if path.is_file():
         raise LipbenchError(f"no zoo or model at {path}: it is a file; give the folder that holds it")
     if not path.exists() and len(path.parts) == 1:
-        near = closest(name_or_path, [*resources.ZOOS, *_models()])
+        near = closest(name_or_path, [*resources.zoos(), *_models()])
         hint = f"; did you mean {near}?" if near else ""
         raise LipbenchError(
-            f"no zoo or model at {path}: the folder does not exist, and the bundled zoos are "
-            f"{', '.join(resources.ZOOS)}{hint}"
+            f"no zoo or model at {path}: the folder does not exist, and the zoos that have a name are "
+            f"{', '.join(resources.zoos())}{hint}"
         )
     return path
 
 
-def _models() -> dict[str, Path]:
-    """The folders of the bundled models by name."""
-    return {folder.name: folder for zoo in resources.ZOOS for folder in model_folders(resources.folder(zoo))}
+def _models(zoos: Sequence[str] = resources.ZOOS) -> dict[str, Path]:
+    """The folders of the models of zoos that have a name, by default of the bundled one, by their own names."""
+    return {folder.name: folder for zoo in zoos for folder in model_folders(resources.folder(zoo))}
 
 
 def _bundled(path: Path) -> Path | None:
     """The folder of a bundled zoo or model of that name; None if none has it."""
     zoo, *model = path.parts or ("",)
-    if zoo not in resources.ZOOS:
+    if zoo not in resources.zoos():
         return _models().get(zoo) if not model else None
     if len(model) != 1:
         return None if model else resources.folder(zoo)
-    if model[0] not in (models := _models()):
+    if model[0] not in (models := _models([zoo])):
         near = closest(model[0], models)
         hint = f"did you mean {zoo}/{near}? " if near else ""
-        raise LipbenchError(f"no model {quoted(model[0])} in {zoo}: {hint}`lipbench list models` lists them")
+        raise LipbenchError(f"no model {quoted(model[0])} in {zoo}: {hint}`lipbench list models {zoo}` lists them")
     return models[model[0]]

@@ -86,7 +86,7 @@ CASES = {  # name: (what the user does, given a working folder with a zoo of one
     "unknown command": (lambda w: "evalute", "evalute"),
     "unknown option": (lambda w: "evaluate --sweet quick", "--sweet"),
     "unknown suite": (lambda w: f"evaluate {w}/zoo --suite standrd", "did you mean 'standard'"),
-    "unknown zoo": (lambda w: "evaluate digit", "bundled zoos are digits"),
+    "unknown zoo": (lambda w: "evaluate digit", "the zoos that have a name are digits"),
     "unknown data set": (lambda w: f"evaluate {w}/zoo --data digts", "did you mean 'digits'"),
     "unknown device": (lambda w: f"evaluate {w}/zoo --device gpu", "auto, cpu or cuda"),
     "unknown thing to list": (lambda w: "list loss", "losses"),

@@ -63,7 +63,7 @@ LINES = {  # command line: what its one line must say
     "add zoo --architecture mlp --arg width --weights w.pt --data digits": "--arg takes KEY=VALUE, got 'width'",
     "add zoo --architecture mlp --weights w --data digits --hyperparameter tau=x": "tau must be a number, got 'x'",
     # names
-    "evaluate digit": "bundled zoos are digits; did you mean digits",
+    "evaluate digit": "the zoos that have a name are digits.*did you mean digits",
     f"evaluate {TAU4}9": f"did you mean {TAU4[:-1]}",
     f"evaluate digits/{TAU4}9": "no model .* in digits: did you mean digits/mlp-tau_cross_entropy-tau4-seed",
     "evaluate --suite quik": "unknown suite 'quik': did you mean 'quick'",
