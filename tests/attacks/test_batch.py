@@ -107,7 +107,6 @@ def test_a_class_can_be_reached_unless_it_is_excluded():
 # --- what the attacks count ------------------------------------------------------------------------------------------
 
 QUICK = {
-    
     "n_iter": 6,
     "n_queries": 40,
     "max_iter": 6,
@@ -116,8 +115,7 @@ QUICK = {
     "steps": 6,
     "rounds": 2,
     "num_steps": 6,
-,
-}  # fmt: skip
+}
 
 
 def with_one_misclassified(digits: Case) -> Case:

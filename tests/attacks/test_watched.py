@@ -19,7 +19,6 @@ from lipbench.errors import LipbenchError
 from tests.attacks.conftest import Case
 
 QUICK = {
-    
     "n_iter": 10,
     "n_queries": 60,
     "max_iter": 10,
@@ -28,8 +27,7 @@ QUICK = {
     "rounds": 2,
     "patience": True,
     "num_steps": 10,
-,
-}  # fmt: skip
+}
 ATTACKS = base.names()
 EPS = {Norm.L2: 2.0, Norm.Linf: 0.3}
 

@@ -51,7 +51,7 @@ LINES = {  # command line: what its one line must say
     "train": "Missing argument 'RECIPE': see `lipbench train --help`",
     "train mnist": "Missing option .*--out",
     "verify": "which model",
-    "evaluate digits mnist": "no zoo or model at mnist",
+    "evaluate digits nothing": "no zoo or model at nothing",
     "evaluate digits digits": "is there twice; names must differ within a run",
     "evaluate digits --num-classes 9": "the data set 'digits' has 10 classes, not 9",
     "evaluate --trust": "requires an argument",

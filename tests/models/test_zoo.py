@@ -47,7 +47,7 @@ def test_models_of_the_bundled_zoo_have_names(digits_zoo, tmp_path, monkeypatch)
     [
         ("digit", "the zoos that have a name are digits.*did you mean digits"),
         (f"{TAU4}1", "did you mean mlp-tau_cross_entropy-tau4-seed[012].$"),
-        ("digits/mlp-tau", r"no model 'mlp-tau' in digits: .*`lipbench list models` lists them"),
+        ("digits/mlp-tau", r"no model 'mlp-tau' in digits: .*`lipbench list models digits` lists them"),
         ("digits/../x", "the folder does not exist"),
         ("elsewhere/zoo", "the folder does not exist$"),
     ],
