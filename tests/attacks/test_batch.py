@@ -9,7 +9,6 @@ from lipbench.attacks import base, guard
 from lipbench.attacks.batch import AttackBatch
 from lipbench.attacks.network import Network
 from lipbench.attacks.norm import Norm
-from lipbench.attacks.suites import AttackSpec
 from tests.attacks.conftest import Case
 
 
@@ -107,7 +106,16 @@ def test_a_class_can_be_reached_unless_it_is_excluded():
 
 # --- what the attacks count ------------------------------------------------------------------------------------------
 
-QUICK = {"n_iter": 6, "n_queries": 40, "max_iter": 6, "targets": 3, "batch_size": 5, "steps": 6, "rounds": 2, "num_steps": 6}
+QUICK = {
+    "n_iter": 6,
+    "n_queries": 40,
+    "max_iter": 6,
+    "targets": 3,
+    "batch_size": 5,
+    "steps": 6,
+    "rounds": 2,
+    "num_steps": 6,
+}
 
 
 def with_one_misclassified(digits: Case) -> Case:

@@ -18,7 +18,16 @@ from lipbench.attacks.suites import AttackSpec
 from lipbench.errors import LipbenchError
 from tests.attacks.conftest import Case
 
-QUICK = {"n_iter": 10, "n_queries": 60, "max_iter": 10, "targets": 2, "steps": 10, "rounds": 2, "patience": True, "num_steps": 10}
+QUICK = {
+    "n_iter": 10,
+    "n_queries": 60,
+    "max_iter": 10,
+    "targets": 2,
+    "steps": 10,
+    "rounds": 2,
+    "patience": True,
+    "num_steps": 10,
+}
 ATTACKS = base.names()
 EPS = {Norm.L2: 2.0, Norm.Linf: 0.3}
 
