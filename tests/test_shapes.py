@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import lipbench
 from lipbench import cli, data
 from lipbench.attacks import base, suites
-from lipbench.errors import LipbenchError
+from lipbench.errors import LeftOutWarning, LipbenchError
 from lipbench.models import architectures, cards
 from lipbench.models.model import Model
 from lipbench.models.stored import load_model
