@@ -39,6 +39,7 @@ OTHER_NAMES = {"__version__", "LipbenchError", "Model", "Results", "Suite", "Ver
 ERRORS = {
     "AttackError": LipbenchError,
     "CannotWriteError": LipbenchError,
+    "ChangedDataError": LipbenchError,
     "LeftOutWarning": UserWarning,
     "LipbenchError": Exception,
     "NetworkError": LipbenchError,

@@ -177,8 +177,7 @@ def work(piece: Piece, lease: Lease, dataset: Dataset | None = None) -> Failure 
     """Compute the missing units of a model on a shard, unless another process takes the lease over.
 
     dataset: given in the process that loaded it. Whatever the model's own code raises is a failure of this model, which
-    is recorded and returned; what the machine refuses, such as to write a record, is raised, and so are changed
-    samples.
+    is recorded and returned; what the machine refuses, such as to write a record, and changed samples are raised.
     """
     evaluation = piece.evaluation
     if _is_done(piece):

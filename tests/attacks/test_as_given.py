@@ -12,7 +12,7 @@ from lipbench.attacks.as_given import IN_A_BATCH, NO_GRADIENT, RANDOM, NetworkAs
 from lipbench.attacks.norm import Norm
 from lipbench.attacks.suites import AttackSpec
 from lipbench.certification.certificate import Certificate
-from lipbench.errors import LipbenchError
+from lipbench.errors import AttackError, LipbenchError
 
 SHAPE = (1, 8, 8)
 PREPARED, GIVEN = False, True  # the copy that certificates need, or a plain one
@@ -61,10 +61,10 @@ def test_a_network_with_a_bound_is_certified(name, digits):
     assert cautions(network, torch.tensor(digits.test.x[:40])) == ([NO_GRADIENT] if name == "detached" else [])
 
 
-@pytest.mark.parametrize("name", ["noisy", "quantised", "detached", "scripted", "bfloat16"])
+@pytest.mark.parametrize("name", ["noisy", "quantised", "scripted", "bfloat16"])
 @pytest.mark.filterwarnings("ignore")
 def test_every_kind_is_attacked(name, digits):
-    """Also where there is no gradient: then it is 0, and Square, which needs none, still succeeds."""
+    """Also where layers give no gradient: then it is 0, and Square, which needs none, still succeeds."""
     network = attackable(unbounded.network(name), SHAPE)
     x, labels = torch.tensor(digits.test.x[:30]), torch.tensor(digits.test.labels[:30])
     found = {}
@@ -72,7 +72,17 @@ def test_every_kind_is_attacked(name, digits):
         candidates = guard.search(AttackSpec(name=attack), network, x, labels, norm=Norm.L2, eps=1.0, seed=0)
         found[attack] = guard.check_candidates(network, x, labels, candidates, Norm.L2)[0].sum()
     assert found["autoattack/square"] >= 8
-    assert (found["gradient/pgd"] < 8) == (name in ("quantised", "detached"))
+    assert (found["gradient/pgd"] < 8) == (name == "quantised")
+
+
+def test_where_the_gradient_is_cut_attacks_that_follow_it_fail_by_name(digits):
+    network = attackable(unbounded.network("detached"), SHAPE)
+    x, labels = torch.tensor(digits.test.x[:30]), torch.tensor(digits.test.labels[:30])
+    with pytest.raises(AttackError, match=r"gradient/pgd failed: RuntimeError: .* does not require grad"):
+        guard.search(AttackSpec(name="gradient/pgd"), network, x, labels, norm=Norm.L2, eps=1.0, seed=0)
+    square = AttackSpec(name="autoattack/square")
+    candidates = guard.search(square, network, x, labels, norm=Norm.L2, eps=1.0, seed=0)
+    assert guard.check_candidates(network, x, labels, candidates, Norm.L2)[0].sum() >= 8
 
 
 class Returning(nn.Module):

@@ -114,7 +114,7 @@ def test_the_report_says_so_in_every_form(results, tmp_path):
     results.report(tmp_path)
     terminal, written = tables.short(results.summary()), (tmp_path / "report.md").read_text()
     page, tex = (tmp_path / "report.html").read_text(), (tmp_path / "tables.tex").read_text()
-    row = next(line for line in terminal.splitlines() if line.startswith("Attention"))
+    row = next(line for line in terminal.splitlines() if line.startswith("attention"))
     assert "no certificate" in row
     assert row.split().count("n/a") == 4  # certified, gap, tightness, MCR
     assert "attention: no certificate: no Lipschitz rule for the layer" in terminal

@@ -17,11 +17,17 @@ from lipbench.attacks.suites import AttackSpec
 from tests.attacks.conftest import Case
 
 
+def absent(name: str) -> str | None:
+    """What the attack needs that is not installed; None where it can run here."""
+    found = base.named(name)
+    return found.absent if isinstance(found, OptionalAttack) else None
+
+
 def served(name: str, norm: Norm | None = None) -> base.Attack:
     """The attack; skips the test where its library is not installed, or it does not serve the norm, as declared."""
-    found = base.named(name)
-    if isinstance(found, OptionalAttack) and found.absent:
-        pytest.skip(f"{name} {found.absent}")
+    found, why = base.named(name), absent(name)
+    if why is not None:
+        pytest.skip(f"{name} {why}")
     if norm is not None and norm not in found.norms:
         pytest.skip("not served, as declared")
     return found
