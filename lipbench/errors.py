@@ -36,6 +36,10 @@ class CannotWriteError(LipbenchError):
     """The disk or the folder refuses what is written: a fault of the machine, which no model is to blame for."""
 
 
+class ChangedDataError(LipbenchError):
+    """The samples are not those any more that they were: no model is to blame for it."""
+
+
 class AttackError(LipbenchError):
     """An attack failed on a network, which other attacks may still run on."""
 

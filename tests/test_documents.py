@@ -109,7 +109,7 @@ def test_tables_are_whole(page: Path) -> None:
 def command_lines(page: Path) -> list[list[str]]:
     """The words of every `lipbench ...` in a block of code or between backticks."""
     text = page.read_text()
-    found = re.findall(r"^ {4}(?:srun |.*&& )?lipbench (.+)$", text, re.MULTILINE)
+    found = re.findall(r"^ {4}(?:srun |PYTHONPATH=\. |.*&& )?lipbench (.+)$", text, re.MULTILINE)
     found += re.findall(r"`lipbench ([^`]+)`", text)
     return [line.split("#")[0].split() for line in found]
 
@@ -186,6 +186,37 @@ def test_the_python_example_of_the_readme_runs(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "tau_cross_entropy" in done.stdout
+
+
+def test_the_guide_to_a_network_of_ones_own_runs_as_it_is_printed(tmp_path: Path) -> None:
+    """Its first block is the file mynets.py, its last one another network; the others run in order, then `add`.
+
+    What is printed has the words of the page. The numbers depend on the machine that trained the network.
+    """
+    page = DOCS / "own-network.md"
+    network, *steps, _ = blocks(page, "python")
+    (tmp_path / "mynets.py").write_text(network)
+    settings = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
+    ran = {"cwd": tmp_path, "env": settings, "capture_output": True, "text": True, "timeout": 250}
+    done = subprocess.run([sys.executable, "-c", "\n".join(steps)], **ran)  # type: ignore[call-overload]
+    assert done.returncode == 0, done.stderr[-2000:]
+    shown = [line.strip() for line in re.findall(r"^ {4}(.+)$", without_python(page), re.MULTILINE)]
+    printed = {without_numbers(line) for line in done.stdout.split("\n")}
+    assert [line for line in shown if without_numbers(line) not in printed and "lipbench " not in line] == []
+    assert (tmp_path / "report" / "report.html").exists()
+    (added,) = [words for words in command_lines(page) if words[0] == "add" and "--weights" in words]
+    done = subprocess.run([sys.executable, "-m", "lipbench", *added], **ran)  # type: ignore[call-overload]
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert {folder.name for folder in (tmp_path / "zoo").iterdir()} == {"mine", "residual"}
+
+
+def without_numbers(line: str) -> str:
+    return " ".join(re.sub(r"[\d.]+", "0", line).split())
+
+
+def without_python(page: Path) -> str:
+    """The text of a page without its fenced blocks."""
+    return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=PAGE_IDS)

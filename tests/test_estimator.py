@@ -90,7 +90,7 @@ def test_wrong_calls_of_certify_are_refused(classifier, correct):
     x, _ = correct
     for arguments, said in (
         ({"grade": "exact"}, "unknown grade 'exact'"),
-        ({"norm": 1}, "unknown norm '1'"),
+        ({"norm": 1}, "unknown norm 1: known are L2, Linf"),
         ({"x": x[:, :, :4]}, r"x must be of shape \(n, 1, 8, 8\), got \(4, 1, 4, 8\)"),
         ({"x": 255 * x}, "must lie in"),
     ):
@@ -398,7 +398,7 @@ def test_bisection_through_art_is_lipbenchs_own(classifier, tau4, correct):
 
 def test_wrong_parameters_of_bisection_are_refused(classifier, linear):
     for arguments, said in (
-        ({"norm": 1}, "unknown norm '1'"),
+        ({"norm": 1}, "unknown norm 1: known are L2, Linf"),
         ({"rounds": 0}, "rounds must be a whole number, at least 1, at most 1000, got 0"),
         ({"steps": 2.5}, "steps must be a whole number"),
         ({"targets": 0}, "targets must be"),

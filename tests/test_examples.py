@@ -1,6 +1,7 @@
-"""Notebooks in ``examples/``: each runs as it is, cell by cell, in a process of its own."""
+"""``examples/``: scripts and notebooks run as they are, the latter cell by cell, each in a process of its own."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -54,3 +55,20 @@ def test_a_notebook_runs_and_draws(path, tmp_path):
 def test_a_notebook_is_stored_without_outputs(path):
     cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
+
+
+def test_five_kinds_of_networks_are_evaluated_verified_and_stored(tmp_path):
+    """In one call each: certified where there is a bound, and equal to the stored copy, as docs/own-network.md says."""
+    words = [sys.executable, str(EXAMPLES / "own_networks.py"), "--samples", "5"]
+    ran = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    names = ["torchlip_chain", "orthogonium_network", "residual", "batch_norm", "vision_transformer"]
+    last = dict(re.findall(r"^(\w+): evaluated and verified in \d+ s; its copy (.*)$", ran.stdout, re.MULTILINE))
+    assert list(last) == names
+    assert {last[name] for name in names if name != "orthogonium_network"} == {"is equal to the bit"}
+    assert last["orthogonium_network"].startswith("is one of its states")
+    assert len(re.findall(r"^PASS: 1 model", ran.stdout, re.MULTILINE)) == 4
+    assert "nothing to verify: no claim, and no certificate" in ran.stdout
+    assert {folder.name for folder in (tmp_path / "zoo").iterdir()} == set(names)
+    forms = {name: (tmp_path / "zoo" / name / "graph.json").exists() for name in names}
+    assert forms == {name: name != "vision_transformer" for name in names}

@@ -46,6 +46,17 @@ VALUES = {
     ),
     "long zoo": (lambda: lipbench.evaluate(LONG), "must be a path, no longer than file systems take"),
     "suite": (lambda: lipbench.evaluate("digits", "standrd"), "did you mean 'standard'"),
+    "key of a suite": (
+        lambda: lipbench.Suite(name="a", norm=2, eps=[0.1], attacks=[]),
+        r"attacks: .* did you mean 'att",
+    ),
+    "attack of a suite": (lambda: lipbench.Suite(name="a", norm=2, eps=[0.1], attack=["x"]), "attack 1: .* got 'x'"),
+    "number as a model": (lambda: lipbench.evaluate(3), "is a torch.nn.Module, a lipbench.Model, a folder or the name"),
+    "network without data": (lambda: lipbench.evaluate(NETWORK), "which data"),
+    "no model in a folder": (lambda: lipbench.Model.load("nowhere"), "card"),
+    "function as a network": (lambda: lipbench.Model(cross_entropy), "torch.nn.Module, got function"),
+    "labels and images": (lambda: lipbench.evaluate(NETWORK, data=(X, [0])), "labels must be of shape"),
+    "pixels as data": (lambda: lipbench.evaluate(NETWORK, data=(255 * (X + 1), [0] * len(X))), r"in \[0, 1\]"),
     "function as suite": (
         lambda: lipbench.evaluate("digits", cross_entropy),
         "a suite must be a path, got <function",

@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 SUITE = "attacks and their arguments belong to a suite, a TOML file: see `lipbench list suites`"
 RECIPE = "it belongs to the recipe, a TOML file: see `lipbench list recipes`"
-MODEL = "the model or zoo is the first argument: a folder, or a name such as digits"
+MODEL = "models are the first argument: folders, names such as digits, and in Python networks"
 NORM = "the norm belongs to the suite: <suite quick-linf>"
 FILES = "name each file: <samples FILE>, <summary FILE>, <witnesses FILE>"
 OWN_RADIUS = "verify attacks every sample inside its own certified radius, in L2"
@@ -41,11 +41,11 @@ HINTS = {  # by function, which is also the command; <suite quick-linf> is --sui
     | _each("attack attacks steps n_iter restarts step_size targets", SUITE)
     | _each("norm p", NORM)
     | _each("epsilon epsilons radius", "write <eps>")
-    | _each("model models", MODEL)
+    | _each("model zoo", MODEL)
     | _each("batch_size", BATCHES)
     | _each("epochs lr learning_rate loss", "nothing is trained here: see `lipbench train`"),
     "verify": _EVERYWHERE
-    | _each("model models zoo", MODEL)
+    | _each("model zoo", MODEL)
     | dict.fromkeys(["jobs", *_WORKERS], "a verification runs in one process: start one for each model")
     | _each("seeds", "write <seed>, which is one number")
     | _each("suite attack attacks norm eps epsilon", OWN_RADIUS)
@@ -59,7 +59,7 @@ HINTS = {  # by function, which is also the command; <suite quick-linf> is --sui
     | _each("samples n_samples num_samples n limit", "training takes all samples of the data set"),
     "report": _each("output output_dir", "write <out>") | _each("eps suite", "a report shows all of the run"),
     "export": _each("out output format", FILES),
-    "certify": _each("model network", "the module is the first argument")
+    "certify": _each("module network", "the network is the first argument")
     | _each("eps epsilon", "a certified radius is computed: compare it with eps"),
 }
 

@@ -22,6 +22,22 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class _OneLine(type(BaseModel)):  # type: ignore[misc]  # pydantic's metaclass has no public name
+    def __call__(cls, *args: Any, **content: Any) -> Any:
+        try:
+            return super().__call__(*args, **content)
+        except ValidationError as error:
+            raise _error(cls, content, error, f"lipbench.{cls.__name__}(...)", cls.__name__.lower()) from error
+
+
+if typing.TYPE_CHECKING:  # a type checker sees the fields, which the metaclass would hide
+    Public = Strict
+else:
+
+    class Public(Strict, metaclass=_OneLine):
+        """A ``Strict`` that users make in Python: a wrong argument is a LipbenchError."""
+
+
 Kind = TypeVar("Kind", bound=Strict)
 
 
@@ -30,14 +46,20 @@ def parse(kind: type[Kind], content: dict[str, Any], where: str, what: str) -> K
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        faults = error.errors()
-        # a wrong table is left out, and so seems to be missing: that is no second fault
-        faults = [fault for fault in faults if fault["type"] != "too_short"] or faults
-        places: dict[str, list[str]] = {}
-        for fault in faults:  # a value that may be of several kinds has a fault for each
-            places.setdefault(_place(content, fault["loc"]), []).append(_fault(kind, fault))
-        shown = [f"{place}: {' or '.join(dict.fromkeys(said))}" for place, said in list(places.items())[:SHOWN]]
-        raise LipbenchError(f"{where} is not a {what}: {'; '.join(shown)}") from error
+        raise _error(kind, content, error, where, what) from error
+
+
+def _error(
+    kind: type[BaseModel], content: dict[str, Any], error: ValidationError, where: str, what: str
+) -> LipbenchError:
+    faults = error.errors()
+    # a wrong table is left out, and so seems to be missing: that is no second fault
+    faults = [fault for fault in faults if fault["type"] != "too_short"] or faults
+    places: dict[str, list[str]] = {}
+    for fault in faults:  # a value that may be of several kinds has a fault for each
+        places.setdefault(_place(content, fault["loc"]), []).append(_fault(kind, fault))
+    shown = [f"{place}: {' or '.join(dict.fromkeys(said))}" for place, said in list(places.items())[:SHOWN]]
+    return LipbenchError(f"{where} is not a {what}: {'; '.join(shown)}")
 
 
 def _fault(kind: type[BaseModel], fault: Any) -> str:

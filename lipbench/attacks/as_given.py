@@ -46,7 +46,7 @@ class NetworkAsGiven(Network):
         refuse_compiled(module)
         held = [one for one in (*module.parameters(), *module.buffers()) if one.is_floating_point()]
         self._hold(
-            _copied(module).to(device), input_shape, torch.device(device), held[0].dtype if held else torch.float32
+            plain_copy(module).to(device), input_shape, torch.device(device), held[0].dtype if held else torch.float32
         )
         self.refused = refused
         _check_plain_copy(module, self)
@@ -59,7 +59,8 @@ class NetworkAsGiven(Network):
         return self
 
 
-def _copied(module: nn.Module) -> nn.Module:
+def plain_copy(module: nn.Module) -> nn.Module:
+    """A deep copy in eval mode. Raises LipbenchError for a module that cannot be copied."""
     try:
         with torch.no_grad():  # TorchScript computes its copies
             return copy.deepcopy(module).eval()
@@ -160,7 +161,7 @@ def cautions(network: Network, x: Tensor) -> list[str]:
         return []
     found = list[str]()
     with seeded(0, network.device), torch.no_grad():
-        first, second = network.module(points.clone()), network.module(points.clone())
+        first, second = network.outputs(points.clone()), network.outputs(points.clone())
         rows = sorted({0, len(points) // 2, len(points) - 1})
         if _differ(second, first, first):
             found.append(RANDOM)

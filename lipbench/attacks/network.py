@@ -157,9 +157,9 @@ class Network(nn.Module):
         if inputs.requires_grad:
             inputs.register_hook(self._on_gradient)
         with summing_products(x.device) if self.sums_products else contextlib.nullcontext():
-            out = self._computed(inputs)
-        # where no gradient reaches the inputs it is 0; quantised layers ask for one and give none
-        if inputs.requires_grad and (self.refused is not None or not out.requires_grad):
+            out = self.outputs(inputs).double()
+        # quantised layers, which have no rule, give no gradient, or ask for one in vain: there it is 0
+        if inputs.requires_grad and self.refused is not None:
             out = out + 0 * inputs.double().flatten(1).sum(dim=1, keepdim=True)
         # the sum of the logits nearly always decides; on a GPU, reading it would wait for the device
         if self._undefined is not None and not (out.device.type == "cpu" and math.isfinite(out.detach().sum().item())):
@@ -167,10 +167,13 @@ class Network(nn.Module):
             self._undefined |= (inside & ~out.detach().isfinite().all(dim=1)).any()
         return class_logits(out) if self.single_logit else out
 
-    def _computed(self, inputs: Tensor) -> Tensor:
-        """The outputs of the module, as float64. Raises NetworkError where its own code raises on inputs that fit."""
+    def outputs(self, inputs: Tensor) -> Tensor:
+        """The outputs of the module, (n, classes) or (n, 1), uncounted; inputs: (n, ...), in the network's own dtype.
+
+        Raises NetworkError where the module's own code raises on inputs in [0, 1].
+        """
         try:
-            out: Tensor = self.module(inputs).double()
+            out: Tensor = self.module(inputs)
         except Exception as error:
             fits = len(inputs) and tuple(inputs.shape[1:]) == tuple(self.input_shape)
             if fits and bool(((inputs >= 0) & (inputs <= 1)).all()):

@@ -5,7 +5,7 @@ import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
-from lipbench.attacks.base import Attack
+from lipbench.attacks.base import ANY_RANK, Attack
 from lipbench.attacks.norm import Norm
 from lipbench.attacks.parameters import Parameter
 
@@ -24,6 +24,7 @@ class OptionalAttack(Attack):
 
     extra: str
     modules: tuple[str, ...]
+    ranks = ANY_RANK  # they look at norms and gradients alone
 
     def __init__(
         self,

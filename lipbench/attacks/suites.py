@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from lipbench._internal import arguments, files, resources, schema
 from lipbench._internal.registry import ATTACKS
-from lipbench._internal.schema import Name, Strict
+from lipbench._internal.schema import Name, Public
 from lipbench.attacks.eps import Eps, EpsField, parse_grid
 from lipbench.attacks.norm import Norm
 
@@ -29,7 +29,7 @@ def _number(value: Any) -> Any:
     return value
 
 
-class AttackSpec(Strict):
+class AttackSpec(Public):
     """One attack of a suite: its name, "library/attack", and the arguments that differ from their defaults.
 
     In Python, ``name`` may be an attack object or a function ``(model, x, labels, eps)``, or the object may stand for
@@ -48,7 +48,7 @@ class AttackSpec(Strict):
         return self.name
 
 
-class Suite(Strict):
+class Suite(Public):
     """A named list of attacks, run from the first to the last at every eps of the grid, in ascending order."""
 
     name: Name

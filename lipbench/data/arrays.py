@@ -84,6 +84,8 @@ def layout_hint(shape: tuple[int, ...]) -> str:
     """
     if len(shape) == 3 and shape[2] in CHANNELS and shape[0] not in CHANNELS:
         return "; channels last? pass x.permute(0, 3, 1, 2)"
+    if len(shape) == 2 and shape[0] == shape[1]:
+        return "; images without a channel axis? pass x[:, None]"
     return ""
 
 

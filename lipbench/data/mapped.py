@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 from numpy.typing import NDArray
 
-from lipbench.errors import LipbenchError
+from lipbench.errors import ChangedDataError, LipbenchError
 
 BLOCK = 2**16  # bytes, which are read at once and have one digest
 
@@ -63,8 +63,8 @@ class Blocks:
             left -= len(part)
         return b"".join(parts)
 
-    def _changed(self, how: str) -> LipbenchError:
-        return LipbenchError(
+    def _changed(self, how: str) -> ChangedDataError:
+        return ChangedDataError(
             f"{self.path} was changed while it was in use: {how}; nothing was computed from what it holds now. Restore "
             "it, or choose another output folder with -o, and run the same command again"
         )
@@ -78,7 +78,7 @@ def keep(array: "np.memmap[Any, Any]", blocks: Blocks) -> None:
 def read(array: NDArray[Any]) -> NDArray[Any]:
     """The same array, in memory if it is a view of a read-only ``numpy.memmap`` of a file; else unchanged.
 
-    Raises LipbenchError if the file was changed since it was first read.
+    Raises ChangedDataError if the file was changed since it was first read.
     """
     whole = _whole(array)
     blocks = None if whole is None else _blocks(whole)

@@ -18,7 +18,15 @@ from lipbench.attacks import guard
 from lipbench.attacks.eps import refuse_unreachable
 from lipbench.attacks.suites import Suite
 from lipbench.data import Dataset, Split, given
-from lipbench.errors import CannotWriteError, LipbenchError, UnsupportedError, nothing_left, printable, reason
+from lipbench.errors import (
+    CannotWriteError,
+    ChangedDataError,
+    LipbenchError,
+    UnsupportedError,
+    nothing_left,
+    printable,
+    reason,
+)
 from lipbench.evaluation.cascade import Cascade, Superseded, without_attacks
 from lipbench.evaluation.options import DEFAULTS, EvaluateOptions
 from lipbench.evaluation.prepared import PreparedModel
@@ -169,7 +177,7 @@ def work(piece: Piece, lease: Lease, dataset: Dataset | None = None) -> Failure 
     """Compute the missing units of a model on a shard, unless another process takes the lease over.
 
     dataset: given in the process that loaded it. Whatever the model's own code raises is a failure of this model, which
-    is recorded and returned; what the machine refuses, such as to write a record, is raised.
+    is recorded and returned; what the machine refuses, such as to write a record, is raised, and so are changed samples.
     """
     evaluation = piece.evaluation
     if _is_done(piece):
@@ -182,7 +190,7 @@ def work(piece: Piece, lease: Lease, dataset: Dataset | None = None) -> Failure 
             Cascade(evaluation.run_folder, evaluation.run, piece.entry, piece.shard, split, model).work(lease)
     except Superseded:
         return None
-    except CannotWriteError:
+    except (CannotWriteError, ChangedDataError):
         raise
     except Exception as error:
         LOG.debug("%s failed", piece.entry.name, exc_info=True)

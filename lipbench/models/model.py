@@ -1,19 +1,21 @@
 """A network of the caller's own, with what its author says about it."""
 
 import copy
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lipbench._internal import schema
+from lipbench._internal import arguments, schema
 from lipbench._internal.randomness import keeping_random_numbers
 from lipbench.data.arrays import layout_hint
 from lipbench.errors import LipbenchError, one_line
 from lipbench.models.cards import GIVEN, UNSPECIFIED, Card
 from lipbench.models.fingerprint import code_sha256, weights_sha256
+from lipbench.models.stored import load_model
 from lipbench.models.unchanged import as_it_was
 
 
@@ -47,6 +49,27 @@ class Model:
         if not isinstance(self.module, nn.Module):
             raise LipbenchError(f"expected a network as a torch.nn.Module, got {type(self.module).__name__}")
         object.__setattr__(self, "name", type(self.module).__name__ if self.name is None else self.name)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str], trust: Collection[str] = ()) -> "Model":
+        """The stored model in a folder, with what its card says: ``module`` in eval mode, in the weights' own dtype.
+
+        trust: packages that may be imported for a model stored as a factory. Raises LipbenchError for a folder that
+        holds no model, and for files that are damaged or do not fit together.
+        """
+        found = load_model(arguments.path("the folder of a model", folder), trust)
+        card = found.card
+        return cls(
+            found.module,
+            name=card.name,
+            loss=None if card.loss.name == UNSPECIFIED else card.loss.name,
+            hyperparameters=card.loss.hyperparameters,
+            claimed=None if card.claimed is None else card.claimed.constant,
+            constrained=card.architecture.constrained,
+            architecture=card.architecture.name,
+            training=card.training,
+            seed=card.seed,
+        )
 
     def card(self, input_shape: tuple[int, ...], num_classes: int) -> Card:
         """The card of the model as it is in memory. Raises LipbenchError for a field of the wrong kind."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lipbench._internal import arguments
 from lipbench.data import Dataset
-from lipbench.errors import LipbenchError, reason
+from lipbench.errors import LipbenchError, quoted, reason
 from lipbench.models import cards
 from lipbench.models.cards import GIVEN, Card, digest_of
 from lipbench.models.model import Model
@@ -169,7 +169,12 @@ def chosen_one(given: Any) -> Path | Model:
         return given
     if isinstance(given, nn.Module):
         return Model(given)
-    return find_zoo(str(arguments.path("a model", given)))
+    if not isinstance(given, str | os.PathLike):
+        raise LipbenchError(
+            f"a zoo or model is a torch.nn.Module, a lipbench.Model, a folder or the name of a bundled zoo, got "
+            f"{quoted(given)}"
+        )
+    return find_zoo(str(arguments.path("a zoo or model", given)))
 
 
 def module_of(
@@ -207,7 +212,8 @@ def data_of(models: Sequence[Path | Model]) -> str:
         raise unreadable[0]
     if not specs:
         raise LipbenchError(
-            "which data? a network of your own has no card that names them: pass data=(x, y), or a name"
+            "which data? a network of your own has no card that names them: pass data=(x, y) or a name, on the command "
+            "line --data"
         )
     if len(specs) > 1:
         raise LipbenchError(f"the models name different data sets ({', '.join(specs)}); choose one with --data")

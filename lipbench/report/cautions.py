@@ -16,9 +16,9 @@ ESTIMATE = "robust accuracy is an estimate, and may be too high"
 Sign = Callable[[ModelResults], Iterable[str]]
 
 
-def warnings(item: ModelResults) -> str:
-    """Every phrase about a model under a suite, with semicolons between them; empty where nothing is wrong."""
-    return "; ".join(phrase for sign in SIGNS for phrase in sign(item))
+def warnings(*items: ModelResults) -> str:
+    """Every phrase about a model under one suite or several, with semicolons between them; empty if there is none."""
+    return "; ".join(dict.fromkeys(phrase for item in items for sign in SIGNS for phrase in sign(item)))
 
 
 def _violations(item: ModelResults) -> Iterator[str]:

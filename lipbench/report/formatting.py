@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from lipbench.certification.grades import FROM_THE_STRONGEST, NONE
+from lipbench.models.cards import UNSPECIFIED
 from lipbench.report import columns, notation
 from lipbench.report.cautions import NO_CERTIFICATE
 from lipbench.report.columns import Metric
@@ -84,11 +85,11 @@ def labels(
 ) -> dict[str, str]:
     """Each setting of ``frame`` in words, such as ``hkr, alpha 10, min_margin 0.1412``. ``short``: in the notation.
 
-    The architecture comes first where ``frame`` holds more than one. What a loss does not have is left out, and so are
-    arguments of adversarial training, other than eps, that are the same in all of ``frame``. Settings that would read
-    the same are distinguished by what they differ in, such as ``training.epochs 2``. The grade comes last where it is
-    weaker than that of others. Not ``whole``: without the family, where all of ``frame`` share it and anything else is
-    left to say. ``without``: columns that labels leave out.
+    The architecture comes first where ``frame`` holds more than one, and stands alone where no loss is named. What a
+    loss does not have is left out, and so are arguments of adversarial training, other than eps, that are the same in
+    all of ``frame``. Settings that would read the same are distinguished by what they differ in, such as
+    ``training.epochs 2``. The grade comes last where it is weaker than that of others. Not ``whole``: without the
+    family, where all of ``frame`` share it and anything else is left to say. ``without``: columns left out.
     """
     settings, best = rows(frame.drop_duplicates("setting")), strongest(frame)
     words = _words(frame, settings, short=short, whole=whole, without=without)
@@ -119,8 +120,9 @@ def _words(
     symbols = notation.symbols(frame["family"].unique()) if short else {}
     found = {}
     for row in settings:
-        parts = [str(row["architecture"])] if several else []
-        parts += [family(row["family"], short=short)] if named else []
+        unnamed = row["family"] == UNSPECIFIED and "architecture" not in without
+        parts = [str(row["architecture"])] if several or unnamed else []
+        parts += [family(row["family"], short=short)] if named and not unnamed else []
         parts += ["adversarial training"] if row["adversarial"] and row["constrained"] else []
         parts += [
             _start(name, symbols) + shown(row[name]) for name, shown in shown_by.items() if not pd.isna(row[name])

@@ -13,7 +13,7 @@ from lipbench._internal import arguments
 from lipbench._internal.words import count, shown
 from lipbench.attacks.eps import Eps, parse_grid, refuse_absent, same
 from lipbench.errors import LipbenchError, left_out, unknown_name
-from lipbench.report import columns, effects, metrics, samples, settings, tables, witnesses
+from lipbench.report import cautions, columns, effects, metrics, samples, settings, tables, witnesses
 from lipbench.report.columns import MODEL, Column
 from lipbench.report.witnesses import Witnesses
 from lipbench.runs import results
@@ -108,11 +108,11 @@ class Results:
 
     def warnings(self) -> list[str]:
         """One line for each model that there is something to know about, see the column ``warnings``."""
-        pairs = self._summary[[MODEL.name, "warnings"]].drop_duplicates()
-        found: dict[str, list[str]] = {}
-        for model, text in pairs[pairs["warnings"] != ""].itertuples(index=False):
-            found.setdefault(model, []).append(text)
-        return [f"{model}: {'; '.join(texts)}" for model, texts in found.items()]
+        by_model: dict[str, list[ModelResults]] = {}
+        for item in self.items:
+            by_model.setdefault(item.model, []).append(item)
+        found = ((model, cautions.warnings(*items)) for model, items in by_model.items())
+        return [f"{model}: {text}" for model, text in found if text]
 
     @property
     def provenance(self) -> dict[str, Any]:

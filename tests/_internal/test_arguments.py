@@ -140,7 +140,7 @@ def test_wrong_calls_of_verify(name, value, zoo_of, tmp_path, monkeypatch):
     assert not out.exists()
 
 
-@pytest.mark.parametrize("zoo", [3, None, ["digits"], "digit"])
+@pytest.mark.parametrize("zoo", [3, None, [["digits"]], "digit"])
 def test_wrong_zoos(zoo):
     for function in (lipbench.evaluate, lipbench.verify):
         with pytest.raises(LipbenchError, match="zoo or model"):

@@ -27,7 +27,7 @@ def test_a_block_that_fails_leaves_nothing(error, tmp_path):
     def fail():
         with new_folder(tmp_path / "folder") as temporary:
             (temporary / "file").write_text("half")
-            raise error
+            raise error("half")
 
     with pytest.raises(error):
         fail()

@@ -114,7 +114,7 @@ def test_a_plain_copy_that_differs_is_never_run(monkeypatch, digits):
     other = copy.deepcopy(module)
     with torch.no_grad():
         other.second.weight.mul_(1.1)
-    monkeypatch.setattr(as_given, "_copied", lambda _: other)
+    monkeypatch.setattr(as_given, "plain_copy", lambda _: other)
     with pytest.raises(LipbenchError, match="frozen copy"):  # the first reason is the one that is named
         attackable(module, SHAPE)
 

@@ -2,14 +2,13 @@
 
 import pytest
 import torch
-from attacking import attack
+from attacking import attack, served, shortened
 from torch import nn
 
 from lipbench.attacks import base, guard
 from lipbench.attacks.batch import AttackBatch
 from lipbench.attacks.network import Network
 from lipbench.attacks.norm import Norm
-from lipbench.attacks.suites import AttackSpec
 from tests.attacks.conftest import Case
 
 
@@ -107,7 +106,16 @@ def test_a_class_can_be_reached_unless_it_is_excluded():
 
 # --- what the attacks count ------------------------------------------------------------------------------------------
 
-QUICK = {"n_iter": 6, "n_queries": 40, "max_iter": 6, "targets": 3, "batch_size": 5, "steps": 6, "rounds": 2}
+QUICK = {
+    "n_iter": 6,
+    "n_queries": 40,
+    "max_iter": 6,
+    "targets": 3,
+    "batch_size": 5,
+    "steps": 6,
+    "rounds": 2,
+    "num_steps": 6,
+}
 
 
 def with_one_misclassified(digits: Case) -> Case:
@@ -119,12 +127,11 @@ def with_one_misclassified(digits: Case) -> Case:
 @pytest.mark.parametrize("name", base.names())
 def test_the_rows_add_up_to_what_the_network_counts(case, name):
     digits = with_one_misclassified(case(10, 8))
-    declared = base.named(name)
-    spec = AttackSpec(name=name, args={key: value for key, value in QUICK.items() if key in declared.defaults})
-    batch = AttackBatch.alone(8)
+    declared, spec = served(name), shortened(name, QUICK)
+    batch, norm = AttackBatch.alone(8), min(declared.norms)
     before = digits.network.evaluations.forward, digits.network.evaluations.backward
     eps = None if declared.minimal_norm else 0.5
-    guard.search(spec, digits.network, digits.x, digits.labels, norm=Norm.L2, eps=eps, seed=0, batch=batch)
+    guard.search(spec, digits.network, digits.x, digits.labels, norm=norm, eps=eps, seed=0, batch=batch)
     after = digits.network.evaluations.forward, digits.network.evaluations.backward
     assert (batch.forward.sum().item(), batch.backward.sum().item()) == (after[0] - before[0], after[1] - before[1])
     assert (batch.forward >= 1).all()

@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from attacking import served
 
 from lipbench.attacks import base, guard
 from lipbench.attacks.network import Network
@@ -21,12 +22,8 @@ WEAK = {"art/square", "autoattack/square", "art/fgm"}  # one step, or random sea
 
 
 def quick(attack: str, **args) -> AttackSpec:
-    declared = base.named(attack)
-    fast = QUICK
-    if isinstance(declared, OptionalAttack):
-        fast = QUICK | QUICK_OPTIONAL
-        if declared.absent:
-            pytest.skip(f"{attack} {declared.absent}")
+    declared = served(attack)
+    fast = QUICK | QUICK_OPTIONAL if isinstance(declared, OptionalAttack) else QUICK
     chosen = {key: value for key, value in fast.items() if key in declared.defaults}
     return AttackSpec(name=attack, args={**chosen, **args})
 
@@ -87,8 +84,7 @@ GEOMETRIC = {"art/square", "autoattack/square", "autoattack/standard"}  # they m
 @pytest.mark.parametrize("attack", [name for name in ATTACKS if name not in GEOMETRIC])
 def test_an_attack_finds_the_same_on_vectors_and_series(case, attack, norm, shape):
     """The network reads the same 64 numbers: an attack of norms and gradients cannot tell the difference."""
-    if norm not in base.named(attack).norms:
-        pytest.skip("not served, as declared")
+    served(attack, norm)
     images = case(10, 8, scale=10.0)
     network = Network(images.network.module, shape)
     others = Case(network, images.x.reshape(-1, *shape), images.labels)

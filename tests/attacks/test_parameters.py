@@ -9,7 +9,7 @@ from lipbench.attacks import base, guard
 from lipbench.attacks.norm import Norm
 from lipbench.attacks.parameters import Parameter
 from lipbench.attacks.suites import AttackSpec
-from lipbench.errors import LipbenchError, UnsupportedError
+from lipbench.errors import LipbenchError, UnsupportedError, quoted
 
 STEPS = (1, 1_000_000)
 BATCH = (1, 16_384)
@@ -141,7 +141,7 @@ def test_what_is_outside_the_limits_is_refused_in_one_line(name, key):
         bad = spec(name, **{key: value})
         with pytest.raises(LipbenchError) as caught:
             guard.supported(bad, 10, (1, 8, 8), Norm.L2)
-        came = repr(value.item() if isinstance(value, np.generic) else value)
+        came = quoted(value.item() if isinstance(value, np.generic) else value)
         assert str(caught.value) == (
             f"argument '{key}' of {name} must be {argument.expected}, got {came} ({argument.meaning})"
         )

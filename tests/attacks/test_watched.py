@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from attacking import served, shortened
 from gradients import Detached, Root, Spoilt
 from torch import nn
 
@@ -17,7 +18,16 @@ from lipbench.attacks.suites import AttackSpec
 from lipbench.errors import LipbenchError
 from tests.attacks.conftest import Case
 
-QUICK = {"n_iter": 10, "n_queries": 60, "max_iter": 10, "targets": 2, "steps": 10, "rounds": 2, "patience": True}
+QUICK = {
+    "n_iter": 10,
+    "n_queries": 60,
+    "max_iter": 10,
+    "targets": 2,
+    "steps": 10,
+    "rounds": 2,
+    "patience": True,
+    "num_steps": 10,
+}
 ATTACKS = base.names()
 EPS = {Norm.L2: 2.0, Norm.Linf: 0.3}
 
@@ -36,18 +46,11 @@ def spoilt(case):
 
 def broken(case, name, norm, eps=None, **args):
     """The share of the samples that the attack breaks, within eps."""
-    attack = base.named(name)
-    quick = {key: value for key, value in QUICK.items() if key in attack.parameters}
-    spec = AttackSpec(name=name, args={**quick, **args})
+    spec = shortened(name, {**QUICK, **args})
     eps = EPS[norm] if eps is None else eps
-    given = None if attack.minimal_norm else eps
+    given = None if base.named(name).minimal_norm else eps
     found = guard.search(spec, case.network, case.x, case.labels, norm=norm, eps=given, seed=0)
     return np.mean(guard.check_candidates(case.network, case.x, case.labels, found, norm)[1] <= eps)
-
-
-def served(name, norm):
-    if norm not in base.named(name).norms:
-        pytest.skip("not served, as declared")
 
 
 @pytest.mark.parametrize("norm", list(Norm))

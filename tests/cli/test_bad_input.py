@@ -161,7 +161,10 @@ CASES = {  # name: (what the user does, given a working folder with a zoo of one
     "the same seed twice": (lambda w: f"evaluate {w}/zoo --seed 3 --seed 3", r"several different ones, got \[3, 3\]"),
     "shards of no samples": (lambda w: f"evaluate {w}/zoo --shard 0", "--shard"),
     "no jobs": (lambda w: f"evaluate {w}/zoo --jobs 0", "--jobs"),
-    "unknown executor": (lambda w: f"evaluate {w}/zoo --executor dask", "--executor.*dask"),
+    "unknown executor": (
+        lambda w: f"evaluate {w}/zoo --executor dask",
+        "unknown executor .dask.: known are local",
+    ),
     "an address for processes of this machine": (lambda w: f"evaluate {w}/zoo --address auto", "--executor ray"),
     "suites for different numbers of samples": (
         lambda w: f"evaluate {w}/zoo --suite quick --suite standard",

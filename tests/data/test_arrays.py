@@ -92,6 +92,7 @@ def test_bytes_are_pixels_as_a_data_set_reads_them(kind):
 )
 def test_a_shape_that_has_its_channels_last_is_noticed(shape, hinted):
     assert ("permute(0, 3, 1, 2)" in layout_hint(shape)) == hinted
+    assert layout_hint((8, 8)) == "; images without a channel axis? pass x[:, None]"
 
 
 LABELS = {  # taken as 2, 0, 1

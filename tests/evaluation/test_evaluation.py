@@ -403,13 +403,13 @@ def test_the_size_of_a_batch_decides_nothing(zoo_of, tmp_path, digits, monkeypat
 
 def changed_certificate(monkeypatch, change):
     """Evaluate with certificates that differ in ``change(proof)`` from those of the networks."""
-    true = prepared.certificate
+    true = prepared.proof_of
 
     def changed(*args):
         proof = true(*args)
         return dataclasses.replace(proof, **change(proof))
 
-    monkeypatch.setattr(prepared, "certificate", changed)
+    monkeypatch.setattr(prepared, "proof_of", changed)
     evaluate.prepared_model.cache_clear()
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from bundled import TAU4
 from torch import nn
 
 from lipbench.errors import LipbenchError
@@ -97,3 +98,13 @@ def test_looking_at_the_outputs_changes_no_weight_and_no_attribute():
     assert module.calls == 0
     assert torch.equal(module.vector, torch.ones(3))
     assert module.training
+
+
+def test_a_stored_model_comes_back_with_its_card(digits_zoo):
+    model = Model.load(digits_zoo / TAU4)
+    assert (model.name, model.loss, model.hyperparameters) == (TAU4, "tau_cross_entropy", {"tau": 4})
+    assert model.claimed == pytest.approx(1.0)
+    assert model.module(X).shape == (2, 10)
+    assert not model.module.training
+    with pytest.raises(LipbenchError, match="card"):
+        Model.load(digits_zoo / "none")

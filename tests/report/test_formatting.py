@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 from hand_made import CLASHES
 
+from lipbench.models.cards import UNSPECIFIED
 from lipbench.report import Results, columns, document, effects, notation, tables, writer
 from lipbench.report.formatting import labels, legend
 
@@ -93,3 +94,13 @@ def test_the_short_words_are_said_to_be_what_they_are(make_run, make_model):
     frame = effects.hyperparameters(Results.load(make_run(models)).summary())
     assert legend(frame) == "HKR is hkr_multiclass, KR is kr_multiclass, α is alpha."
     assert set(labels(frame, short=True).values()) == {"x, α=0.5", "HKR", "KR"}
+
+
+def test_a_network_whose_loss_is_not_named_goes_by_its_architecture(make_run, make_model):
+    def unnamed(name):
+        return make_model([1], [0.1], [0.2], name=name, loss=UNSPECIFIED, hyperparameters={}, architecture=name)
+
+    assert labels_of([unnamed("wide")], make_run) == ["wide"]
+    assert labels_of([unnamed("wide"), unnamed("deep")], make_run) == ["deep", "wide"]
+    frame = effects.hyperparameters(Results.load(make_run([unnamed("wide")])).summary())
+    assert list(labels(frame, without=["architecture"]).values()) == [UNSPECIFIED]

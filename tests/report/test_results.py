@@ -96,7 +96,11 @@ def test_the_table_is_at_the_eps_asked_for_and_says_where_the_records_are(result
     assert "suite quick, eps 0.1412 (L2" in results.table("36/255")
     assert "suite second, eps 0.1 (L∞" in results.table(0.4)  # the only one that it has
     shown = str(results)
-    assert shown == repr(results) == f"{results.table()}\n\nrecords: {results.run_folder.path}"
+    said = "".join(f"WARNING {line}\n" for line in results.warnings())
+    assert "WARNING a: 1 certificates of grade real are false" in said
+    assert shown == repr(results) == f"{results.table()}\n{said}\nrecords: {results.run_folder.path}"
+    phrases = results.warnings()[0].partition(": ")[2].split("; ")
+    assert len(phrases) == len(set(phrases))  # the suites say the same
     chosen = Results.load(results.run_folder, show_eps=Eps("36/255"))
     assert str(chosen).startswith("suite quick, eps 0.1412")
 
@@ -142,7 +146,8 @@ def test_every_column_is_declared_once_with_kind_unit_and_words(results, frame, 
         if column.dtype is not None and not column.prefix:
             assert str(found[name].dtype) == column.dtype, name
     present = [column for column in declared if any(column.covers(name) for name in found)]
-    assert set(declared) - set(present) <= {column for column in columns.OF_MODELS if column.prefix}
+    sometimes = {*metrics.WITHOUT_CERTIFICATE, *(column for column in columns.OF_MODELS if column.prefix)}
+    assert set(declared) - set(present) <= sometimes
 
 
 def test_a_report_is_written_from_what_was_loaded(results, tmp_path, monkeypatch):

@@ -1,17 +1,37 @@
 """An attack run as the evaluation runs it, on rows of a shard, and its candidates checked."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lipbench.attacks import guard
+from lipbench.attacks import base, guard
 from lipbench.attacks.batch import AttackBatch
 from lipbench.attacks.norm import Norm
+from lipbench.attacks.optional import OptionalAttack
 from lipbench.attacks.suites import AttackSpec
 from tests.attacks.conftest import Case
+
+
+def served(name: str, norm: Norm | None = None) -> base.Attack:
+    """The attack; skips the test where its library is not installed, or it does not serve the norm, as declared."""
+    found = base.named(name)
+    if isinstance(found, OptionalAttack) and found.absent:
+        pytest.skip(f"{name} {found.absent}")
+    if norm is not None and norm not in found.norms:
+        pytest.skip("not served, as declared")
+    return found
+
+
+def shortened(name: str, wanted: Mapping[str, Any]) -> AttackSpec:
+    """The attack with those of the arguments that it has, none below its limit."""
+    known = base.named(name).parameters
+    args = {key: max(value, known[key].at_least or value) for key, value in wanted.items() if key in known}
+    return AttackSpec(name=name, args=args)
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,9 @@ class Refuses(Attack):
     def obstacle(self, arguments, num_classes, input_shape, norm):
         return None if input_shape[-1] == 32 else f"takes only images of 32 by 32, not {input_shape}"
 
+    def run(self, call: AttackCall) -> Tensor:
+        return call.x
+
 
 class Breaks(Attack):
     """An attack that raises in its search."""

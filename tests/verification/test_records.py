@@ -209,7 +209,7 @@ def test_the_folder_of_a_run_takes_its_own_models_and_data(zoo_of, digits, tmp_p
     shutil.rmtree(zoo / TAU4)
     zoo_of(TAU4)
     flipped = replace(digits, test=datasets.Split(digits.test.images[::-1], digits.test.labels[::-1]))
-    monkeypatch.setattr("lipbench.data.load", lambda *args: flipped)
+    monkeypatch.setattr("lipbench.data.given.load", lambda *args: flipped)
     refused(command(zoo, out), "holds a run on other data", capsys)
     assert record.read_bytes() == before
 

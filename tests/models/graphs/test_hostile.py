@@ -380,7 +380,7 @@ CARD = {
     "another form": ('form = "graph"', 'form = "pickle"', "form"),
     "a graph without a hash": ("graph_sha256", "module_sha256", "hash"),
     "other classes": ("num_classes = 10", "num_classes = 7", "has 7 classes"),
-    "a huge shape": ("    8,\n    8,\n", "    1000000000,\n    1000000000,\n", "numbers a sample"),
+    "a huge shape": ("    8,\n    8,\n", "    1000000000,\n    1000000000,\n", "an input should have at most"),
     "preprocessing of a graph": ("[loss]", "[preprocessing]\nmean = [0.0]\nstd = [0.5]\n[loss]", "part of its network"),
     "a name that is a path": ('name = "net"', 'name = "../net"', "name"),
 }  # fmt: skip
