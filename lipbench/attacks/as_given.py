@@ -20,6 +20,7 @@ from lipbench.certification.lipschitz.freezing import refuse_compiled
 from lipbench.certification.probabilities import ProbabilitiesError
 from lipbench.certification.uncertified import Proof, Uncertified
 from lipbench.errors import LipbenchError, one_line
+from lipbench.models.unchanged import as_it_was
 
 RANDOM = "two runs of the network on the same inputs differ (random numbers, or state)"
 IN_A_BATCH = "the outputs for a sample depend on the others of its batch"
@@ -74,7 +75,7 @@ def _check_plain_copy(given: nn.Module, network: Network) -> None:
     x = agreement.probes(given, network.input_shape)
     x = x[((x >= 0) & (x <= 1)).flatten(1).all(dim=1)].to(network.dtype)
     try:
-        with agreement.as_it_was(given), torch.no_grad():
+        with as_it_was(given), torch.no_grad():
             expected, again = (agreement.checked(given(x.clone()), finite=False) for _ in range(2))
     except Exception as error:  # whatever the network's own code raises
         raise LipbenchError(

@@ -20,6 +20,7 @@ from lipbench.data import Data, dataset_of
 from lipbench.errors import LipbenchError, UnsupportedError, unknown_name
 from lipbench.models import cards, factories
 from lipbench.models.cards import GIVEN, Architecture, Card, Lipschitz
+from lipbench.models.fingerprint import code_sha256, weights_sha256
 from lipbench.models.model import Model
 from lipbench.models.stored import load_model
 from lipbench.models.weights import check_numbers, serialize_state
@@ -205,10 +206,10 @@ def store(folder: Path, model: Model, entry: Entry, x: Tensor, num_classes: int,
             files.write_bytes(temporary / cards.GRAPH, entry.graph)
         cards.write(temporary, card)
         try:
-            _check_loaded(temporary, entry, x)
+            unlike = _check_loaded(temporary, model, entry, x)
         except LipbenchError as error:
             raise LipbenchError(str(error).replace(str(temporary), str(folder))) from error
-    remarks = entry.remarks
+    remarks = (*entry.remarks, *unlike)
     if card.claimed is not None and card.claimed.by_construction is not None:
         remarks = (
             *remarks,
@@ -255,8 +256,12 @@ def claim_of(given: float, bound: float) -> Lipschitz:
     return Lipschitz(constant=bound, by_construction=given)
 
 
-def _check_loaded(folder: Path, entry: Entry, x: Tensor) -> None:
-    """Raise LipbenchError unless the model in a folder computes what was stored, and has its bound."""
+def _check_loaded(folder: Path, model: Model, entry: Entry, x: Tensor) -> tuple[str, ...]:
+    """Raise LipbenchError unless the model in a folder computes what was stored, and has its bound.
+
+    Inputs other than the compared ones may show a difference that these do not, so that what a factory makes must have
+    the same buffers, also those that are not stored. Returns remarks: other attributes may differ and mean nothing.
+    """
     factory = entry.architecture.get("factory")
     loaded = load_model(folder, () if factory is None else (factories.module_name(factory),))
     network = Model(loaded.module, name=loaded.card.name)
@@ -276,3 +281,13 @@ def _check_loaded(folder: Path, entry: Entry, x: Tensor) -> None:
                 f"{loaded.card.name} has the Lipschitz bound {again.bound} when it is loaded again, and had "
                 f"{entry.proof.bound}: it is not stored"
             )
+    if factory is None:
+        return ()
+    if weights_sha256(loaded.module) != weights_sha256(model.module):
+        raise LipbenchError(
+            f"{model.name} has buffers that are not stored (persistent=False), and {factory} gives them other values: "
+            "make them persistent, or pass what decides them as args"
+        )
+    if code_sha256(loaded.module) != code_sha256(model.module):
+        return (f"{model.name}: what {factory} gives has other attributes, or other code, than the network at hand",)
+    return ()

@@ -2,8 +2,7 @@
 
 import copy
 import os
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +16,7 @@ from lipbench.errors import LipbenchError, one_line
 from lipbench.models.cards import GIVEN, UNSPECIFIED, Card
 from lipbench.models.fingerprint import code_sha256, weights_sha256
 from lipbench.models.stored import load_model
+from lipbench.models.unchanged import as_it_was
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,18 +101,19 @@ class Model:
         return max(2, self.outputs(x).shape[1])
 
     def outputs(self, x: Tensor) -> Tensor:
-        """The logits (n, classes) of inputs x (n, ...) in eval mode; the module and its buffers stay as they are.
+        """The logits (n, classes) of inputs x (n, ...) in eval mode; the module stays as it is.
 
         Raises LipbenchError if the network does not run on x, or gives no logits (n, classes).
         """
         scripted = any(isinstance(part, torch.jit.ScriptModule) for part in self.module.modules())  # takes no state
-        with _untouched(self.module) as state, keeping_random_numbers(), torch.no_grad():
+        with torch.no_grad(), keeping_random_numbers():
             try:
                 inputs = _like(self.module, x)
                 if scripted:
-                    out = copy.deepcopy(self.module)(inputs)
+                    out = copy.deepcopy(self.module).eval()(inputs)
                 else:
-                    out = torch.func.functional_call(self.module, state, (inputs,))
+                    with as_it_was(self.module):
+                        out = self.module.eval()(inputs)
             except Exception as error:  # whatever the network's own code raises
                 raise LipbenchError(
                     f"{self.name} does not accept inputs of shape {tuple(x.shape[1:])}: {one_line(error)}"
@@ -122,18 +123,6 @@ class Model:
             found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
             raise LipbenchError(f"{self.name} gives {found} for {len(x)} inputs, expected logits ({len(x)}, classes)")
         return out
-
-
-@contextmanager
-def _untouched(module: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """The module in eval mode, and copies of its buffers to compute with; as it was at the end."""
-    modes = {part: part.training for part in module.modules()}
-    try:
-        module.eval()
-        yield {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
 
 
 def _like(module: nn.Module, x: Tensor) -> Tensor:

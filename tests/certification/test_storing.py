@@ -256,3 +256,16 @@ def test_a_network_on_another_device_is_stored(device, tmp_path):
     lipbench.save(copy.deepcopy(network).to(device), tmp_path / "r", data="digits")
     x = torch.rand(4, *own_networks.SHAPE)
     assert torch.equal(load_model(tmp_path / "r").module(x), network(x))
+
+
+def test_a_factory_that_gives_other_buffers_or_attributes_is_no_form_of_a_network(tmp_path):
+    """Samples that are compared may not show it: these buffers and factors matter for bright inputs alone."""
+    with pytest.raises(LipbenchError, match="buffers that are not stored"):
+        lipbench.save(own_networks.Topped(top=1.5), tmp_path / "a", data="digits", factory="own_networks:topped")
+    assert not (tmp_path / "a").exists()
+    stored = lipbench.save(
+        own_networks.Topped(factor=2.0), tmp_path / "b", data="digits", factory="own_networks:topped"
+    )
+    assert "other attributes, or other code" in str(stored)
+    same = lipbench.save(own_networks.topped(), tmp_path / "c", data="digits", factory="own_networks:topped")
+    assert "other attributes" not in str(same)

@@ -76,6 +76,30 @@ def test_only_torch_modules_are_models():
         Model(lambda x: x)
 
 
+class Moving(nn.Module):
+    """As layers of orthogonium do: a weight and an attribute move in eval mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.calls = nn.Linear(64, 10), 0
+        self.vector = nn.Parameter(torch.ones(3), requires_grad=False)
+
+    def forward(self, x):
+        self.calls += 1
+        self.vector.add_(1)
+        return self.head(x.flatten(1))
+
+
+def test_looking_at_the_outputs_changes_no_weight_and_no_attribute():
+    """Else the second evaluation of a network in one run folder would be of another one."""
+    module = Moving()
+    cards = [Model(module).card((1, 8, 8), Model(module).num_classes(torch.zeros(2, 1, 8, 8))) for _ in range(2)]
+    assert cards[0] == cards[1]
+    assert module.calls == 0
+    assert torch.equal(module.vector, torch.ones(3))
+    assert module.training
+
+
 def test_a_stored_model_comes_back_with_its_card(digits_zoo):
     model = Model.load(digits_zoo / TAU4)
     assert (model.name, model.loss, model.hyperparameters) == (TAU4, "tau_cross_entropy", {"tau": 4})

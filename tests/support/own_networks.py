@@ -131,3 +131,21 @@ def stopping() -> nn.Module:
 
 def text() -> str:
     return "not a network"
+
+
+class Topped(nn.Module):
+    """Bright inputs meet a buffer that no state_dict holds, and a factor that none holds either."""
+
+    def __init__(self, top: float = 2.0, factor: float = 1.0):
+        super().__init__()
+        self.head, self.factor = nn.Linear(64, 10), factor
+        self.register_buffer("top", torch.tensor(top), persistent=False)
+
+    def forward(self, x):
+        h = F.layer_norm(self.head(x.flatten(1)), (10,))
+        h = torch.where(x.flatten(1).amax(dim=1, keepdim=True) > self.top, 0 * h, h)
+        return torch.where(x.flatten(1).sum(dim=1, keepdim=True) > 63, self.factor * h, h)
+
+
+def topped() -> nn.Module:
+    return Topped()

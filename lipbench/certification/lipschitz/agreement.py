@@ -5,16 +5,15 @@ Other orders of summation, and other precisions, get more room: in units of how 
 it moves when the inputs are moved by a few roundings.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lipbench._internal.randomness import keeping_random_numbers
 from lipbench.errors import LipbenchError, UnsupportedError, one_line
+from lipbench.models.unchanged import as_it_was, equal
 
 BATCHES = (1, 2, 3)  # sizes of a batch that are compared, besides that of all probes
 ROUNDINGS = 16  # of one entry: between runs of the same operations
@@ -231,46 +230,4 @@ def _hold_the_same(given: nn.Module, copy: nn.Module) -> bool:
     own, copied = (
         {name: one for part in (m.named_parameters, m.named_buffers) for name, one in part()} for m in (given, copy)
     )
-    return own.keys() == copied.keys() and all(_equal(own[name].to(copied[name]), copied[name]) for name in own)
-
-
-def _equal(a: Tensor, b: Tensor) -> bool:
-    return a.layout == b.layout == torch.strided and torch.equal(a, b)
-
-
-@contextlib.contextmanager
-def as_it_was(module: nn.Module) -> Iterator[None]:
-    """Inside, a module is in eval mode; afterwards its attributes, tensors and the random numbers are as before.
-
-    orthogonium moves parameters of its power iterations in eval mode, torchlip attributes and buffers.
-    """
-    parts = list(module.modules())
-    attributes = [(vars(part), dict(vars(part))) for part in parts]
-    containers = [(one, type(one)(one)) for _, held in attributes for one in held.values() if type(one) in _CONTAINERS]
-    tensors = [(one, one.detach().clone()) for _, held in attributes for one in _tensors(held)]
-    slots = [(table, dict(table)) for part in parts for table in (part._parameters, part._buffers)]
-    with keeping_random_numbers(next((one.device for one in module.parameters()), None)), torch.no_grad():
-        try:
-            for part in parts:
-                part.training = False
-            yield
-        finally:
-            for now, before in (*attributes, *slots):
-                now.clear()
-                now.update(before)
-            for one, before in containers:
-                one.clear()
-                one.extend(before) if isinstance(one, list) else one.update(before)
-            for one, values in tensors:
-                if not _equal(one, values):
-                    one.copy_(values)
-
-
-_CONTAINERS = (list, dict, set)
-
-
-def _tensors(held: dict[str, Any]) -> Iterator[Tensor]:
-    """The tensors that a module holds: weights, buffers, plain attributes."""
-    for one in (*held["_parameters"].values(), *held["_buffers"].values(), *held.values()):
-        if isinstance(one, Tensor) and one.layout == torch.strided:
-            yield one
+    return own.keys() == copied.keys() and all(equal(own[name].to(copied[name]), copied[name]) for name in own)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lipbench.attacks.network import Network
 from lipbench.certification.lipschitz import agreement, lipschitz_bound
 from lipbench.errors import LipbenchError, UnsupportedError
+from lipbench.models.unchanged import as_it_was
 
 C = torch.tensor
 
@@ -144,7 +145,7 @@ def test_the_callers_random_numbers_and_containers_stay_as_they_were():
     states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()  # noqa: NPY002
     with pytest.raises(LipbenchError):
         lipschitz_bound(network, (4,))
-    with agreement.as_it_was(network):
+    with as_it_was(network):
         network(torch.rand(2, 4))
     assert (network.log, float(network.count), network.table) == ([], 0.0, {})
     assert (random.getstate(), np.random.get_state()[1].tolist()) == states[:2]  # noqa: NPY002
