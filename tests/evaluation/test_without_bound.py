@@ -122,7 +122,7 @@ def test_the_report_says_so_in_every_form(results, tmp_path):
     for text in (written, page):
         assert "no Lipschitz rule for the layer" in text
         assert "may be too high: two runs of the network" in text
-        assert "attention, no certificate" in text
+        assert any("attention" in line and ", no certificate" in line for line in text.splitlines())
     assert any("attention" in line and line.count("n/a") >= 4 for line in tex.splitlines())
     frame = pd.read_csv(tmp_path / "summary.csv").set_index("model")
     assert frame.loc["attention", list(CERTIFIED_NUMBERS)].isna().all(axis=None)
