@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import lipbench
-from lipbench.models.stored import load_model
 
 images, labels = load_digits(return_X_y=True)
 X, Y = torch.tensor(images / 16, dtype=torch.float32).view(-1, 1, 8, 8), torch.tensor(labels)
@@ -158,7 +157,7 @@ def main() -> None:
         seconds = time.perf_counter() - start
         factory = "own_networks:VisionTransformer" if name == "vision_transformer" else None
         print(lipbench.save(model, given.zoo / name, data=(x, y), factory=factory))
-        copy = load_model(given.zoo / name, trust=["own_networks"]).module
+        copy = lipbench.Model.load(given.zoo / name, trust=["own_networks"]).module
         print(f"{name}: evaluated and verified in {seconds:.0f} s; its copy {compared(network, copy, x)}\n", flush=True)
 
 

@@ -254,7 +254,7 @@ def verify(
         place = arguments.path("out", out)
         result = verify_models(sources, dataset, place, options=options, device=target, progress=progress, done=done)
     for name, why in result.failures.items():
-        warnings.warn(left_out(name, why), LeftOutWarning, stacklevel=2)
+        warnings.warn(left_out(name, why), LeftOutWarning, stacklevel=3)
     return result
 
 

@@ -7,6 +7,7 @@ from bundled import TAU4
 from torch import nn
 
 import lipbench
+from lipbench._internal.resources import folder
 from lipbench.errors import LipbenchError
 
 LONG = "x" * 5000
@@ -50,7 +51,13 @@ VALUES = {
         lambda: lipbench.Suite(name="a", norm=2, eps=[0.1], attacks=[]),
         r"attacks: .* did you mean 'att",
     ),
-    "attack of a suite": (lambda: lipbench.Suite(name="a", norm=2, eps=[0.1], attack=["x"]), "attack 1: .* got 'x'"),
+    "attack of a suite": (lambda: lipbench.Suite(name="a", norm=2, eps=[0.1], attack=[3]), "attack 1: .* got 3"),
+    "state_dict": (lambda: lipbench.evaluate(NETWORK.state_dict()), "a state_dict is no network: load it into one"),
+    "model as a run": (lambda: lipbench.load(folder("digits") / TAU4), "is a model, not a run: lipbench.Model.load"),
+    "labels from 1": (
+        lambda: lipbench.evaluate(NETWORK, data=(X, [1, 10])),
+        "are labels counted from 1. pass y - 1",
+    ),
     "number as a model": (lambda: lipbench.evaluate(3), "is a torch.nn.Module, a lipbench.Model, a folder or the name"),
     "network without data": (lambda: lipbench.evaluate(NETWORK), "which data"),
     "no model in a folder": (lambda: lipbench.Model.load("nowhere"), "card"),

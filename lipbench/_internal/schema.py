@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lipbench.errors import LipbenchError
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-# names become names of files and folders
-Name = Annotated[str, Field(pattern=r"^[^./\\\x00-\x1f][^/\\\x00-\x1f]*$")]
+# names become names of files and folders, and are printed: no control or direction characters, no space at the ends
+_UNPRINTABLE = r"\\\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069"
+Name = Annotated[str, Field(pattern=rf"^[^\s./{_UNPRINTABLE}]([^/{_UNPRINTABLE}]*[^\s/{_UNPRINTABLE}])?$")]
 SHOWN = 3  # faults
 LONG = 60  # characters of a value
 

@@ -44,6 +44,7 @@ class NetworkAsGiven(Network):
     ):
         nn.Module.__init__(self)
         refuse_compiled(module)
+        _refuse_replaced_forward(module)
         held = [one for one in (*module.parameters(), *module.buffers()) if one.is_floating_point()]
         self._hold(
             plain_copy(module).to(device), input_shape, torch.device(device), held[0].dtype if held else torch.float32
@@ -57,6 +58,18 @@ class NetworkAsGiven(Network):
     def surrogate(self) -> Network:  # nothing to compute once
         """The network itself: no other form of it is known to be the same."""
         return self
+
+
+def _refuse_replaced_forward(module: nn.Module) -> None:
+    """Raise LipbenchError for a function in place of an instance's forward: a copy would share its closure."""
+    for part in module.modules():
+        forward = vars(part).get("forward")
+        scripted = isinstance(part, torch.jit.ScriptModule)  # whose copies are torch's own
+        if forward is not None and not scripted and getattr(forward, "__self__", None) is not part:
+            raise LipbenchError(
+                f"the forward of {type(part).__name__} was replaced by a function on this module, which a copy would "
+                "share with it: define it in a class"
+            )
 
 
 def plain_copy(module: nn.Module) -> nn.Module:

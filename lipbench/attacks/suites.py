@@ -42,7 +42,7 @@ class AttackSpec(Public):
     @model_validator(mode="before")
     @classmethod
     def _object(cls, value: Any) -> Any:
-        return {"name": value} if callable(value) or hasattr(value, "run") else value
+        return {"name": value} if isinstance(value, str) or callable(value) or hasattr(value, "run") else value
 
     def __str__(self) -> str:
         return self.name
@@ -65,6 +65,11 @@ class Suite(Public):
     @classmethod
     def _norm(cls, value: Any) -> Norm:
         return Norm.of_a_file(value)
+
+    @field_validator("eps", mode="before")
+    @classmethod
+    def _single(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, int | float | str) and not isinstance(value, bool) else value
 
     @field_validator("eps")
     @classmethod

@@ -71,7 +71,7 @@ def add(
         constrained=constrained,
     )
     if factory is not None:
-        model = described(_from_factory(factory, given, held, loaded), architecture=factory.rpartition(":")[2])
+        model = described(_from_factory(factory, given, held, loaded))
         entry = entry_of(model, x, form, factory, given)
     elif architecture is not None:
         model = described(_from_architecture(architecture, given, dataset, bool(constrained), held, loaded))
@@ -80,7 +80,7 @@ def add(
         path = arguments.path("graph", graph)
         content = _graph_bytes(path)
         model = described(_from_graph(content, path, dataset, held, loaded))
-        entry = replace(_as_described(model, x, {"name": path.stem, "form": "graph"}), graph=content)
+        entry = replace(_as_described(model, x, {"name": model.called(path.stem), "form": "graph"}), graph=content)
     classes = model.num_classes(x[:2])
     if classes != dataset.num_classes and not (dataset.may_lack_classes and classes > dataset.num_classes):
         raise LipbenchError(

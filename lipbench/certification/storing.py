@@ -175,7 +175,7 @@ def _proof(model: Model, x: Tensor) -> tuple[Certificate | None, LipbenchError |
 
 def _as_graph(model: Model, proof: Certificate) -> Entry:
     graph, state = graph_of(model.module, proof.graph.module)
-    name = model.architecture or type(model.module).__name__
+    name = model.called(type(model.module).__name__)
     reference = Model(proof.graph.module, name=model.name)  # layers such as orthogonium's move with each forward
     return Entry({"name": name, "form": "graph"}, state, reference.outputs, proof, graph.encoded())
 
@@ -187,7 +187,7 @@ def _as_factory(
         tomli_w.dumps(args)
     except (TypeError, ValueError) as error:
         raise LipbenchError(f"the args of a factory must be numbers, strings, lists and tables: {error}") from error
-    name = model.architecture or factory.rpartition(":")[2]
+    name = model.called(factory.rpartition(":")[2])
     how = {"name": name, "form": "factory", "factory": factory, "args": args}
     return Entry(how, model.module.state_dict(), model.outputs, proof, None, remarks)
 

@@ -17,7 +17,7 @@ def module_name(factory: str) -> str:
 
 def is_trusted(factory: str, trust: Collection[str]) -> bool:
     """Whether the module of "package.module:function" is one of the trusted ones, or lies in one."""
-    module = module_name(factory)
+    module, trust = module_name(factory), (trust,) if isinstance(trust, str) else trust
     return any(module == name or module.startswith(f"{name}.") for name in trust if name)
 
 
@@ -38,6 +38,9 @@ def build(factory: str, args: Mapping[str, Any], trust: Collection[str], where: 
     function = getattr(_imported(module, package, where), name, None)
     if not callable(function):
         raise LipbenchError(f"{where}: {module} has no function {name}")
+    made_in = getattr(function, "__module__", None)
+    if not is_trusted(f"{made_in}:{name}", trust):  # what a trusted module imports is not trusted with it
+        raise LipbenchError(f"{where}: {factory} is a function of {made_in}, which is not trusted: pass --trust for it")
     try:
         with keeping_random_numbers():
             network = function(**args)

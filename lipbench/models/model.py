@@ -71,6 +71,10 @@ class Model:
             seed=card.seed,
         )
 
+    def called(self, kind: str) -> str:
+        """What tables call the network, if ``kind`` is the kind that it is of: see ``architecture``."""
+        return self.architecture or (kind if self.loss else str(self.name))
+
     def card(self, input_shape: tuple[int, ...], num_classes: int) -> Card:
         """The card of the model as it is in memory. Raises LipbenchError for a field of the wrong kind."""
         content = {
@@ -82,7 +86,7 @@ class Model:
             "weights_sha256": weights_sha256(self.module),
             "module_sha256": code_sha256(self.module),
             "architecture": {
-                "name": self.architecture or (type(self.module).__name__ if self.loss else self.name),
+                "name": self.called(type(self.module).__name__),
                 "form": "module",
                 "constrained": self.claimed is not None if self.constrained is None else self.constrained,
             },

@@ -54,14 +54,15 @@ class StoredSource:
     def name(self) -> str:
         """The name on the card, or of the folder where the card cannot be read."""
         try:
-            return self.card.name
+            return cards.read(self.folder).name
         except LipbenchError:
             return self.folder.name
 
     @property
     def card(self) -> Card:
-        """The card in the folder."""
-        return cards.read(self.folder)
+        """The card in the folder; of a factory with the digest of its code, which may have changed since."""
+        card = cards.read(self.folder)
+        return self.load().card if card.architecture.form == "factory" else card
 
     def load(self) -> LoadedModel:
         """Read card and weights, and build the network."""
@@ -154,6 +155,8 @@ def chosen(models: Models) -> list[Path | Model]:
     modules. Raises LipbenchError for anything else, and for a path that does not exist.
     """
     if isinstance(models, Mapping):
+        if any(isinstance(value, Tensor) for value in models.values()):
+            raise LipbenchError("a state_dict is no network: load it into one with load_state_dict, and give that")
         return [Model(module, name=arguments.text("the name of a model", name)) for name, module in models.items()]
     if isinstance(models, str | os.PathLike | nn.Module | Model) or not isinstance(models, Iterable):
         models = [models]
@@ -244,7 +247,8 @@ def _given(model: Model, x: Tensor) -> ModelSource:
 
 def stored_sources(zoo: Path, trust: Collection[str] = ()) -> list[StoredSource]:
     """The models of a zoo, or the one model in a folder, by name."""
-    return [StoredSource(folder.resolve(), tuple(trust)) for folder in model_folders(zoo)]
+    packages = (trust,) if isinstance(trust, str) else tuple(trust)
+    return [StoredSource(folder.resolve(), packages) for folder in model_folders(zoo)]
 
 
 def _named(models: Sequence[Path | Model]) -> list[Path | Model]:

@@ -15,6 +15,7 @@ from lipbench.data.arrays import layout_hint
 from lipbench.errors import LipbenchError, one_line
 from lipbench.models import architectures, cards, factories, graphs, weights
 from lipbench.models.cards import Card, digest_of
+from lipbench.models.fingerprint import code_sha256
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def load_model(folder: Path, trust: Collection[str] = ()) -> LoadedModel:
         architecture = card.architecture
         network = factories.build(str(architecture.factory), architecture.args, trust, str(folder))
         _load(network, card, path, assign=False)
+        card = card.model_copy(update={"module_sha256": code_sha256(network)})  # the weights do not tell of its code
     return LoadedModel(card, network.eval().requires_grad_(False), digest_of(card.plain()))
 
 
@@ -116,8 +118,13 @@ def check_fits(card: Card, dataset: Dataset) -> None:
     ):
         raise LipbenchError(
             f"{card.name} has {card.num_classes} classes, the data set {dataset.spec!r} has {dataset.num_classes}; "
-            "pass the right one with --data"
+            f"pass the right one with --data{_counted_from_1(card, dataset)}"
         )
+
+
+def _counted_from_1(card: Card, dataset: Dataset) -> str:
+    labels = dataset.test.labels
+    return "; are labels counted from 1? pass y - 1" if labels.min() == 1 and labels.max() == card.num_classes else ""
 
 
 def check_shape(card: Card, input_shape: tuple[int, ...], what: str, advice: str = "") -> None:

@@ -13,6 +13,7 @@ from lipbench._internal import arguments
 from lipbench._internal.words import count, shown
 from lipbench.attacks.eps import Eps, parse_grid, refuse_absent, same
 from lipbench.errors import LipbenchError, left_out, unknown_name
+from lipbench.models.cards import CARD
 from lipbench.report import cautions, columns, effects, metrics, samples, settings, tables, witnesses
 from lipbench.report.columns import MODEL, Column
 from lipbench.report.witnesses import Witnesses
@@ -36,6 +37,8 @@ def load_run(run: StrPath) -> "Results":
     Raises LipbenchError if it is not a run folder, if the run is not finished, and if records are damaged.
     """
     run_folder = RunFolder(arguments.path("the run folder", run))
+    if (run_folder.path / CARD).is_file():
+        raise LipbenchError(f"{run_folder.path} is a model, not a run: lipbench.Model.load reads it")
     missing = run_folder.missing(run_folder.evaluated())
     if missing:
         models = list(dict.fromkeys(unit.model for unit in missing))

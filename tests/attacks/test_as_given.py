@@ -133,3 +133,11 @@ def test_a_plain_copy_that_differs_is_never_run(monkeypatch, digits):
 def test_a_claim_that_is_no_constant_is_refused(claimed):
     with pytest.raises(LipbenchError, match="claimed"):
         proof_of(attackable(unbounded.network("rounded"), SHAPE), claimed)
+
+
+def test_a_forward_that_was_replaced_on_the_module_is_never_copied():
+    """A deep copy would run the original through the closure: its own weights would mean nothing."""
+    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    module.forward = lambda x, own=module: own[1](own[0](x)).tanh()
+    with pytest.raises(LipbenchError):
+        attackable(module, SHAPE)

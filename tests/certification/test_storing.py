@@ -269,3 +269,20 @@ def test_a_factory_that_gives_other_buffers_or_attributes_is_no_form_of_a_networ
     assert "other attributes, or other code" in str(stored)
     same = lipbench.save(own_networks.topped(), tmp_path / "c", data="digits", factory="own_networks:topped")
     assert "other attributes" not in str(same)
+
+
+def test_networks_whose_loss_is_not_named_have_rows_of_their_own(tmp_path, digits):
+    """Nothing says that two networks of one class were made alike: a table that averages them would mislead."""
+    for name, seed in (("first", 0), ("second", 1)):
+        torch.manual_seed(seed)
+        network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        lipbench.save(Model(network, name=name), tmp_path / "zoo" / name, data="digits")
+        lipbench.save(
+            Model(network, name=f"{name} by tau", loss="tau_cross_entropy", hyperparameters={"tau": 1}),
+            tmp_path / "zoo" / f"{name}-tau",
+            data="digits",
+        )
+    results = lipbench.evaluate(tmp_path / "zoo", suite=TINY, samples=8)
+    table = results.table()
+    assert len([line for line in table.splitlines() if line.startswith(("first", "second"))]) == 2
+    assert len([line for line in table.splitlines() if "tau" in line]) == 1  # these are two of one kind

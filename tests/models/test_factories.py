@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from lipbench import save
 from lipbench.errors import LipbenchError
 from lipbench.models import factories
+from lipbench.models.sources import StoredSource
 
 CODE = """
 import pathlib
@@ -90,3 +92,33 @@ def test_random_numbers_of_the_caller_stay():
     torch.manual_seed(0)
     factories.build("own_networks:dense", {}, ["own_networks"], "m")
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_what_a_trusted_module_imports_is_not_trusted_with_it(package):
+    (package / "nets.py").write_text("from os import system\n" + CODE)
+    with pytest.raises(LipbenchError, match=r"nets:system is a function of \w+, which is not trusted"):
+        factories.build("foreign.inner.nets:system", {"command": "true"}, ["foreign"], "model")
+
+
+def test_one_package_may_be_named_alone(package):
+    assert isinstance(factories.build("foreign.inner.nets:net", {}, "foreign", "model"), nn.Sequential)
+
+
+def test_other_code_is_another_model(package, tmp_path):
+    """The weights of a factory do not tell of its code: a run folder must notice that it changed."""
+    nets = __import__("foreign.inner.nets", fromlist=["nets"])
+    folder = tmp_path / "zoo" / "mine"
+    save(nets.net(10), folder, data="digits", factory="foreign.inner.nets:net", args={"width": 10}, form="factory")
+    before = StoredSource(folder, ("foreign",))
+    assert before.card.module_sha256 == before.load().card.module_sha256
+    digest = before.load().digest
+    (package / "nets.py").write_text(
+        CODE.replace(
+            "def net(width=3):",
+            "class Scaled(nn.Linear):\n    def forward(self, x):\n"
+            "        return 2 * super().forward(x)\ndef net(width=3):",
+        ).replace("nn.Linear(64, width))", "Scaled(64, width))")
+    )
+    for name in [name for name in sys.modules if name.partition(".")[0] == "foreign"]:
+        del sys.modules[name]
+    assert StoredSource(folder, ("foreign",)).load().digest != digest
