@@ -57,6 +57,7 @@ def test_a_notebook_is_stored_without_outputs(path):
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
 
 
+@pytest.mark.slow
 def test_five_kinds_of_networks_are_evaluated_verified_and_stored(tmp_path):
     """In one call each: certified where there is a bound, and equal to the stored copy, as docs/own-network.md says."""
     words = [sys.executable, str(EXAMPLES / "own_networks.py"), "--samples", "5"]

@@ -71,7 +71,8 @@ def add(
         constrained=constrained,
     )
     if factory is not None:
-        model = described(_from_factory(factory, given, held, loaded))
+        called = factory.rpartition(":")[2] if loss else None
+        model = described(_from_factory(factory, given, held, loaded), architecture=called)
         entry = entry_of(model, x, form, factory, given)
     elif architecture is not None:
         model = described(_from_architecture(architecture, given, dataset, bool(constrained), held, loaded))

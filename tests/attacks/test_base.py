@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch.nn import functional as F
 
 from lipbench import cli
@@ -336,5 +335,5 @@ def test_objects_in_a_suite_go_by_their_names(monkeypatch, case):
     digits = case(10, 8)
     found = guard.search(suite.attacks[0], digits.network, digits.x, digits.labels, norm=Norm.L2, eps=0.5, seed=0)
     assert torch.equal(found, digits.x)
-    with pytest.raises(ValidationError, match="needs a name of its own"):
+    with pytest.raises(LipbenchError, match="needs a name of its own"):
         Suite(name="mine", norm="L2", eps=[0.5], attack=[lambda model, x, labels, eps: x])

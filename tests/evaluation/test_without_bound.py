@@ -97,6 +97,7 @@ def test_a_claim_without_a_bound_gives_nominal_radii_and_no_other(results, digit
     assert item.violations["nominal"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_robust_accuracy_is_that_of_autoattack_alone(name, summary, digits):
     """Within a sample. The suite here is a short one, with short attacks."""

@@ -328,6 +328,7 @@ def test_workers_load_the_data_themselves_and_know_it_again(pair, tmp_path, digi
         sweep.train(pair, tmp_path / "b", changed, Execution("cpu", Elsewhere()), progress=False)
 
 
+@pytest.mark.slow
 def test_two_processes_train_each_model_once(pair, tmp_path):
     command = [sys.executable, "-m", "lipbench", "train", str(pair), "-o", str(tmp_path / "a")]
     theirs = Leases(tmp_path / "a" / LEASES)
