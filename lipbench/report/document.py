@@ -89,7 +89,7 @@ def _left_out(failures: Mapping[str, str], items: Sequence[ModelResults]) -> Tab
     """The models that failed, then the attacks that did, with the reasons; None if there are none."""
     rows = [(model, "the model", why) for model, why in failures.items()]
     rows += [(i.model, f"{attack}, suite {i.suite.name}", why) for i in items for attack, why in i.left_out.items()]
-    return Table("Left out", ("model", "what failed", "reason"), tuple(rows)) if rows else None
+    return Table("Left out", ("model", "what failed", "reason"), tuple(rows), words=True) if rows else None
 
 
 def _suffixes(suites: Sequence[str]) -> list[str]:

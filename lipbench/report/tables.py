@@ -44,6 +44,7 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     groups: tuple[tuple[str, int], ...] = ()
+    words: bool = False  # no numbers: all columns are aligned to the left
 
     @property
     def flat_columns(self) -> tuple[str, ...]:

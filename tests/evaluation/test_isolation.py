@@ -122,7 +122,7 @@ def test_the_command_names_what_failed_and_ends_with_2(zoo_of, tmp_path, capsys)
     assert "does not match the hash on its card" in lines[0]
     assert "suite small" in said.out
     report = (out / "report" / "report.md").read_text()
-    assert "## Left out" in report
+    assert "## Left out\n\n| model | what failed | reason |\n| --- | --- | --- |\n" in report
     assert f"| {CNN} | the model | ".replace("_", r"\_") in report
     assert "Left out" in (out / "report" / "report.html").read_text()
     assert cli.run(["status", str(out)]) == 0
