@@ -33,9 +33,7 @@ def check_dataset(spec: str, data_dir: Path | None = None, *, shared: float = 0.
         _ = torch.rand(3), np.random.random(3), random.random()  # noqa: NPY002  no longer as just after seeding
         before = random_numbers()
         again = data.load(spec, data_dir)
-        assert random_numbers() == before, (
-            f"{said} draws from the global random numbers, or seeds them: use a generator"
-        )
+        assert random_numbers() == before, f"{said} draws from the global random numbers, or seeds them"
     for split in ("train", "test"):
         one, other = getattr(found, split), getattr(again, split)
         assert one.sha256 == other.sha256, f"{said} has other samples in {split} each time it is loaded"

@@ -6,8 +6,11 @@ import pytest
 import safetensors.torch
 import torch
 from chains import CASES, SETS, SHAPE, trained
+from deel import torchlip
+from torch import nn
 
 from lipbench._internal import files
+from lipbench._internal.registry import ARCHITECTURES
 from lipbench.errors import LipbenchError
 from lipbench.models import cards
 from lipbench.models.architectures import EXPORTED, UNCONSTRAINED, build, export, layers_of
@@ -52,6 +55,23 @@ def test_a_twin_with_batch_norm_survives_the_disk(name, tmp_path):
     counters = [value for key, value in module.state_dict().items() if key.endswith("num_batches_tracked")]
     assert counters
     assert all(value.dtype == torch.int64 and value == 3 for value in counters)
+
+
+def with_own_layers(layers, input_shape, num_classes):
+    """An architecture whose layers compute their weights: one of torch's, one of deel-torchlip's, one of orthogonium's."""
+    from orthogonium.layers import AdaptiveOrthoConv2d
+
+    normed = nn.utils.parametrizations.weight_norm(nn.Conv2d(1, 4, 3))
+    return [normed, AdaptiveOrthoConv2d(4, 4, 3), nn.Flatten(), torchlip.SpectralLinear(64, num_classes)]
+
+
+def test_an_architecture_with_layers_of_its_own_survives_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setitem(ARCHITECTURES.given, "own", with_own_layers)
+    x = torch.rand(5, *SHAPE)
+    plain = export(trained("own", layers_of("torchlip", True), {}), x)
+    module = stored(tmp_path, plain, "own", {}, constrained=True).module
+    assert torch.equal(module(x), plain(x))
+    assert [type(layer) for layer in module] == [nn.Conv2d, nn.Conv2d, nn.Flatten, nn.Linear]
 
 
 def test_weights_of_another_type_are_refused(tmp_path):
