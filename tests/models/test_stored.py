@@ -58,11 +58,11 @@ def test_a_twin_with_batch_norm_survives_the_disk(name, tmp_path):
 
 
 def with_own_layers(layers, input_shape, num_classes):
-    """An architecture whose layers compute their weights: one of torch's, one of deel-torchlip's, one of orthogonium's."""
+    """An architecture whose layers compute their weights: one of each library."""
     from orthogonium.layers import AdaptiveOrthoConv2d
 
     normed = nn.utils.parametrizations.weight_norm(nn.Conv2d(1, 4, 3))
-    return [normed, AdaptiveOrthoConv2d(4, 4, 3), nn.Flatten(), torchlip.SpectralLinear(64, num_classes)]
+    return [normed, AdaptiveOrthoConv2d(4, 4, 3), nn.Flatten(), torchlip.SpectralLinear(144, num_classes)]
 
 
 def test_an_architecture_with_layers_of_its_own_survives_the_disk(tmp_path, monkeypatch):
