@@ -6,13 +6,12 @@ from pathlib import Path
 
 import safetensors
 import safetensors.torch
-import torch
 from torch import nn
 
 from lipbench._internal import files
 from lipbench.data import Dataset
 from lipbench.data.arrays import layout_hint
-from lipbench.errors import LipbenchError, one_line
+from lipbench.errors import LipbenchError
 from lipbench.models import architectures, cards, factories, graphs, weights
 from lipbench.models.cards import Card, digest_of
 from lipbench.models.fingerprint import code_sha256
@@ -99,7 +98,7 @@ def rebuilt(folder: Path, card: Card, data: bytes) -> nn.Module:
     args = {key: value for key, value in card.architecture.args.items() if key != "outputs"}
     built = architectures.build(card.architecture.name, layers, card.input_shape, outputs, args)
     chain = architectures.plain_form(built, layers.plain_forms)  # an architecture may have layers of its own
-    _load_state(chain, data, path)
+    weights.load_into(chain, weights.parse_stored(data, str(path)), str(path), what="card's architecture")
     if card.preprocessing is not None:
         channels = {len(card.preprocessing.mean), len(card.preprocessing.std), card.input_shape[0]}
         if len(channels) != 1:
@@ -134,25 +133,3 @@ def check_shape(card: Card, input_shape: tuple[int, ...], what: str, advice: str
             f"{card.name} takes inputs of shape {card.input_shape}, {what} has {input_shape}{advice}"
             f"{layout_hint(input_shape)}"
         )
-
-
-def _load_state(chain: nn.Sequential, data: bytes, path: Path) -> None:
-    try:
-        state = safetensors.torch.load(data)
-    except (safetensors.SafetensorError, ValueError) as error:
-        raise LipbenchError(f"{path} is not a safetensors file: {one_line(error)}") from error
-    expected = {name: tuple(tensor.shape) for name, tensor in chain.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    if expected != found:
-        name = min(set(expected.items()) ^ set(found.items()))[0]
-        raise LipbenchError(
-            f"{path} does not fit the card's architecture: {name} is {found.get(name, 'missing')}, "
-            f"expected {expected.get(name, 'no such tensor')}"
-        )
-    dtypes = {name: tensor.dtype for name, tensor in chain.state_dict().items()}  # float32, but batch norm's counter
-    for name, tensor in state.items():
-        if tensor.dtype != dtypes[name]:
-            raise LipbenchError(f"{path}: {name} is {tensor.dtype}, expected {dtypes[name]}")
-        if not torch.isfinite(tensor).all():
-            raise LipbenchError(f"{path}: {name} holds NaN or infinite weights; train the model again")
-    chain.load_state_dict(state)

@@ -68,12 +68,14 @@ def parse_stored(data: bytes, where: str) -> dict[str, Tensor]:
     return state
 
 
-def load_into(network: nn.Module, state: Mapping[str, Tensor], where: str, *, assign: bool = False) -> None:
+def load_into(
+    network: nn.Module, state: Mapping[str, Tensor], where: str, *, what: str = "network", assign: bool = False
+) -> None:
     """Put weights into a network whose names and shapes they have.
 
-    assign: for a network on the meta device, whose tensors become these, in their own precision. Raises LipbenchError
-    for a name or shape that differs, for a type of number that is neither the network's nor another precision of it,
-    and for numbers that are not finite.
+    what: decides on these, for messages; assign: for a network on the meta device, whose tensors become these, in their
+    own precision. Raises LipbenchError for a name or shape that differs, for a type of number that is neither the
+    network's nor, with ``assign``, another precision of it, and for numbers that are not finite.
     """
     wanted = network.state_dict()
     expected = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
@@ -81,17 +83,14 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor], where: str, *, as
     if expected != found:
         name = min(set(expected.items()) ^ set(found.items()))[0]
         raise LipbenchError(
-            f"{where} does not fit the network: {name[:200]} is {found.get(name, 'missing')}, "
+            f"{where} does not fit the {what}: {name[:200]} is {found.get(name, 'missing')}, "
             f"expected {expected.get(name, 'no such tensor')}"
         )
     check_numbers(state, where)
     for name, tensor in state.items():
-        if tensor.dtype != wanted[name].dtype and {tensor.dtype, wanted[name].dtype} != set(FLOATS):
+        types = {tensor.dtype, wanted[name].dtype}
+        if len(types) > 1 and not (assign and types == set(FLOATS)):
             raise LipbenchError(f"{where}: {name} is {tensor.dtype}, expected {wanted[name].dtype}")
-    if not assign:
-        for name, tensor in state.items():
-            if tensor.dtype != wanted[name].dtype:
-                raise LipbenchError(f"{where}: {name} is {tensor.dtype}, expected {wanted[name].dtype}")
     network.load_state_dict(dict(state), assign=assign)
 
 
