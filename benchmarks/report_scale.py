@@ -113,6 +113,7 @@ class Drawn:
         self.radius = self.distance * kept
 
     def certify(self, unit: CertifyUnit) -> CertifyRecord:
+        """The record of a shard: a little below the true radii in grade float."""
         rows = np.arange(unit.shard.start, unit.shard.stop)
         label, correct, radius = self.label[rows], self.correct[rows], self.radius[rows]
         return CertifyRecord(
