@@ -12,6 +12,7 @@ and used again if it is there and of this size.
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -195,13 +196,17 @@ def measured(path: Path) -> Iterator[tuple[str, float, float]]:
     yield lap("load")
     results.summary()
     yield lap("summary")
-    results.hyperparameters()
-    yield lap("hyperparameters")
     _ = results.samples
     yield lap("samples")
     results.warnings()
     yield lap("warnings")
-    for group in groups(results.summary()):
+    results.hyperparameters()
+    yield lap("hyperparameters")
+    results.comparisons()
+    yield lap("comparisons")
+    results.effects()
+    yield lap("effects")
+    for group in groups(results.summary(), results.hyperparameters(), results.eps):
         remarks.remarks(group)
     yield lap("remarks")
     verification.section(results.run_folder, results.run, results.failures)
@@ -230,16 +235,15 @@ def main() -> None:
         elif RunFolder(path).read() != run or RunFolder(path).missing(run):
             parser.error(f"{path} holds another run, or one that is not finished; delete it or choose another folder")
         command = [sys.executable, __file__, "--measure", str(path)]
-        parts = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        parts = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
         parts.append(("sum", sum(seconds for _, seconds, _ in parts), max(peak for _, _, peak in parts)))
         if not args.no_report:
-            before = resource.getrusage(resource.RUSAGE_CHILDREN)
             command = [sys.executable, "-m", "lipbench", "report", str(path), "-o", str(Path(temporary) / "report")]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            after = resource.getrusage(resource.RUSAGE_CHILDREN)
-            seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-            # the peak of all children: that of the report, unless loading alone took more
-            parts.append(("lipbench report", seconds, after.ru_maxrss / 1000))
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+            _, status, used = os.wait4(process.pid, 0)  # what this child used, and no other
+            if status:
+                parser.error("lipbench report failed")
+            parts.append(("lipbench report", used.ru_utime + used.ru_stime, used.ru_maxrss / 1000))
     print(f"{args.models} models, {args.samples} samples, {args.eps} eps, shards of {args.shard}\n")
     print(f"{'part':<18}{'CPU s':>8}{'peak MB':>10}")
     for name, seconds, peak in parts:

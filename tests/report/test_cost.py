@@ -21,8 +21,10 @@ def numbers(folder) -> Results:
     """All that a report reads from a run."""
     results = Results.load(folder)
     summary = results.summary()
-    results.hyperparameters(), results.samples, results.warnings()
-    for group in groups(summary):
+    settings = results.hyperparameters()
+    assert len(results.samples) == sum(item.n for item in results.items)
+    results.warnings()
+    for group in groups(summary, settings, results.eps):
         remarks.remarks(group)
     verification.section(folder, results.run, results.failures)
     return results
