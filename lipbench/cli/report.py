@@ -31,4 +31,4 @@ def command(run: Path, out: Path | None, check: bool) -> None:
     failures.show_warnings(results.warnings())
     failures.show(results.failures)
     results.report(target)
-    click.echo(f"\nreport: {target / 'report.html'}")
+    click.echo(f"\n{results.findings()[0]}\n\nreport: {target / 'report.html'}")
