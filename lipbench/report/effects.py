@@ -191,14 +191,13 @@ def shape_of(at: Floats, drawn: Floats) -> tuple[str, int | None, float]:
 
 
 def _shape(values: Floats) -> tuple[str, int | None]:
-    top, bottom, last = int(values.argmax()), int(values.argmin()), len(values) - 1
-    if values[top] == values[bottom]:
-        return LEVEL, None
-    if 0 < top < last:
-        return PEAKS, top
-    if 0 < bottom < last:
-        return DIPS, bottom
-    return (RISES, None) if top == last else (FALLS, None)
+    """A value between is a peak only if it is above both ends, and a dip only if it is below them."""
+    first, last = values[0], values[-1]
+    if values.max() > max(first, last):
+        return PEAKS, int(values.argmax())
+    if values.min() < min(first, last):
+        return DIPS, int(values.argmin())
+    return (LEVEL if first == last else RISES if first < last else FALLS), None
 
 
 def slopes(places: Floats, values: Floats) -> Floats:
