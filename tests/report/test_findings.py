@@ -287,9 +287,7 @@ def test_where_the_largest_gap_comes_from(planted):
 
     found = findings.findings(group, results.items, why)
     said = "Of the networks with 1-Lipschitz layers, CE τ=16 has the largest mean gap, 90.0 % "
-    assert [text for text in found if text.startswith(said)][0].endswith(
-        "The first layer lets 76 % of the gradient back."
-    )
+    assert next(text for text in found if text.startswith(said)).endswith(because)
     worst = results.hyperparameters().query("`loss.tau` == 16")["setting"].iloc[0]
     assert asked == [worst]
     assert findings.findings(group, results.items, lambda setting: None) == document.build(results).findings
