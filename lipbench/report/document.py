@@ -75,7 +75,7 @@ def build(results: "Results") -> Report:
     """Everything that a report says."""
     run, items = results.run, results.items
     summary, settings = results.summary(), results.hyperparameters()
-    groups = tables.groups(summary, settings, results.eps, results.comparisons(), results.effects())
+    groups = tables.groups(summary, results.eps, settings, results.comparisons(), results.effects())
     suffixes = _suffixes([group.suite for group in groups])
     by_suite = [[i for i in items if (i.suite.name, str(i.suite.norm)) == (g.suite, g.norm)] for g in groups]
     sections = tuple(map(_section, groups, by_suite, suffixes))
