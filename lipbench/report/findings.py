@@ -64,7 +64,8 @@ def best(group: Group, eps: float, named: Mapping[str, str]) -> Iterator[str]:
         yield f"{named[digest]} has a {where}"
         return
     chance = share(part.loc[part["setting"] == digest, "p_best"].item())
-    yield f"{named[digest]} has the highest {where} It is the best one in {chance} of resamples. {_apart(rest, named)}"
+    sure = f"It is the best one in {chance} of resamples, P(best)."
+    yield f"{named[digest]} has the highest {where} {sure} {_apart(rest, named)}"
 
 
 def _apart(rest: pd.DataFrame, named: Mapping[str, str]) -> str:
@@ -161,7 +162,9 @@ def _closest(held: Sequence[ModelResults]) -> str:
     if not found:
         return ""
     times, model, sample = min(found, key=lambda each: each[0])
-    return f" The closest adversarial input is at {_factor(times)} times the radius: sample {sample} of {model}."
+    return (
+        f" The closest adversarial input is at {_factor(times)} times its certified radius: sample {sample} of {model}."
+    )
 
 
 def _factor(times: float) -> str:

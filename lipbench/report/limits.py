@@ -37,7 +37,7 @@ def seeds(group: Group) -> Iterator[str]:
     if len(few):
         sizes = listed([str(size) for size in sorted(few.unique())])
         who = "Settings have" if len(few) == len(once) else f"{len(few)} of {len(once)} settings have"
-        yield f"{who} {sizes} seeds: few to know the spread over seeds from, so that intervals are wide."
+        yield f"{who} {sizes} seeds: the spread over seeds is poorly known, and intervals are wide."
 
 
 def attacks(group: Group, items: Sequence[ModelResults]) -> Iterator[str]:

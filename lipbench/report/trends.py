@@ -117,7 +117,8 @@ def _main(family: str, held: pd.DataFrame) -> Trend:
     )
     several = len({row["architecture"] for row in firsts}) > 1
     further = [*columns.adversarial_columns(held), *columns.further_columns(held)]
-    where = [f"for {chosen[0]['architecture']}"] * several + differences(chosen[0], firsts, further)
+    where = [f"for {chosen[0]['architecture']}"] * several
+    where += [f"with {each}" for each in differences(chosen[0], firsts, further)]
     if chosen[0]["others"] == MEAN:
         where.append(f"on average over {_averaged(same)}")
         return Trend(symbol, ", ".join(where), _found(chosen), parts)

@@ -128,12 +128,28 @@ def test_what_depends_on_another_hyperparameter_is_said_of_each_value(planted):
     )
 
 
+def trained(**training):
+    return {"card_has": {"training": training}}
+
+
+def test_the_longest_line_speaks_for_a_hyperparameter_that_has_several(planted):
+    long, short = trained(epochs=60), trained(epochs=2)
+    lines = [(*setting, long, "long") for setting in taus((0.05, 0.3, 0.05))]
+    lines += [(*setting, short, "short") for setting in taus((0.3, 0.05, 0.05))[:2]]
+    assert starting(planted(*lines), "CE:").startswith(
+        "CE: with training.epochs 60, certified accuracy at eps 0.2 peaks at τ=4 (100 % of resamples)."
+    )
+    wide = {"architecture": "cnn"}
+    lines = [*taus((0.05, 0.3, 0.05)), *((*setting, wide, "cnn") for setting in taus((0.3, 0.05, 0.05))[:2])]
+    assert starting(planted(*lines), "CE:").startswith("CE: for mlp, certified accuracy at eps 0.2 peaks at τ=4")
+
+
 def test_the_best_setting_and_what_is_as_good(planted):
     clear = planted(*taus((0.05, 0.3, 0.05)), seeds=2).findings()[0]
     assert clear == (
         "CE τ=4 has the highest certified accuracy at eps 0.2 (L2, input range [0, 1]): 100.0 % [91.2, 100.0] over 2 "
-        "seeds and 40 samples. It is the best one in 100 % of resamples. Each of the 2 other settings is worse: no "
-        "95 % interval of a difference includes 0 (not corrected for the choice of the best of many)."
+        "seeds and 40 samples. It is the best one in 100 % of resamples, P(best). Each of the 2 other settings is "
+        "worse: no 95 % interval of a difference includes 0 (not corrected for the choice of the best of many)."
     )
     one_less = np.where(np.arange(N) == 0, 0.05, 0.3)
     close = planted(*taus((0.05, 0.3, one_less))).findings()[0]
@@ -156,14 +172,14 @@ def test_certificates_how_often_they_were_attacked_and_the_closest_approach(plan
     # once by the minimal-norm attack, and at each of three eps by PGD
     assert starting(sound, "90 of") == (
         "90 of 90 certified radii (3 networks) were attacked, 4.0 times each on average. None is broken, in grades "
-        "float, real and nominal. The closest adversarial input is at 1.01 times the radius: sample 25 of "
+        "float, real and nominal. The closest adversarial input is at 1.01 times its certified radius: sample 25 of "
         f"{CE}4.0-s0."
     )
 
 
 def test_the_closest_approach_is_not_rounded_to_the_radius(planted):
     close = planted(({"tau": 1.0}, 0.3, 0.3 * (1 + 2e-7)))
-    assert "at 1 + 2.0e-07 times the radius" in starting(close, "40 of 40")
+    assert "at 1 + 2.0e-07 times its certified radius" in starting(close, "40 of 40")
 
 
 def test_broken_certificates_are_counted_by_grade(planted):
@@ -190,7 +206,7 @@ ONE = "Every setting has one seed: intervals cover samples alone, and another se
     ("seeds", "said"),
     [
         (1, f"Limits: {ONE}"),
-        (3, "Limits: Settings have 3 seeds: few to know the spread over seeds from, so that intervals are wide."),
+        (3, "Limits: Settings have 3 seeds: the spread over seeds is poorly known, and intervals are wide."),
         (5, None),
     ],
 )
@@ -202,8 +218,8 @@ def test_some_settings_with_one_seed(planted, make_model):
     one = make_model([1] * N, [0.1] * N, [0.9] * N, name="one", hyperparameters={"tau": 64.0})
     limits = starting(planted(*taus((0.05, 0.3, 0.05)), seeds=2, others=[one]), "Limits:")
     assert limits == (
-        "Limits: 1 of 4 settings have one seed: their intervals cover samples alone. 3 of 4 settings have 2 seeds: few "
-        "to know the spread over seeds from, so that intervals are wide."
+        "Limits: 1 of 4 settings have one seed: their intervals cover samples alone. 3 of 4 settings have 2 seeds: the "
+        "spread over seeds is poorly known, and intervals are wide."
     )
 
 
@@ -234,10 +250,6 @@ def test_networks_without_a_certificate(planted):
     some = planted(*taus((0.05, 0.3, 0.05))[:2], ({"tau": 16.0}, 0.0, 0.9, NONE), seeds=5)
     assert starting(some, "Limits:").startswith("Limits: 5 of 15 networks have no certificate: ")
     assert some.findings()[0].startswith("CE τ=4 has the highest certified accuracy")
-
-
-def trained(**training):
-    return {"card_has": {"training": training}}
 
 
 def test_a_layer_set_that_was_trained_with_another_rate_is_said_to_be(planted):
