@@ -151,7 +151,9 @@ def test_the_best_setting_and_what_is_as_good(planted):
         "seeds and 40 samples. It is the best one in 100 % of resamples, P(best). Each of the 2 other settings is "
         "worse: no 95 % interval of a difference includes 0 (not corrected for the choice of the best of many)."
     )
-    one_less = np.where(np.arange(N) == 0, 0.05, 0.3)
+    one_less, two_less = (np.where(np.arange(N) < few, 0.05, 0.3) for few in (1, 2))
+    closest_first = planted(*taus((two_less, 0.3, one_less))).findings()[0]
+    assert closest_first.endswith(": CE τ=16, CE τ=1.")
     close = planted(*taus((0.05, 0.3, one_less))).findings()[0]
     assert close.endswith(
         "It cannot be told apart from 1 of the 2 other settings, as the 95 % interval of the difference includes 0 "
