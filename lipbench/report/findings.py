@@ -71,12 +71,13 @@ def best(group: Group, eps: float, named: Mapping[str, str]) -> Iterator[str]:
 def _apart(rest: pd.DataFrame, named: Mapping[str, str]) -> str:
     """What the best setting cannot be told apart from, the closest first; rest: the rows of comparisons of others."""
     same = rest[(rest["difference_lo"] <= 0) & (rest["difference_hi"] >= 0)]
-    others = count(len(rest), "other setting")
     if same.empty:
-        return f"Each of the {others} is worse: no 95 % interval of a difference includes 0 ({UNCORRECTED})."
+        each = "The other setting" if len(rest) == 1 else f"Each of the {len(rest)} other settings"
+        return f"{each} is worse: no 95 % interval of a difference includes 0 ({UNCORRECTED})."
+    some = "the other setting" if len(rest) == 1 else f"{len(same)} of the {len(rest)} other settings"
     return (
-        f"It cannot be told apart from {len(same)} of the {others}, as the 95 % interval of the difference includes 0 "
-        f"({UNCORRECTED}): {shown([named[digest] for digest in same['setting']])}."
+        f"It cannot be told apart from {some}, as the 95 % interval of the difference includes 0 ({UNCORRECTED}): "
+        f"{shown([named[digest] for digest in same['setting']])}."
     )
 
 
@@ -91,14 +92,14 @@ def _value(row: Mapping[str, Any], metric: Metric) -> str:
 
 def _trends(group: Group, eps: float, room: int) -> Iterator[str]:
     """A paragraph per family; one per metric where there is no room for that."""
-    found = {family(name, short=True): held for name, held in trends.by_family(group.effects).items()}
+    found = [(family(name, short=True), held) for name, held in trends.by_family(group.effects).items()]
     if len(found) <= room:
-        for name, held in found.items():
+        for name, held in found:
             text = " ".join(each.sentence(goal(group), eps, group) for each in held)
             yield f"{name}: {text[0].lower()}{text[1:]}"
         return
     for metric in (goal(group), MEAN_GAP):
-        said = [f"{name} {each.brief(metric, eps)}" for name, held in found.items() for each in held]
+        said = [f"{name} {each.brief(metric, eps)}" for name, held in found for each in held]
         yield f"{trends.noun(metric, eps, group)}, loss by loss: {'; '.join(said)}."
 
 

@@ -159,6 +159,9 @@ def test_the_best_setting_and_what_is_as_good(planted):
         "It cannot be told apart from 1 of the 2 other settings, as the 95 % interval of the difference includes 0 "
         "(not corrected for the choice of the best of many): CE τ=16."
     )
+    two = [planted(*taus((0.05, 0.3, radius))[1:]).findings()[0] for radius in (one_less, 0.05)]
+    assert "It cannot be told apart from the other setting, as" in two[0]
+    assert "The other setting is worse: no" in two[1]
     alone = planted(*taus((0.05, 0.3, 0.05))[1:2]).findings()
     assert alone[0] == (
         "CE τ=4 has a certified accuracy at eps 0.2 (L2, input range [0, 1]): 100.0 % [91.2, 100.0] over 1 seed and 40 "
