@@ -15,10 +15,7 @@ DOCS = Path(__file__).resolve().parent
 PACKAGE = DOCS.parent / "lipbench"
 MARK = "<!-- from docs/generate.py: the docstring of each module -->\n"
 ART_MARK = "<!-- from docs/generate.py: lipbench.attacks.art.known -->\n"
-PARTS = {
-    ("lo", "hi"): "ends of the 95 % interval of `{}`",
-    ("mean", "std", "min", "max"): "of `{}`, over the models of the setting; std has n - 1 in the denominator",
-}
+ENDS, STATISTICS = ("lo", "hi"), ("mean", "std", "min", "max")  # columns that share a row
 
 
 def definitions() -> str:
@@ -35,7 +32,8 @@ These words have the same meaning in every table, figure and file. The two bound
 
 {definitions.markdown()}
 Distances are in the suite's norm, in units of the input range [0, 1]. The accuracy of one model has a 95 %
-Clopper-Pearson interval.
+Clopper-Pearson interval; a number of a setting has [one over seeds and
+samples](reports.md#what-an-interval-covers).
 
 * `certified_radius` is proved for grades `float` and `real`. For grade `nominal` it holds only if the claim is true.
 * `adversarial_distance` is the smallest that any attack of the suite found. AutoAttack alone does not lower it.
@@ -48,6 +46,8 @@ Clopper-Pearson interval.
 
 def columns() -> str:
     """The page columns.md."""
+    from lipbench.report.comparisons import COMPARISONS
+    from lipbench.report.effects import EFFECTS
     from lipbench.report.hyperparameters import SETTINGS
     from lipbench.report.metrics import SUMMARY
     from lipbench.report.samples import SAMPLES
@@ -79,6 +79,17 @@ One row per model, suite and eps. `Results.summary()` returns the same.
 One row per [setting](glossary.md#setting), suite and eps. `Results.hyperparameters()` returns the same.
 
 {table(SETTINGS)}
+## comparisons.csv
+
+One row per [setting](glossary.md#setting), suite, eps and metric. `Results.comparisons()` returns the same. [What an
+interval covers](reports.md#what-an-interval-covers), and what is not corrected, is said there.
+
+{table(COMPARISONS)}
+## effects.csv
+
+One row per suite, eps, [line](glossary.md#line) of settings and metric. `Results.effects()` returns the same.
+
+{table(EFFECTS)}
 ## Results.samples
 
 One row per model, suite and sample. `adversarial_distance` is the smallest that any attack of the suite found;
@@ -101,12 +112,19 @@ def _grouped(declared: Iterable) -> Iterator[tuple[str, object, str]]:
     for column in found:
         base, _, last = column.name.rpartition("_")
         parts = next(
-            (parts for parts in PARTS if last in parts and {f"{base}_{part}" for part in parts} <= names), None
+            (parts for parts in (ENDS, STATISTICS) if last in parts and {f"{base}_{part}" for part in parts} <= names),
+            None,
         )
         if parts is None:
-            yield f"`{column.name}`", column, column.words
+            yield f"`{column.name}`", column, column.words.replace("``", "`")
         elif last == parts[0]:
-            yield ", ".join(f"`{base}_{part}`" for part in parts), column, PARTS[parts].format(base)
+            yield ", ".join(f"`{base}_{part}`" for part in parts), column, _words_of_parts(base, column, parts)
+
+
+def _words_of_parts(base: str, column: object, parts: tuple[str, ...]) -> str:
+    if parts is ENDS:
+        return column.words.replace("lower end", "ends")
+    return f"of `{base}`, over the models of the setting; std has n - 1 in the denominator"
 
 
 def records() -> str:

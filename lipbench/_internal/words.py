@@ -15,6 +15,11 @@ def shown(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+def listed(parts: Sequence[str]) -> str:
+    """All of them, with "and" before the last: "a, b and c"."""
+    return ", ".join(parts[:-1]) + f" and {parts[-1]}" if len(parts) > 1 else "".join(parts)
+
+
 def at_most(bound: float, digits: int = 9) -> str:
     """An upper bound in so many significant digits, at most 15: what is printed is not below it."""
     return _rounded(bound, digits, up=True)

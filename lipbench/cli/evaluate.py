@@ -119,6 +119,8 @@ def command(models: tuple[str, ...], suite: tuple[str, ...], out: Path, **chosen
     failures.show_warnings(results.warnings())
     with results.run_folder.leases.waiting("report"):  # of several processes all are done at about the same time
         written = results.report(out / "report")
+    for finding in results.findings()[:1]:
+        click.echo(f"\n{finding}")
     page = next(path for path in written if path.suffix == ".html")
     click.echo(
         f"\nreport: {page}\ntables: {page.parent}{'/'}{{summary.csv, hyperparameters.csv, report.md, tables.tex}}"

@@ -31,4 +31,6 @@ def command(run: Path, out: Path | None, check: bool) -> None:
     failures.show_warnings(results.warnings())
     failures.show(results.failures)
     results.report(target)
+    for finding in results.findings()[:1]:
+        click.echo(f"\n{finding}")
     click.echo(f"\nreport: {target / 'report.html'}")

@@ -188,11 +188,14 @@ def shape_of(at: Floats, drawn: Floats) -> tuple[str, int | None, float]:
 
 
 def _shapes(values: Floats) -> tuple[NDArray[np.str_], NDArray[np.intp]]:
-    """The shape of each row (B, V), and the place where it turns; -1 for one that does not: (B,) each."""
-    top, bottom, last = values.argmax(axis=1), values.argmin(axis=1), values.shape[1] - 1
-    level, peaks, dips = np.ptp(values, axis=1) == 0, (top > 0) & (top < last), (bottom > 0) & (bottom < last)
-    shapes = np.select([level, peaks, dips, top == last], [LEVEL, PEAKS, DIPS, RISES], FALLS)
-    return shapes, np.select([level, peaks, dips], [-1, top, bottom], -1)
+    """The shape of each row (B, V), and the place where it turns; -1 for one that does not: (B,) each.
+
+    A value between is a peak only if it is above both ends, and a dip only if it is below them: a plateau is neither.
+    """
+    first, last = values[:, 0], values[:, -1]
+    peaks, dips = values.max(axis=1) > np.maximum(first, last), values.min(axis=1) < np.minimum(first, last)
+    shapes = np.select([peaks, dips, first < last, first > last], [PEAKS, DIPS, RISES, FALLS], LEVEL)
+    return shapes, np.select([peaks, dips], [values.argmax(axis=1), values.argmin(axis=1)], -1)
 
 
 def slopes(places: Floats, values: Floats) -> Floats:

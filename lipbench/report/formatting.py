@@ -39,6 +39,12 @@ def percent(value: Any) -> str:
     return MISSING if pd.isna(value) else f"{100 * value:.1f}"
 
 
+def share(value: float) -> str:
+    """A share of resamples in whole percent: ``94 %``; neither 0 nor 100 % where it is only close to it."""
+    near = "under 1" if 0 < value < 0.005 else "over 99" if 0.995 < value < 1 else f"{100 * value:.0f}"
+    return f"{near} %"
+
+
 def with_interval(row: Mapping[str, Any], name: str) -> str:
     """An accuracy and its 95 % interval: ``82.4 [78.0, 86.1]``."""
     value = percent(row[name])
@@ -94,7 +100,12 @@ def family(name: str, *, short: bool) -> str:
 
 
 def labels(
-    frame: pd.DataFrame, *, short: bool = False, whole: bool = True, without: Sequence[str] = ()
+    frame: pd.DataFrame,
+    *,
+    short: bool = False,
+    whole: bool = True,
+    without: Sequence[str] = (),
+    between: str = ", ",
 ) -> dict[str, str]:
     """Each setting of ``frame`` in words, such as ``hkr, alpha 10, min_margin 0.1412``. ``short``: in the notation.
 
@@ -102,7 +113,8 @@ def labels(
     loss does not have is left out, and so are arguments of adversarial training, other than eps, that are the same in
     all of ``frame``. Settings that would read the same are distinguished by what they differ in, such as
     ``training.epochs 2``. The grade comes last where it is weaker than that of others. Not ``whole``: without the
-    family, where all of ``frame`` share it and anything else is left to say. ``without``: columns left out.
+    family, where all of ``frame`` share it and anything else is left to say. ``without``: columns left out;
+    ``between``: what separates the parts.
     """
     settings, best = rows(frame.drop_duplicates("setting")), strongest(frame)
     words = _words(frame, settings, short=short, whole=whole, without=without)
@@ -120,7 +132,7 @@ def labels(
             parts.append(family(row["family"], short=short))
         if row["grade"] != best:
             parts.append(NO_CERTIFICATE if row["grade"] == NONE else f"grade {row['grade']}")
-    return {digest: printable(", ".join(parts)) for digest, parts in words.items()}
+    return {digest: printable(between.join(parts)) for digest, parts in words.items()}
 
 
 def _words(

@@ -23,7 +23,10 @@ def remarks(group: Group) -> tuple[str, ...]:
         *no_certificate(group),
         *not_analysed(group),
         *claims(group),
-        *failing_attacks(group),
+        *(
+            f"{model}: robust accuracy may be too high. Of the samples, {'; '.join(words)}."
+            for model, words in failing_attacks(group).items()
+        ),
         *of_settings(group),
         *further_differences(group),
         *copies(group),
@@ -67,9 +70,9 @@ def claims(group: Group) -> list[str]:
     ]
 
 
-def failing_attacks(group: Group) -> list[str]:
-    """Models whose robust accuracy may be too high, because attacks show signs of failing there."""
-    found = []
+def failing_attacks(group: Group) -> dict[str, list[str]]:
+    """Models whose robust accuracy may be too high, with the signs that attacks fail there."""
+    found = {}
     for name, frame in group.summary.groupby("model", sort=False):
         said = []
         for metric in signs.REMARKED:
@@ -77,7 +80,7 @@ def failing_attacks(group: Group) -> list[str]:
             said.append(signs.shown(metric, (counts / frame["n"] if metric.kind == "count" else counts).max()))
         words = [sign for sign in said if sign is not None]
         if words:
-            found.append(f"{name}: robust accuracy may be too high. Of the samples, {'; '.join(words)}.")
+            found[str(name)] = words
     return found
 
 

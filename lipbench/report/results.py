@@ -179,6 +179,12 @@ class Results:
         """What each hyperparameter does: shape, its probability, and the size of a step, see ``effects.frame``."""
         return self._effects.copy() if eps is None else self._at(self._effects, eps)
 
+    def findings(self) -> list[str]:
+        """What the numbers say, in a few paragraphs of words, as at the top of the report; see ``report.findings``."""
+        from lipbench.report import document  # which takes Results
+
+        return list(document.build(self).findings)
+
     def witnesses(self, model: str | None = None) -> Witnesses:
         """Adversarial inputs as arrays: of each model, suite and sample the closest one found, see ``Witnesses``.
 

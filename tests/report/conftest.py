@@ -49,6 +49,8 @@ class Model:
     found: dict = field(default_factory=dict)
     zero_gradient: list = field(default_factory=list)  # samples
     loss_stuck: list = field(default_factory=list)  # samples
+    no_certificate: str | None = None  # why there is none; ``claimed`` is then None
+    failed: dict = field(default_factory=dict)  # why an attack was left out, by "library/name"
 
     def card(self) -> dict:
         card = {
@@ -86,12 +88,15 @@ class Model:
             "real": np.where(correct, self.real, 0.0),
             "nominal": nothing if self.claimed is None else np.where(correct, nominal, 0.0),
         }
+        if self.no_certificate:
+            radius = dict.fromkeys(radius, nothing)
         columns = {
             "label": np.zeros(len(correct), dtype=np.int64),
             "prediction": np.where(correct, 0, 1),
             # no two models with other weights agree on all margins
             "signed_margin": np.array(self.margin if self.margin is not None else radius["real"], dtype=float)
-            + np.where(correct, 1e-14, -1e-14) * int(self.card()["weights_sha256"][:2], 16),
+            + np.where(correct, 1e-14, -1e-14) * int(self.card()["weights_sha256"][:2], 16)
+            + (np.nan if self.no_certificate else 0.0),
             **{f"certified_radius_{grade}": values for grade, values in radius.items()},
         }
         return {"sample": rows, **{name: values[rows] for name, values in columns.items()}}
@@ -102,8 +107,8 @@ class Model:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _attack(self, unit: Unit, eps: float) -> dict:
-        rows = self._correct(unit)
         name = "alone" if isinstance(unit, ReferenceUnit) else str(unit.stage.attack)
+        rows = self._correct(unit)[: 0 if name in self.failed else None]
         known = [self.found.get(key) for key in ((name, eps, unit.stage.seed), (name, eps), name)]
         distance = next((values for values in known if values is not None), self.distance)
         distance = np.array(distance, dtype=float)[rows]
@@ -172,7 +177,8 @@ def write_run(path: Path, models: list[Model], suites=None, shard=1000, title=No
 def _info(unit: Unit, model: Model, columns: dict, dtype: str) -> dict:
     if isinstance(unit, CertifyUnit):
         return {
-            "lipschitz_bound": model.bound,
+            "lipschitz_bound": None if model.no_certificate else model.bound,
+            "no_certificate": model.no_certificate,
             "claimed": model.claimed,
             "claim_confirmed": None if model.claimed is None else model.bound <= model.claimed * (1 + 3e-6),
             "not_analysed": model.not_analysed,
@@ -188,6 +194,7 @@ def _info(unit: Unit, model: Model, columns: dict, dtype: str) -> dict:
         "attacked": len(columns["sample"]),
         "audited": int(columns["audit"].sum()),
         "witnesses_sha256": None,
+        "failed": None if isinstance(unit, ReferenceUnit) else model.failed.get(str(unit.stage.attack)),
     }
 
 

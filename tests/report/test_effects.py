@@ -37,6 +37,8 @@ def of(results, metric, eps=0.1):
         ({1.0: 5, 4.0: 15, 16.0: 2}, "peaks", 4.0),
         ({1.0: 15, 4.0: 2, 16.0: 14}, "dips", 4.0),
         ({1.0: 5, 4.0: 5, 16.0: 5}, "level", None),
+        ({1.0: 10, 4.0: 0, 16.0: 0}, "falls", None),  # a plateau at an end is no dip
+        ({1.0: 0, 4.0: 10, 16.0: 10}, "rises", None),
     ],
 )
 def test_a_planted_shape_is_found(make_run, make_model, counts, shape, turn):

@@ -255,11 +255,9 @@ def test_effects(resampled):
 
 
 def shape(values):
-    top, bottom, last = np.argmax(values), np.argmin(values), len(values) - 1
-    if values[top] == values[bottom]:
-        return "level", None
-    if top not in (0, last):
+    top, bottom = np.argmax(values), np.argmin(values)
+    if values[top] > max(values[0], values[-1]):
         return "peaks", top
-    if bottom not in (0, last):
+    if values[bottom] < min(values[0], values[-1]):
         return "dips", bottom
-    return ("rises", None) if top == last else ("falls", None)
+    return ("rises" if values[0] < values[-1] else "falls" if values[0] > values[-1] else "level"), None
