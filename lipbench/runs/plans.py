@@ -16,9 +16,21 @@ from lipbench.attacks.eps import Eps
 from lipbench.attacks.suites import AttackSpec, Suite
 from lipbench.errors import LipbenchError
 from lipbench.models.cards import digest_of
-from lipbench.runs.units import AttackUnit, CertifyUnit, IndicatorUnit, ReferenceUnit, Shard, Stage, SuiteUnit, Unit
+from lipbench.runs.units import (
+    AttackUnit,
+    BoxUnit,
+    CertifyUnit,
+    FactorUnit,
+    IndicatorUnit,
+    ReferenceUnit,
+    Shard,
+    Stage,
+    SuiteUnit,
+    Unit,
+)
 
 FORMAT = 4
+BOXED = 50  # samples of a model, shard and suite whose distance is also found without the input range
 REFERENCE_ATTACKS = {"autoattack": AttackSpec(name="autoattack/standard")}
 
 
@@ -218,7 +230,22 @@ class Run:
 
     def suite_units(self, model: ModelEntry, shard: Shard, plan: SuitePlan) -> list[SuiteUnit]:
         """Every unit of a model and shard under a suite, in the order of work."""
-        return [*self.attack_units(model, shard, plan), *self.reference_units(model, shard, plan)]
+        attacks, reference = self.attack_units(model, shard, plan), self.reference_units(model, shard, plan)
+        return [*attacks, *reference, self.box_unit(model, shard, plan)]
+
+    def box_unit(self, model: ModelEntry, shard: Shard, plan: SuitePlan) -> BoxUnit:
+        """The unit that measures what the input range does to distances in the norm of a suite; outside the chains."""
+        common, seed = self._of_suite(model, shard, plan), plan.seeds[0]
+        name = _hash({"box": BOXED, "for": common["certify"], "norm": plan.suite.norm.value, "seed": seed})
+        return BoxUnit(name=name, most=BOXED, seed=seed, **common)
+
+    def factor_unit(self, model: ModelEntry, shard: Shard) -> FactorUnit:
+        """The unit that measures what each block of a network keeps of the margin's gradient."""
+        certify = self.certify_unit(model, shard)
+        name = _hash({"factors": True, "for": certify.name})
+        return FactorUnit(
+            name=name, model=model.name, shard=shard, certify=certify.name, card=model.card, settings=self.settings
+        )
 
     def _of_suite(self, model: ModelEntry, shard: Shard, plan: SuitePlan) -> dict[str, Any]:
         """What the units of a model and shard under a suite have in common."""
@@ -237,6 +264,7 @@ class Run:
         yield self.certify_unit(model, shard)
         for plan in self.suites:
             yield from self.suite_units(model, shard, plan)
+        yield self.factor_unit(model, shard)
 
     def units(self) -> Iterator[Unit]:
         """Every unit of the run, in the order of work."""

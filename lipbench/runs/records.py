@@ -35,6 +35,7 @@ class Stored:
     low: float = -math.inf  # its least value
     nan: bool = False
     inf: bool = False
+    several: bool = False  # columns NAME.0, NAME.1, ...: the field has shape (columns, rows)
 
 
 OPTIONAL = {"optional": True}  # of a field of facts: a file does not hold it where it is None
@@ -77,9 +78,27 @@ class IndicatorFacts:
     eps: float
 
 
+@dataclass(frozen=True)
+class FactorFacts:
+    """What the factors of a network's blocks were computed from."""
+
+    blocks: list[str]  # names of the network's blocks, from the input on; empty without a certificate
+    constants: list[float]  # what each block adds to the Lipschitz bound: the bound after it over that before it
+    forward: int  # evaluations of the network
+    backward: int
+
+
+@dataclass(frozen=True)
+class BoxFacts:
+    """What the measurement of the box cost; no attack of the suite."""
+
+    forward: int  # evaluations of the network
+    backward: int
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Rows:
-    """What every record has. All arrays have shape (rows,)."""
+    """What every record has. All arrays have shape (rows,), but for those of several columns."""
 
     facts_class: ClassVar[type]
 
@@ -87,7 +106,11 @@ class Rows:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The columns by name, in the order of the file."""
-        return {name: getattr(self, name) for name in columns_of(type(self))}
+        found: dict[str, NDArray[Any]] = {}
+        for name, column in columns_of(type(self)).items():
+            values = getattr(self, name)
+            found |= {f"{name}.{place}": each for place, each in enumerate(values)} if column.several else {name: values}
+        return found
 
     def frame(self) -> "pd.DataFrame":
         """The columns as a frame of its own."""
@@ -210,7 +233,59 @@ class IndicatorRecord(Rows):
     facts: IndicatorFacts
 
 
-Record = CertifyRecord | AttackRecord | IndicatorRecord
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FactorRecord(Rows):
+    """One row per correct sample with a certified radius above 0: see ``certification.gradients``.
+
+    Of the margin g = f_c - f_j, c the class of the sample, and its gradient at the input. Factors and norms are NaN
+    where the gradient is 0, or not finite.
+    """
+
+    facts_class: ClassVar[type] = FactorFacts
+
+    other: Annotated[Ints, Stored("int64", "j, the class that decides the radius of the headline grade", low=0)]
+    margin: Annotated[Floats, Stored("double", "g at the sample, in float64")]
+    pairwise_bound: Annotated[Floats, Stored("double", "Lipschitz bound of g", "L2", low=0)]
+    kept: Annotated[
+        Floats,
+        Stored(
+            "double",
+            "share of the norm of the gradient that a block lets back, relative to its Lipschitz constant; in the "
+            "order of the fact ``blocks``",
+            low=0,
+            nan=True,
+            several=True,
+        ),
+    ]
+    head: Annotated[
+        Floats,
+        Stored("double", "norm of the gradient at the last block's output, over the bound of the head", low=0, nan=True),
+    ]
+    gradient_l1: Annotated[Floats, Stored("double", "L1 norm of the gradient at the input", low=0, nan=True)]
+    gradient_l2: Annotated[Floats, Stored("double", "L2 norm of the gradient at the input", low=0, nan=True)]
+    gradient_linf: Annotated[Floats, Stored("double", "L_inf norm of the gradient at the input", low=0, nan=True)]
+    facts: FactorFacts
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BoxRecord(Rows):
+    """One row per correct sample of a random share: what ``gradient/bisection`` finds within the input range and
+    without it.
+    """
+
+    facts_class: ClassVar[type] = BoxFacts
+
+    distance_within: Annotated[
+        Floats,
+        Stored("double", "of the nearest adversarial input within [0, 1]; inf if none was found", "norm", 0, inf=True),
+    ]
+    distance_without: Annotated[
+        Floats, Stored("double", "likewise, wherever it lies; inf if none was found", "norm", 0, inf=True)
+    ]
+    facts: BoxFacts
+
+
+Record = CertifyRecord | AttackRecord | IndicatorRecord | FactorRecord | BoxRecord
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
@@ -270,12 +345,36 @@ def from_table(kind: type[AnyRecord], table: "pyarrow.Table", facts: Mapping[str
 
     Every column has the declared type and no value out of its range. The arrays cannot be written to.
     """
-    arrays = _arrays(columns_of(kind), table)
+    declared_columns = columns_of(kind)
+    arrays = _fields(declared_columns, _arrays(_expanded(declared_columns, table.column_names), table))
     declared = dataclasses.fields(kind.facts_class)
     expected = {each.name for each in declared}
     if not expected - {each.name for each in declared if each.metadata.get("optional")} <= facts.keys() <= expected:
         raise ValueError(f"facts {', '.join(sorted(facts))}; expected {', '.join(sorted(expected))}")
     return kind(**arrays, facts=kind.facts_class(**facts))
+
+
+def _expanded(declared: Mapping[str, Stored], names: Sequence[str]) -> dict[str, Stored]:
+    """The declared columns, those of several columns as often as a table of these names has them."""
+    found: dict[str, Stored] = {}
+    for name, column in declared.items():
+        count = sum(each.startswith(f"{name}.") for each in names)
+        found |= {f"{name}.{place}": column for place in range(count)} if column.several else {name: column}
+    return found
+
+
+def _fields(declared: Mapping[str, Stored], arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The fields of a record, from its columns."""
+    rows = len(next(iter(arrays.values())))
+    found: dict[str, NDArray[Any]] = {}
+    for name, column in declared.items():
+        if column.several:
+            parts = [values for key, values in arrays.items() if key.startswith(f"{name}.")]
+            found[name] = np.stack(parts) if parts else np.zeros((0, rows))
+            found[name].setflags(write=False)
+        else:
+            found[name] = arrays[name]
+    return found
 
 
 def _arrays(declared: Mapping[str, Stored], table: "pyarrow.Table") -> dict[str, NDArray[Any]]:
