@@ -15,6 +15,7 @@ preserving layers of Anil, Lucas, Grosse, ICML 2019, arXiv 1811.05381).
 """
 
 import copy
+import itertools
 import math
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -68,7 +69,7 @@ class Kept:
 def blocks(graph: Graph, body: int) -> list[Block]:
     """The blocks from the input to the step ``body``, in order."""
     cuts, counts, found = _cuts(graph, body), Counter[str](), []
-    for first, last in zip(cuts, cuts[1:], strict=False):
+    for first, last in itertools.pairwise(cuts):
         start, end = graph.steps[first], graph.steps[last]
         kind = _kind(end) if last in _alone(graph, first, body) else "block"
         counts[kind] += 1
@@ -94,12 +95,13 @@ def kept(proof: Certificate, x: Tensor, classes: Tensor, others: Tensor, batch_s
             others.to(x.device).split(batch_size),
             strict=True,
         )
-    ] or [_nothing(len(stretches))]
+    ] or [nothing(len(stretches))]
     joined = {name: torch.cat([vars(part)[name] for part in parts], dim=-1) for name in vars(parts[0])}
     return Kept(**joined)
 
 
-def _nothing(count: int) -> Kept:
+def nothing(count: int) -> Kept:
+    """What so many blocks keep of no gradients."""
     none = torch.zeros(0, dtype=torch.float64)
     return Kept(none, none, torch.zeros(count, 0, dtype=torch.float64), none, none, none, none)
 

@@ -11,7 +11,8 @@ from lipbench._internal import files
 from lipbench.attacks.suites import Suite
 from lipbench.models.cards import Card, digest_of
 from lipbench.runs.folder import RunFolder
-from lipbench.runs.plans import ModelEntry, Run, SuitePlan
+from lipbench.runs.plans import ModelEntry, Run
+from lipbench.runs.suite_plans import SuitePlan
 from lipbench.runs.units import AttackUnit, CertifyUnit, IndicatorUnit, ReferenceUnit, Unit
 
 DIMENSION = 64

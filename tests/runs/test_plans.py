@@ -18,7 +18,8 @@ from lipbench.evaluation.evaluate import plan_suite
 from lipbench.models import cards
 from lipbench.models.cards import digest_of
 from lipbench.runs.folder import RunFolder
-from lipbench.runs.plans import FORMAT, ModelEntry, Run, SuitePlan
+from lipbench.runs.plans import FORMAT, ModelEntry, Run
+from lipbench.runs.suite_plans import SuitePlan
 from lipbench.runs.units import AttackUnit, CertifyUnit, IndicatorUnit, ReferenceUnit, Shard, Stage
 
 FGM, APGD, BISECTION = "art/fgm", "autoattack/apgd-ce", "gradient/bisection"
