@@ -54,6 +54,7 @@ class Report:
     items: tuple[ModelResults, ...]
     summary: pd.DataFrame
     settings: pd.DataFrame
+    factors: pd.DataFrame
     sections: tuple[Section, ...]
     facts: tuple[tuple[str, str], ...]  # what the run was
     verdict: str  # how many certificates are false
@@ -76,6 +77,7 @@ def build(results: "Results") -> Report:
         items=items,
         summary=summary,
         settings=results.hyperparameters(),
+        factors=results.factors(),
         sections=sections,
         facts=_facts(run, summary),
         verdict=_verdict(summary),

@@ -14,7 +14,7 @@ from lipbench._internal.words import count, shown
 from lipbench.attacks.eps import Eps, parse_grid, refuse_absent, same
 from lipbench.errors import LipbenchError, left_out, unknown_name
 from lipbench.models.cards import CARD
-from lipbench.report import cautions, columns, effects, metrics, samples, settings, tables, witnesses
+from lipbench.report import cautions, columns, effects, factors, metrics, samples, settings, tables, witnesses
 from lipbench.report.columns import MODEL, Column
 from lipbench.report.witnesses import Witnesses
 from lipbench.runs import results
@@ -54,7 +54,7 @@ class Results:
     """A finished run: its plan, and what it found of each model under each suite.
 
     Every frame has its columns declared, with kind, unit and words: ``samples.SAMPLES``, ``MODELS``,
-    ``metrics.SUMMARY``, ``effects.SETTINGS``.
+    ``metrics.SUMMARY``, ``effects.SETTINGS``, ``factors.FACTORS``.
     """
 
     run_folder: RunFolder
@@ -160,6 +160,10 @@ class Results:
     def effects(self) -> pd.DataFrame:
         """Spearman's rho of each accuracy with each hyperparameter, see ``effects.trends``."""
         return effects.trends(self._summary)
+
+    def factors(self) -> pd.DataFrame:
+        """One row per model, suite and factor of tightness: why a gap exists, see ``factors.frame``."""
+        return factors.frame(self.items)
 
     def witnesses(self, model: str | None = None) -> Witnesses:
         """Adversarial inputs as arrays: of each model, suite and sample the closest one found, see ``Witnesses``.

@@ -23,7 +23,7 @@ from lipbench.runs.folder import RunFolder
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FILES = ("summary.csv", "hyperparameters.csv", "report.md", "tables.tex", "report.html")  # and figures
+FILES = ("summary.csv", "hyperparameters.csv", "factors.csv", "report.md", "tables.tex", "report.html")  # and figures
 PICTURES = ("png", "pdf")
 StrPath = str | os.PathLike[str]
 ROUNDING = 1e-12  # of computed numbers, from one machine to another
@@ -92,6 +92,7 @@ def texts(report: Report) -> dict[str, str]:
     return {
         "summary.csv": _csv(report.summary),
         "hyperparameters.csv": _csv(report.settings),
+        "factors.csv": _csv(report.factors),
         "report.md": plain.get_template("report.md.j2").render(report=report, definitions=_definitions()),
         "tables.tex": plain.get_template("tables.tex.j2").render(report=report),
     }
