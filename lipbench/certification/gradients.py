@@ -73,7 +73,7 @@ def blocks(graph: Graph, body: int) -> list[Block]:
         start, end = graph.steps[first], graph.steps[last]
         kind = _kind(end) if last in _alone(graph, first, body) else "block"
         counts[kind] += 1
-        constant = end.lipschitz / start.lipschitz if start.lipschitz > 0 else math.nan
+        constant = end.lipschitz / start.lipschitz if start.lipschitz > 0 else 0.0
         found.append(Block(_name(kind, counts[kind], start, end), first, last, constant))
     return found
 
