@@ -40,6 +40,7 @@ KINDS = {  # short names of what has weights; everything else has the name of it
     "Linear": "dense",
     "linear": "dense",
 }
+BRANCHING = "block"  # of several steps
 LONGEST = 40  # characters of a block's name, before the channels
 
 
@@ -71,7 +72,7 @@ def blocks(graph: Graph, body: int) -> list[Block]:
     cuts, counts, found = _cuts(graph, body), Counter[str](), []
     for first, last in itertools.pairwise(cuts):
         start, end = graph.steps[first], graph.steps[last]
-        kind = _kind(end) if last in _alone(graph, first, body) else "block"
+        kind = _kind(end) if last in _alone(graph, first, body) else BRANCHING
         counts[kind] += 1
         constant = end.lipschitz / start.lipschitz if start.lipschitz > 0 else 0.0
         found.append(Block(_name(kind, counts[kind], start, end), first, last, constant))
@@ -85,17 +86,15 @@ def kept(proof: Certificate, x: Tensor, classes: Tensor, others: Tensor, batch_s
     network runs in float32; but in its own arithmetic where its forward casts. Where a gradient does not exist, torch's
     subgradient stands in for it.
     """
+    stretches = blocks(proof.graph, proof.body)
+    if not len(x):
+        return nothing(len(stretches))
     graph, dtype = _in_float64(proof.graph, proof.dtype, x)
-    stretches = blocks(graph, proof.body)
+    pairs = zip(classes.to(x.device).split(batch_size), others.to(x.device).split(batch_size), strict=True)
     parts = [
-        _kept(proof, graph, stretches, points.to(dtype), c, j)
-        for points, c, j in zip(
-            x.split(batch_size),
-            classes.to(x.device).split(batch_size),
-            others.to(x.device).split(batch_size),
-            strict=True,
-        )
-    ] or [nothing(len(stretches))]
+        _kept(proof, graph, stretches, points.to(dtype), *pair)
+        for points, pair in zip(x.split(batch_size), pairs, strict=True)
+    ]
     joined = {name: torch.cat([vars(part)[name] for part in parts], dim=-1) for name in vars(parts[0])}
     return Kept(**joined)
 
@@ -207,6 +206,6 @@ def _kind(step: Step) -> str:
 def _name(kind: str, number: int, start: Step, end: Step) -> str:
     """Such as "conv1 3->8" and "groupsort2-1": kinds are counted, and channels are told where they may change."""
     counted = f"{kind}-{number}" if any(map(str.isdigit, kind)) else f"{kind}{number}"
-    changed = kind in KINDS.values() or start.shape[:1] != end.shape[:1]
+    changed = kind in (*KINDS.values(), BRANCHING) or start.shape[:1] != end.shape[:1]
     channels = len(start.shape) == len(end.shape) and changed
     return f"{counted} {start.shape[0]}->{end.shape[0]}" if channels else counted
