@@ -48,6 +48,7 @@ def columns() -> str:
     """The page columns.md."""
     from lipbench.report.comparisons import COMPARISONS
     from lipbench.report.effects import EFFECTS
+    from lipbench.report.factors import FACTORS, PARTS
     from lipbench.report.hyperparameters import SETTINGS
     from lipbench.report.metrics import SUMMARY
     from lipbench.report.samples import SAMPLES
@@ -90,6 +91,13 @@ interval covers](reports.md#what-an-interval-covers), and what is not corrected,
 One row per suite, eps, [line](glossary.md#line) of settings and metric. `Results.effects()` returns the same.
 
 {table(EFFECTS)}
+## factors.csv
+
+One row per model, suite and factor of tightness: [why a gap exists](reports.md#why-a-gap-exists). `Results.factors()`
+returns the same.
+
+{table(FACTORS)}
+{parts(PARTS)}
 ## Results.samples
 
 One row per model, suite and sample. `adversarial_distance` is the smallest that any attack of the suite found;
@@ -97,6 +105,11 @@ AutoAttack alone does not lower it.
 
 {table(SAMPLES)}
 {records()}"""
+
+
+def parts(words: dict[str, str]) -> str:
+    """The parts of tightness."""
+    return "| part | meaning |\n|---|---|\n" + "".join(f"| `{part}` | {meaning} |\n" for part, meaning in words.items())
 
 
 def table(declared: Iterable) -> str:
@@ -129,16 +142,18 @@ def _words_of_parts(base: str, column: object, parts: tuple[str, ...]) -> str:
 
 def records() -> str:
     """The columns of the files in RUN/records."""
-    from lipbench.runs.records import AttackRecord, CertifyRecord, IndicatorRecord, columns_of
+    from lipbench.runs.encoding import columns_of
+    from lipbench.runs.records import AttackRecord, BoxRecord, CertifyRecord, FactorRecord, IndicatorRecord
 
     text = (
         "## Records\n\nThe columns of `RUN/records/*.parquet`. L2 distances are in units of the input range [0, 1].\n"
     )
-    for kind in (CertifyRecord, AttackRecord, IndicatorRecord):
+    for kind in (CertifyRecord, AttackRecord, IndicatorRecord, FactorRecord, BoxRecord):
         first = (kind.__doc__ or "").split("\n")[0]
         text += f"\n**{kind.__name__}.** {first}\n\n| column | type | unit | meaning |\n|---|---|---|---|\n"
         for name, column in columns_of(kind).items():
-            text += f"| `{name}` | {column.kind} | {column.unit} | {column.words} |\n"
+            shown = f"{name}.`, followed by a number" if column.several else f"{name}`"
+            text += f"| `{shown} | {column.kind} | {column.unit} | {column.words} |\n"
     return text
 
 

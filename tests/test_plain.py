@@ -20,7 +20,8 @@ from lipbench.errors import LipbenchError
 from lipbench.models.cards import digest_of
 from lipbench.runs.bounds import Bounds
 from lipbench.runs.folder import RunFolder
-from lipbench.runs.plans import ModelEntry, Run, SuitePlan
+from lipbench.runs.plans import ModelEntry, Run
+from lipbench.runs.suite_plans import SuitePlan
 
 radii = st.lists(st.floats(0, 2), min_size=1, max_size=30)
 

@@ -123,6 +123,7 @@ def command(models: tuple[str, ...], suite: tuple[str, ...], out: Path, **chosen
         click.echo(f"\n{finding}")
     page = next(path for path in written if path.suffix == ".html")
     click.echo(
-        f"\nreport: {page}\ntables: {page.parent}{'/'}{{summary.csv, hyperparameters.csv, report.md, tables.tex}}"
+        f"\nreport: {page}\ntables: {page.parent}{'/'}{{summary.csv, hyperparameters.csv, factors.csv, report.md, "
+        "tables.tex}"
     )
     return max(failures.show(results.failures), EXIT_HOLDS if results.complete else EXIT_WRONG_USE)

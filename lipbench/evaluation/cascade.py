@@ -22,23 +22,35 @@ from lipbench.data import Split
 from lipbench.errors import AttackError, LipbenchError, UnsupportedError, one_line, printable, reason
 from lipbench.evaluation.attack_job import AttackJob, Samples
 from lipbench.evaluation.prepared import PreparedModel
+from lipbench.evaluation.slack import box_record, factor_record
 from lipbench.runs import checks
 from lipbench.runs.bounds import Bounds
-from lipbench.runs.chains import Chains
+from lipbench.runs.chains import Chains, known_of_factors
 from lipbench.runs.checks import Known
 from lipbench.runs.folder import RunFolder
 from lipbench.runs.plans import ModelEntry, Run
 from lipbench.runs.records import (
     AnyRecord,
     AttackRecord,
+    BoxRecord,
     CertifyFacts,
     CertifyRecord,
+    FactorRecord,
     IndicatorFacts,
     IndicatorRecord,
     Record,
 )
 from lipbench.runs.store import DamagedError, MissingError
-from lipbench.runs.units import AttackUnit, IndicatorUnit, ReferenceUnit, Shard, SuiteUnit, Unit
+from lipbench.runs.units import (
+    AttackUnit,
+    BoxUnit,
+    FactorUnit,
+    IndicatorUnit,
+    ReferenceUnit,
+    Shard,
+    SuiteUnit,
+    Unit,
+)
 from lipbench.work.lease import Lease
 
 
@@ -144,6 +156,7 @@ class Cascade:
                     suite.refuse_without_attacks()
                 chains.add(unit, self._of_suite(unit, lease, chains, certify.grade, suite))
             suite.refuse_without_attacks()
+        self._factors_of(self.run.factor_unit(self.entry, self.shard), lease, certify)
         return self.computed - before
 
     def _of_suite(self, unit: SuiteUnit, lease: Lease, chains: Chains, grade: str, suite: SuiteProgress) -> Record:
@@ -152,6 +165,8 @@ class Cascade:
             raise ValueError(f"{unit.name}: units come in the order of work, each after those before it in its chain")
         if isinstance(unit, IndicatorUnit):
             return self._indicators_of(unit, lease, known)
+        if isinstance(unit, BoxUnit):
+            return self._box_of(unit, lease, known, known.bounds, grade)
         return self._attacked(unit, lease, known, known.bounds, grade, suite if isinstance(unit, AttackUnit) else None)
 
     def _attacked(
@@ -166,8 +181,7 @@ class Cascade:
         """The record of an attack; of one that cannot run on the model, the reason."""
 
         def compute() -> tuple[AttackRecord, bytes | None]:
-            radii = self.pairwise_radii[REAL.name if grade == NONE else grade]  # NaN without a certificate
-            samples, network = Samples(self.x, self.labels, radii), self.model.network
+            samples, network = self._samples(grade), self.model.network
             spec = unit.stage.attack
             why = guard.obstacle(spec, network.num_classes, network.input_shape, unit.norm)
             if why is None:
@@ -181,6 +195,26 @@ class Cascade:
 
     def _indicators_of(self, unit: IndicatorUnit, lease: Lease, known: Known) -> IndicatorRecord:
         return self.unit(unit, lease, known, lambda: self.run_folder.load(unit, known), lambda: self._indicators(unit))
+
+    def _box_of(self, unit: BoxUnit, lease: Lease, known: Known, bounds: Bounds, grade: str) -> BoxRecord:
+        def compute() -> tuple[BoxRecord, None]:
+            samples, network = self._samples(grade), self.model.network
+            return box_record(unit, network, samples, bounds.correct, certified=grade != NONE), None
+
+        return self.unit(unit, lease, known, lambda: self.run_folder.load(unit, known), compute)
+
+    def _factors_of(self, unit: FactorUnit, lease: Lease, certify: CertifyRecord) -> FactorRecord:
+        known = known_of_factors(certify)
+
+        def compute() -> tuple[FactorRecord, None]:
+            samples, radius = self._samples(certify.grade), certify.radius(certify.grade)
+            return factor_record(unit, self.model.network, self.proof, samples, radius), None
+
+        return self.unit(unit, lease, known, lambda: self.run_folder.load(unit, known), compute)
+
+    def _samples(self, grade: str) -> Samples:
+        """The samples, with the radii of a grade; NaN without a certificate."""
+        return Samples(self.x, self.labels, self.pairwise_radii[REAL.name if grade == NONE else grade])
 
     def unit(
         self,

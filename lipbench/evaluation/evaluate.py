@@ -35,7 +35,8 @@ from lipbench.models.sources import GivenSource, ModelSource, PackedSource
 from lipbench.models.stored import check_fits
 from lipbench.runs.failures import Failure
 from lipbench.runs.folder import RunFolder
-from lipbench.runs.plans import ModelEntry, Run, SuitePlan
+from lipbench.runs.plans import ModelEntry, Run
+from lipbench.runs.suite_plans import SuitePlan
 from lipbench.runs.units import Shard
 from lipbench.work.coordinator import Coordinator, Progress, Task
 from lipbench.work.execution import HERE, Execution, on_device

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from lipbench._internal import arguments
 from lipbench._internal.precision import dtype_named
 from lipbench.errors import LipbenchError, quoted, unknown_name
-from lipbench.runs.plans import REFERENCE_ATTACKS
+from lipbench.runs.suite_plans import REFERENCE_ATTACKS
 
 
 @dataclass(frozen=True)

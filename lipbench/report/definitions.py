@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from lipbench.certification import grades
 from lipbench.report.columns import Column
+from lipbench.report.factors import PARTS, SUMMARIES
 from lipbench.report.metrics import METRICS
 from lipbench.report.samples import SAMPLES
 from lipbench.report.signs import ALONE, SIGNS
@@ -22,11 +23,12 @@ class Definition:
 
 
 def definitions() -> tuple[Definition, ...]:
-    """Every word: the two bounds of a sample, the metrics, the grades, then the signs that attacks fail."""
+    """Every word: the two bounds of a sample, metrics, grades, factors of tightness, then signs that attacks fail."""
     of_attacks = [*SIGNS, *ALONE]
     metrics = [metric for metric in METRICS if metric not in of_attacks]
     found = _terms(SAMPLES) | _terms(metrics)
     found |= {f"grade {grade.name}": grade.holds for grade in grades.ALL}
+    found |= {f"{part} factor": words for part, words in PARTS.items() if part not in SUMMARIES}
     found |= _terms(SIGNS) | _terms(ALONE)
     return tuple(Definition(word, meaning) for word, meaning in found.items())
 

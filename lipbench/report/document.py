@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from lipbench.certification.grades import GRADES, NONE
-from lipbench.report import answers, hyperparameters, tables, verification
+from lipbench.report import answers, hyperparameters, tables, verification, why
 from lipbench.report.cautions import NO_CERTIFICATE
 from lipbench.report.findings import findings
 from lipbench.report.formatting import legend, percent, violations
@@ -62,6 +62,7 @@ class Report:
     settings: pd.DataFrame
     comparisons: pd.DataFrame
     effects: pd.DataFrame
+    factors: pd.DataFrame
     sections: tuple[Section, ...]
     findings: tuple[str, ...]  # of all sections; after the name of the suite where there are several
     facts: tuple[tuple[str, str], ...]  # what the run was
@@ -78,7 +79,8 @@ def build(results: "Results") -> Report:
     groups = tables.groups(summary, results.eps, settings, results.comparisons(), results.effects())
     suffixes = _suffixes([group.suite for group in groups])
     by_suite = [[i for i in items if (i.suite.name, str(i.suite.norm)) == (g.suite, g.norm)] for g in groups]
-    sections = tuple(map(_section, groups, by_suite, suffixes))
+    factors = results.factors()
+    sections = tuple(_section(*each, factors) for each in zip(groups, by_suite, suffixes, strict=True))
     about = run.provenance.get("title")
     title = "Certified and empirical robustness" + (f": {about}" if about else "")
     return Report(
@@ -88,6 +90,7 @@ def build(results: "Results") -> Report:
         settings=settings,
         comparisons=results.comparisons(),
         effects=results.effects(),
+        factors=factors,
         sections=sections,
         findings=tuple(
             f"{section.group.suite}: {finding}" if len(sections) > 1 else finding
@@ -120,7 +123,7 @@ def _suffixes(suites: Sequence[str]) -> list[str]:
     return found
 
 
-def _section(group: Group, items: Sequence[ModelResults], suffix: str) -> Section:
+def _section(group: Group, items: Sequence[ModelResults], suffix: str, factors: pd.DataFrame) -> Section:
     chosen = hyperparameters.chosen_eps(group.settings)
     brief = {
         "accuracies": answers.main_table(group, chosen, short=True),
@@ -128,7 +131,7 @@ def _section(group: Group, items: Sequence[ModelResults], suffix: str) -> Sectio
     }
     return Section(
         group=group,
-        findings=findings(group, items),
+        findings=findings(group, items, why.of(group, factors, chosen)),
         about=_about(group),
         files={name: f"{name}{suffix}" for name in FIGURES},
         main=answers.main_table(group, chosen),

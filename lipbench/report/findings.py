@@ -137,7 +137,7 @@ def certificates(group: Group, items: Sequence[ModelResults]) -> Iterator[str]:
 
 def _attacks_seen(item: ModelResults) -> Ints:
     """How often an attack saw each sample: counted per attack, and per eps where it was run at each: int (n,)."""
-    parts = [attack.frame["sample"].to_numpy() for attack in item.attacks]
+    parts = [record.sample for attack in item.attacks for _, record in attack.records]
     parts += [record.sample for record in (item.reference.records if item.reference else ())]
     seen = pd.Series(np.concatenate(parts) if parts else [], dtype=np.int64).value_counts()
     return np.asarray(seen.reindex(item.samples, fill_value=0), dtype=np.int64)

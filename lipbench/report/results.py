@@ -19,6 +19,7 @@ from lipbench.report import (
     columns,
     comparisons,
     effects,
+    factors,
     hyperparameters,
     metrics,
     resampling,
@@ -66,7 +67,8 @@ class Results:
     """A finished run: its plan, and what it found of each model under each suite.
 
     Every frame has its columns declared, with kind, unit and words: ``samples.SAMPLES``, ``MODELS``,
-    ``metrics.SUMMARY``, ``hyperparameters.SETTINGS``, ``comparisons.COMPARISONS``, ``effects.EFFECTS``.
+    ``metrics.SUMMARY``, ``hyperparameters.SETTINGS``, ``comparisons.COMPARISONS``, ``effects.EFFECTS``,
+    ``factors.FACTORS``.
     """
 
     run_folder: RunFolder
@@ -184,6 +186,10 @@ class Results:
         from lipbench.report import document  # which takes Results
 
         return list(document.build(self).findings)
+
+    def factors(self) -> pd.DataFrame:
+        """One row per model, suite and factor of tightness: why a gap exists, see ``factors.frame``."""
+        return factors.frame(self.items)
 
     def witnesses(self, model: str | None = None) -> Witnesses:
         """Adversarial inputs as arrays: of each model, suite and sample the closest one found, see ``Witnesses``.

@@ -23,7 +23,7 @@ from lipbench.runs.folder import RunFolder
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FRAMES = ("summary.csv", "hyperparameters.csv", "comparisons.csv", "effects.csv")
+FRAMES = ("summary.csv", "hyperparameters.csv", "comparisons.csv", "effects.csv", "factors.csv")
 FILES = (*FRAMES, "report.md", "tables.tex", "report.html")  # and figures
 PICTURES = ("png", "pdf")
 StrPath = str | os.PathLike[str]
@@ -95,6 +95,7 @@ def texts(report: Report) -> dict[str, str]:
         "hyperparameters.csv": _csv(report.settings),
         "comparisons.csv": _csv(report.comparisons),
         "effects.csv": _csv(report.effects),
+        "factors.csv": _csv(report.factors),
         "report.md": plain.get_template("report.md.j2").render(report=report, definitions=_definitions()),
         "tables.tex": plain.get_template("tables.tex.j2").render(report=report),
     }

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+from lipbench.attacks.norm import Norm
 from lipbench.runs.bounds import Bounds
 from lipbench.runs.checks import Known
-from lipbench.runs.plans import ModelEntry, Run, SuitePlan
+from lipbench.runs.plans import ModelEntry, Run
 from lipbench.runs.records import AttackRecord, CertifyRecord, Record
+from lipbench.runs.suite_plans import SuitePlan
 from lipbench.runs.units import AttackUnit, Shard, SuiteUnit
 
 
@@ -49,6 +51,11 @@ class Chains:
             self._groups[unit.stage.eps] = None
         else:
             bounds.replay([record])
+
+
+def known_of_factors(certify: CertifyRecord) -> Known:
+    """What is known before the factor unit of a shard: its labels, and the headline radii in L2."""
+    return Known(certify.label, Bounds.certify(certify, Norm.L2, certify.grade))
 
 
 def _copied(bounds: Bounds | None) -> Bounds | None:

@@ -15,9 +15,19 @@ from lipbench._internal.arrays import Bools, Floats, Ints
 from lipbench.attacks.norm import Norm
 from lipbench.certification.grades import CLAIM_TOLERANCE, GRADES
 from lipbench.errors import printable
+from lipbench.runs import factor_checks
 from lipbench.runs.bounds import Bounds
-from lipbench.runs.records import AttackFacts, AttackRecord, CertifyFacts, CertifyRecord, IndicatorRecord, Record
-from lipbench.runs.units import AttackUnit, CertifyUnit, IndicatorUnit, ReferenceUnit, Unit
+from lipbench.runs.records import (
+    AttackFacts,
+    AttackRecord,
+    BoxRecord,
+    CertifyFacts,
+    CertifyRecord,
+    FactorRecord,
+    IndicatorRecord,
+    Record,
+)
+from lipbench.runs.units import AttackUnit, BoxUnit, CertifyUnit, FactorUnit, IndicatorUnit, ReferenceUnit, Unit
 
 SLACK = 1 + 1e-9  # of distances: norms and quotients are rounded
 DTYPES = ("float64", "float32", "bfloat16", "float16")  # what a network may have weights of
@@ -35,7 +45,7 @@ class Known:
 def check(unit: Unit, record: Record, known: Known | None = None) -> None:
     """Raise ValueError if the record of a unit contradicts itself, the unit, or what is ``known``.
 
-    Its columns and facts are those of its kind (see ``records.from_table``).
+    Its columns and facts are those of its kind (see ``encoding.from_table``).
     """
     if ((record.sample < unit.shard.start) | (record.sample >= unit.shard.stop)).any():
         raise ValueError(f"samples outside {unit.shard.start} .. {unit.shard.stop - 1}, its shard")
@@ -47,6 +57,14 @@ def check(unit: Unit, record: Record, known: Known | None = None) -> None:
         case IndicatorUnit(), IndicatorRecord():
             _no_repeats(record.sample)
             _agree(record.facts, "eps", unit.eps)
+        case FactorUnit(), FactorRecord():
+            _no_repeats(record.sample)
+            _check_counts(record.facts, ("forward", "backward"))
+            factor_checks.check_factors(unit, record)
+        case BoxUnit(), BoxRecord():
+            _no_repeats(record.sample)
+            _check_counts(record.facts, ("forward", "backward"))
+            factor_checks.check_box(unit, record)
         case _:
             raise ValueError(f"a {type(record).__name__}, of no {type(unit).__name__}")
     if known is not None:
@@ -66,7 +84,11 @@ def _check_beside(unit: Unit, record: Record, known: Known) -> None:
         raise ValueError("rows of samples that are misclassified")
     if isinstance(record, IndicatorRecord):
         _complete(known.bounds.correct, rows)
-    elif isinstance(unit, AttackUnit | ReferenceUnit) and record.facts.failed is None:
+    elif isinstance(record, FactorRecord):
+        factor_checks.check_beside(record, known.bounds)
+    elif isinstance(unit, BoxUnit) and isinstance(record, BoxRecord):
+        factor_checks.check_share(unit, record, known.bounds)
+    elif isinstance(unit, AttackUnit | ReferenceUnit) and isinstance(record, AttackRecord) and not record.facts.failed:
         _check_rows(unit, record, rows, known.labels, known.bounds)
 
 
@@ -216,7 +238,7 @@ def _no_repeats(sample: Ints, eps: Floats | None = None) -> None:
         raise ValueError("the same row twice")
 
 
-def _check_counts(facts: CertifyFacts | AttackFacts, names: tuple[str, ...]) -> None:
+def _check_counts(facts: Any, names: tuple[str, ...]) -> None:
     for name in names:
         value = getattr(facts, name)
         if type(value) is not int or value < 0:

@@ -8,13 +8,14 @@ from pathlib import Path
 from lipbench._internal import files
 from lipbench._internal.arrays import Ints
 from lipbench.errors import LipbenchError, nothing_left, one_line
-from lipbench.runs.chains import Chains
+from lipbench.runs.chains import Chains, known_of_factors
 from lipbench.runs.checks import Known
 from lipbench.runs.failures import Failures
 from lipbench.runs.journal import Journal
-from lipbench.runs.plans import FORMAT, ModelEntry, Run, SuitePlan
+from lipbench.runs.plans import FORMAT, ModelEntry, Run
 from lipbench.runs.records import CertifyRecord, Record
 from lipbench.runs.store import DamagedError, MissingError, RecordStore
+from lipbench.runs.suite_plans import SuitePlan
 from lipbench.runs.units import Shard, SuiteUnit, Unit
 from lipbench.work.lease import Leases, is_lease
 
@@ -168,9 +169,11 @@ class RunFolder(RecordStore):
                 pass
             return None
 
-        certify = record_of(run.certify_unit(model, shard), None if labels is None else Known(labels))
+        found_certify = record_of(run.certify_unit(model, shard), None if labels is None else Known(labels))
+        certify = found_certify if isinstance(found_certify, CertifyRecord) else None
+        record_of(run.factor_unit(model, shard), None if certify is None else known_of_factors(certify))
         for plan in run.suites:
-            chains = Chains.of(run, model, shard, plan, certify if isinstance(certify, CertifyRecord) else None)
+            chains = Chains.of(run, model, shard, plan, certify)
             for unit in chains.units:
                 chains.add(unit, record_of(unit, chains.known(unit)))
         return list(found.values())

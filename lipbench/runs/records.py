@@ -1,44 +1,18 @@
 """Records as typed values: the columns of each kind, declared once, and the facts that go with them.
 
-A record is a table with one row per attacked or certified sample, and facts about all of it. In a file the facts are
-metadata of the table; ``encode`` and ``decode`` are the one place that writes and reads them. What a record must agree
-with beyond its own columns is in ``checks``.
+A record is a table with one row per attacked or certified sample, and facts about all of it. How it becomes a file is
+in ``encoding``; what it must agree with beyond its own columns is in ``checks``.
 """
 
-import dataclasses
-import hashlib
-import io
-import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar, get_type_hints
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lipbench._internal.arrays import Bools, Floats, Ints
 from lipbench.certification.grades import NONE
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow
-
-
-@dataclass(frozen=True)
-class Stored:
-    """How a record stores a column. NaN and inf are refused where they have no meaning."""
-
-    kind: str  # int64, double or bool, as pyarrow calls them
-    words: str  # what it says
-    unit: str = ""
-    low: float = -math.inf  # its least value
-    nan: bool = False
-    inf: bool = False
-
-
-OPTIONAL = {"optional": True}  # of a field of facts: a file does not hold it where it is None
+from lipbench.runs.encoding import OPTIONAL, Rows, Stored, columns_of
 
 
 @dataclass(frozen=True)
@@ -78,23 +52,22 @@ class IndicatorFacts:
     eps: float
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Rows:
-    """What every record has. All arrays have shape (rows,)."""
+@dataclass(frozen=True)
+class FactorFacts:
+    """What the factors of a network's blocks were computed from."""
 
-    facts_class: ClassVar[type]
+    blocks: list[str]  # names of the network's blocks, from the input on; empty without a certificate
+    constants: list[float]  # what each block adds to the Lipschitz bound: the bound after it over that before it
+    forward: int  # evaluations of the network
+    backward: int
 
-    sample: Annotated[Ints, Stored("int64", "row of the test set")]
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """The columns by name, in the order of the file."""
-        return {name: getattr(self, name) for name in columns_of(type(self))}
+@dataclass(frozen=True)
+class BoxFacts:
+    """What the measurement of the box cost; no attack of the suite."""
 
-    def frame(self) -> "pd.DataFrame":
-        """The columns as a frame of its own."""
-        import pandas as pd
-
-        return pd.DataFrame(self.arrays())
+    forward: int  # evaluations of the network
+    backward: int
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -211,100 +184,59 @@ class IndicatorRecord(Rows):
     facts: IndicatorFacts
 
 
-Record = CertifyRecord | AttackRecord | IndicatorRecord
-AnyRecord = TypeVar("AnyRecord", bound=Record)
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FactorRecord(Rows):
+    """One row per correct sample with a certified radius above 0: see ``certification.gradients``.
 
-
-def columns_of(kind: type[Rows]) -> Mapping[str, Stored]:
-    """The columns of a kind of record, by name, in the order of the file."""
-    if kind not in _COLUMNS:
-        _COLUMNS[kind] = MappingProxyType(_declared(kind))
-    return _COLUMNS[kind]
-
-
-_COLUMNS: dict[type[Rows], Mapping[str, Stored]] = {}  # type hints are slow to resolve, and every record needs them
-
-
-def _declared(kind: type[Rows]) -> dict[str, Stored]:
-    hints = get_type_hints(kind, include_extras=True)
-    declared = {each.name: getattr(hints[each.name], "__metadata__", ()) for each in dataclasses.fields(kind)}
-    return {name: marks[0] for name, marks in declared.items() if marks}
-
-
-def table_of(columns: Mapping[str, Any]) -> "pyarrow.Table":
-    """Columns, each (rows,), as a table."""
-    import pyarrow as pa
-
-    return pa.table({name: pa.array(np.asarray(values)) for name, values in columns.items()})
-
-
-def encode(table: "pyarrow.Table", about: Mapping[str, Any]) -> bytes:
-    """The content of a record's file; ``about``: plain data kept as metadata, names of model and unit among it."""
-    import pyarrow.parquet as pq
-
-    text = json.dumps(dict(about), sort_keys=True)
-    table = table.replace_schema_metadata({"lipbench": text, "sha256": _digest(table, text.encode())})
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
-    return buffer.getvalue()
-
-
-def decode(data: bytes) -> "tuple[pyarrow.Table, dict[str, Any]]":
-    """The table and the metadata of a record's file; raises ValueError or pyarrow's errors if it is damaged."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    # ``read_table`` takes three times as long for files this small: it looks for a data set of several, with threads
-    table = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read(use_threads=False)
-    about = table.schema.metadata[b"lipbench"]
-    if table.schema.metadata[b"sha256"] != _digest(table, about).encode():
-        raise ValueError("it is not what was written")
-    return table, json.loads(about)
-
-
-def _digest(table: "pyarrow.Table", about: bytes) -> str:
-    """Of all that a record holds: parquet's own checksums leave out its metadata, names and types."""
-    digest = hashlib.sha256(about)
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        values = column.to_numpy()
-        digest.update(f"{name} {values.dtype.str} {len(values)} ".encode() + values.tobytes())
-    return digest.hexdigest()
-
-
-def plain_facts(facts: Any) -> dict[str, Any]:
-    """Facts as plain data; those that are optional, and None, are not mentioned."""
-    optional = {each.name for each in dataclasses.fields(facts) if each.metadata.get("optional")}
-    return {k: value for k, value in dataclasses.asdict(facts).items() if k not in optional or value is not None}
-
-
-def from_table(kind: type[AnyRecord], table: "pyarrow.Table", facts: Mapping[str, Any]) -> AnyRecord:
-    """The record of a table; raises ValueError or TypeError for other columns or facts than those of its kind.
-
-    Every column has the declared type and no value out of its range. The arrays cannot be written to.
+    Of the margin g = f_c - f_j, c the class of the sample, and its gradient at the input. Factors and norms are NaN
+    where the gradient is 0, or not finite.
     """
-    arrays = _arrays(columns_of(kind), table)
-    declared = dataclasses.fields(kind.facts_class)
-    expected = {each.name for each in declared}
-    if not expected - {each.name for each in declared if each.metadata.get("optional")} <= facts.keys() <= expected:
-        raise ValueError(f"facts {', '.join(sorted(facts))}; expected {', '.join(sorted(expected))}")
-    return kind(**arrays, facts=kind.facts_class(**facts))
+
+    facts_class: ClassVar[type] = FactorFacts
+
+    other: Annotated[Ints, Stored("int64", "j, the class that decides the radius of the headline grade", low=0)]
+    margin: Annotated[Floats, Stored("double", "g at the sample, in float64")]
+    pairwise_bound: Annotated[Floats, Stored("double", "Lipschitz bound of g", "L2", low=0)]
+    kept: Annotated[
+        Floats,
+        Stored(
+            "double",
+            "share of the norm of the gradient that a block lets back, relative to its Lipschitz constant; in the "
+            "order of the fact ``blocks``",
+            low=0,
+            nan=True,
+            several=True,
+        ),
+    ]
+    head: Annotated[
+        Floats,
+        Stored(
+            "double", "norm of the gradient at the last block's output, over the bound of the head", low=0, nan=True
+        ),
+    ]
+    gradient_l1: Annotated[Floats, Stored("double", "L1 norm of the gradient at the input", low=0, nan=True)]
+    gradient_l2: Annotated[Floats, Stored("double", "L2 norm of the gradient at the input", low=0, nan=True)]
+    gradient_linf: Annotated[Floats, Stored("double", "L_inf norm of the gradient at the input", low=0, nan=True)]
+    facts: FactorFacts
 
 
-def _arrays(declared: Mapping[str, Stored], table: "pyarrow.Table") -> dict[str, NDArray[Any]]:
-    if table.column_names != list(declared):
-        raise ValueError(f"columns {', '.join(table.column_names)}; expected {', '.join(declared)}")
-    for (name, column), kind, values in zip(declared.items(), map(str, table.schema.types), table.columns, strict=True):
-        if kind != column.kind or values.null_count:
-            raise ValueError(f"{name} is {kind}{' with gaps' * bool(values.null_count)}, not {column.kind}")
-    # copies: what Arrow keeps beside the numbers takes as much memory as these do, in files this small
-    found = {name: values.to_numpy().copy() for name, values in zip(declared, table.columns, strict=True)}
-    for name, column in declared.items():
-        values = found[name]
-        if not column.nan and np.isnan(values).any():
-            raise ValueError(f"{name} is NaN")
-        if not column.inf and np.isinf(values).any():
-            raise ValueError(f"{name} is infinite")
-        if (values < column.low).any():
-            raise ValueError(f"{name} is below {column.low:g}")
-        values.setflags(write=False)  # several readers share what was read once
-    return found
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BoxRecord(Rows):
+    """One row per correct sample of a random share: what ``gradient/bisection`` finds within the input range and
+    without it.
+    """
+
+    facts_class: ClassVar[type] = BoxFacts
+
+    distance_within: Annotated[
+        Floats,
+        Stored("double", "of the nearest adversarial input within [0, 1]; inf if none was found", "norm", 0, inf=True),
+    ]
+    distance_without: Annotated[
+        Floats, Stored("double", "likewise, wherever it lies; inf if none was found", "norm", 0, inf=True)
+    ]
+    facts: BoxFacts
+
+
+Record = CertifyRecord | AttackRecord | IndicatorRecord | FactorRecord | BoxRecord
+AnyRecord = TypeVar("AnyRecord", bound=Record)

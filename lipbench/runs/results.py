@@ -13,10 +13,21 @@ from lipbench.attacks.suites import Suite
 from lipbench.certification.grades import FROM_THE_STRONGEST, NOMINAL, NONE, REAL
 from lipbench.models.cards import Card
 from lipbench.runs.bounds import Bounds
+from lipbench.runs.chains import known_of_factors
 from lipbench.runs.checks import Known
+from lipbench.runs.factors import FactorRecords, Factors
 from lipbench.runs.folder import RunFolder
-from lipbench.runs.plans import ModelEntry, Run, SuitePlan
-from lipbench.runs.records import AttackRecord, CertifyFacts, CertifyRecord, IndicatorRecord, Record
+from lipbench.runs.plans import ModelEntry, Run
+from lipbench.runs.records import (
+    AttackRecord,
+    BoxRecord,
+    CertifyFacts,
+    CertifyRecord,
+    FactorRecord,
+    IndicatorRecord,
+    Record,
+)
+from lipbench.runs.suite_plans import SuitePlan
 from lipbench.runs.units import AttackUnit, ReferenceUnit, Shard, SuiteUnit
 
 Grid = tuple[float, ...]  # a group of eps
@@ -126,6 +137,7 @@ class ModelResults:
     attacks: tuple[AttackRecords, ...]  # in the order of work, the opening one first
     minimal_norm: bool  # an attack on every sample minimises the norm: distances between the grid's eps mean something
     left_out: Mapping[str, str]  # attacks that failed on the model, with the reason; the reference attack among them
+    why: FactorRecords  # what explains the tightness of each sample
     reference: Reference | None = None  # None without a reference attack
     indicators: Indicators | None = None  # likewise
 
@@ -167,6 +179,11 @@ class ModelResults:
         """That of the correct samples with a known adversarial input, see ``Bounds.tightness``."""
         return self.bounds.tightness()
 
+    @functools.cached_property
+    def factors(self) -> Factors:
+        """Why each certificate is below the distance at which the sample was broken."""
+        return self.why.factors(self.bounds, self.suite.norm)
+
     def broken_by(self, eps: float) -> dict[str, Bools]:
         """The samples that each attack broke within ``eps``, by the attack's name: bool (n,) each."""
         return {attack.name: attack.broken(eps) for attack in self.attacks}
@@ -180,11 +197,12 @@ def load(run_folder: RunFolder) -> list[ModelResults]:
     run, found = run_folder.evaluated(), []
     labels: dict[Shard, Known] = {}  # of the first model: all were evaluated on the same samples
     for entry in run.models:
-        card, certified = _card(entry), []
+        card, certified, why = _card(entry), [], []
         for shard in run.shards:
             certified.append(run_folder.load(run.certify_unit(entry, shard), labels.get(shard)))
             labels.setdefault(shard, Known(certified[-1].label))
-        found += [_results(run_folder, run, entry, plan, card, certified) for plan in run.suites]
+            why.append(run_folder.load(run.factor_unit(entry, shard), known_of_factors(certified[-1])))
+        found += [_results(run_folder, run, entry, plan, card, certified, why) for plan in run.suites]
     return found
 
 
@@ -193,9 +211,15 @@ def _card(entry: ModelEntry) -> Card:
 
 
 def _results(
-    folder: RunFolder, run: Run, entry: ModelEntry, plan: SuitePlan, card: Card, certified: Sequence[CertifyRecord]
+    folder: RunFolder,
+    run: Run,
+    entry: ModelEntry,
+    plan: SuitePlan,
+    card: Card,
+    certified: Sequence[CertifyRecord],
+    why: Sequence[FactorRecord],
 ) -> ModelResults:
-    """``certified``: the records of the certify units, shard by shard."""
+    """``certified``, ``why``: the records of the certify and factor units, shard by shard."""
     certify = CertifyRecord.joined(certified)
     shards = zip(run.shards, certified, strict=True)
     found = [pair for shard, record in shards for pair in folder.chain(run, entry, shard, plan, record)]
@@ -221,6 +245,7 @@ def _results(
         certificate=facts,
         attacks=attacks,
         minimal_norm=bool(plan.opening) and attacks[0].failed is None,
+        why=FactorRecords(certify, tuple(why), tuple(each for _, each in found if isinstance(each, BoxRecord))),
         left_out={attack.name: attack.failed for attack in attacks if attack.failed is not None} | _unreferenced(found),
         reference=None if plan.reference_attack is None else _reference(plan, found, certify),
         indicators=None if plan.reference_attack is None else _indicators(found, len(certify.sample)),

@@ -14,10 +14,18 @@ from typing import TYPE_CHECKING, Any, overload
 
 from lipbench._internal import files
 from lipbench.errors import LipbenchError, one_line
-from lipbench.runs import checks, records
+from lipbench.runs import checks, encoding
 from lipbench.runs.checks import Known
-from lipbench.runs.records import AnyRecord, AttackRecord, CertifyRecord, IndicatorRecord, Record
-from lipbench.runs.units import AttackUnit, CertifyUnit, IndicatorUnit, ReferenceUnit, Unit
+from lipbench.runs.records import (
+    AnyRecord,
+    AttackRecord,
+    BoxRecord,
+    CertifyRecord,
+    FactorRecord,
+    IndicatorRecord,
+    Record,
+)
+from lipbench.runs.units import AttackUnit, BoxUnit, CertifyUnit, FactorUnit, IndicatorUnit, ReferenceUnit, Unit
 
 if TYPE_CHECKING:
     import pyarrow
@@ -77,6 +85,10 @@ class RecordStore:
     @overload
     def load(self, unit: IndicatorUnit, known: Known | None = None) -> IndicatorRecord: ...
     @overload
+    def load(self, unit: FactorUnit, known: Known | None = None) -> FactorRecord: ...
+    @overload
+    def load(self, unit: BoxUnit, known: Known | None = None) -> BoxRecord: ...
+    @overload
     def load(self, unit: Unit, known: Known | None = None) -> Record: ...
     def load(self, unit: Unit, known: Known | None = None) -> Record:
         """The record of a unit, from its file unless this process has it already.
@@ -103,7 +115,7 @@ class RecordStore:
             raise self._missing(unit)
         before = _identity(path)
         try:
-            table, about = records.decode(path.read_bytes())
+            table, about = encoding.decode(path.read_bytes())
             record = _record(unit, table, about)
         except FileNotFoundError as error:
             raise self._missing(unit) from error
@@ -119,15 +131,15 @@ class RecordStore:
         witnesses: the content of the unit's ``witness_path``, which is there before the record is; the record holds its
         digest.
         """
-        path, witness_path, facts = self.record_path(unit), self.witness_path(unit), records.plain_facts(record.facts)
+        path, witness_path, facts = self.record_path(unit), self.witness_path(unit), encoding.plain_facts(record.facts)
         for folder in (self.records, self.witnesses):
             files.refuse_link(folder)
         if witnesses is not None:
             files.write_bytes(witness_path, witnesses)
             facts["witnesses_sha256"] = files.sha256_bytes(witnesses)
-        table, about = records.table_of(record.arrays()), {"model": unit.model, "unit": unit.name, **facts}
-        files.write_bytes(path, records.encode(table, about))
-        stored, identity = records.from_table(type(record), table, facts), _identity(path)
+        table, about = encoding.table_of(record.arrays()), {"model": unit.model, "unit": unit.name, **facts}
+        files.write_bytes(path, encoding.encode(table, about))
+        stored, identity = encoding.from_table(type(record), table, facts), _identity(path)
         if identity is not None:
             self._kept[unit.name] = identity, stored
         return stored
@@ -194,7 +206,7 @@ def _record(unit: Unit, table: "pyarrow.Table", about: Mapping[str, Any]) -> Rec
     if (facts.pop("model"), facts.pop("unit")) != (unit.model, unit.name):
         raise ValueError("it holds another unit's records")
     kind: type[Record] = unit.record_class
-    return records.from_table(kind, table, facts)
+    return encoding.from_table(kind, table, facts)
 
 
 def _identity(path: Path) -> Identity | None:

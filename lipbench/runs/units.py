@@ -4,6 +4,8 @@
     AttackUnit       one per model, shard, suite and stage: an attack at a group of eps, or at none
     ReferenceUnit    with a reference attack, one per model, shard, suite and eps: that attack on every correct sample
     IndicatorUnit    likewise, one per model, shard and suite: signs that gradients mislead
+    FactorUnit       one per model and shard: what each block of the network keeps of the margin's gradient
+    BoxUnit          one per model, shard and suite: distances within the input range and without it, of a few samples
 
 A unit's ``name`` is the hash of everything that determines its records, its predecessors in the same chain included.
 """
@@ -13,7 +15,7 @@ from typing import Any, ClassVar
 
 from lipbench.attacks.norm import Norm
 from lipbench.attacks.suites import AttackSpec
-from lipbench.runs.records import AttackRecord, CertifyRecord, IndicatorRecord
+from lipbench.runs.records import AttackRecord, BoxRecord, CertifyRecord, FactorRecord, IndicatorRecord
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,24 @@ class CertifyUnit(OfShard):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfSuite(OfShard):
-    """What every unit of a suite has."""
+class AfterCertify(OfShard):
+    """What every other unit has."""
 
     certify: str  # name of the certify unit that it builds on
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactorUnit(AfterCertify):
+    """Why the certificate of each sample is as loose as it is, but for what the attacks of a suite say."""
+
+    record_class: ClassVar = FactorRecord
+    kind: ClassVar[str] = "factors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfSuite(AfterCertify):
+    """What every unit of a suite has."""
+
     suite: str
     norm: Norm
 
@@ -117,5 +133,16 @@ class IndicatorUnit(OfSuite):
     eps: float
 
 
-SuiteUnit = AttackUnit | ReferenceUnit | IndicatorUnit
-Unit = CertifyUnit | SuiteUnit
+@dataclass(frozen=True, kw_only=True)
+class BoxUnit(OfSuite):
+    """How far some correct samples are from the boundary within the input range, and without it."""
+
+    record_class: ClassVar = BoxRecord
+    kind: ClassVar[str] = "box"
+
+    most: int  # samples
+    seed: int  # of the choice of samples
+
+
+SuiteUnit = AttackUnit | ReferenceUnit | IndicatorUnit | BoxUnit
+Unit = CertifyUnit | SuiteUnit | FactorUnit

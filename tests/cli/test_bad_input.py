@@ -14,7 +14,8 @@ from lipbench._internal import files
 from lipbench.attacks import suites
 from lipbench.models import cards
 from lipbench.models.cards import digest_of
-from lipbench.runs.plans import ModelEntry, Run, SuitePlan
+from lipbench.runs.plans import ModelEntry, Run
+from lipbench.runs.suite_plans import SuitePlan
 
 SUITE = 'name = "s"\nnorm = "L2"\neps = [0.1]\n[[attack]]\nname = "gradient/bisection"\n'
 RECIPE = (

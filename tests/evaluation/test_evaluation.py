@@ -31,8 +31,9 @@ from lipbench.models.sources import StoredSource
 from lipbench.models.stored import load_model
 from lipbench.runs import plans
 from lipbench.runs.bounds import Bounds
+from lipbench.runs.encoding import columns_of
 from lipbench.runs.folder import RunFolder
-from lipbench.runs.records import AttackRecord, CertifyFacts, CertifyRecord, IndicatorRecord, columns_of
+from lipbench.runs.records import AttackRecord, CertifyFacts, CertifyRecord, IndicatorRecord
 from lipbench.runs.units import AttackUnit, ReferenceUnit, Shard, Stage
 from lipbench.work.execution import Execution
 

@@ -10,9 +10,11 @@ from running import rewrite
 from lipbench._internal import files
 from lipbench.attacks.suites import Suite
 from lipbench.models.cards import Card, digest_of
+from lipbench.runs.factor_checks import boxed
 from lipbench.runs.folder import RunFolder
-from lipbench.runs.plans import ModelEntry, Run, SuitePlan
-from lipbench.runs.units import AttackUnit, CertifyUnit, IndicatorUnit, ReferenceUnit, Unit
+from lipbench.runs.plans import ModelEntry, Run
+from lipbench.runs.suite_plans import SuitePlan
+from lipbench.runs.units import AttackUnit, BoxUnit, CertifyUnit, FactorUnit, IndicatorUnit, ReferenceUnit, Unit
 
 DIMENSION = 64
 SEED = 7
@@ -51,6 +53,9 @@ class Model:
     loss_stuck: list = field(default_factory=list)  # samples
     no_certificate: str | None = None  # why there is none; ``claimed`` is then None
     failed: dict = field(default_factory=dict)  # why an attack was left out, by "library/name"
+    kept: dict = field(default_factory=lambda: {"conv1 1->8": 0.8, "dense1 8->4": 0.9})  # by block, of every sample
+    grade_factor: float = 1.0  # radius of the headline grade over margin / L_cj
+    box: float = 0.95  # distance without the input range over ``distance``
 
     def card(self) -> dict:
         card = {
@@ -128,6 +133,29 @@ class Model:
         signs = {"zero_gradient": self.zero_gradient, "loss_stuck": self.loss_stuck}
         return {"sample": rows, **{name: np.isin(rows, of) for name, of in signs.items()}}
 
+    def factors(self, unit: Unit) -> dict:
+        headline = self.real if self.not_analysed or self.floating is None else self.floating
+        rows = self._correct(unit)
+        rows = rows[np.array(headline, dtype=float)[rows] > 0]
+        each, slope = np.ones(len(rows)), 2.0 * np.prod(list(self.kept.values()))
+        return {
+            "sample": rows,
+            "other": np.ones(len(rows), dtype=np.int64),
+            "margin": 2.0 * np.array(headline, dtype=float)[rows] / self.grade_factor,
+            "pairwise_bound": 2.0 * each,
+            **{f"kept.{place}": value * each for place, value in enumerate(self.kept.values())},
+            "head": each,
+            "gradient_l1": 6.0 * slope * each,  # of at most sqrt(64)
+            "gradient_l2": slope * each,
+            "gradient_linf": 0.5 * slope * each,
+        }
+
+    def boxes(self, unit: Unit) -> dict:
+        correct = np.array(self.correct, dtype=bool)[unit.shard.start : unit.shard.stop]
+        rows = boxed(correct, unit.shard, unit.most, unit.seed) + unit.shard.start
+        distance = np.array(self.distance, dtype=float)[rows]
+        return {"sample": rows, "distance_within": distance, "distance_without": self.box * distance}
+
     def _correct(self, unit: Unit) -> np.ndarray:
         rows = np.arange(unit.shard.start, unit.shard.stop)
         return rows[np.array(self.correct, dtype=bool)[rows]]
@@ -169,7 +197,13 @@ def write_run(path: Path, models: list[Model], suites=None, shard=1000, title=No
     by_name = {model.name: model for model in models}
     for unit in run.units():
         model = by_name[unit.model]
-        columns = {CertifyUnit: model.certify, IndicatorUnit: model.indicators}.get(type(unit), model.attack)(unit)
+        made = {
+            CertifyUnit: model.certify,
+            IndicatorUnit: model.indicators,
+            FactorUnit: model.factors,
+            BoxUnit: model.boxes,
+        }
+        columns = made.get(type(unit), model.attack)(unit)
         rewrite(folder, unit, columns, _info(unit, model, columns, settings["dtype"]))
     return folder
 
@@ -188,6 +222,11 @@ def _info(unit: Unit, model: Model, columns: dict, dtype: str) -> dict:
         }
     if isinstance(unit, IndicatorUnit):
         return {"eps": unit.eps}
+    if isinstance(unit, FactorUnit):
+        blocks, rows = list(model.kept), len(columns["sample"])
+        return {"blocks": blocks, "constants": [1.0] * len(blocks), "forward": rows, "backward": rows}
+    if isinstance(unit, BoxUnit):
+        return {"forward": 40 * len(columns["sample"]), "backward": 20 * len(columns["sample"])}
     counts = {name: int(columns[name].sum()) for name in ("forward", "backward")}
     return {
         **counts,

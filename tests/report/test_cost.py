@@ -11,7 +11,7 @@ from lipbench._internal.resources import CHECKOUT
 from lipbench.report import remarks, verification
 from lipbench.report.results import Results
 from lipbench.report.tables import groups
-from lipbench.runs import records, store
+from lipbench.runs import encoding, store
 from lipbench.runs.folder import RunFolder
 
 ATTACKS = ["gradient/minimal", "art/PGD", "autoattack/square"]
@@ -83,10 +83,10 @@ def test_each_record_is_read_and_hashed_once_and_its_type_never_again(make, monk
     folder = make(models=3, repeated=4, shards=2)
     numbers(make())  # what is computed once for all runs
     decoded, hashed, resolved = Counter(), [], []
-    true = records.decode, records.hashlib.sha256, records.get_type_hints
-    monkeypatch.setattr(records, "decode", lambda data: decoded.update([data]) or true[0](data))
-    monkeypatch.setattr(records, "hashlib", SimpleNamespace(sha256=lambda data: hashed.append(data) or true[1](data)))
-    monkeypatch.setattr(records, "get_type_hints", lambda *args, **how: resolved.append(args) or true[2](*args, **how))
+    true = encoding.decode, encoding.hashlib.sha256, encoding.get_type_hints
+    monkeypatch.setattr(encoding, "decode", lambda data: decoded.update([data]) or true[0](data))
+    monkeypatch.setattr(encoding, "hashlib", SimpleNamespace(sha256=lambda data: hashed.append(data) or true[1](data)))
+    monkeypatch.setattr(encoding, "get_type_hints", lambda *args, **how: resolved.append(args) or true[2](*args, **how))
     numbers(folder)
     units = len(list(folder.read().units()))
     assert units == 3 * 2 * (1 + 3 + 3 + 1)  # certified, attacked, by AutoAttack alone at each eps, indicators

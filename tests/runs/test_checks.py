@@ -8,7 +8,7 @@ import unbounded
 from running import TINY, loaded, rewrite
 
 import lipbench
-from lipbench.runs import records
+from lipbench.runs import encoding, records
 from lipbench.runs.folder import RunFolder
 from lipbench.runs.store import DamagedError
 
@@ -75,7 +75,7 @@ def test_a_record_that_makes_sense_is_read(change, copied):
 
 def test_facts_of_a_certified_network_are_written_as_before(whole):
     """Facts that came later are left out where they say nothing, so that runs from before stay equal to the byte."""
-    found = records.plain_facts(records.CertifyFacts(1.0, 1.0, True, None, "float64", 64, 2))
+    found = encoding.plain_facts(records.CertifyFacts(1.0, 1.0, True, None, "float64", 64, 2))
     assert not {"no_certificate", "caution"} & found.keys()
     assert found["not_analysed"] is None
     _, info = loaded(whole, next(iter(whole.read().units())))

@@ -7,7 +7,7 @@ import pytest
 from running import SMALL
 
 from lipbench.attacks.norm import Norm
-from lipbench.runs import checks, records
+from lipbench.runs import checks, encoding
 from lipbench.runs.bounds import Bounds
 from lipbench.runs.checks import Known
 from lipbench.runs.records import AttackFacts, AttackRecord
@@ -47,8 +47,8 @@ def test_without_the_reason_its_rows_are_missing():
 def test_a_record_of_an_attack_that_ran_does_not_mention_it():
     """So that records from before have the same bytes."""
     facts = AttackFacts(forward=1, backward=0, attacked=1, audited=0)
-    assert records.plain_facts(facts).keys() == {"forward", "backward", "attacked", "audited", "witnesses_sha256"}
-    assert records.plain_facts(AttackRecord.left_out(WHY).facts)["failed"] == WHY
+    assert encoding.plain_facts(facts).keys() == {"forward", "backward", "attacked", "audited", "witnesses_sha256"}
+    assert encoding.plain_facts(AttackRecord.left_out(WHY).facts)["failed"] == WHY
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,9 @@ from lipbench.evaluation.evaluate import plan_suite
 from lipbench.models import cards
 from lipbench.models.cards import digest_of
 from lipbench.runs.folder import RunFolder
-from lipbench.runs.plans import FORMAT, ModelEntry, Run, SuitePlan
-from lipbench.runs.units import AttackUnit, CertifyUnit, IndicatorUnit, ReferenceUnit, Shard, Stage
+from lipbench.runs.plans import FORMAT, ModelEntry, Run
+from lipbench.runs.suite_plans import SuitePlan
+from lipbench.runs.units import AttackUnit, CertifyUnit, FactorUnit, IndicatorUnit, ReferenceUnit, Shard, Stage
 
 FGM, APGD, BISECTION = "art/fgm", "autoattack/apgd-ce", "gradient/bisection"
 SETTINGS = {"data": "digits", "data_sha256": "d", "samples": 50, "shard": 20, "prune": True, "versions": {"torch": "2"}}
@@ -65,8 +66,9 @@ def test_every_unit_has_a_name_of_its_own_and_units_come_in_the_order_of_work():
     plan = plan_suite(SMALL, (0, 1), reference_attack="autoattack")
     run = Run(SETTINGS, (MODEL, dataclasses.replace(MODEL, name="n", digest="other")), (plan,))
     units = list(run.units())
-    assert len({unit.name for unit in units}) == len(units) == 2 * 3 * (1 + 1 + 2 * 2 + 2 + 1)
+    assert len({unit.name for unit in units}) == len(units) == 2 * 3 * (1 + 1 + 2 * 2 + 2 + 1 + 1 + 1)
     kinds = ["certify", BISECTION, *[FGM, APGD] * 2, *["autoattack/standard as reference"] * 2, "indicators"]
+    kinds += ["box", "factors"]
     assert [unit.kind for unit in units] == kinds * 6
     assert [(unit.model, unit.shard) for unit in units] == sorted(
         ((unit.model, unit.shard) for unit in units), key=lambda key: (key[0], key[1].start)
@@ -78,7 +80,7 @@ def test_names_are_those_of_every_machine_and_version():
     """A change here makes every record that was ever written another one: then FORMAT must change, too."""
     plan = plan_suite(SMALL, reference_attack="autoattack")
     assert FORMAT == 4
-    assert names(Run(SETTINGS, (dataclasses.replace(MODEL, digest="digest"),), (plan,)))[:7] == NAMES
+    assert names(Run(SETTINGS, (dataclasses.replace(MODEL, digest="digest"),), (plan,)))[:9] == NAMES
 
 
 NAMES = [
@@ -89,6 +91,8 @@ NAMES = [
     "6d7634fa241e35e5b9e1bcb5",
     "a0323e6aa7692668dda6da78",
     "dc76d3758098564d2929cde8",
+    "aa43c86420e669cca8ee540f",
+    "88447a7aab580278fb76d91a",
 ]
 
 
@@ -105,9 +109,9 @@ DETERMINING = {  # what changes -> the units that then have another name: none, 
     ),
     "the suite's name": (lambda run: change_suite(run, name="other", description="what it is for"), "none"),
     "the suite's samples": (lambda run: change_suite(run, samples=1000), "none"),
-    "the norm": (lambda run: change_suite(run, norm="Linf"), "but certify"),
+    "the norm": (lambda run: change_suite(run, norm="Linf"), "of the suite"),
     "the eps": (lambda run: change_suite(run, eps=[0.1, 0.5]), "at eps"),
-    "the seed": (lambda run: with_plan(run, dataclasses.replace(run.suites[0], seeds=(3,))), "but certify"),
+    "the seed": (lambda run: with_plan(run, dataclasses.replace(run.suites[0], seeds=(3,))), "of the suite"),
     "an argument": (lambda run: change_attack(run, 1, args={"n_iter": 11}), APGD),
     "a first argument": (lambda run: change_attack(run, 0, args={"restarts": 1}), "at eps"),
     "the opening": (
@@ -142,13 +146,13 @@ def test_a_name_depends_on_what_determines_the_unit_and_on_nothing_else(what):
     before = Run(SETTINGS, (MODEL,), (plan_suite(SMALL, reference_attack="autoattack"),))
     after = change(before)
     pairs = list(zip(before.units(), after.units(), strict=True))
-    assert len(pairs) == 3 * 7
+    assert len(pairs) == 3 * 9
     for old, new in pairs:
         at_eps = isinstance(old, AttackUnit) and old.stage.eps != ()
         other = {
             "all": True,
             "none": False,
-            "but certify": not isinstance(old, CertifyUnit),
+            "of the suite": not isinstance(old, CertifyUnit | FactorUnit),
             "attacks": isinstance(old, AttackUnit),
             # of the eps 0.1 and 0.4 one stays: the reference attack at that one is as it was
             "at eps": at_eps
@@ -161,8 +165,8 @@ def test_a_name_depends_on_what_determines_the_unit_and_on_nothing_else(what):
 def test_suites_that_begin_alike_share_units():
     other = suites.parse({**with_attacks("autoattack/square").plain(), "name": "other"}, "test")
     run = planned([SMALL, other])
-    assert len(names(run)) == 3 * (1 + 3 + 4)
-    assert len(set(names(run))) == 3 * (1 + 3 + 1)
+    assert len(names(run)) == 3 * (1 + (3 + 1) + (4 + 1) + 1)
+    assert len(set(names(run))) == 3 * (1 + 3 + 1 + 1 + 1)  # one box for both, and one of factors
 
 
 EXTENSIONS = {  # the run grows from the first to the last; no unit of one is missing in the next
@@ -362,12 +366,13 @@ def test_another_format_is_named(tmp_path):
 
 # Through the evaluation itself: what is there stays as it is, what is missing is computed.
 
-GROWTH = [  # the suite and the options, the models, and how many units are new: per model a certify unit and the stages
-    ({}, {}, (TAU4,), 2 * (1 + 3)),
+GROWTH = [  # the suite and the options, the models, and how many units are new: per model and shard a
+    # certify unit, the stages, the box and the factors
+    ({}, {}, (TAU4,), 2 * (1 + 3 + 2)),
     ({"eps": [0.25]}, {}, (TAU4,), 2 * 2),
     ({}, {"seeds": (0, 1)}, (TAU4,), 2 * 2 * 2),
     ({"attacks": ("autoattack/apgd-t",)}, {}, (TAU4,), 2 * 2 * 2),
-    ({}, {}, (TAU4, UNCONSTRAINED), 2 * (1 + 1 + 2 * 2 * 3)),
+    ({}, {}, (TAU4, UNCONSTRAINED), 2 * (1 + 1 + 2 * 2 * 3 + 2)),
     ({}, {}, (TAU4, UNCONSTRAINED), 0),
 ]
 

@@ -68,7 +68,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize(
-    ("what", "place"), [*((what, 1) for what in DAMAGE), *(("empty", place) for place in (0, 3, 7))]
+    ("what", "place"), [*((what, 1) for what in DAMAGE), *(("empty", place) for place in (0, 3, 4, 5, 7))]
 )
 def test_a_damaged_record_is_computed_again_with_a_warning(
     what, place, copied, whole, digits_zoo, digits, caplog, capsys
@@ -439,6 +439,9 @@ def test_a_false_certificate_is_a_finding_and_no_contradiction(copied):
     frame, info = loaded(copied, unit)
     correct = frame["label"] == frame["prediction"]
     rewrite(copied, unit, frame.assign(**dict.fromkeys([*RADII, "signed_margin"], np.where(correct, 7.9, 0.0))), info)
+    factors = next(each for each in copied.read().units() if each.kind == "factors")
+    frame, info = loaded(copied, factors)
+    rewrite(copied, factors, frame.assign(margin=8.0 * frame["pairwise_bound"]), info)
     copied.mend(copied.read())
     assert copied.missing(copied.read()) == []
     assert results.load(copied)[0].bounds.violations().sum() == correct.sum()

@@ -19,12 +19,19 @@ from lipbench.runs.plans import ModelEntry, Run
 
 SETTINGS = {"samples": 50, "shard": 20}
 MODELS = tuple(ModelEntry(name, {"name": name}, digest_of({"name": name})) for name in "ab")
-KINDS = ["certify", "gradient/bisection", "art/fgm", "autoattack/apgd-ce"]  # of SMALL, in the order of work
+KINDS = [
+    "certify",
+    "gradient/bisection",
+    "art/fgm",
+    "autoattack/apgd-ce",
+    "box",
+    "factors",
+]  # of SMALL, in the order of work
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A run of two models and three shards, 24 units, nothing done."""
+    """A run of two models and three shards, 36 units, nothing done."""
     found = RunFolder(tmp_path / "run")
     found.open(Run(SETTINGS, MODELS, (plan_suite(SMALL),)))
     return found
@@ -56,11 +63,11 @@ def shown(folder: RunFolder, capsys) -> list[str]:
 
 def test_nothing_done(folder, capsys):
     lines = shown(folder, capsys)
-    assert lines[0] == f"{folder.path}: 0 of 24 units done (0 %)"
-    assert [line.split() for line in lines[1:5]] == [[kind, "0", "of", "6"] for kind in KINDS]
-    assert lines[5:] == [
+    assert lines[0] == f"{folder.path}: 0 of 36 units done (0 %)"
+    assert [line.split() for line in lines[1:7]] == [[kind, "0", "of", "6"] for kind in KINDS]
+    assert lines[7:] == [
         "running: no process",
-        "left: 24 units, no estimate yet",
+        "left: 36 units, no estimate yet",
         "no process works on this run, or workers are just starting: rerun the same `lipbench evaluate` to resume",
     ]
 
@@ -69,8 +76,8 @@ def test_models_that_failed_are_named_and_their_units_not_counted(folder, capsys
     finish(folder, [unit for unit in units_of(folder) if unit.model == "b"])
     folder.failures.add(Failure("a", "the network's forward failed on 20 inputs: KeyError: 3"))
     lines = shown(folder, capsys)
-    assert lines[0] == f"{folder.path}: 12 of 12 units done (100 %)"
-    assert lines[5] == "a left out: the network's forward failed on 20 inputs: KeyError: 3"
+    assert lines[0] == f"{folder.path}: 18 of 18 units done (100 %)"
+    assert lines[7] == "a left out: the network's forward failed on 20 inputs: KeyError: 3"
     assert lines[-1].startswith("nothing is left: ")
     assert lines[-1].endswith("rerun `lipbench evaluate` to try again what was left out")
     folder.failures.add(Failure("b", "no attack runs on it"))
@@ -80,35 +87,35 @@ def test_models_that_failed_are_named_and_their_units_not_counted(folder, capsys
 
 
 def test_half_done(folder, capsys):
-    finish(folder, units_of(folder)[:6])  # the first shard of a, and half of its second
+    finish(folder, units_of(folder)[:9])  # the first shard of a, and half of its second
     lines = shown(folder, capsys)
-    assert lines[0] == f"{folder.path}: 6 of 24 units done (25 %)"
-    assert [line.split() for line in lines[1:5]] == [
-        [kind, str(done), "of", "6"] for kind, done in zip(KINDS, (2, 2, 1, 1), strict=True)
+    assert lines[0] == f"{folder.path}: 9 of 36 units done (25 %)"
+    assert [line.split() for line in lines[1:7]] == [
+        [kind, str(done), "of", "6"] for kind, done in zip(KINDS, (2, 2, 2, 1, 1, 1), strict=True)
     ]
-    # 2 s for 20 samples, of each kind; 18 units are missing, of the 6 tasks' 20, 20, 10, 20, 20, 10 samples
-    seconds = 0.1 * (2 * 20 + 4 * (10 + 20 + 20 + 10))
-    assert lines[6] == f"left: 18 units, about {seconds:.0f} s"
+    # 2 s for 20 samples, of each kind; 27 units are missing, of the 6 tasks' 20, 20, 10, 20, 20, 10 samples
+    seconds = 0.1 * (3 * 20 + 6 * (10 + 20 + 20 + 10))
+    assert lines[8] == f"left: 27 units, about {seconds:.0f} s"
 
 
 def test_running_here_and_elsewhere(folder, capsys):
-    finish(folder, units_of(folder)[:5], seconds=1000.0)
+    finish(folder, units_of(folder)[:7], seconds=1000.0)
     mine = leased(folder, 1)
     leased(folder, 3, {"machine": "0123abcd", "pid": 77, "started": "1"})
     leased(folder, 4, {"machine": "0123abcd", "pid": 78})  # being written
     (folder.leases.folder / "run.0").write_text(json.dumps({"machine": "0123abcd", "pid": 79, "started": "1"}))
     lines = shown(folder, capsys)
-    assert lines[5].startswith("running: 2; the last unit was finished about ")
-    assert lines[5].endswith(" s ago")
-    assert sorted(lines[6:8]) == [
-        f"  a, samples 20-39: 3 units left (process {os.getpid()}, here)",
-        "  b, samples 0-19: 4 units left (process 77, machine 0123abcd)",
+    assert lines[7].startswith("running: 2; the last unit was finished about ")
+    assert lines[7].endswith(" s ago")
+    assert sorted(lines[8:10]) == [
+        f"  a, samples 20-39: 5 units left (process {os.getpid()}, here)",
+        "  b, samples 0-19: 6 units left (process 77, machine 0123abcd)",
     ]
-    hours = 50 * (3 * 20 + 4 * (10 + 20 + 20 + 10)) / 2 / 3600
-    assert lines[8] == f"left: 19 units, about {hours:.1f} hours"
-    assert len(lines) == 9
+    hours = 50 * (5 * 20 + 6 * (10 + 20 + 20 + 10)) / 2 / 3600
+    assert lines[10] == f"left: 29 units, about {hours:.1f} hours"
+    assert len(lines) == 11
     mine.release()
-    assert shown(folder, capsys)[5].startswith("running: 1;")
+    assert shown(folder, capsys)[7].startswith("running: 1;")
 
 
 def test_a_dead_worker_does_not_run(folder, capsys):
@@ -120,7 +127,7 @@ def test_a_dead_worker_does_not_run(folder, capsys):
 def test_finished(folder, capsys):
     finish(folder, units_of(folder))
     lines = shown(folder, capsys)
-    assert lines[0] == f"{folder.path}: 24 of 24 units done (100 %)"
+    assert lines[0] == f"{folder.path}: 36 of 36 units done (100 %)"
     assert lines[-2].startswith("running: no process;")
     assert lines[-1] == "nothing is left: `lipbench report` writes the report"
     assert status.status_of(folder).seconds == 0
@@ -130,24 +137,24 @@ def test_one_unit_is_not_several(folder, capsys):
     finish(folder, units_of(folder)[:-1])
     leased(folder, 5)
     lines = shown(folder, capsys)
-    assert "samples 40-49: 1 unit left" in lines[6]
-    assert lines[7].startswith("left: 1 unit, about")
+    assert "samples 40-49: 1 unit left" in lines[8]
+    assert lines[9].startswith("left: 1 unit, about")
 
 
 def test_all_but_one_is_not_100_percent(tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.open(Run({"samples": 50, "shard": 1}, MODELS, (plan_suite(SMALL),)))
     state = status.status_of(folder)
-    assert state.total == 400
-    shown = status.show(status.RunStatus(state.path, 399, 400, state.kinds, (), 5.0, None))
-    assert "399 of 400 units done (99 %)" in shown
+    assert state.total == 600
+    shown = status.show(status.RunStatus(state.path, 599, 600, state.kinds, (), 5.0, None))
+    assert "599 of 600 units done (99 %)" in shown
 
 
 def test_units_that_suites_share_count_once(tmp_path):
     folder = RunFolder(tmp_path / "run")
     other = suites.parse({**SMALL.plain(), "name": "other"}, "test")
     folder.open(Run(SETTINGS, MODELS, (plan_suite(SMALL), plan_suite(other))))
-    assert status.status_of(folder).total == 24
+    assert status.status_of(folder).total == 36
     finish(folder, units_of(folder)[:4])
     assert status.status_of(folder).done == 4
 
@@ -197,26 +204,26 @@ def entry(kind: str, model: str, samples: int, seconds: float) -> Entry:
 EXPECTED = {  # entries, processes at work -> seconds for the units of the first shard (20 samples) of b
     "nothing is known": ([], 1, None),
     "each kind of this model": (
-        [entry(kind, "b", 10, seconds) for kind, seconds in zip(KINDS, (1.0, 2.0, 3.0, 4.0), strict=True)],
+        [entry(kind, "b", 10, seconds) for kind, seconds in zip(KINDS, (1.0, 2.0, 3.0, 4.0, 5.0, 6.0), strict=True)],
         1,
-        2 * (1 + 2 + 3 + 4),
+        2 * (1 + 2 + 3 + 4 + 5 + 6),
     ),
     "another model's, where this one's is not known": (
         [entry("certify", "b", 10, 1.0), *[entry(kind, "a", 10, 5.0) for kind in KINDS]],
         1,
-        2 * (1 + 5 + 5 + 5),
+        2 * (1 + 5 * 5),
     ),
     "any kind, where its own is not known": (
         [entry("art/pgd", "c", 5, 1.0), entry("certify", "c", 5, 3.0)],
         1,
-        20 * (0.6 + 3 * 0.4),
+        20 * (0.6 + 5 * 0.4),
     ),
     "the mean over samples, not over units": (
         [entry(kind, "b", samples, seconds) for kind in KINDS for samples, seconds in ((1, 5.0), (99, 5.0))],
         1,
-        4 * 20 * 0.1,
+        6 * 20 * 0.1,
     ),
-    "several at work": ([entry(kind, "b", 10, 6.0) for kind in KINDS], 3, 4 * 2 * 6 / 3),
+    "several at work": ([entry(kind, "b", 10, 6.0) for kind in KINDS], 3, 6 * 2 * 6 / 3),
     "no time at all": ([entry("certify", "b", 0, 0.0)], 1, 0.0),
 }
 

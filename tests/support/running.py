@@ -21,7 +21,7 @@ from lipbench.attacks.suites import Suite
 from lipbench.evaluation.evaluate import evaluate_models
 from lipbench.evaluation.options import EvaluateOptions
 from lipbench.models.sources import stored_sources
-from lipbench.runs import records
+from lipbench.runs import encoding
 from lipbench.runs.folder import RunFolder
 from lipbench.work.execution import Execution
 
@@ -81,7 +81,7 @@ def loaded(folder: RunFolder, unit) -> tuple[pd.DataFrame, dict]:
 def rewrite(folder: RunFolder, unit, columns, info: dict) -> None:
     """A record with these columns and metadata, whether they make sense or not."""
     about = {"model": unit.model, "unit": unit.name, **info}
-    files.write_bytes(folder.record_path(unit), records.encode(records.table_of(columns), about))
+    files.write_bytes(folder.record_path(unit), encoding.encode(encoding.table_of(columns), about))
 
 
 def decoded(folder: RunFolder) -> dict[str, tuple[pd.DataFrame, dict]]:

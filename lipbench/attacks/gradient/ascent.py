@@ -43,7 +43,8 @@ class Logits(Protocol):
 class Goal:
     """A batch to attack: x: float64 (n, ...) holding float32 values, labels: int64 (n,).
 
-    Inputs lie between ``low`` and ``high``: numbers, or a tensor for each that broadcasts to x.
+    Inputs lie between ``low`` and ``high``: numbers, or a tensor for each that broadcasts to x. ``reach``: the largest
+    distance that is searched; None: that of the farthest two inputs.
     """
 
     network: Logits
@@ -52,15 +53,22 @@ class Goal:
     norm: Norm
     low: float | Tensor = 0.0
     high: float | Tensor = 1.0
+    reach: Tensor | None = None  # ()
 
     def of(self, keep: Tensor) -> "Goal":
         """The samples where ``keep``: bool (n,) is True."""
         return replace(self, x=self.x[keep], labels=self.labels[keep])
 
+    def without_range(self) -> "Goal":
+        """The same batch for inputs that may lie anywhere, within the same distances. No attack of a suite uses it."""
+        return replace(self, low=-math.inf, high=math.inf, reach=self.diameter)
+
     @property
     def diameter(self) -> Tensor:
-        """The distance of the farthest two inputs: ()."""
-        return self.size((self.high - self.low) * torch.ones_like(self.x[:1]))[0]
+        """The distance of the farthest two inputs, or that of the farthest ones that are searched: ()."""
+        return (
+            self.reach if self.reach is not None else self.size((self.high - self.low) * torch.ones_like(self.x[:1]))[0]
+        )
 
     def inside(self, points: Tensor) -> Tensor:
         """The inputs nearest to the points."""

@@ -63,9 +63,10 @@ class _Runner(fx.Interpreter):
         """The value of a node; steps are shown to ``visit``."""
         place = self.flow.nodes.get(n.name)
         by_name = {node.name: node for node in n.all_input_nodes}
-        inputs = [self.env[by_name[name]] for name in self.flow.operands[n.name]] if place else []
-        if place and in_place(n, self.flow.module):  # it would show ``visit`` its result as its input
-            inputs = [value.clone() for value in inputs]
+        sources = [by_name[name] for name in self.flow.operands[n.name]] if place else []
+        inputs = [self.env[node] for node in sources]
+        if in_place(n, self.flow.module):  # it overwrites a copy: ``visit`` keeps what it was shown, with its gradient
+            self.env |= {node: self.env[node].clone() for node in sources}
         value = super().run_node(n)
         if place:
             self.visit(place, inputs, value)
