@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lipbench.runs.results import ModelResults
 
 Kind = Literal["text", "flag", "count", "number", "share", "any"]
-SAMPLES, EVALUATIONS = "samples", "evaluations of the network"  # units
+SAMPLES, EVALUATIONS, RESAMPLES = "samples", "evaluations of the network", "resamples"  # units
 STATISTICS = {"mean": "mean", "std": "standard deviation (ddof 1)", "min": "smallest", "max": "largest"}
 ENDS = {
     end: f"{word} end of the 95 % interval of the mean, over seeds and samples"

@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.special import bdtr
 
 from lipbench._internal.arrays import Bools, Floats
-from lipbench.report.columns import EPS, NORM, OF_GROUPS, SETTING, SUITE, Column
+from lipbench.report.columns import EPS, NORM, OF_GROUPS, RESAMPLES, SETTING, SUITE, Column
 from lipbench.report.metrics import CERTIFIED, CLEAN, MEAN_GAP, ROBUST, TIGHTNESS
 from lipbench.report.resampling import Draws, ends
 
@@ -27,12 +27,12 @@ COMPARISONS: tuple[Column, ...] = (  # every column of comparisons.csv
     Column("difference", "number", "", "of the setting from the best one, paired over samples"),
     Column("difference_lo", "number", "", "lower end of the 95 % interval of the difference, over seeds and samples"),
     Column("difference_hi", "number", "", "upper end of the 95 % interval of the difference, over seeds and samples"),
-    Column("p_best", "share", "", "share of resamples in which the setting is the best one"),
+    Column("p_best", "share", RESAMPLES, "share of resamples in which the setting is the best one"),
     *(
         Column(
             f"p_front_{accuracy}",
             "share",
-            "",
+            RESAMPLES,
             f"share of resamples in which no other setting is better in clean and {accuracy} accuracy at once",
         )
         for accuracy in FRONTS

@@ -42,7 +42,7 @@ from lipbench.report.metrics import (
 from lipbench.report.signs import SIGNS
 
 WHOLE = 1000  # a mean of counts from here on has no decimals
-LABEL = 52  # characters of a setting's label in the terminal
+LABEL = 48  # characters of a setting's label in the terminal
 
 
 @dataclass(frozen=True)
@@ -246,20 +246,20 @@ def _mean(row: Mapping[str, Any], metric: Metric) -> str:
 
 
 def short(found: Iterable[Group], show: Eps | None = None) -> str:
-    """The table for the terminal, up to 110 columns: a row per setting, mean over seeds, an eps per suite.
+    """The table for the terminal, up to 110 columns: a row per setting, mean over seeds, an eps per suite. Without MCR.
 
     show: the eps of the table, where a suite has it; elsewhere, and for None, the one that
     ``hyperparameters.chosen_eps`` chooses.
     """
-    blocks = []
+    blocks, shown = [], [metric for metric in OVER_SEEDS if metric is not MCR]
     for group in found:
         wanted = [] if show is None else same(show, group.eps)
         eps = wanted[0] if wanted else hyperparameters.chosen_eps(group.settings)
-        body: list[tuple[str, ...]] = [("setting (mean over seeds)", "models", *titles(OVER_SEEDS))]
+        body: list[tuple[str, ...]] = [("setting (mean over seeds)", "models", *titles(shown))]
         for name, part in group.by_setting():
             row = next(row for row in part if row["eps"] == eps)
-            shown = name if len(name) <= LABEL else f"{name[: LABEL - 3]}..."
-            body.append((shown, str(row["n_models"]), *(_mean(row, metric) for metric in OVER_SEEDS)))
+            short_name = name if len(name) <= LABEL else f"{name[: LABEL - 3]}..."
+            body.append((short_name, str(row["n_models"]), *(_mean(row, metric) for metric in shown)))
         widths = [max(map(len, column)) for column in zip(*body, strict=True)]
         certified = f"certified is grade {group.grade}" if group.grade != NONE else of_grade(NONE)
         meaning = f"accuracies in percent; {certified}"
