@@ -1,10 +1,12 @@
 """What is said under tables and figures: samples, norm, eps, grade, suite, seeds, and what an interval covers."""
 
+from typing import Any
+
 import pandas as pd
 
 from lipbench.certification.grades import NONE
 from lipbench.report import notation
-from lipbench.report.formatting import family, of_grade
+from lipbench.report.formatting import FAMILY, labels, legend, of_grade
 from lipbench.report.tables import Group
 
 ALONE = "Networks without a certificate have their robust accuracy alone."
@@ -39,43 +41,67 @@ def _set_up(group: Group, eps: str) -> str:
     )
 
 
+def _words(group: Group) -> str:
+    """The architecture and the notation that figures take for granted."""
+    words = legend(group.settings)
+    return built(group.settings) + (f" {words}" if words else "")
+
+
 def figures(group: Group, eps: float) -> dict[str, str]:
     """The captions of the figures of a suite, by the names of the figures; ``eps``: that of figures at one eps."""
     known, at = group.grade != NONE, f"eps {group.shown(eps)}"
     all_eps = f"eps {', '.join(each.shown for each in group.eps)}"
     alone = f" {ALONE}" * bool((group.settings["grade"] == NONE).any() and known)
-    band = covers(group.settings)
+    band, words = covers(group.settings), _words(group)
     dots = "" if group.settings["n_models"].max() == 1 else "; small dots: seeds"
     goal = "certified" if known else "robust"
     bounds = "certified (filled) and robust (open)" if known else "robust (open)"
     return {
         "settings": (
             f"Settings by {goal} accuracy: {bounds} accuracy with lines to the ends of the 95 % interval {band}; upright "
-            f"stroke: clean accuracy; shaded: the gap{dots}. {_set_up(group, at)}.{alone}"
+            f"stroke: clean accuracy; shaded: the gap{dots}. {_set_up(group, at)}.{alone}{words}"
         ),
         "sandwich": (
             ("Certified and robust accuracy over eps; the band between them is the gap. " if known else "")
             + ("" if known else "Robust accuracy over eps. ")
             + f"Means over seeds; the settings with the highest and the lowest {goal} accuracy are always among the "
-            f"panels. {_set_up(group, all_eps)}.{alone}"
+            f"panels. {_set_up(group, all_eps)}.{alone}{words}"
         ),
         "pareto": (
             f"Each setting: {bounds} accuracy against clean accuracy, means over seeds"
             + ("; the line between them is the gap" if known else "")
-            + f". Arrows at the edge name settings outside the axes. {_set_up(group, at)}.{alone}"
+            + f". Arrows at the edge name settings outside the axes. {_set_up(group, at)}.{alone}{words}"
         ),
         "effects": (
             f"What each hyperparameter does, all else equal. Bands: 95 % {band}{dots}; ring: the best value at {at}; "
-            f"line styles: values of the other hyperparameter. {_set_up(group, all_eps)}."
+            f"line styles: values of the other hyperparameter. {_set_up(group, all_eps)}.{words}"
         ),
-        "heat": f"Two hyperparameters at once, in percent, means over seeds. {_set_up(group, at)}.",
+        "heat": f"Two hyperparameters at once, in percent, means over seeds. {_set_up(group, at)}.{words}",
     }
 
 
-def kind(row: "pd.Series[object]", settings: pd.DataFrame) -> str:
-    """Architecture and loss, the architecture only where ``settings`` hold several."""
-    word = family(str(row["family"]), short=True)
-    return f"{word} ({row['architecture']})" if settings["architecture"].nunique() > 1 else word
+def usual(settings: pd.DataFrame) -> str:
+    """The architecture of most settings, which labels leave out; empty where there is one alone."""
+    counts = settings.drop_duplicates("setting")["architecture"].value_counts()
+    return str(counts.index[0]) if len(counts) > 1 else ""
+
+
+def brief(settings: pd.DataFrame, *, families: bool = True) -> dict[str, str]:
+    """Each setting in the notation, without the usual architecture; not ``families``: without the loss, maybe empty."""
+    named = labels(settings, short=True, without=() if families else (FAMILY,))
+    start = f"{usual(settings)}, "
+    return {setting: label.removeprefix(start) for setting, label in named.items()}
+
+
+def built(settings: pd.DataFrame) -> str:
+    """The sentence on the architecture that labels leave out; empty if none."""
+    return f" Architecture {usual(settings)} unless another is named." if usual(settings) else ""
+
+
+def accuracy(group: Group, eps: float, *, whole: bool) -> str:
+    """The title of an axis of accuracies; not ``whole``: as short as it can be."""
+    norm = "L∞" if group.norm == "Linf" else group.norm
+    return f"accuracy (%) at eps {group.shown(eps)} ({group.unit if whole else norm})"
 
 
 def axis(scale: notation.Scale) -> str:

@@ -13,7 +13,7 @@ from lipbench.errors import LipbenchError, quoted, unknown_name
 from lipbench.report import hyperparameters, notation
 from lipbench.report.columns import FAMILY, Metric
 from lipbench.report.effects import MEASURED
-from lipbench.report.metrics import CERTIFIED, CLEAN, GAP, MEAN_GAP, TIGHTNESS
+from lipbench.report.metrics import CERTIFIED, CLEAN, GAP, MEAN_GAP
 from lipbench.report.tables import Group
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (1, 2)
 # what fits side by side: in a column of 5.5 inches, and in one of a page with two
-DEFAULT = {1: MEASURED, 2: (CLEAN, CERTIFIED, GAP, MEAN_GAP, TIGHTNESS)}
+DEFAULT = {1: MEASURED, 2: (CLEAN, CERTIFIED, GAP, MEAN_GAP)}
 
 
 @dataclass(frozen=True)

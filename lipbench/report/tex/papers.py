@@ -9,7 +9,7 @@ from lipbench.certification.grades import NONE
 from lipbench.report import captions, columns, comparisons, effects
 from lipbench.report.choice import Choice
 from lipbench.report.columns import Metric
-from lipbench.report.formatting import MISSING, differences, family, general, labels, legend, percent, rows
+from lipbench.report.formatting import MISSING, differences, family, general, legend, rows
 from lipbench.report.metrics import MEAN_GAP
 from lipbench.report.resampling import Draws
 from lipbench.report.tables import Group
@@ -60,7 +60,7 @@ def _settings(
     marks = {metric: _marks(draws, metric, eps, list(at["setting"])) for metric in choice.shown}
     several = at["n_models"].nunique() > 1
     found: list[Row] = []
-    for place, (word, parts) in enumerate(_by_family(at, _usual(at))):
+    for place, (word, parts) in enumerate(_by_family(at)):
         if len(parts) > 1:
             found.append(_heading(word, place > 0))
         for named, row in parts:
@@ -80,22 +80,16 @@ def _settings(
 
 def _legend_once(at: pd.DataFrame, part: Sequence[int], label: str) -> str:
     """The legend in the first table, and in those after it where it is."""
-    return rf" Notation: Table~\ref{{{label}}}." if part[0] and (_usual(at) or legend(at)) else _legend(at)
+    return rf" Notation: Table~\ref{{{label}}}." if part[0] and _legend(at) else _legend(at)
 
 
-def _usual(at: pd.DataFrame) -> str:
-    """The architecture of most settings, which labels leave out; empty where there is one alone."""
-    counts = at["architecture"].value_counts()
-    return str(counts.index[0]) if len(counts) > 1 else ""
-
-
-def _by_family(at: pd.DataFrame, usual: str) -> Iterator[tuple[str, list[tuple[str, dict[str, Any]]]]]:
+def _by_family(at: pd.DataFrame) -> Iterator[tuple[str, list[tuple[str, dict[str, Any]]]]]:
     """Each loss in the notation, with its settings: what distinguishes them, and their rows."""
-    named = labels(at, short=True, without=(columns.FAMILY.name,))
+    named, usual = captions.brief(at, families=False), captions.usual(at)
     for each, part in at.groupby(columns.FAMILY.name, sort=False):
         kept = [(named[row["setting"]], row) for row in rows(part)]
         alone = len(kept) == 1 and kept[0][0] == usual
-        yield family(str(each), short=True), [("" if alone else n.removeprefix(f"{usual}, "), row) for n, row in kept]
+        yield family(str(each), short=True), [("" if alone else name, row) for name, row in kept]
 
 
 def _heading(word: str, apart: bool) -> Row:
@@ -171,9 +165,8 @@ def _set_up(group: Group, about: str) -> str:
 
 def _legend(at: pd.DataFrame) -> str:
     """The architecture that labels leave out, and what their short words stand for."""
-    usual, words = _usual(at), legend(at)
-    built = f" Architecture {text.tex(usual)} unless another is named." if usual else ""
-    return built + (f" {text.legend(words)}" if words else "")
+    words = legend(at)
+    return text.tex(captions.built(at)) + (f" {text.legend(words)}" if words else "")
 
 
 # --- effects ---
