@@ -9,6 +9,13 @@ from lipbench.report import notation
 from lipbench.report.formatting import FAMILY, labels, legend, of_grade
 from lipbench.report.tables import Group
 
+TITLES = {  # of figures, by name, in the order of the report
+    "settings": "Settings in order",
+    "sandwich": "Certified and robust accuracy over eps",
+    "pareto": "Pareto front",
+    "effects": "What each hyperparameter does",
+    "heat": "Two hyperparameters at once",
+}
 ALONE = "Networks without a certificate have their robust accuracy alone."
 
 

@@ -151,7 +151,7 @@ def _plot(ax: Axes, curve: _Curve, colour: Any, stroke: str, *, band: bool) -> N
     if band:
         ax.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.13, linewidth=0)
     if curve.seeds:
-        ax.plot(*zip(*curve.seeds, strict=True), ".", color=colour, markersize=3, markeredgecolor="white", markeredgewidth=0.25, zorder=4)
+        ax.plot(*zip(*curve.seeds, strict=True), ".", color=colour, markersize=2.4, zorder=4)
 
 
 def _label(column: Sequence[Axes], panel: Panel, at: pd.DataFrame, goal: Metric, size: Size, across: int) -> None:

@@ -3,7 +3,7 @@
 Figures are drawn as ``Figure`` objects, without pyplot, so that nothing global is touched.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
@@ -18,18 +18,18 @@ from lipbench.report.tables import Group
 from lipbench.runs.results import ModelResults
 
 
-def draw(group: Group, items: Sequence[ModelResults], eps: float, names: Sequence[str]) -> dict[str, Figure]:
-    """The figures of one suite that are called ``names``, each with the suffix of its size, as ``pareto-column``.
+def draw(group: Group, items: Sequence[ModelResults], eps: float, files: Mapping[str, str]) -> dict[str, Figure]:
+    """The figures of one suite, by the names of their files: each with the suffix of its size, as ``pareto-column``.
 
-    items: those of that suite; eps: of what is shown at one eps.
+    items: those of that suite; eps: of what is shown at one eps; files: the names of figures to those of files.
     """
     drawn: dict[str, Figure] = {}
     for size in style.SIZES:
         with style.look(size):
-            for name in names:
+            for name, file in files.items():
                 figure = _figure(name, group, items, eps, size)
                 style.settle(figure)
-                drawn[f"{name}{size.suffix}"] = figure
+                drawn[f"{file}{size.suffix}"] = figure
     return drawn
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.path import Path
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from lipbench._internal.arrays import Floats
@@ -146,6 +147,7 @@ def _label_fronts(
     named = [(row, 100 * row["clean_mean"], 100 * row[f"{key}_mean"]) for key, part in parts for row in rows(part)]
     style.settle(figure)  # labels are measured on it, and must not move it
     points, lines = _obstacles(ax, at, fronts)
+    points = np.concatenate([points, *(_over(note) for note in ax.texts)])  # names at the edge
     words = captions.brief(group.settings)
     texts = [style.wrap(words[row["setting"]], 30 if size is style.WIDE else 18) for row, _, _ in named]
     choices = [_places(ax, (x, y), text, points, lines, size) for text, (_, x, y) in zip(texts, named, strict=True)]
@@ -196,6 +198,13 @@ def _places(
             cost = 100 * outside + covered + 2 * crossed + 0.03 * reach
             found.append((float(cost), _Place((dx, dy), box, Path(np.array([anchor, middle])))))
     return found
+
+
+def _over(note: Text) -> Any:
+    """Points all over a text, in pixels: (k, 2)."""
+    box = note.get_window_extent()
+    across, up = np.meshgrid(np.linspace(box.x0, box.x1, 12), np.linspace(box.y0, box.y1, 3))
+    return np.column_stack([across.ravel(), up.ravel()])
 
 
 def _side(dx: float) -> str:

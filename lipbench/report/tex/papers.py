@@ -24,6 +24,7 @@ SHAPES = {  # of ``effects.SHAPES``, as tables mark them
     effects.LEVEL: r"\rightarrow",
 }
 SMALL = rf"\fontsize{{{SCRIPT:g}}}{{7.2}}\selectfont"
+OPTIONS = "% Options: "
 PAGES = {
     1: "one column of 5.5 inches; on a page with two columns they span both",
     2: "two columns of 3.25 inches, of which they take one",
@@ -36,10 +37,15 @@ def source(verdict: str, choice: Choice, tables: Sequence[PaperTable]) -> str:
         r"% Made by lipbench from a run folder. Needs \usepackage{booktabs}.",
         f"% For a page with {PAGES[choice.columns]}.",
         f"% {verdict}",
-        *([f"% Options: {choice.options}"] if choice.options else []),
+        *([f"{OPTIONS}{choice.options}"] if choice.options else []),
     ]
     comments = "\n".join("".join(c if c.isprintable() else " " for c in line) for line in start)
     return "\n\n".join([comments, *(table.source for table in tables)]) + "\n"
+
+
+def options(lines: Sequence[str]) -> str:
+    """The options that a tables.tex was made with, from its lines; empty for the default."""
+    return next((line.removeprefix(OPTIONS) for line in lines if line.startswith(OPTIONS)), "")
 
 
 def of_section(group: Group, draws: Draws, choice: Choice, about: str, suffix: str) -> tuple[PaperTable, ...]:
