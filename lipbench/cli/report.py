@@ -12,7 +12,7 @@ from lipbench.cli import failures
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder of the report.  [default: RUN/report]")
 @click.option("--check", is_flag=True, help="Write nothing; compare the report in --out with the records.")
 @click.option("--columns", type=int, default=1, show_default=True, help="Columns of the paper's page, 1 or 2.")
-@click.option("--eps", help="Radius of LaTeX tables and figures, such as 36/255.  [default: where settings differ most]")
+@click.option("--eps", help="Radius of LaTeX tables and figures.  [default: where settings differ most]")
 @click.option("--family", multiple=True, help="Loss in LaTeX tables and figures; repeatable.  [default: all]")
 @click.option("--metric", multiple=True, help="Column of LaTeX tables; repeatable.  [default: what fits]")
 def command(

@@ -1,7 +1,5 @@
 """What is said under tables and figures: samples, norm, eps, grade, suite, seeds, and what an interval covers."""
 
-from typing import Any
-
 import pandas as pd
 
 from lipbench.certification.grades import NONE
@@ -65,7 +63,7 @@ def figures(group: Group, eps: float) -> dict[str, str]:
     bounds = "certified (filled) and robust (open)" if known else "robust (open)"
     return {
         "settings": (
-            f"Settings by {goal} accuracy: {bounds} accuracy with lines to the ends of the 95 % interval {band}; upright "
+            f"Settings by {goal} accuracy: {bounds} accuracy with its 95 % interval {band}; upright "
             f"stroke: clean accuracy; shaded: the gap{dots}. {_set_up(group, at)}.{alone}{words}"
         ),
         "sandwich": (

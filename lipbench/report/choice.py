@@ -75,7 +75,9 @@ def choose(results: "Results", columns: Any = 1, eps: Any = None, family: Any = 
     radius = None if eps is None else Eps(eps)
     if radius is not None:
         refuse_absent(radius, results.eps)
-    return Choice(int(columns), radius, _families(results, _names("family", family)), _metrics(_names("metric", metric)))
+    return Choice(
+        int(columns), radius, _families(results, _names("family", family)), _metrics(_names("metric", metric))
+    )
 
 
 def _names(name: str, given: Any) -> tuple[str, ...]:

@@ -26,7 +26,13 @@ from lipbench.runs.results import ModelResults
 if TYPE_CHECKING:
     from lipbench.report.results import Results
 
-PICTURES = (".png", ".pdf", ".svg", "-column.pdf", "-column.svg")  # of a figure: for both columns of a page, and for one
+PICTURES = (
+    ".png",
+    ".pdf",
+    ".svg",
+    "-column.pdf",
+    "-column.svg",
+)  # of a figure: for both columns of a page, and for one
 SHOWN_VIOLATIONS = 20
 HEADLINE = tuple(metric.name for metric in SHARES if metric.interval)
 

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -26,7 +26,7 @@ RADII = {1: 4, 2: 3}  # eps in a panel, by the number of lines of settings; the 
 LINES = 4  # of settings in a panel
 BANDS = 2  # rows of panels with all three quantities
 PANEL = 1.15  # inches, height
-STROKES = ("-", "--", ":", "-.")
+STROKES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,15 @@ def effects_figure(group: Group, eps: float, size: Size) -> Figure:
     """Three panels for each hyperparameter, one below the other; more in the next band."""
     known = group.grade != NONE
     rows: tuple[Metric, ...] = (CERTIFIED, GAP, TIGHTNESS) if known else (ROBUST,)
-    found = panels(group)[: BANDS * size.across]
+    every = panels(group)
+    found = every[: BANDS * size.across]
     if not found:
         return style.blank("no hyperparameter takes two values", size)
     across = min(size.across, len(found))
     bands = -(-len(found) // across)
-    figure = style.new(size.width if across > 1 else min(size.width, 4.5), PANEL * bands * len(rows) + 0.45 * bands + 0.35)
+    figure = style.new(
+        size.width if across > 1 else min(size.width, 4.5), PANEL * bands * len(rows) + 0.45 * bands + 0.35
+    )
     axes = figure.subplots(bands * len(rows), across, squeeze=False)
     frames = {float(e): group.settings[group.settings["eps"] == e].set_index("setting") for e in group.eps}
     models = cards.distinct(group.summary)
@@ -86,6 +89,8 @@ def effects_figure(group: Group, eps: float, size: Size) -> Figure:
     for ax in list(axes.flat):
         if not ax.has_data():
             ax.remove()
+    if len(every) > len(found):
+        figure.supxlabel(f"the first {len(found)} of {len(every)} hyperparameters", fontsize=size.small)
     _legend(figure, group, shades, rows[0], eps, size)
     return figure
 
@@ -157,16 +162,19 @@ def _plot(ax: Axes, curve: _Curve, colour: Any, stroke: str, *, band: bool) -> N
 def _label(column: Sequence[Axes], panel: Panel, at: pd.DataFrame, goal: Metric, size: Size, across: int) -> None:
     """The title with the best value, the ring around it, the name of the axis, and the other hyperparameters."""
     means = at[f"{goal.name}_mean"]
-    best = [(means[one[0]], value, line) for line in panel.lines for value, one in zip(line.taken, line.settings, strict=True)]
-    known = [each for each in best if not np.isnan(each[0])]
+    pairs = [(line, value, one) for line in panel.lines for value, one in zip(line.taken, line.settings, strict=True)]
+    found = [(float(means[one[0]]), value, line) for line, value, one in pairs]
+    known = [each for each in found if not np.isnan(each[0])]
     title = panel.title
     if known:
         top, value, line = max(known, key=lambda each: each[0])
         symbol = notation.symbols([str(line.kind["family"])]).get(line.hyperparameter, line.hyperparameter)
         words = ", ".join(filter(None, [f"{symbol}={general(value)}", line.others]))
         title += f"\nbest {words}: {percent(top)} %"
-        column[0].plot(panel.scale.shown(value), 100 * top, "o", markersize=6.5, markerfacecolor="none", color="black", zorder=4)
-    column[0].set_title("\n".join(style.wrap(part, int(18 * size.width / across)) for part in title.split("\n")), fontsize=size.small)
+        ring: dict[str, Any] = {"markersize": 6.5, "markerfacecolor": "none", "color": "black", "zorder": 4}
+        column[0].plot(panel.scale.shown(value), 100 * top, "o", **ring)
+    wrapped = [style.wrap(part, int(18 * size.width / across)) for part in title.split("\n")]
+    column[0].set_title("\n".join(wrapped), fontsize=size.small)
     column[-1].set_xlabel(captions.axis(panel.scale))
     for ax in column[:-1]:
         ax.tick_params(labelbottom=False)
@@ -197,12 +205,12 @@ def _level(axes: Sequence[Axes], metric: Metric) -> None:
 def _legend(figure: Figure, group: Group, shades: Mapping[float, Any], goal: Metric, eps: float, size: Size) -> None:
     several = group.settings["n_models"].max() > 1
     ring = f"best {goal.title} at eps {group.shown(eps)}"
-    handles = [
-        Line2D([], [], color="black", linewidth=0.8, label="clean"),
-        *(Line2D([], [], color=shade, marker="o", markersize=2.6, label=f"eps {group.shown(e)}") for e, shade in shades.items()),
-        *([Line2D([], [], color="#444444", marker=".", markersize=2.5, linewidth=0, label="seeds")] if several else []),
-        Line2D([], [], color="black", marker="o", markersize=6, markerfacecolor="none", linewidth=0, label=ring),
-    ]
+    handles = [Line2D([], [], color="black", linewidth=0.8, label="clean")]
+    for each, shade in shades.items():
+        handles.append(Line2D([], [], color=shade, marker="o", markersize=2.6, label=f"eps {group.shown(each)}"))
+    if several:
+        handles.append(Line2D([], [], color="#444444", marker=".", markersize=2.5, linewidth=0, label="seeds"))
+    handles.append(Line2D([], [], color="black", marker="o", markersize=6, mfc="none", linewidth=0, label=ring))
     room, longest = figure.get_figwidth() * 72, max(len(str(handle.get_label())) for handle in handles)
     columns = max(1, min(len(handles), int(room / (0.5 * size.small * longest + 24))))
     figure.legend(handles=handles, loc="outside upper center", ncols=columns, columnspacing=1.0, fontsize=size.small)

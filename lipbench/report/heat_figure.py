@@ -1,16 +1,17 @@
 """Two hyperparameters of a loss at once, as heat maps: where one changes what the other does."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lipbench._internal.arrays import Floats
 from lipbench.certification.grades import NONE
 from lipbench.report import captions, notation, style
-from lipbench.report.formatting import family, general, number
+from lipbench.report.columns import Metric
+from lipbench.report.formatting import family, general, number, rows
 from lipbench.report.metrics import CERTIFIED, CLEAN, GAP, MEAN_GAP, ROBUST
 from lipbench.report.style import Size
 from lipbench.report.surfaces import Surface, surfaces
@@ -22,7 +23,7 @@ MOST = 3  # grids in a figure
 def heat(group: Group, eps: float, size: Size) -> Figure:
     """A row of maps for each grid of ``surfaces``; of a page with two columns one column has two maps side by side."""
     known = group.grade != NONE
-    metrics = (CERTIFIED, GAP, CLEAN, MEAN_GAP) if known else (ROBUST, CLEAN)
+    metrics: tuple[Metric, ...] = (CERTIFIED, GAP, CLEAN, MEAN_GAP) if known else (ROBUST, CLEAN)
     found = list(surfaces(group.settings))[:MOST]
     if not found:
         return style.blank("no loss has a grid of two hyperparameters", size)
@@ -30,21 +31,23 @@ def heat(group: Group, eps: float, size: Size) -> Figure:
     tallest = max(len(surface.rows) for surface in found)
     figure = style.new(size.width, len(found) * (0.22 * tallest + 0.75) + 0.1)
     axes = figure.subplots(len(found), len(metrics), squeeze=False)
-    at = group.settings[group.settings["eps"] == eps].set_index("setting")
+    at = group.settings[group.settings["eps"] == eps]
+    means = {metric: dict(zip(at["setting"], 100 * at[f"{metric.name}_mean"], strict=True)) for metric in metrics}
+    kinds = {row["setting"]: row for row in rows(at)}
     for line, surface in zip(axes, found, strict=True):
-        row = at.loc[next(one for each in surface.settings for one in each if one)]
-        symbols = notation.symbols([str(row["family"])])
+        row = kinds[next(one for each in surface.settings for one in each if one)]
+        symbols = notation.symbols([row["family"]])
+        across, down = (symbols.get(name, name) for name in (surface.across, surface.down))
         for ax, metric in zip(line, metrics, strict=True):
-            means = 100 * at[f"{metric.name}_mean"]
-            values = np.array([[np.nan if s is None else means[s] for s in each] for each in surface.settings])
+            values = np.array([[means[metric].get(s, np.nan) for s in each] for each in surface.settings])
             _map(ax, surface, values, size, reverse=metric in (GAP, MEAN_GAP))
             ax.set_title(f"{metric.title} (%)")
-            ax.set_xlabel(symbols.get(surface.across, surface.across))
-        line[0].set_ylabel(f"{family(str(row['family']), short=True)}{_built(row, group)}\n{symbols.get(surface.down, surface.down)}")
+            ax.set_xlabel(across)
+        line[0].set_ylabel(f"{family(row['family'], short=True)}{_built(row, group)}\n{down}")
     return figure
 
 
-def _built(row: "pd.Series[Any]", group: Group) -> str:
+def _built(row: Mapping[str, Any], group: Group) -> str:
     """The architecture, unless it is the usual one."""
     usual = captions.usual(group.settings)
     return f" ({row['architecture']})" if usual and row["architecture"] != usual else ""

@@ -59,7 +59,9 @@ def pareto(group: Group, eps: float, size: Size) -> Figure:
     _room(ax, 100 * inside["clean_mean"])
     outside = at.drop(index=inside.index).dropna(subset=["clean_mean"])
     _at_the_edge(ax, outside, low, captions.brief(group.settings), look, size)
-    figure.legend(loc="outside right upper" if wide else "outside upper center", ncols=1 if wide else 2, fontsize=size.small)
+    figure.legend(
+        loc="outside right upper" if wide else "outside upper center", ncols=1 if wide else 2, fontsize=size.small
+    )
     near = {key: front[front.index.isin(inside.index)] for key, front in fronts.items()}
     _label_fronts(figure, ax, inside, near, group, size)
     return figure
@@ -92,12 +94,17 @@ def _at_the_edge(
     lowest, highest = ax.get_ylim()
     step, free = (highest - lowest) * 0.07, {True: -np.inf, False: -np.inf}  # where names may stand, on either side
     for row in sorted(rows(outside), key=lambda row: float(row["robust_mean"])):
-        left, (colour, marker) = 100 * row["clean_mean"] < low, look[row["family"]]
+        left, (colour, _) = 100 * row["clean_mean"] < low, look[row["family"]]
         place = 0.012 if left else 0.988
         for key, fill in (("certified", colour), ("robust", "white")):
             if not pd.isna(row[f"{key}_mean"]):
                 height = 100 * row[f"{key}_mean"]
-                spot = {"transform": ax.get_yaxis_transform(), "markersize": 4, "color": colour, "zorder": 3}
+                spot: dict[str, Any] = {
+                    "transform": ax.get_yaxis_transform(),
+                    "markersize": 4,
+                    "color": colour,
+                    "zorder": 3,
+                }
                 ax.plot(place, height, "<" if left else ">", markerfacecolor=fill, **spot)
         clean = f"clean {percent(row['clean_mean'])} %"
         text = f"{named[row['setting']]}, {clean}"
@@ -113,7 +120,7 @@ def _at_the_edge(
             fontsize=size.small - 0.5,
             color=colour,
             gid=EDGE,
-        )
+        ).set_in_layout(False)
 
 
 def _room(ax: Axes, clean: "pd.Series[float]") -> None:

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lipbench.certification.grades import NONE
-from lipbench.report import settings as cards
 from lipbench.report import captions, style
+from lipbench.report import settings as cards
 from lipbench.report.formatting import few, number, rows
 from lipbench.report.metrics import CERTIFIED, ROBUST
 from lipbench.report.style import Size
@@ -57,7 +57,9 @@ def curves(items: Sequence[ModelResults], eps: Any) -> tuple[Any, Any]:
 
     Models without a certificate count only for the second; the first is NaN where there are no others.
     """
-    certified = [_above(item.bounds.certified_radius[item.bounds.correct], item.n, eps) for item in items if item.certified]
+    certified = [
+        _above(item.bounds.certified_radius[item.bounds.correct], item.n, eps) for item in items if item.certified
+    ]
     certified = certified or [np.full(len(eps), np.nan)]
     robust = [_above(item.bounds.adversarial_distance, item.n, eps) for item in items]
     return 100 * np.mean(certified, axis=0), 100 * np.mean(robust, axis=0)
@@ -92,7 +94,8 @@ def sandwich(group: Group, items: Sequence[ModelResults], eps: float, size: Size
     summary = cards.distinct(group.summary)
     across = min(size.across, len(chosen))
     lines = -(-len(chosen) // across)
-    figure = style.new(size.width * (across / size.across if across > 2 else 1), (1.45 if size is style.WIDE else 1.2) * lines + 0.55)
+    wide, high = size.width * (across / size.across if across > 2 else 1), 1.45 if size is style.WIDE else 1.2
+    figure = style.new(wide, high * lines + 0.55)
     axes = figure.subplots(lines, across, sharex=True, sharey=True, squeeze=False)
     for ax, index in zip(axes.flat, chosen, strict=False):
         row = rows(settings.loc[[index]])[0]

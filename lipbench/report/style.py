@@ -48,8 +48,6 @@ OTHERS = (("#882255", "<"), ("#332288", ">"), ("#999933", "p"), ("#44AA99", "h")
 CERTIFIED, ROBUST, GAP, FRONT = "#0072B2", "#D55E00", "#F0E442", "#222222"
 
 
-
-
 @dataclass(frozen=True)
 class Size:
     """Where a figure stands in a paper."""

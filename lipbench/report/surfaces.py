@@ -25,7 +25,7 @@ def surfaces(settings: pd.DataFrame) -> Iterator[Surface]:
     names = hyperparameter_columns(once)
     kind = [name for name in setting_columns(once) if name not in (SETTING.name, *names)]
     for _, part in once.groupby(alike(once, kind), sort=False):
-        varied = [name for name in names if part[name].nunique() > 1]
+        varied = [name for name in names if len(part[name].dropna().unique()) > 1]
         whole = part.dropna(subset=varied)
         if len(varied) == 2 and len(whole) > 2:
             yield _surface(whole, *varied)
@@ -34,5 +34,7 @@ def surfaces(settings: pd.DataFrame) -> Iterator[Surface]:
 def _surface(part: pd.DataFrame, across: str, down: str) -> Surface:
     grid = {(row, column): name for row, column, name in zip(part[down], part[across], part[SETTING.name], strict=True)}
     rows, columns = (tuple(sorted(map(float, part[name].unique()))) for name in (down, across))
-    bare = [name.removeprefix(HYPERPARAMETERS.name) for name in (down, across)]
-    return Surface(*bare, rows, columns, tuple(tuple(grid.get((r, c)) for c in columns) for r in rows))
+    bare = {name: name.removeprefix(HYPERPARAMETERS.name) for name in (down, across)}
+    return Surface(
+        bare[down], bare[across], rows, columns, tuple(tuple(grid.get((r, c)) for c in columns) for r in rows)
+    )

@@ -178,8 +178,8 @@ def hint(run_folder: RunFolder, out: Path) -> str:
 def check(results: Results, published: Path, choice: Choice = DEFAULT_CHOICE) -> list[str]:
     """The files of a report in ``published`` that a rebuild contradicts, each with its first line that does.
 
-    Empty if there are none. choice: the one that the report was made with. CSV, Markdown and TeX files are compared as text. Figures and HTML need only exist: fonts
-    are drawn differently from machine to machine.
+    Empty if there are none. choice: the one that the report was made with. CSV, Markdown and TeX files are
+    compared as text. Figures and HTML need only exist: fonts are drawn differently from machine to machine.
     """
     report, faults = document.build(results, choice), []
     for name, text in texts(report).items():

@@ -92,7 +92,8 @@ def floats(
     heads: of all columns, the first included; kept: how many columns after the first stand in each table; caption: of
     the table with the columns of these places behind them, counted from 0.
     """
-    cells = [max([head.width, *(row.cells[place].width for row in rows if row.cells)]) for place, head in enumerate(heads[1:])]
+    filled = [row for row in rows if row.cells]
+    cells = [max([head.width, *(row.cells[at].width for row in filled)]) for at, head in enumerate(heads[1:])]
     widths = [width + 2 * SEPARATION[columns] for width in cells]
     room = ROOM[columns] - sum(widths[:kept]) - 4
     longest = max([heads[0].width, *(row.label.width for row in rows)]) + 4

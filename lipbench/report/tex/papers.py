@@ -59,12 +59,10 @@ def of_section(group: Group, draws: Draws, choice: Choice, about: str, suffix: s
 # --- settings ---
 
 
-def _settings(
-    group: Group, draws: Draws, choice: Choice, eps: float, about: str, label: str
-) -> tuple[PaperTable, ...]:
+def _settings(group: Group, draws: Draws, choice: Choice, eps: float, about: str, label: str) -> tuple[PaperTable, ...]:
     at = group.settings[group.settings["eps"] == eps]
     marks = {metric: _marks(draws, metric, eps, list(at["setting"])) for metric in choice.shown}
-    several = at["n_models"].nunique() > 1
+    several = len(at["n_models"].unique()) > 1
     found: list[Row] = []
     for place, (word, parts) in enumerate(_by_family(at)):
         if len(parts) > 1:
@@ -79,7 +77,9 @@ def _settings(
     heads = [Cell("loss", 16), *([Cell("seeds", 20)] if several else []), *map(_head, choice.shown)]
 
     def caption(part: Sequence[int]) -> str:
-        return _of_settings(group, at, [choice.shown[place] for place in part], eps, about) + _legend_once(at, part, label)
+        return _of_settings(group, at, [choice.shown[place] for place in part], eps, about) + _legend_once(
+            at, part, label
+        )
 
     return layout.floats(heads, found, int(several), choice.columns, label, caption)
 
@@ -178,14 +178,16 @@ def _legend(at: pd.DataFrame) -> str:
 # --- effects ---
 
 
-def _effects(group: Group, choice: Choice, eps: float, about: str, label: str, accuracies: str) -> tuple[PaperTable, ...]:
+def _effects(
+    group: Group, choice: Choice, eps: float, about: str, label: str, accuracies: str
+) -> tuple[PaperTable, ...]:
     """Two rows for each line of settings: the size of a step, and the shape with its probability."""
     if group.effects.empty:
         return ()
     part = group.effects[group.effects["eps"] == eps]
     kinds = [*(name for name in columns.setting_columns(part) if name != columns.FAMILY.name)]
-    several, once = part["n_seeds"].nunique() > 1, rows(part.drop_duplicates(kinds))
-    built = part["architecture"].nunique() > 1
+    several, once = len(part["n_seeds"].unique()) > 1, rows(part.drop_duplicates(kinds))
+    built = len(part["architecture"].unique()) > 1
     found: list[Row] = []
     for place, (_, lines) in enumerate(part.groupby(columns.alike(part, [columns.FAMILY.name, *kinds]), sort=False)):
         row = rows(lines)[0]
@@ -194,14 +196,15 @@ def _effects(group: Group, choice: Choice, eps: float, about: str, label: str, a
         found.append(_heading(", ".join(names), place > 0))
         for _, line in lines.groupby(columns.alike(lines, ["hyperparameter", "others"]), sort=False):
             found += _line({each["metric"]: each for each in rows(line)}, choice, several)
-    heads = [Cell("hyperparameter", 54), *([Cell("seeds", 20)] if several else []), *map(_head, choice.shown)]
+    heads = [Cell("loss", 16), *([Cell("seeds", 20)] if several else []), *map(_head, choice.shown)]
 
-    def caption(_: Sequence[int]) -> str:
+    def caption(part: Sequence[int]) -> str:
+        ratio = " (tightness: of the ratio)" if any(choice.shown[place].kind != "share" for place in part) else ""
         return (
             f"{_set_up(group, about)}, {text.eps(group.shown(eps))}: effect of each hyperparameter, all else equal. "
-            "Change in points (tightness: of the ratio) per doubling, least squares, sub- and superscripts: the ends of "
+            f"Change in points{ratio} per doubling, least squares, sub- and superscripts: the ends of "
             rf"the 95\,\% interval {captions.covers(group.settings)} ({captions.seeds(group.settings)}). "
-            r"Below: shape from the first value to the last, rises $\nearrow$, falls $\searrow$, peaks $\wedge$ or dips "
+            r"Below: shape from first to last value, rises $\nearrow$, falls $\searrow$, peaks $\wedge$ or dips "
             rf"$\vee$ at a value, and the share of resamples with that shape. Notation: Table~\ref{{{accuracies}}}."
         )
 

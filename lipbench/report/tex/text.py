@@ -59,7 +59,7 @@ def _letter(letter: str) -> str:
     if command:
         return f"${command}$"
     known = unicodedata.category(letter)[0] in "LNP" and unicodedata.name(letter, "").startswith("LATIN ")
-    return letter if known else f"[U+{ord(letter):04X}]"  # pdfLaTeX stops at letters that its fonts lack
+    return letter if known else f"{BREAK}[U+{ord(letter):04X}]"  # pdfLaTeX stops at letters that its fonts lack
 
 
 def _greek(letter: str) -> str:
@@ -76,7 +76,7 @@ def symbol(text: str) -> str:
     found = re.fullmatch(r"(\w)(/\(1-(\w)\))?", text)
     if found is None or (found[2] and found[1] != found[3]):
         return tex(text)
-    letter = found[1] if found[1].isascii() else _greek(found[1])
+    letter = found[1] if found[1].isascii() and found[1].isalpha() else _greek(found[1])
     if not letter:
         return tex(text)
     return f"${letter}/(1-{letter})$" if found[2] else f"${letter}$"
