@@ -27,7 +27,7 @@ CALLABLES = {
     "list": "what name",
     "load": "run",
     "replay": "witness model * trust device threads",
-    "report": "run out * check",
+    "report": "run out * check columns eps family metric",
     "save": "model folder * data data_dir inputs input_shape num_classes form factory args",
     "rule": "targets * may_return_its_input",
     "train": "recipe out * data data_dir executor jobs address gpus_per_task device progress",
@@ -77,7 +77,7 @@ OPTIONS = {
     "--suite --threads --title --trust -o -q",
     "export": "--force --samples --summary --witnesses",
     "list": "",
-    "report": "--check --out -o",
+    "report": "--check --columns --eps --family --metric --out -o",
     "status": "",
     "train": "--address --data --data-dir --device --executor --gpus-per-task --jobs --out --progress --quiet -o -q",
     "verify": "--data --data-dir --device --dtype --json --num-classes --out --progress --quiet --radii --replay "

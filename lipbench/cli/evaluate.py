@@ -122,6 +122,6 @@ def command(models: tuple[str, ...], suite: tuple[str, ...], out: Path, **chosen
     for finding in results.findings()[:1]:
         click.echo(f"\n{finding}")
     page = next(path for path in written if path.suffix == ".html")
-    others = ", ".join(path.name for path in written if path.suffix in (".csv", ".md", ".tex"))
-    click.echo(f"\nreport: {page}\ntables: {page.parent}{'/'}{{{others}}}")
+    tables = ", ".join(path.name for path in written if path.suffix in (".csv", ".md", ".tex"))
+    click.echo(f"\nreport: {page}\ntables: {page.parent}{'/'}{{{tables}}}")
     return max(failures.show(results.failures), EXIT_HOLDS if results.complete else EXIT_WRONG_USE)

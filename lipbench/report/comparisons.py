@@ -6,7 +6,7 @@ choice of the best of many, which is looked for on the same samples: the best on
 looks.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,10 +14,10 @@ from scipy.special import bdtr
 
 from lipbench._internal.arrays import Bools, Floats
 from lipbench.report.columns import EPS, NORM, OF_GROUPS, RESAMPLES, SETTING, SUITE, Column
-from lipbench.report.metrics import CERTIFIED, CLEAN, MEAN_GAP, ROBUST, TIGHTNESS
+from lipbench.report.metrics import CERTIFIED, CLEAN, GAP, MEAN_GAP, ROBUST, TIGHTNESS
 from lipbench.report.resampling import Draws, ends
 
-LOWEST = (MEAN_GAP.name,)  # of these metrics the smallest is the best
+LOWEST = (GAP.name, MEAN_GAP.name)  # of these metrics the smallest is the best
 COMPARED = (CLEAN.name, CERTIFIED.name, ROBUST.name, MEAN_GAP.name, TIGHTNESS.name)
 FRONTS = (CERTIFIED.name, ROBUST.name)  # accuracies that make a front with clean accuracy
 COMPARISONS: tuple[Column, ...] = (  # every column of comparisons.csv
@@ -61,10 +61,15 @@ def frame(draws: Mapping[tuple[str, str], Draws]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[[column.name for column in COMPARISONS]]
 
 
-def against_best(draws: Draws, metric: str, eps: float) -> dict[str, object]:
-    """The columns ``best``, ``difference`` with its interval, and ``p_best``: each (S,); NaN where n/a."""
+def against_best(draws: Draws, metric: str, eps: float, among: Sequence[str] | None = None) -> dict[str, object]:
+    """The columns ``best``, ``difference`` with its interval, and ``p_best``: each (S,); NaN where n/a.
+
+    among: the settings that are compared, by default all; the others are n/a.
+    """
     sign = -1 if metric in LOWEST else 1
     estimate, drawn = draws.estimate(metric, eps), draws.drawn(metric, eps)
+    if among is not None:
+        estimate = np.where(np.isin(draws.settings, list(among)), estimate, np.nan)
     known = ~np.isnan(estimate)
     if not known.any():
         nothing = np.full(len(estimate), np.nan)
@@ -77,8 +82,8 @@ def against_best(draws: Draws, metric: str, eps: float) -> dict[str, object]:
     return {
         "best": draws.settings[best],
         "difference": estimate - estimate[best],
-        "difference_lo": low,
-        "difference_hi": high,
+        "difference_lo": np.where(known, low, np.nan),
+        "difference_hi": np.where(known, high, np.nan),
         "p_best": p_best,
     }
 

@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from lipbench.certification.grades import GRADES, NONE
-from lipbench.report import answers, hyperparameters, tables, verification, why
+from lipbench.report import answers, captions, hyperparameters, tables, verification, why
 from lipbench.report.cautions import NO_CERTIFICATE
+from lipbench.report.choice import DEFAULT_CHOICE, Choice
 from lipbench.report.findings import findings
 from lipbench.report.formatting import legend, percent, violations
 from lipbench.report.metrics import SHARES
 from lipbench.report.remarks import remarks
+from lipbench.report.resampling import Draws
+from lipbench.report.surfaces import surfaces
 from lipbench.report.tables import Group, Table
+from lipbench.report.tex import papers
+from lipbench.report.tex.layout import PaperTable
 from lipbench.report.verification import VerificationSection
 from lipbench.runs.plans import Run
 from lipbench.runs.results import ModelResults
@@ -22,14 +27,19 @@ from lipbench.runs.results import ModelResults
 if TYPE_CHECKING:
     from lipbench.report.results import Results
 
-FIGURES = ("sandwich", "pareto", "gap")
+PICTURES = (
+    ".png",
+    ".pdf",
+    ".svg",
+    "-column.pdf",
+    "-column.svg",
+)  # of a figure: for both columns of a page, and for one
 SHOWN_VIOLATIONS = 20
 COVERED = (
     "A 95 % interval of a setting covers samples and seeds: the same samples are resampled for all models, and the "
     "mean over k seeds varies by Student's t with k - 1 degrees of freedom (2.8 standard errors with 5 seeds, 4.3 with "
     "3, 12.7 with 2). With one seed nothing is known of other seeds, and the interval covers the samples alone."
 )
-ALONE = "Networks without a certificate have their robust accuracy alone."
 HEADLINE = tuple(metric.name for metric in SHARES if metric.interval)
 
 
@@ -41,15 +51,14 @@ class Section:
     findings: tuple[str, ...]
     about: str  # which grade, how many samples, how wide the intervals
     files: dict[str, str]  # figure to file name without suffix
+    captions: dict[str, str]  # under the figures
     main: Table
     effects: Table | None  # None: no hyperparameter takes two values
     grid: Table
     details: tuple[Table, ...]
     remarks: tuple[str, ...]
-    sandwich: str  # under the figure
-    alone: str  # what figures show of networks without a certificate; empty if there are none
-    notation: str  # of figures and TeX
-    tex: tuple[tuple[str, Table], ...]  # (label, table), in that notation
+    notation: str  # what the short words of figures and findings stand for
+    tex: tuple[PaperTable, ...]  # tables for papers
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,7 @@ class Report:
     factors: pd.DataFrame
     sections: tuple[Section, ...]
     findings: tuple[str, ...]  # of all sections; after the name of the suite where there are several
+    choice: Choice  # of tables and figures for papers
     facts: tuple[tuple[str, str], ...]  # what the run was
     verdict: str  # how many certificates are false
     violations: Table | None  # None: there are none
@@ -72,16 +82,20 @@ class Report:
     left_out: Table | None = None  # models and attacks that failed; None: there are none
 
 
-def build(results: "Results") -> Report:
-    """Everything that a report says."""
+def build(results: "Results", choice: Choice = DEFAULT_CHOICE) -> Report:
+    """Everything that a report says; ``choice``: of its tables and figures for papers."""
     run, items = results.run, results.items
     summary, settings = results.summary(), results.hyperparameters()
     groups = tables.groups(summary, results.eps, settings, results.comparisons(), results.effects())
     suffixes = _suffixes([group.suite for group in groups])
     by_suite = [[i for i in items if (i.suite.name, str(i.suite.norm)) == (g.suite, g.norm)] for g in groups]
     factors = results.factors()
-    sections = tuple(_section(*each, factors) for each in zip(groups, by_suite, suffixes, strict=True))
     about = run.provenance.get("title")
+    data = str(about or run.settings.get("data", "data"))
+    sections = tuple(
+        _section(group, part, suffix, choice, results.draws[group.suite, group.norm], data, factors)
+        for group, part, suffix in zip(groups, by_suite, suffixes, strict=True)
+    )
     title = "Certified and empirical robustness" + (f": {about}" if about else "")
     return Report(
         title=title,
@@ -97,6 +111,7 @@ def build(results: "Results") -> Report:
             for section in sections
             for finding in section.findings
         ),
+        choice=choice,
         facts=_facts(run, summary),
         verdict=_verdict(summary),
         violations=_violations(items),
@@ -123,17 +138,24 @@ def _suffixes(suites: Sequence[str]) -> list[str]:
     return found
 
 
-def _section(group: Group, items: Sequence[ModelResults], suffix: str, factors: pd.DataFrame) -> Section:
-    chosen = hyperparameters.chosen_eps(group.settings)
-    brief = {
-        "accuracies": answers.main_table(group, chosen, short=True),
-        "effects": answers.effect_table(group, chosen, short=True),
-    }
+def _section(
+    group: Group,
+    items: Sequence[ModelResults],
+    suffix: str,
+    choice: Choice,
+    draws: Draws,
+    data: str,
+    factors: pd.DataFrame,
+) -> Section:
+    chosen, shown = hyperparameters.chosen_eps(group.settings), choice.of(group)
+    names = [name for name in captions.TITLES if name != "heat" or any(surfaces(shown.settings))]
+    words = captions.figures(shown, choice.at(group))
     return Section(
         group=group,
         findings=findings(group, items, why.of(group, factors, chosen)),
         about=_about(group),
-        files={name: f"{name}{suffix}" for name in FIGURES},
+        files={name: f"{name}{suffix}" for name in names},
+        captions={name: words[name] for name in names},
         main=answers.main_table(group, chosen),
         effects=answers.effect_table(group, chosen),
         grid=answers.grid_table(group),
@@ -146,19 +168,8 @@ def _section(group: Group, items: Sequence[ModelResults], suffix: str, factors: 
             tables.model_table(group),
         ),
         remarks=remarks(group),
-        sandwich=_sandwich(group),
-        alone=f" {ALONE}" * bool((group.settings["grade"] == NONE).any()),
         notation=legend(group.settings),
-        tex=tuple((f"{name}{suffix}", table) for name, table in brief.items() if table),
-    )
-
-
-def _sandwich(group: Group) -> str:
-    if group.grade == NONE:
-        return "Robust accuracy over eps, mean over seeds."
-    return (
-        f"Certified (grade {group.grade}) and robust accuracy over eps, mean over seeds; the band between them is the "
-        "gap."
+        tex=papers.of_section(group, draws, choice, data, suffix),
     )
 
 

@@ -61,9 +61,7 @@ EFFECTS: tuple[Column, ...] = (  # every column of effects.csv
     Column("metric", "text", "", "what it has an effect on"),
     Column("shape", "text", "", "; ".join(f"{name}: {words}" for name, words in SHAPES.items())),
     Column("turn", "number", "", "the value at which it peaks or dips", optional=True),
-    Column(
-        "shape_probability", "share", RESAMPLES, "share of resamples with this shape and turn"
-    ),
+    Column("shape_probability", "share", RESAMPLES, "share of resamples with this shape and turn"),
     Column("step", "text", "", "what a step is"),
     Column("per_step", "number", "", "slope of the least-squares line: change of the metric in one step"),
     Column("per_step_lo", "number", "", "lower end of its 95 % interval, over seeds and samples"),

@@ -14,6 +14,7 @@ from lipbench.report.columns import Metric
 from lipbench.report.metrics import VIOLATIONS
 
 MISSING = "n/a"
+FAMILY = columns.FAMILY.name
 _T = TypeVar("_T")
 
 
@@ -113,22 +114,23 @@ def labels(
     loss does not have is left out, and so are arguments of adversarial training, other than eps, that are the same in
     all of ``frame``. Settings that would read the same are distinguished by what they differ in, such as
     ``training.epochs 2``. The grade comes last where it is weaker than that of others. Not ``whole``: without the
-    family, where all of ``frame`` share it and anything else is left to say. ``without``: columns left out;
-    ``between``: what separates the parts.
+    family, where all of ``frame`` share it and anything else is left to say. ``without``: columns left out; without
+    the family, labels are distinguished within each family, and may be empty. ``between``: what separates the parts.
     """
     settings, best = rows(frame.drop_duplicates("setting")), strongest(frame)
     words = _words(frame, settings, short=short, whole=whole, without=without)
     further = [name for name in ("constrained", *columns.further_columns(frame)) if name not in without]
-    for same in _same(settings, words):
+    by_family = FAMILY in without
+    for same in _same(settings, words, by_family):
         for row in same:
             words[row["setting"]] += differences(row, same, further)
-    for same in _same(settings, words):
-        if len(same) > 1 and not without:
+    for same in _same(settings, words, by_family):
+        if len(same) > 1 and not set(without) - {FAMILY}:
             for row in same:
                 words[row["setting"]].append(f"setting {row['setting']}")
     for row in settings:
         parts = words[row["setting"]]
-        if not parts:
+        if not parts and not by_family:
             parts.append(family(row["family"], short=short))
         if row["grade"] != best:
             parts.append(NO_CERTIFICATE if row["grade"] == NONE else f"grade {row['grade']}")
@@ -147,7 +149,7 @@ def _words(
     for row in settings:
         unnamed = row["family"] == UNSPECIFIED and "architecture" not in without
         parts = [str(row["architecture"])] if several or unnamed else []
-        parts += [family(row["family"], short=short)] if named and not unnamed else []
+        parts += [family(row["family"], short=short)] if named and not unnamed and FAMILY not in without else []
         parts += ["adversarial training"] if row["adversarial"] and row["constrained"] else []
         parts += [
             _start(name, symbols) + shown(row[name]) for name, shown in shown_by.items() if not pd.isna(row[name])
@@ -170,11 +172,14 @@ def differences(row: Mapping[str, Any], others: Sequence[Mapping[str, Any]], nam
     return [f"{name} {_shown(pd.Series([other[name] for other in others]))(row[name])}" for name in differing]
 
 
-def _same(settings: Sequence[Mapping[str, Any]], words: Mapping[str, list[str]]) -> list[list[Mapping[str, Any]]]:
-    """The settings with the same words so far, together."""
+def _same(
+    settings: Sequence[Mapping[str, Any]], words: Mapping[str, list[str]], by_family: bool
+) -> list[list[Mapping[str, Any]]]:
+    """The settings with the same words so far, together; ``by_family``: those of a family."""
     groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for row in settings:
-        groups.setdefault(tuple(words[row["setting"]]), []).append(row)
+        of_family = (str(row[FAMILY]),) if by_family else ()
+        groups.setdefault((*of_family, *words[row["setting"]]), []).append(row)
     return list(groups.values())
 
 

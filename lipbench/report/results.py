@@ -201,11 +201,26 @@ class Results:
             raise unknown_name("model", model, names)
         return witnesses.load(self.run_folder, self.run, self.samples, names if model is None else [model])
 
-    def report(self, out: StrPath) -> list[Path]:
-        """Write the report into the folder ``out`` and return the paths, see ``lipbench.report.write``."""
-        from lipbench.report import writer  # which takes Results
+    def report(
+        self,
+        out: StrPath,
+        *,
+        columns: int = 1,
+        eps: float | str | None = None,
+        family: str | Sequence[str] | None = None,
+        metric: str | Sequence[str] | None = None,
+    ) -> list[Path]:
+        """Write the report into the folder ``out`` and return the paths, see ``lipbench.report.write``.
 
-        return writer.write(self, arguments.path("out", out))
+        The others choose what tables.tex and the figures show. columns: of the paper's page, 1 (tables of 5.5 inches)
+        or 2 (of 3.25 inches); eps: by default the one at which certified accuracy differs most between settings;
+        family: a loss, or several; metric: of the columns of tables, one or several. Raises LipbenchError for what the
+        run does not have.
+        """
+        from lipbench.report import choice, writer  # which take Results
+
+        chosen = choice.choose(self, columns, eps, family, metric)
+        return writer.write(self, arguments.path("out", out), chosen)
 
     def _at(self, frame: pd.DataFrame, eps: Grid) -> pd.DataFrame:
         """The rows at some eps."""

@@ -1,17 +1,20 @@
 """How figures look, and how they become bytes: the same figure gives the same bytes."""
 
+import contextlib
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
-    "font.size": 8,
-    "axes.titlesize": 8,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -45,6 +48,36 @@ OTHERS = (("#882255", "<"), ("#332288", ">"), ("#999933", "p"), ("#44AA99", "h")
 CERTIFIED, ROBUST, GAP, FRONT = "#0072B2", "#D55E00", "#F0E442", "#222222"
 
 
+@dataclass(frozen=True)
+class Size:
+    """Where a figure stands in a paper."""
+
+    suffix: str  # of the names of its files
+    width: float  # inches
+    font: float  # pt
+    across: int  # panels side by side
+
+    @property
+    def small(self) -> float:
+        """The font of labels inside a panel."""
+        return self.font - 1
+
+
+WIDE, COLUMN = Size("", 6.75, 7.5, 4), Size("-column", 3.25, 6.5, 2)  # both columns of a page, or one
+SIZES = (WIDE, COLUMN)
+
+
+@contextlib.contextmanager
+def look(size: Size = WIDE) -> Iterator[None]:
+    """The settings of matplotlib while a figure is made: none of them is the user's."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        fonts = dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize", "legend.fontsize"), size.font)
+        ticks = dict.fromkeys(("xtick.labelsize", "ytick.labelsize"), size.small)
+        mpl.rcParams.update(RC | fonts | ticks)
+        yield
+
+
 def families(names: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Family to (colour, marker)."""
     unknown = sorted(set(names) - set(FAMILIES))
@@ -73,16 +106,36 @@ def settle(figure: Figure) -> None:
         figure.set_layout_engine(None)  # a placeholder ("none") would cost a second drawing in each format
 
 
-def blank(reason: str) -> Figure:
+def blank(reason: str, size: Size) -> Figure:
     """What stands in for a figure that has nothing to show."""
-    figure = Figure(figsize=(5, 1.2))
+    figure = Figure(figsize=(size.width, 1.0))
     figure.text(0.5, 0.5, f"not available: {reason}", ha="center", va="center")
     return figure
+
+
+def ticks(values: Sequence[float], log: bool, near: float) -> list[float]:
+    """The values, without those within ``near`` of another as a share of the axis; the first and the last stay."""
+    scale = np.log if log else np.asarray
+    places = [float(scale(value)) for value in values]
+    least, kept = near * (places[-1] - places[0]), [0]
+    for place in range(1, len(values) - 1):
+        if places[place] - places[kept[-1]] > least and places[-1] - places[place] > least:
+            kept.append(place)
+    return [values[place] for place in dict.fromkeys([*kept, len(values) - 1])]
+
+
+def value_ticks(axis: Axis, values: Sequence[float], log: bool, near: float) -> None:
+    """An axis with a tick at each value that was taken, as far as labels have room."""
+    if log:
+        axis.axes.set_xscale("log")
+    axis.set_minor_locator(NullLocator())
+    kept = ticks(values, log, near)
+    axis.set_ticks(kept, [f"{value:.3g}" for value in kept])
 
 
 def encode(figure: Figure, kind: str) -> bytes:
     """The figure as ``png``, ``pdf`` or ``svg``."""
     buffer = io.BytesIO()
-    with mpl.rc_context(RC):
+    with look():
         figure.savefig(buffer, format=kind, metadata=METADATA[kind])
     return buffer.getvalue()

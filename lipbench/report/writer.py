@@ -5,7 +5,7 @@ import csv
 import math
 import os
 import re
-import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +13,13 @@ import jinja2
 import pandas as pd
 
 from lipbench._internal import arguments, files
-from lipbench.errors import LipbenchError
-from lipbench.report import definitions, document
-from lipbench.report.document import Report
+from lipbench.errors import LipbenchError, quoted
+from lipbench.report import captions, definitions, document
+from lipbench.report.choice import DEFAULT_CHOICE, Choice, choose
+from lipbench.report.document import PICTURES, Report
 from lipbench.report.results import Results
 from lipbench.report.tables import Table
+from lipbench.report.tex import papers
 from lipbench.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -25,43 +27,8 @@ if TYPE_CHECKING:
 
 FRAMES = ("summary.csv", "hyperparameters.csv", "comparisons.csv", "effects.csv", "factors.csv")
 FILES = (*FRAMES, "report.md", "tables.tex", "report.html")  # and figures
-PICTURES = ("png", "pdf")
 StrPath = str | os.PathLike[str]
 ROUNDING = 1e-12  # of computed numbers, from one machine to another
-_TEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"$<$",
-    ">": r"$>$",
-    "|": r"\textbar{}",
-    "±": r"$\pm$",
-    "∞": r"$_\infty$",
-}
-_GREEK = "greek small letter "
-
-
-def tex(text: str) -> str:
-    """Plain text as TeX source: what TeX reads as commands is escaped, ``a ± b`` gets a small ``b``."""
-    text = re.sub(r"^(.*\d) ± ([\d.]+)$", "\\1\0\\2", text)
-    escaped = "".join(_TEX.get(letter) or _greek(letter) for letter in text)
-    escaped = re.sub("\0(.*)$", r"{\\tiny$\\pm$\1}", escaped)
-    return re.sub(r"^-(?=\d)", "$-$", escaped)
-
-
-def _greek(letter: str) -> str:
-    """A Greek letter, the symbol of a hyperparameter, as a command of TeX; any other letter as it is."""
-    name = unicodedata.name(letter, "").lower()
-    if not name.startswith(_GREEK) or " " in name.removeprefix(_GREEK):
-        return letter
-    return rf"$\{name.removeprefix(_GREEK).replace('lamda', 'lambda')}$"
 
 
 def markdown(text: str) -> str:
@@ -78,7 +45,7 @@ def _environment(autoescape: bool) -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"tex": tex, "markdown": markdown}
+    environment.filters["markdown"] = markdown
     return environment
 
 
@@ -96,8 +63,10 @@ def texts(report: Report) -> dict[str, str]:
         "comparisons.csv": _csv(report.comparisons),
         "effects.csv": _csv(report.effects),
         "factors.csv": _csv(report.factors),
-        "report.md": plain.get_template("report.md.j2").render(report=report, definitions=_definitions()),
-        "tables.tex": plain.get_template("tables.tex.j2").render(report=report),
+        "report.md": plain.get_template("report.md.j2").render(
+            report=report, definitions=_definitions(), titles=captions.TITLES
+        ),
+        "tables.tex": papers.source(report.verdict, report.choice, [t for s in report.sections for t in s.tex]),
     }
 
 
@@ -107,59 +76,79 @@ def _definitions() -> Table:
 
 
 def draw(report: Report) -> "dict[str, Figure]":
-    """The figures of every section, by the names of their files without suffix."""
+    """The figures of every section, by the names of their files without what follows the point."""
     from lipbench.report import figures  # imports matplotlib, which tables do not need
 
     drawn: dict[str, Figure] = {}
+    choice = report.choice
     for section in report.sections:
         key = (section.group.suite, section.group.norm)
         some = [item for item in report.items if (item.suite.name, str(item.suite.norm)) == key]
-        drawn |= {section.files[name]: figure for name, figure in figures.draw(section.group, some).items()}
+        drawn |= figures.draw(choice.of(section.group), some, choice.at(section.group), section.files)
     return drawn
 
 
-def write(results: Results, out: Path) -> list[Path]:
+def pictures(report: Report) -> list[str]:
+    """The files of all figures."""
+    return [name + ending for section in report.sections for name in section.files.values() for ending in PICTURES]
+
+
+def write(results: Results, out: Path, choice: Choice = DEFAULT_CHOICE) -> list[Path]:
     """Write the report of a finished run into ``out`` and return the paths of its files.
 
-    The same run gives the same bytes. Other files in ``out`` stay as they are. Raises LipbenchError if ``out`` cannot
-    be written, or if it holds a file of a report's name that lipbench did not write, or that was changed since.
+    choice: of its tables and figures for papers. The same run and choice give the same bytes. Other files in ``out``
+    stay as they are. Raises LipbenchError if ``out`` cannot be written, or if it holds a file of a report's name that
+    lipbench did not write, or that was changed since.
     """
     from lipbench.report import style  # imports matplotlib
 
-    report, run_folder = document.build(results), results.run_folder
+    report, run_folder = document.build(results, choice), results.run_folder
     if out.parent == run_folder.path:
         files.refuse_link(out)
     files.make_folder(out)  # before the work of drawing, so that a folder of no use is known at once
     whole = {name: text.encode() for name, text in texts(report).items()}
     drawn = draw(report)
-    vector = {name: base64.b64encode(style.encode(figure, "svg")).decode() for name, figure in drawn.items()}
+    parts = [name.rpartition(".") for name in pictures(report)]
+    encoded = {f"{name}.{kind}": style.encode(drawn[name], kind) for name, _, kind in parts}
+    vector = {name: base64.b64encode(encoded[f"{name}.svg"]).decode() for name in drawn}
     template = _environment(autoescape=True).get_template("report.html.j2")
-    whole["report.html"] = template.render(report=report, definitions=_definitions(), figures=vector).encode()
-    for name, figure in drawn.items():
-        whole |= {f"{name}.{kind}": style.encode(figure, kind) for kind in PICTURES}
-    files.write_among_others(out, whole, hint(run_folder, out))
-    return [out / name for name in whole]
+    whole["report.html"] = template.render(
+        report=report, definitions=_definitions(), figures=vector, titles=captions.TITLES
+    ).encode()
+    files.write_among_others(out, whole | encoded, hint(run_folder, out))
+    return [out / name for name in whole | encoded]
 
 
-def report_run(run: StrPath, out: StrPath | None = None, *, check: bool = False) -> list[Path]:
+def report_run(
+    run: StrPath,
+    out: StrPath | None = None,
+    *,
+    check: bool = False,
+    columns: int = 1,
+    eps: float | str | None = None,
+    family: str | Sequence[str] | None = None,
+    metric: str | Sequence[str] | None = None,
+) -> list[Path]:
     """Write the report of a finished run, and return the paths of its files.
 
     run: the run folder; out: the folder of the report, by default ``report`` in the run folder; check: write nothing,
-    and compare the report in ``out`` with the records: an empty list. Raises LipbenchError if the run is not finished
-    or damaged, as ``write`` does, and for a report that the records contradict.
+    and compare the report in ``out`` with the records: an empty list. columns, eps, family, metric: what tables.tex and
+    the figures show, see ``Results.report``. Raises LipbenchError if the run is not finished or damaged, as ``write``
+    does, for a choice that the run does not have, and for a report that the records contradict.
     """
     folder = arguments.path("the run folder", run)
     results = Results.load(RunFolder(folder))
     target = folder / "report" if out is None else arguments.path("out", out)
+    choice = choose(results, columns, eps, family, metric)
     if not arguments.truth("check", check):
-        return write(results, target)
-    refuse_different(results, target)
+        return write(results, target, choice)
+    refuse_different(results, target, choice)
     return []
 
 
-def refuse_different(results: Results, published: Path) -> None:
+def refuse_different(results: Results, published: Path, choice: Choice = DEFAULT_CHOICE) -> None:
     """Raise LipbenchError if a rebuild contradicts the report in ``published``, see ``check``."""
-    different = check(results, published)
+    different = check(results, published, choice)
     if different:
         run = results.run_folder.path
         raise LipbenchError(f"{published} is not what the records of {run} give: {', '.join(different)} differ")
@@ -180,13 +169,13 @@ def hint(run_folder: RunFolder, out: Path) -> str:
     return f"move it away and run `{again}`, or write the report elsewhere with `lipbench report {run} -o FOLDER`"
 
 
-def check(results: Results, published: Path) -> list[str]:
+def check(results: Results, published: Path, choice: Choice = DEFAULT_CHOICE) -> list[str]:
     """The files of a report in ``published`` that a rebuild contradicts, each with its first line that does.
 
-    Empty if there are none. CSV, Markdown and TeX files are compared as text. Figures and HTML need only exist: fonts
-    are drawn differently from machine to machine.
+    Empty if there are none. choice: the one that the report was made with. CSV, Markdown and TeX files are
+    compared as text. Figures and HTML need only exist: fonts are drawn differently from machine to machine.
     """
-    report, faults = document.build(results), []
+    report, faults = document.build(results, choice), []
     for name, text in texts(report).items():
         path = published / name
         if not path.is_file():
@@ -197,9 +186,16 @@ def check(results: Results, published: Path) -> list[str]:
         same = (equal(old, new) for old, new in zip(there, rebuilt, strict=False))
         line = next((place for place, found in enumerate(same, 1) if not found), min(len(there), len(rebuilt)) + 1)
         if line <= max(len(there), len(rebuilt)):
-            faults.append(f"{name} (line {line})")
-    pictures = [f"{name}.{kind}" for s in report.sections for name in s.files.values() for kind in PICTURES]
-    return faults + [f"{name} (missing)" for name in ["report.html", *pictures] if not (published / name).is_file()]
+            faults.append(f"{name} (line {line}{_other_choice(there, choice) if name == 'tables.tex' else ''})")
+    return faults + [
+        f"{name} (missing)" for name in ["report.html", *pictures(report)] if not (published / name).is_file()
+    ]
+
+
+def _other_choice(there: Sequence[str], choice: Choice) -> str:
+    """The options that a published tables.tex was made with, where they are not those of ``choice``."""
+    made = papers.options(there)
+    return "" if made == choice.options else f", made with {quoted(made) if made else 'no options'}"
 
 
 def _equal_rows(there: str, rebuilt: str) -> bool:
