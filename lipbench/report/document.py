@@ -3,19 +3,18 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from lipbench.certification.grades import GRADES, NONE
-from lipbench.report import answers, hyperparameters, tables, verification
+from lipbench.report import answers, facts, hyperparameters, tables, verification
 from lipbench.report.cautions import NO_CERTIFICATE
 from lipbench.report.formatting import legend, percent, violations
 from lipbench.report.metrics import SHARES
 from lipbench.report.remarks import remarks
 from lipbench.report.tables import Group, Table
 from lipbench.report.verification import VerificationSection
-from lipbench.runs.plans import Run
 from lipbench.runs.results import ModelResults
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def build(results: "Results") -> Report:
         comparisons=results.comparisons(),
         effects=results.effects(),
         sections=sections,
-        facts=_facts(run, summary),
+        facts=facts.of(run, summary),
         verdict=_verdict(summary),
         violations=_violations(items),
         verification=verification.section(results.run_folder, run, results.failures),
@@ -197,34 +196,3 @@ def _violations(items: Sequence[ModelResults]) -> Table | None:
     shown = f", the first {SHOWN_VIOLATIONS} of {len(found)}" if len(found) > SHOWN_VIOLATIONS else ""
     columns = ("grade", "model", "suite", "sample", "certified_radius", "adversarial_distance")
     return Table(f"Violations: false certificates{shown}", columns, tuple(found[:SHOWN_VIOLATIONS]))
-
-
-def _words(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_words(part)}" for key, part in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_words, value))
-    return {True: "yes", False: "no", None: "none"}[value] if value is None or isinstance(value, bool) else str(value)
-
-
-def _facts(run: Run, summary: pd.DataFrame) -> tuple[tuple[str, str], ...]:
-    """What the run was, line by line: its suites, the settings of run.json, and its provenance."""
-    weights, models = summary["copy_of"].where(summary["copy_of"] != "", summary["model"]).nunique(), len(run.models)
-    facts = {
-        "models": str(models) if weights == models else f"{models}, of which {models - weights} are copies",
-        "samples per model": _words(sorted(summary["n"].unique().tolist())),
-    }
-    for plan in run.suites:
-        attacks = ", ".join(str(attack) for attack in plan.suite.attacks)
-        grid = ", ".join(eps.shown for eps in plan.suite.eps)
-        seeds = f"seed{'s' * (len(plan.seeds) > 1)} {_words(plan.seeds)}"
-        alone = "; beside it AutoAttack standard alone" * (plan.reference_attack is not None)
-        facts[f"suite {plan.suite.name}"] = f"{plan.suite.norm}, eps {grid}; attacks {attacks}; {seeds}{alone}"
-    for key, value in (run.settings | run.provenance).items():
-        if key == "audit":
-            facts["audit share"] = f"{_words(value)} of the certified samples are attacked all the same"
-        elif key == "shard":
-            facts["samples worked on at once"] = _words(value)
-        elif key not in ("samples", "title"):  # how many were asked for; how many there are stands above
-            facts[key.replace("_", " ")] = _words(value)
-    return tuple(facts.items())

@@ -20,8 +20,11 @@ from lipbench.report import (
     comparisons,
     effects,
     hyperparameters,
+    literature,
     metrics,
+    pairs,
     resampling,
+    run_names,
     samples,
     settings,
     tables,
@@ -66,7 +69,8 @@ class Results:
     """A finished run: its plan, and what it found of each model under each suite.
 
     Every frame has its columns declared, with kind, unit and words: ``samples.SAMPLES``, ``MODELS``,
-    ``metrics.SUMMARY``, ``hyperparameters.SETTINGS``, ``comparisons.COMPARISONS``, ``effects.EFFECTS``.
+    ``metrics.SUMMARY``, ``hyperparameters.SETTINGS``, ``comparisons.COMPARISONS``, ``comparisons.PAIRS``,
+    ``effects.EFFECTS``, ``literature.LITERATURE``.
     """
 
     run_folder: RunFolder
@@ -110,6 +114,10 @@ class Results:
         if show is not None:
             refuse_absent(show, self.eps)
         return tables.short(tables.groups(self._summary, hyperparameters.over_seeds(self._summary), self.eps), show)
+
+    def item(self, model: str, suite: str) -> ModelResults:
+        """What was found of a model under a suite."""
+        return self._by_name[model, suite]
 
     @property
     def eps(self) -> tuple[Eps, ...]:
@@ -179,6 +187,26 @@ class Results:
         """What each hyperparameter does: shape, its probability, and the size of a step, see ``effects.frame``."""
         return self._effects.copy() if eps is None else self._at(self._effects, eps)
 
+    def compare(self, first: str, second: str, eps: Grid | None = None) -> pd.DataFrame:
+        """Two models or settings side by side: one row per suite, eps and metric, see ``comparisons.PAIRS``.
+
+        first, second: the name of a model, or the label of a setting as tables print it, or its digest; eps: only at
+        these. Two models have McNemar's counts and p-value besides the paired difference. Raises LipbenchError for an
+        unknown name, where both are the same, and for an eps that no suite of the run has.
+        """
+        (run,) = run_names.called([self])
+        both = [pairs.side(self, run, arguments.text(*given)) for given in (("first", first), ("second", second))]
+        pairs.refuse_same(both[0], both[1])
+        wanted = None if eps is None else parse_grid(eps)
+        return pairs.frame([(both[0], both[1])], pairs.within(self, wanted), wanted)
+
+    def literature(self) -> pd.DataFrame:
+        """What other papers print on the run's data set, at its norms and eps, beside the run's best setting there.
+
+        These are others' numbers, on other set-ups, see ``literature.LITERATURE``; no row where there are none.
+        """
+        return literature.frame(pairs.run_groups(self), str(self.run.settings["data"]))
+
     def witnesses(self, model: str | None = None) -> Witnesses:
         """Adversarial inputs as arrays: of each model, suite and sample the closest one found, see ``Witnesses``.
 
@@ -202,6 +230,10 @@ class Results:
             refuse_absent(each, self.eps)
         rows = held.isin([found for each in wanted for found in same(each, held.unique().tolist())])
         return frame[rows].reset_index(drop=True)
+
+    @functools.cached_property
+    def _by_name(self) -> dict[tuple[str, str], ModelResults]:
+        return {(item.model, item.suite.name): item for item in self.items}
 
     @functools.cached_property
     def _summary(self) -> pd.DataFrame:
