@@ -1,15 +1,26 @@
 """What a report says, before it becomes Markdown, HTML or TeX."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from lipbench.certification.grades import GRADES, NONE
-from lipbench.report import answers, facts, hyperparameters, tables, verification
+from lipbench.report import (
+    across,
+    answers,
+    facts,
+    hyperparameters,
+    literature,
+    run_names,
+    side_by_side,
+    tables,
+    verification,
+)
 from lipbench.report.cautions import NO_CERTIFICATE
+from lipbench.report.columns import RUN
 from lipbench.report.formatting import legend, percent, violations
 from lipbench.report.metrics import SHARES
 from lipbench.report.remarks import remarks
@@ -36,6 +47,7 @@ class Section:
     main: Table
     effects: Table | None  # None: no hyperparameter takes two values
     grid: Table
+    literature: Table | None  # what others print at these eps; None: nothing
     details: tuple[Table, ...]
     remarks: tuple[str, ...]
     sandwich: str  # under the figure
@@ -45,45 +57,114 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Report:
-    """A report before it is written."""
+class RunPart:
+    """All that a report says of one run."""
 
-    title: str
-    items: tuple[ModelResults, ...]
-    summary: pd.DataFrame
-    settings: pd.DataFrame
-    comparisons: pd.DataFrame
-    effects: pd.DataFrame
+    label: str  # what the report calls the run, where it is of several
+    source: str  # the run folder, as it was given
+    results: "Results"
     sections: tuple[Section, ...]
     facts: tuple[tuple[str, str], ...]  # what the run was
     verdict: str  # how many certificates are false
     violations: Table | None  # None: there are none
-    verification: VerificationSection | None = None  # None: the run folder holds no verification
-    left_out: Table | None = None  # models and attacks that failed; None: there are none
+    verification: VerificationSection | None  # None: the run folder holds no verification
+    left_out: Table | None  # models and attacks that failed; None: there are none
+
+    def headed(self, title: str, report: "Report") -> str:
+        """A heading of this run: with its label, where the report is of several runs."""
+        return f"{self.label}: {title}" if report.several else title
 
 
-def build(results: "Results") -> Report:
-    """Everything that a report says."""
-    run, items = results.run, results.items
-    summary, settings = results.summary(), results.hyperparameters()
-    groups = tables.groups(summary, settings, results.eps, results.comparisons(), results.effects())
-    suffixes = _suffixes([group.suite for group in groups])
-    sections = tuple(_section(group, suffix) for group, suffix in zip(groups, suffixes, strict=True))
-    about = run.provenance.get("title")
-    title = "Certified and empirical robustness" + (f": {about}" if about else "")
+@dataclass(frozen=True)
+class Report:
+    """A report before it is written: of one run, or of several.
+
+    Frames of several runs have the column ``run`` first, and there ``pairs`` holds what the runs share, each beside the
+    first one, see ``comparisons.PAIRS``.
+    """
+
+    title: str
+    runs: tuple[RunPart, ...]
+    summary: pd.DataFrame
+    settings: pd.DataFrame
+    comparisons: pd.DataFrame
+    effects: pd.DataFrame
+    pairs: pd.DataFrame | None  # None: of one run
+    shared: tuple[Table, ...]  # what runs differ in, and what they share side by side
+    unshared: tuple[str, ...]  # why runs have nothing to compare
+
+    @property
+    def several(self) -> bool:
+        """Whether it is of more than one run."""
+        return len(self.runs) > 1
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """Those of all runs."""
+        return tuple(section for run in self.runs for section in run.sections)
+
+
+def build(*runs: "Results") -> Report:
+    """Everything that a report of one run or of several says. Raises LipbenchError where a run is there twice."""
+    across.refuse_twice(runs)
+    labels = run_names.called(runs)
+    several = len(runs) > 1
+    suites = [
+        (label if several else "", plan.suite.name)
+        for label, one in zip(labels, runs, strict=True)
+        for plan in one.run.suites
+    ]
+    suffixes = iter(_suffixes(suites))
+    parts = tuple(_run(one, label, suffixes) for one, label in zip(runs, labels, strict=True))
+    beside = [across.between(runs[0], other) for other in runs[1:]]
+
+    def of_all(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+        return joined(dict(zip(labels, frames, strict=True))) if several else next(iter(frames))
+
+    about = ", ".join(labels) if several else runs[0].run.provenance.get("title")
     return Report(
-        title=title,
-        items=items,
-        summary=summary,
-        settings=settings,
-        comparisons=results.comparisons(),
-        effects=results.effects(),
-        sections=sections,
+        title="Certified and empirical robustness" + (f": {about}" if about else ""),
+        runs=parts,
+        summary=of_all([one.summary() for one in runs]),
+        settings=of_all([one.hyperparameters() for one in runs]),
+        comparisons=of_all([one.comparisons() for one in runs]),
+        effects=of_all([one.effects() for one in runs]),
+        pairs=pd.concat([one.frame for one in beside], ignore_index=True) if several else None,
+        shared=tuple(table for one in beside for table in side_by_side.tables(one)),
+        unshared=tuple(
+            across.nothing_shared(runs[0], other, one)
+            for one, other in zip(beside, runs[1:], strict=True)
+            if one.frame.empty
+        ),
+    )
+
+
+def joined(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Frames of several runs as one: the column ``run`` first, then every column that one of them has."""
+    parts = []
+    for label, frame in frames.items():
+        part = frame.copy()
+        part.insert(0, RUN.name, label)
+        parts.append(part.astype(object))  # a column that a run lacks is empty there, whatever others hold in it
+    names = list(dict.fromkeys(name for part in parts for name in part))
+    found = pd.concat([part.reindex(columns=names) for part in parts], ignore_index=True)
+    return found.infer_objects()
+
+
+def _run(results: "Results", label: str, suffixes: Iterator[str]) -> RunPart:
+    """What a report says of one run; ``suffixes``: the next ones are those of its files."""
+    summary, run = results.summary(), results.run
+    groups = tables.groups(summary, results.hyperparameters(), results.eps, results.comparisons(), results.effects())
+    return RunPart(
+        label=label,
+        source=str(results.run_folder.path),
+        results=results,
+        sections=tuple(_section(group, next(suffixes), str(run.settings["data"])) for group in groups),
         facts=facts.of(run, summary),
         verdict=_verdict(summary),
-        violations=_violations(items),
+        violations=_violations(results.items),
         verification=verification.section(results.run_folder, run, results.failures),
-        left_out=_left_out(results.failures, items),
+        left_out=_left_out(results.failures, results.items),
     )
 
 
@@ -94,18 +175,22 @@ def _left_out(failures: Mapping[str, str], items: Sequence[ModelResults]) -> Tab
     return Table("Left out", ("model", "what failed", "reason"), tuple(rows), words=True) if rows else None
 
 
-def _suffixes(suites: Sequence[str]) -> list[str]:
-    """What the files of each suite end in; the first one's in nothing. They differ, whatever characters names have."""
-    found = [""]
-    for place, suite in enumerate(suites[1:], 1):
-        suffix = "-" + (re.sub(r"[^A-Za-z0-9]+", "-", suite).strip("-") or str(place))
+def _suffixes(suites: Sequence[tuple[str, str]]) -> list[str]:
+    """What the files of each (run, suite) end in, whatever characters names have; no two the same.
+
+    The run is empty in a report of one run. There the files of the first suite end in nothing.
+    """
+    found: list[str] = []
+    for place, (run, suite) in enumerate(suites):
+        words = re.sub(r"[^A-Za-z0-9]+", "-", f"{run} {suite}").strip("-") or str(place)
+        suffix = "" if place == 0 and not run else f"-{words}"
         while suffix.lower() in map(str.lower, found):  # some file systems do not distinguish A from a
             suffix += f"-{place}"
         found.append(suffix)
     return found
 
 
-def _section(group: Group, suffix: str) -> Section:
+def _section(group: Group, suffix: str, data: str) -> Section:
     chosen = hyperparameters.chosen_eps(group.settings)
     brief = {
         "accuracies": answers.main_table(group, chosen, short=True),
@@ -118,6 +203,7 @@ def _section(group: Group, suffix: str) -> Section:
         main=answers.main_table(group, chosen),
         effects=answers.effect_table(group, chosen),
         grid=answers.grid_table(group),
+        literature=literature.table(group, data),
         details=(
             *filter(None, [tables.matched_table(group)]),
             tables.grade_table(group),

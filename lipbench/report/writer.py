@@ -6,6 +6,7 @@ import math
 import os
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ import pandas as pd
 
 from lipbench._internal import arguments, files
 from lipbench.errors import LipbenchError
-from lipbench.report import definitions, document
+from lipbench.report import across, definitions, document
 from lipbench.report.document import Report
 from lipbench.report.results import Results
 from lipbench.report.tables import Table
@@ -32,6 +33,7 @@ FILES = (
     "tables.tex",
     "report.html",
 )  # and figures
+PAIRS = "pairs.csv"  # of a report of several runs
 PICTURES = ("png", "pdf")
 StrPath = str | os.PathLike[str]
 ROUNDING = 1e-12  # of computed numbers, from one machine to another
@@ -102,6 +104,7 @@ def texts(report: Report) -> dict[str, str]:
         "hyperparameters.csv": _csv(report.settings),
         "comparisons.csv": _csv(report.comparisons),
         "effects.csv": _csv(report.effects),
+        **({} if report.pairs is None else {PAIRS: _csv(report.pairs)}),
         "report.md": plain.get_template("report.md.j2").render(report=report, definitions=_definitions()),
         "tables.tex": plain.get_template("tables.tex.j2").render(report=report),
     }
@@ -117,23 +120,27 @@ def draw(report: Report) -> "dict[str, Figure]":
     from lipbench.report import figures  # imports matplotlib, which tables do not need
 
     drawn: dict[str, Figure] = {}
-    for section in report.sections:
-        key = (section.group.suite, section.group.norm)
-        some = [item for item in report.items if (item.suite.name, str(item.suite.norm)) == key]
-        drawn |= {section.files[name]: figure for name, figure in figures.draw(section.group, some).items()}
+    for run in report.runs:
+        for section in run.sections:
+            key = (section.group.suite, section.group.norm)
+            some = [item for item in run.results.items if (item.suite.name, str(item.suite.norm)) == key]
+            drawn |= {section.files[name]: figure for name, figure in figures.draw(section.group, some).items()}
     return drawn
 
 
-def write(results: Results, out: Path) -> list[Path]:
-    """Write the report of a finished run into ``out`` and return the paths of its files.
+def write(results: Results | Sequence[Results], out: Path) -> list[Path]:
+    """Write the report of a finished run, or of several, into ``out`` and return the paths of its files.
 
-    The same run gives the same bytes. Other files in ``out`` stay as they are. Raises LipbenchError if ``out`` cannot
-    be written, or if it holds a file of a report's name that lipbench did not write, or that was changed since.
+    The same runs give the same bytes. Other files in ``out`` stay as they are. Raises LipbenchError if ``out`` cannot
+    be written, if it holds a file of a report's name that lipbench did not write, or that was changed since, and, for
+    several runs, if it is inside of one of them.
     """
     from lipbench.report import style  # imports matplotlib
 
-    report, run_folder = document.build(results), results.run_folder
-    if out.parent == run_folder.path:
+    runs = _several(results)
+    _refuse_inside(runs, out)
+    report = document.build(*runs)
+    if out.parent == runs[0].run_folder.path:
         files.refuse_link(out)
     files.make_folder(out)  # before the work of drawing, so that a folder of no use is known at once
     whole = {name: text.encode() for name, text in texts(report).items()}
@@ -143,32 +150,59 @@ def write(results: Results, out: Path) -> list[Path]:
     whole["report.html"] = template.render(report=report, definitions=_definitions(), figures=vector).encode()
     for name, figure in drawn.items():
         whole |= {f"{name}.{kind}": style.encode(figure, kind) for kind in PICTURES}
-    files.write_among_others(out, whole, hint(run_folder, out))
+    files.write_among_others(out, whole, hint([one.run_folder for one in runs], out))
     return [out / name for name in whole]
 
 
-def report_run(run: StrPath, out: StrPath | None = None, *, check: bool = False) -> list[Path]:
-    """Write the report of a finished run, and return the paths of its files.
+def _several(results: Results | Sequence[Results]) -> list[Results]:
+    return [results] if isinstance(results, Results) else list(results)
 
-    run: the run folder; out: the folder of the report, by default ``report`` in the run folder; check: write nothing,
-    and compare the report in ``out`` with the records: an empty list. Raises LipbenchError if the run is not finished
-    or damaged, as ``write`` does, and for a report that the records contradict.
+
+def _refuse_inside(runs: Sequence[Results], out: Path) -> None:
+    """Raise LipbenchError where the report of several runs would be in the folder of one."""
+    for one in runs if len(runs) > 1 else ():
+        if out.resolve().is_relative_to(one.run_folder.path.resolve()):
+            raise LipbenchError(f"{out} is inside of the run {one.run_folder.path}: choose another folder with -o")
+
+
+def report_run(run: StrPath | Sequence[StrPath], out: StrPath | None = None, *, check: bool = False) -> list[Path]:
+    """Write the report of a finished run, or one report of several, and return the paths of its files.
+
+    run: the run folder, or several of them; out: the folder of the report, for one run by default ``report`` in the run
+    folder; check: write nothing, and compare the report in ``out`` with the records: an empty list. Raises
+    LipbenchError if a run is not finished or damaged, or is there twice, as ``write`` does, and for a report that the
+    records contradict.
     """
-    folder = arguments.path("the run folder", run)
-    results = Results.load(RunFolder(folder))
-    target = folder / "report" if out is None else arguments.path("out", out)
-    if not arguments.truth("check", check):
-        return write(results, target)
-    refuse_different(results, target)
+    arguments.truth("check", check)
+    runs, target = runs_and_target(run, out)
+    if not check:
+        return write(runs, target)
+    refuse_different(runs, target)
     return []
 
 
-def refuse_different(results: Results, published: Path) -> None:
+def runs_and_target(run: StrPath | Sequence[StrPath], out: StrPath | None) -> tuple[list[Results], Path]:
+    """The results of one run or several, and the folder of their report, as ``report_run`` takes them."""
+    given = [run] if isinstance(run, str | os.PathLike) or not isinstance(run, Iterable) else list(run)
+    folders = [arguments.path("the run folder", one) for one in given]
+    if not folders:
+        raise LipbenchError("a report of which run? name a run folder, or several")
+    if out is None and len(folders) > 1:
+        raise LipbenchError("a report of several runs needs a folder of its own: name it with -o (out=...)")
+    target = folders[0] / "report" if out is None else arguments.path("out", out)
+    runs = [Results.load(RunFolder(folder)) for folder in folders]
+    across.refuse_twice(runs)
+    _refuse_inside(runs, target)
+    return runs, target
+
+
+def refuse_different(results: Results | Sequence[Results], published: Path) -> None:
     """Raise LipbenchError if a rebuild contradicts the report in ``published``, see ``check``."""
-    different = check(results, published)
+    runs = _several(results)
+    different = check(runs, published)
     if different:
-        run = results.run_folder.path
-        raise LipbenchError(f"{published} is not what the records of {run} give: {', '.join(different)} differ")
+        names = " and ".join(str(one.run_folder.path) for one in runs)
+        raise LipbenchError(f"{published} is not what the records of {names} give: {', '.join(different)} differ")
 
 
 def refuse_changed(run_folder: RunFolder, out: Path) -> None:
@@ -176,23 +210,23 @@ def refuse_changed(run_folder: RunFolder, out: Path) -> None:
 
     ``write`` refuses them as well, but needs a finished run: this check comes before the run.
     """
-    files.refuse_changed(out, FILES, hint(run_folder, out))
+    files.refuse_changed(out, FILES, hint([run_folder], out))
 
 
-def hint(run_folder: RunFolder, out: Path) -> str:
+def hint(run_folders: Sequence[RunFolder], out: Path) -> str:
     """What to do about a file that is in the way of a report."""
-    run = run_folder.path
-    again = f"lipbench report {run}" + ("" if out == run / "report" else f" -o {out}")
-    return f"move it away and run `{again}`, or write the report elsewhere with `lipbench report {run} -o FOLDER`"
+    runs = " ".join(str(one.path) for one in run_folders)
+    again = f"lipbench report {runs}" + ("" if out == run_folders[0].path / "report" else f" -o {out}")
+    return f"move it away and run `{again}`, or write the report elsewhere with `lipbench report {runs} -o FOLDER`"
 
 
-def check(results: Results, published: Path) -> list[str]:
+def check(results: Results | Sequence[Results], published: Path) -> list[str]:
     """The files of a report in ``published`` that a rebuild contradicts, each with its first line that does.
 
     Empty if there are none. CSV, Markdown and TeX files are compared as text. Figures and HTML need only exist: fonts
     are drawn differently from machine to machine.
     """
-    report, faults = document.build(results), []
+    report, faults = document.build(*_several(results)), []
     for name, text in texts(report).items():
         path = published / name
         if not path.is_file():
