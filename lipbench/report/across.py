@@ -19,6 +19,7 @@ from lipbench.runs.plans import SuitePlan
 from lipbench.runs.results import ModelResults
 
 ENDING = ".csv"
+WHAT_TO_DO = "name a model or setting of each (--model A --model B), with suites of one norm that have an eps in common"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -73,7 +74,7 @@ def compare_runs(
     else:
         found = between(loaded[0], loaded[1], wanted, names)
     if found.frame.empty:
-        raise LipbenchError(nothing_shared(loaded[0], loaded[1], found))
+        raise LipbenchError(f"{nothing_shared(loaded[0], loaded[-1])}; {WHAT_TO_DO}")
     if target is not None:
         files.write_bytes(target, found.frame.to_csv(index=False, lineterminator="\n").encode())
     return found
@@ -248,16 +249,13 @@ def _shown(frame: pd.DataFrame, first: Results, suites: Sequence[Suites], wanted
     return pd.concat(parts, ignore_index=True)
 
 
-def nothing_shared(first: Results, second: Results, found: Comparison) -> str:
+def nothing_shared(first: Results, second: Results) -> str:
     """Why two runs have nothing to compare, in one line."""
-    names = " and ".join(found.sources)
-    if not shared_suites(first, second):
-        grids = [
-            "; ".join(f"{plan.suite.norm} {', '.join(eps.shown for eps in plan.suite.eps)}" for plan in run.run.suites)
-            for run in (first, second)
-        ]
-        return f"{names} have no norm and eps in common: {grids[0]} against {grids[1]}; evaluate one at an eps of both"
-    return (
-        f"{names} have nothing in common: no setting, and no model with the same weights or name; name one model or "
-        "setting of each (--model A --model B)"
-    )
+    names = f"{first.run_folder.path} and {second.run_folder.path}"
+    if shared_suites(first, second):
+        return f"{names} have nothing in common: no setting, and no model with the same weights or name"
+    grids = [
+        "; ".join(f"{plan.suite.norm} {', '.join(eps.shown for eps in plan.suite.eps)}" for plan in run.run.suites)
+        for run in (first, second)
+    ]
+    return f"{names} have no norm and eps in common: {grids[0]} against {grids[1]}"

@@ -132,7 +132,7 @@ def build(*runs: "Results") -> Report:
         pairs=pd.concat([one.frame for one in beside], ignore_index=True) if several else None,
         shared=tuple(table for one in beside for table in side_by_side.tables(one)),
         unshared=tuple(
-            across.nothing_shared(runs[0], other, one)
+            across.nothing_shared(runs[0], other)
             for one, other in zip(beside, runs[1:], strict=True)
             if one.frame.empty
         ),

@@ -136,17 +136,16 @@ def frame(groups: Sequence[Group], spec: str) -> pd.DataFrame:
     groups: the frames of the run, suite by suite; spec: its data set. ``LITERATURE`` declares the columns.
     """
     data, apart = data_set(spec)
-    found = []
+    published, found = [one for one in read() if one.data == data], []
     for group in groups:
-        best = {float(eps): _best(group, float(eps)) for eps in group.eps}
         named = labels(group.settings)
-        for one in read():
-            held = same(one.eps, group.eps) if (one.data, one.norm) == (data, group.norm) else []
-            for eps in held:
-                row, printed = best[float(eps)], one.model_dump(exclude={"loss", "hyperparameters", "eps"})
-                ours = {f"ours_{name}": row[f"{name}_mean"] for name in SHARES}
-                last = {SUITE.name: group.suite, "ours": named[row["setting"]], **ours, "ours_data": apart}
-                found.append({**printed, EPS.name: float(eps), **last})
+        for eps in group.eps:
+            row = _best(group, float(eps))
+            ours = {f"ours_{name}": row[f"{name}_mean"] for name in SHARES}
+            cells = {EPS.name: float(eps), SUITE.name: group.suite, "ours": named[row["setting"]], "ours_data": apart}
+            for one in published:
+                if one.norm == group.norm and same(one.eps, [eps]):
+                    found.append(one.model_dump(exclude={"loss", "hyperparameters"}) | cells | ours)
     names = [column.name for column in LITERATURE]
     return columns.typed(pd.DataFrame(found, columns=names), LITERATURE)
 
