@@ -154,7 +154,7 @@ def joined(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def _run(results: "Results", label: str, suffixes: Iterator[str]) -> RunPart:
     """What a report says of one run; ``suffixes``: the next ones are those of its files."""
     summary, run = results.summary(), results.run
-    groups = tables.groups(summary, results.hyperparameters(), results.eps, results.comparisons(), results.effects())
+    groups = tables.groups(summary, results.eps, results.hyperparameters(), results.comparisons(), results.effects())
     return RunPart(
         label=label,
         source=str(results.run_folder.path),

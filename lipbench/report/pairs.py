@@ -81,8 +81,7 @@ def sides(results: "Results", run: str) -> list[Side]:
 
 def run_groups(results: "Results") -> list[Group]:
     """The frames of a run, suite by suite, without intervals."""
-    summary = results.summary()
-    return groups(summary, hyperparameters.over_seeds(summary), results.eps)
+    return groups(results.summary(), results.eps)
 
 
 def _labels(found: Sequence[Group]) -> dict[str, str]:
