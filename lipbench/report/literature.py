@@ -68,7 +68,7 @@ def _share(value: Any) -> Any:
 
 
 Text = Annotated[str, AfterValidator(_plain)]
-Named = Annotated[Text, Field(min_length=1)]
+Named = Annotated[str, Field(min_length=1), AfterValidator(_plain)]
 Share = Annotated[Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None, BeforeValidator(_share)]
 
 
@@ -112,9 +112,7 @@ def read(path: Path | None = None) -> tuple[Published, ...]:
     head, body = (lines[0], lines[1:]) if lines else ([], [])
     if head != [*Published.model_fields] or len(body) > MOST:
         wanted = ",".join(Published.model_fields)
-        raise LipbenchError(
-            f"{place} is not a table of literature: its first line must be {wanted}, with <= {MOST} more"
-        )
+        raise LipbenchError(f"{place} is not a table of literature: expected {wanted}, then at most {MOST} rows")
     found = []
     for number, cells in enumerate(body, 2):
         where = f"row {number} of {place}"
