@@ -48,7 +48,9 @@ Clopper-Pearson interval.
 
 def columns() -> str:
     """The page columns.md."""
+    from lipbench.report.comparisons import PAIRS
     from lipbench.report.hyperparameters import SETTINGS
+    from lipbench.report.literature import LITERATURE
     from lipbench.report.metrics import SUMMARY
     from lipbench.report.samples import SAMPLES
 
@@ -79,6 +81,18 @@ One row per model, suite and eps. `Results.summary()` returns the same.
 One row per [setting](glossary.md#setting), suite and eps. `Results.hyperparameters()` returns the same.
 
 {table(SETTINGS)}
+## pairs.csv
+
+One row per suite, eps, pair of models or settings, and metric, see [Compare](compare.md). It is in reports of several runs,
+whose other CSV files have the column `run` first. `Results.compare()` and `lipbench.compare(...).frame` have the same
+columns.
+
+{table(PAIRS)}
+## Results.literature
+
+One row per published model and eps of a suite, see [Compare](compare.md#other-papers-numbers).
+
+{table(LITERATURE)}
 ## Results.samples
 
 One row per model, suite and sample. `adversarial_distance` is the smallest that any attack of the suite found;

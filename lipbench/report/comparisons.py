@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.special import bdtr
 
 from lipbench._internal.arrays import Bools, Floats
-from lipbench.report.columns import EPS, NORM, OF_GROUPS, SETTING, SUITE, Column
+from lipbench.report.columns import EPS, NORM, OF_GROUPS, SAMPLES, SETTING, SUITE, Column
 from lipbench.report.metrics import CERTIFIED, CLEAN, MEAN_GAP, ROBUST, TIGHTNESS
 from lipbench.report.resampling import Draws, ends
 
@@ -56,13 +56,13 @@ PAIRS: tuple[Column, ...] = (  # every column of ``Results.compare``, ``lipbench
     *(NORM, EPS),
     Column("eps_max", "number", "suite's norm, input range [0, 1]", "largest eps of both: the mean gap reaches to it"),
     *(Column(f"{side}_grade", "text", "", f"grade of the certificates of {one}") for side, one in SIDES),
-    *(Column(f"{side}_models", "count", "", f"models of {one}, whose mean is compared") for side, one in SIDES),
-    *(Column(f"{side}_n", "count", "samples", f"samples of {one}") for side, one in SIDES),
+    *(Column(f"{side}_models", "count", "models", f"models of {one}, whose mean is compared") for side, one in SIDES),
+    *(Column(f"{side}_n", "count", SAMPLES, f"samples of {one}") for side, one in SIDES),
     Column("paired", "flag", "", "both were measured on the same samples, so that their difference is paired"),
     *DIFFERENCES,
-    Column("only_first", "count", "samples", "counted for the first model alone: McNemar's test", optional=True),
-    Column("only_second", "count", "samples", "counted for the second model alone", optional=True),
-    Column("p_value", "share", "", "of McNemar's exact test that both models count equally often", optional=True),
+    Column("only_first", "count", SAMPLES, "counted for the first model alone: McNemar's test", optional=True),
+    Column("only_second", "count", SAMPLES, "counted for the second model alone", optional=True),
+    Column("p_value", "number", "", "of McNemar's exact test that both models count equally often", optional=True),
 )
 
 

@@ -18,7 +18,7 @@ from lipbench.attacks.eps import EpsField, same
 from lipbench.certification.grades import NONE
 from lipbench.errors import LipbenchError
 from lipbench.report import columns
-from lipbench.report.columns import EPS, NORM, SUITE, Column
+from lipbench.report.columns import EPS, NORM, SAMPLES, SUITE, Column
 from lipbench.report.formatting import MISSING, labels, percent, printable, rows
 from lipbench.report.metrics import CERTIFIED, CLEAN, ROBUST
 from lipbench.report.tables import Group, Table
@@ -35,7 +35,7 @@ LITERATURE: tuple[Column, ...] = (
     Column("model", "text", "", "the model, as the paper calls it"),
     Column("data", "text", "", "data set"),
     *(NORM, EPS),
-    *(Column(name, "share", "", f"{name} accuracy that the paper prints", optional=True) for name in SHARES),
+    *(Column(name, "share", SAMPLES, f"{name} accuracy that the paper prints", optional=True) for name in SHARES),
     Column("cost", "text", "", "what training took, as the source says; empty if it does not"),
     Column("source", "text", "", "where the numbers were read"),
     Column("note", "text", "", "what sets the set-up of the paper apart"),
@@ -43,7 +43,10 @@ LITERATURE: tuple[Column, ...] = (
     Column(
         "ours", "text", "", "the setting of the run that is best there in certified accuracy (else in robust accuracy)"
     ),
-    *(Column(f"ours_{name}", "share", "", f"its {name} accuracy, mean over seeds", optional=True) for name in SHARES),
+    *(
+        Column(f"ours_{name}", "share", SAMPLES, f"its {name} accuracy, mean over seeds", optional=True)
+        for name in SHARES
+    ),
     Column("ours_data", "text", "", "what sets the data of the run apart; empty if nothing"),
 )
 

@@ -14,8 +14,6 @@ from lipbench._internal import files
 from lipbench.errors import LipbenchError
 from lipbench.report import Results, across, document, style, writer
 
-CSV = ("summary.csv", "hyperparameters.csv", "comparisons.csv", "effects.csv")
-
 
 @pytest.fixture
 def unsaved(monkeypatch):
@@ -56,7 +54,7 @@ def read(text: str) -> pd.DataFrame:
 def test_every_frame_has_the_run_first_and_the_rows_of_each(runs):
     text = writer.texts(document.build(*runs))
     one = [writer.texts(document.build(run)) for run in runs]
-    for name in CSV:
+    for name in writer.FRAMES:
         whole, parts = read(text[name]), [read(each[name]) for each in one]
         assert whole.columns[0] == "run"
         assert set(whole.columns) == {"run", *parts[0].columns, *parts[1].columns}
@@ -71,7 +69,7 @@ def test_every_frame_has_the_run_first_and_the_rows_of_each(runs):
 def test_a_single_run_has_no_column_and_no_file_more(runs):
     report = document.build(runs[0])
     text = writer.texts(report)
-    assert list(text) == [*CSV, "report.md", "tables.tex"]
+    assert list(text) == [*writer.FRAMES, "report.md", "tables.tex"]
     assert read(text["summary.csv"]).columns.tolist() == runs[0].summary().columns.tolist()
     assert report.pairs is None
     assert report.shared == ()
@@ -128,7 +126,7 @@ def test_the_command_writes_and_checks_one_report(runs, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert all(f"{place}:\n{run.table()}" in printed for place, run in zip(places, runs, strict=True))
     drawn = itertools.product(("sandwich", "pareto", "gap"), SUITES, ("png", "pdf"))
-    expected = {*CSV, "pairs.csv", "report.md", "report.html", "tables.tex", files.WRITTEN}
+    expected = {*writer.FRAMES, "pairs.csv", "report.md", "report.html", "tables.tex", files.WRITTEN}
     expected |= {f"{figure}-{suite}.{kind}" for figure, suite, kind in drawn}
     assert {path.name for path in out.iterdir()} == expected
     page = (out / "report.html").read_text()
