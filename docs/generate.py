@@ -83,9 +83,9 @@ One row per [setting](glossary.md#setting), suite and eps. `Results.hyperparamet
 {table(SETTINGS)}
 ## pairs.csv
 
-One row per suite, eps, pair of models or settings, and metric, see [Compare](compare.md). It is in reports of several runs,
-whose other CSV files have the column `run` first. `Results.compare()` and `lipbench.compare(...).frame` have the same
-columns.
+One row per suite, eps, pair of models or settings, and metric, see [Compare](compare.md). It is in reports of several
+runs, whose other CSV files have the column `run` first. `Results.compare()` and `lipbench.compare(...).frame` have the
+same columns.
 
 {table(PAIRS)}
 ## Results.literature
