@@ -46,10 +46,11 @@ samples](reports.md#what-an-interval-covers).
 
 def columns() -> str:
     """The page columns.md."""
-    from lipbench.report.comparisons import COMPARISONS
+    from lipbench.report.comparisons import COMPARISONS, PAIRS
     from lipbench.report.effects import EFFECTS
     from lipbench.report.factors import FACTORS, PARTS
     from lipbench.report.hyperparameters import SETTINGS
+    from lipbench.report.literature import LITERATURE
     from lipbench.report.metrics import SUMMARY
     from lipbench.report.samples import SAMPLES
 
@@ -98,6 +99,18 @@ returns the same.
 
 {table(FACTORS)}
 {parts(PARTS)}
+## pairs.csv
+
+One row per suite, eps, pair of models or settings, and metric, see [Compare](compare.md). It is in reports of several
+runs, whose other CSV files have the column `run` first. `Results.compare()` and `lipbench.compare(...).frame` have the
+same columns.
+
+{table(PAIRS)}
+## Results.literature
+
+One row per published model and eps of a suite, see [Compare](compare.md#other-papers-numbers).
+
+{table(LITERATURE)}
 ## Results.samples
 
 One row per model, suite and sample. `adversarial_distance` is the smallest that any attack of the suite found;

@@ -5,6 +5,7 @@
     verdict = lipbench.verify("digits")                        # attacks inside the certified radii
     radii = lipbench.certify(network, x)                       # pandas frame, one row per sample
     results = lipbench.load("lipbench-run")                    # what an earlier evaluation found
+    print(lipbench.compare("run-a", "run-b"))                  # what two runs share, side by side
     bound = lipbench.lipschitz_bound(network, (1, 28, 28))     # float, never below the true constant
     lipbench.save(network, "zoo/mine", data="digits")          # a model of a zoo: card, weights, graph
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "LipbenchError", "Model", "Results", "Suite", "VerificationResult", "__version__", "add", "certify", "evaluate",
-    "export", "lipschitz_bound", "load", "replay", "report", "rule", "save", "train", "verify",
+    "Comparison", "LipbenchError", "Model", "Results", "Suite", "VerificationResult", "__version__", "add", "certify",
+    "compare", "evaluate", "export", "lipschitz_bound", "load", "replay", "report", "rule", "save", "train", "verify",
 ]  # fmt: skip
 
 

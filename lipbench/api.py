@@ -40,6 +40,7 @@ from lipbench.models.sources import (
     sources_of,
 )
 from lipbench.report import cautions
+from lipbench.report.across import Comparison, compare_runs
 from lipbench.report.catalogue import catalogue
 from lipbench.report.export import export_run
 from lipbench.report.results import Grid, Results, load_run
@@ -54,11 +55,13 @@ from lipbench.work.execution import Execution, computing_on
 from lipbench.work.executors import Executor
 
 __all__ = [
-    "LipbenchError", "Model", "Results", "Suite", "VerificationResult", "add", "catalogue", "certify", "evaluate",
-    "export", "lipschitz_bound", "list", "load", "replay", "report", "rule", "save", "train", "verify",
+    "Comparison", "LipbenchError", "Model", "Results", "Suite", "VerificationResult", "add", "catalogue", "certify",
+    "compare", "evaluate", "export", "lipschitz_bound", "list", "load", "replay", "report", "rule", "save", "train",
+    "verify",
 ]  # fmt: skip
 
 StrPath = str | os.PathLike[str]
+compare = public("compare")(compare_runs)
 train = public("train")(train_zoo)
 load = public("load")(load_run)
 export = public("export")(export_run)

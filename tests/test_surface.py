@@ -20,6 +20,7 @@ CALLABLES = {
     "add": "zoo * data factory architecture graph weights args form name loss hyperparameters claimed constrained "
     "data_dir num_classes",
     "certify": "model x labels * norm claimed trust device dtype",
+    "compare": "run other * models settings eps csv",
     "evaluate": "models suite * eps data data_dir num_classes trust out title samples seeds audit prune "
     "reference_attack shard dtype device threads executor jobs address gpus_per_task progress show_eps",
     "export": "run * samples summary witnesses force",
@@ -33,7 +34,7 @@ CALLABLES = {
     "train": "recipe out * data data_dir executor jobs address gpus_per_task device progress",
     "verify": "models * data data_dir num_classes trust out samples radii seed dtype device threads progress done",
 }
-OTHER_NAMES = {"__version__", "LipbenchError", "Model", "Results", "Suite", "VerificationResult"}
+OTHER_NAMES = {"__version__", "Comparison", "LipbenchError", "Model", "Results", "Suite", "VerificationResult"}
 
 # Errors and warnings that a user may catch, of ``lipbench.errors``.
 ERRORS = {
@@ -61,6 +62,7 @@ TESTING = {
 # Commands: their arguments, and their options in alphabetical order.
 ARGUMENTS = {
     "add": "zoo",
+    "compare": "run other",
     "evaluate": "models",
     "export": "run",
     "list": "what name",
@@ -72,6 +74,7 @@ ARGUMENTS = {
 OPTIONS = {
     "add": "--architecture --arg --claimed --constrained --data --data-dir --factory --form --graph --hyperparameter "
     "--loss --name --num-classes --unconstrained --weights",
+    "compare": "--csv --eps --model --setting",
     "evaluate": "--address --audit --data --data-dir --device --dtype --eps --executor --gpus-per-task --jobs "
     "--no-prune --num-classes --out --progress --prune --quiet --reference-attack --samples --seed --shard --show-eps "
     "--suite --threads --title --trust -o -q",
@@ -159,7 +162,7 @@ def test_a_subcommand_takes_these_arguments_and_options(name):
     assert " ".join(sorted(spelt for each in options for spelt in (*each.opts, *each.secondary_opts))) == OPTIONS[name]
 
 
-@pytest.mark.parametrize("name", ["add", "evaluate", "export", "list", "report", "train", "verify"])
+@pytest.mark.parametrize("name", ["add", "compare", "evaluate", "export", "list", "report", "train", "verify"])
 def test_every_option_of_a_command_is_a_keyword_of_the_function_under_its_own_name(name):
     options = {parameter.name for parameter in cli.commands[name].params}
     assert options - ONLY_PRINTED - OF_REPLAY <= set(inspect.signature(getattr(lipbench, name)).parameters)

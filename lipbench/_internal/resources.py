@@ -1,4 +1,4 @@
-"""The data folders: beside the package in a checkout, inside it in an installed wheel."""
+"""The data folders and files: beside the package in a checkout, inside it in an installed wheel."""
 
 from pathlib import Path
 
@@ -10,6 +10,9 @@ _FOLDERS: dict[str, tuple[Path, ...]] = {  # name: (inside the wheel, in a check
     "attacks": (BUNDLED / "suites", CHECKOUT / "attacks"),
     "recipes": (BUNDLED / "recipes", CHECKOUT / "recipes"),
     "digits": (BUNDLED / "digits", CHECKOUT / "reports" / "digits" / "zoo"),
+}
+_FILES: dict[str, tuple[Path, ...]] = {
+    "literature.csv": (BUNDLED / "literature.csv", CHECKOUT / "reports" / "literature.csv"),
 }
 ZOOS = ("digits",)
 PUBLISHED = ("mnist", "cifar10-jpeg")  # with a report, in a checkout alone: a wheel leaves them out for their size
@@ -27,6 +30,14 @@ def folder(name: str) -> Path:
         if path.is_dir():
             return path
     raise LipbenchError(f"the bundled folder {name!r} is missing from this installation: reinstall lipbench")
+
+
+def file(name: str) -> Path:
+    """The bundled file called ``name``; raises LipbenchError if the installation lacks it."""
+    for path in _FILES[name]:
+        if path.is_file():
+            return path
+    raise LipbenchError(f"the bundled file {name!r} is missing from this installation: reinstall lipbench")
 
 
 def toml_names(of: str) -> list[str]:

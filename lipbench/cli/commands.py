@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from lipbench import __version__
-from lipbench.cli import add, evaluate, export, hints, listing, report, status, train, verify
+from lipbench.cli import add, compare, evaluate, export, hints, listing, report, status, train, verify
 from lipbench.errors import (
     EXIT_HOLDS,
     EXIT_INTERRUPTED,
@@ -29,6 +29,7 @@ def cli() -> None:
     lipbench evaluate                   evaluate the bundled zoo with the suite quick
     lipbench evaluate ZOO --suite standard -o RUN
     lipbench verify MODEL               test a claim: attack a model inside its certified radii
+    lipbench compare RUN RUN            what two runs share, side by side
     lipbench export RUN --samples out.parquet
     lipbench train recipe.toml -o ZOO   train a zoo over losses and hyperparameters
     lipbench add ZOO --factory F ...    add a network of your own to a zoo
@@ -50,7 +51,8 @@ def _without_click(work: Callable[..., Any]) -> Callable[..., Any]:
 
 
 COMMANDS = (
-    *(evaluate.command, status.command, verify.command, train.command, add.command, report.command, export.command),
+    *(evaluate.command, status.command, verify.command, train.command, add.command, report.command, compare.command),
+    export.command,
     listing.command,
 )
 for command in COMMANDS:

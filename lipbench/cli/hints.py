@@ -23,6 +23,7 @@ COMMANDS = {  # words that users try
     "fit": "lipbench train",
     "sweep": "lipbench train",
     "plot": "lipbench report",
+    "diff": "lipbench compare",
     "summary": "lipbench report, or lipbench export RUN --summary FILE",
     "load": "lipbench report; lipbench.load is a function of Python",
     "ls": "lipbench list",

@@ -5,6 +5,7 @@ Python binds a package's name in its parent as soon as it is imported, so that n
 
 import importlib
 import types
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,9 @@ class CallableRoom(types.ModuleType):
     """A package that is called like ``report_run``, and hands on the names above."""
 
     @public("report")
-    def __call__(self, run: "StrPath", out: "StrPath | None" = None, *, check: bool = False) -> list[Path]:
+    def __call__(
+        self, run: "StrPath | Sequence[StrPath]", out: "StrPath | None" = None, *, check: bool = False
+    ) -> list[Path]:
         """See ``lipbench.report.writer.report_run``: run, out, check."""
         from lipbench.report.writer import report_run
 

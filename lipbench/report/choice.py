@@ -64,20 +64,21 @@ class Choice:
 DEFAULT_CHOICE = Choice()
 
 
-def choose(results: "Results", columns: Any = 1, eps: Any = None, family: Any = None, metric: Any = None) -> Choice:
-    """The choice, checked against what a run has.
+def choose(
+    results: "Results | Sequence[Results]", columns: Any = 1, eps: Any = None, family: Any = None, metric: Any = None
+) -> Choice:
+    """The choice, checked against what a run has, or what one of several has.
 
     columns: 1 or 2; eps: a radius such as "36/255"; family, metric: a name or several, of losses (or their short words,
     such as "HKR") and of metrics with an interval. Raises LipbenchError with the names there are.
     """
     if arguments.whole_number("columns", columns, 1) not in COLUMNS:
         raise LipbenchError(f"columns must be 1 or 2, those of a page of the paper, got {int(columns)}")
+    runs = results if isinstance(results, Sequence) else [results]
     radius = None if eps is None else Eps(eps)
     if radius is not None:
-        refuse_absent(radius, results.eps)
-    return Choice(
-        int(columns), radius, _families(results, _names("family", family)), _metrics(_names("metric", metric))
-    )
+        refuse_absent(radius, [eps for run in runs for eps in run.eps])
+    return Choice(int(columns), radius, _families(runs, _names("family", family)), _metrics(_names("metric", metric)))
 
 
 def _names(name: str, given: Any) -> tuple[str, ...]:
@@ -88,8 +89,8 @@ def _names(name: str, given: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(arguments.text(name, each) for each in several))
 
 
-def _families(results: "Results", names: Sequence[str]) -> tuple[str, ...]:
-    held = _held(results.summary())
+def _families(runs: "Sequence[Results]", names: Sequence[str]) -> tuple[str, ...]:
+    held = list(dict.fromkeys(name for run in runs for name in _held(run.summary())))
     words = {notation.word(name): name for name in reversed(held)}  # of losses with one word the first
     for name in names:
         if name not in held and name not in words:

@@ -113,6 +113,7 @@ class Metric(Column):
         return {self.name: count / n if n else float("nan"), f"{self.name}_lo": low, f"{self.name}_hi": high}
 
 
+RUN = Column("run", "text", "", "what the run is called, in reports of several: its title, else its folder")
 MODEL = Column("model", "text", "", "name of the model, as on its card")
 COPY_OF = Column("copy_of", "text", "", "the first model of the run with the same weights; empty for that one itself")
 SETTING = Column(

@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.special import bdtr
 
 from lipbench._internal.arrays import Bools, Floats
-from lipbench.report.columns import EPS, NORM, OF_GROUPS, RESAMPLES, SETTING, SUITE, Column
+from lipbench.report.columns import EPS, NORM, OF_GROUPS, RESAMPLES, SAMPLES, SETTING, SUITE, Column
 from lipbench.report.metrics import CERTIFIED, CLEAN, GAP, MEAN_GAP, ROBUST, TIGHTNESS
 from lipbench.report.resampling import Draws, ends
 
@@ -38,13 +38,31 @@ COMPARISONS: tuple[Column, ...] = (  # every column of comparisons.csv
         for accuracy in FRONTS
     ),
 )
-PAIRS: tuple[Column, ...] = (  # of ``pair``
+DIFFERENCES: tuple[Column, ...] = (  # of ``pair``
     Column("metric", "text", "", "what is compared"),
     Column("first", "number", "", "the first one's, mean over seeds"),
     Column("second", "number", "", "the second one's, mean over seeds"),
-    Column("difference", "number", "", "second less first, paired over samples"),
+    Column("difference", "number", "", "second less first"),
     Column("difference_lo", "number", "", "lower end of its 95 % interval, over seeds and samples"),
     Column("difference_hi", "number", "", "upper end of its 95 % interval, over seeds and samples"),
+)
+SIDES = (("first", "the first one"), ("second", "the second one"))
+PAIRS: tuple[Column, ...] = (  # every column of ``Results.compare``, ``lipbench.compare`` and pairs.csv
+    *(Column(f"{side}_run", "text", "", f"the run of {one}: its title, else its folder") for side, one in SIDES),
+    Column("kind", "text", "", "what is compared: model or setting; model and setting where they are one of each"),
+    *(Column(f"{side}_name", "text", "", f"name of {one}; of a setting its label") for side, one in SIDES),
+    Column("same_weights", "flag", "", "both are the same networks: equal weights"),
+    *(Column(f"{side}_suite", "text", "", f"suite that {one} was attacked with") for side, one in SIDES),
+    *(NORM, EPS),
+    Column("eps_max", "number", "suite's norm, input range [0, 1]", "largest eps of both: the mean gap reaches to it"),
+    *(Column(f"{side}_grade", "text", "", f"grade of the certificates of {one}") for side, one in SIDES),
+    *(Column(f"{side}_models", "count", "models", f"models of {one}, whose mean is compared") for side, one in SIDES),
+    *(Column(f"{side}_n", "count", SAMPLES, f"samples of {one}") for side, one in SIDES),
+    Column("paired", "flag", "", "both were measured on the same samples, so that their difference is paired"),
+    *DIFFERENCES,
+    Column("only_first", "count", SAMPLES, "counted for the first model alone: McNemar's test", optional=True),
+    Column("only_second", "count", SAMPLES, "counted for the second model alone", optional=True),
+    Column("p_value", "number", "", "of McNemar's exact test that both models count equally often", optional=True),
 )
 
 
@@ -109,7 +127,7 @@ def _front(points: Floats) -> Bools:
 
 
 def pair(first: tuple[Draws, str], second: tuple[Draws, str], eps: float, *, paired: bool = True) -> pd.DataFrame:
-    """Two settings side by side: a row per metric, see ``PAIRS``.
+    """Two settings side by side: a row per metric, see ``DIFFERENCES``.
 
     first, second: draws and a setting of theirs. paired: both were measured on the same samples, in the same order;
     else the difference is taken between independent resamples.
@@ -124,7 +142,7 @@ def pair(first: tuple[Draws, str], second: tuple[Draws, str], eps: float, *, pai
         other = drawn[1] if paired else np.roll(drawn[1], 1)  # resample b of one beside b + 1 of the other
         low, high = ends(other - drawn[0])
         rows.append((metric, *values, values[1] - values[0], float(low), float(high)))
-    return pd.DataFrame(rows, columns=[column.name for column in PAIRS])
+    return pd.DataFrame(rows, columns=[column.name for column in DIFFERENCES])
 
 
 def mcnemar(first: Bools, second: Bools) -> tuple[int, int, float]:

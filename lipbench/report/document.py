@@ -1,27 +1,38 @@
 """What a report says, before it becomes Markdown, HTML or TeX."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from lipbench.certification.grades import GRADES, NONE
-from lipbench.report import answers, captions, hyperparameters, tables, verification, why
+from lipbench.report import (
+    across,
+    answers,
+    captions,
+    facts,
+    hyperparameters,
+    literature,
+    run_names,
+    side_by_side,
+    tables,
+    verification,
+    why,
+)
 from lipbench.report.cautions import NO_CERTIFICATE
 from lipbench.report.choice import DEFAULT_CHOICE, Choice
+from lipbench.report.columns import RUN
 from lipbench.report.findings import findings
 from lipbench.report.formatting import legend, percent, violations
 from lipbench.report.metrics import SHARES
 from lipbench.report.remarks import remarks
-from lipbench.report.resampling import Draws
 from lipbench.report.surfaces import surfaces
 from lipbench.report.tables import Group, Table
 from lipbench.report.tex import papers
 from lipbench.report.tex.layout import PaperTable
 from lipbench.report.verification import VerificationSection
-from lipbench.runs.plans import Run
 from lipbench.runs.results import ModelResults
 
 if TYPE_CHECKING:
@@ -55,6 +66,7 @@ class Section:
     main: Table
     effects: Table | None  # None: no hyperparameter takes two values
     grid: Table
+    literature: Table | None  # what others print at these eps; None: nothing
     details: tuple[Table, ...]
     remarks: tuple[str, ...]
     notation: str  # what the short words of figures and findings stand for
@@ -62,61 +74,128 @@ class Section:
 
 
 @dataclass(frozen=True)
+class RunPart:
+    """All that a report says of one run."""
+
+    label: str  # what the report calls the run, where it is of several
+    source: str  # the run folder, as it was given
+    results: "Results"
+    sections: tuple[Section, ...]
+    findings: tuple[str, ...]  # of all sections; after the name of the suite where there are several
+    facts: tuple[tuple[str, str], ...]  # what the run was
+    verdict: str  # how many certificates are false
+    violations: Table | None  # None: there are none
+    verification: VerificationSection | None  # None: the run folder holds no verification
+    left_out: Table | None  # models and attacks that failed; None: there are none
+
+    def headed(self, title: str, report: "Report") -> str:
+        """A heading of this run: with its label, where the report is of several runs."""
+        return f"{self.label}: {title}" if report.several else title
+
+
+@dataclass(frozen=True)
 class Report:
-    """A report before it is written."""
+    """A report before it is written: of one run, or of several.
+
+    Frames of several runs have the column ``run`` first, and there ``pairs`` holds what the runs share, each beside the
+    first one, see ``comparisons.PAIRS``.
+    """
 
     title: str
-    items: tuple[ModelResults, ...]
+    runs: tuple[RunPart, ...]
     summary: pd.DataFrame
     settings: pd.DataFrame
     comparisons: pd.DataFrame
     effects: pd.DataFrame
     factors: pd.DataFrame
-    sections: tuple[Section, ...]
-    findings: tuple[str, ...]  # of all sections; after the name of the suite where there are several
     choice: Choice  # of tables and figures for papers
-    facts: tuple[tuple[str, str], ...]  # what the run was
-    verdict: str  # how many certificates are false
-    violations: Table | None  # None: there are none
-    verification: VerificationSection | None = None  # None: the run folder holds no verification
-    left_out: Table | None = None  # models and attacks that failed; None: there are none
+    pairs: pd.DataFrame | None  # None: of one run
+    shared: tuple[Table, ...]  # what runs differ in, and what they share side by side
+    unshared: tuple[str, ...]  # why runs have nothing to compare
+
+    @property
+    def several(self) -> bool:
+        """Whether it is of more than one run."""
+        return len(self.runs) > 1
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """Those of all runs."""
+        return tuple(section for run in self.runs for section in run.sections)
 
 
-def build(results: "Results", choice: Choice = DEFAULT_CHOICE) -> Report:
-    """Everything that a report says; ``choice``: of its tables and figures for papers."""
-    run, items = results.run, results.items
-    summary, settings = results.summary(), results.hyperparameters()
-    groups = tables.groups(summary, results.eps, settings, results.comparisons(), results.effects())
-    suffixes = _suffixes([group.suite for group in groups])
-    by_suite = [[i for i in items if (i.suite.name, str(i.suite.norm)) == (g.suite, g.norm)] for g in groups]
-    factors = results.factors()
-    about = run.provenance.get("title")
-    data = str(about or run.settings.get("data", "data"))
-    sections = tuple(
-        _section(group, part, suffix, choice, results.draws[group.suite, group.norm], data, factors)
-        for group, part, suffix in zip(groups, by_suite, suffixes, strict=True)
-    )
-    title = "Certified and empirical robustness" + (f": {about}" if about else "")
+def build(*runs: "Results", choice: Choice = DEFAULT_CHOICE) -> Report:
+    """Everything that a report of one run or of several says; ``choice``: of its tables and figures for papers.
+
+    Raises LipbenchError where a run is there twice.
+    """
+    across.refuse_twice(runs)
+    labels = run_names.called(runs)
+    several = len(runs) > 1
+    suites = [
+        (label if several else "", plan.suite.name)
+        for label, one in zip(labels, runs, strict=True)
+        for plan in one.run.suites
+    ]
+    suffixes = iter(_suffixes(suites))
+    parts = tuple(_run(one, label, suffixes, choice) for one, label in zip(runs, labels, strict=True))
+    beside = [across.between(runs[0], other) for other in runs[1:]]
+
+    def of_all(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+        return joined(dict(zip(labels, frames, strict=True))) if several else next(iter(frames))
+
+    about = ", ".join(labels) if several else runs[0].run.provenance.get("title")
     return Report(
-        title=title,
-        items=items,
-        summary=summary,
-        settings=settings,
-        comparisons=results.comparisons(),
-        effects=results.effects(),
-        factors=factors,
+        title="Certified and empirical robustness" + (f": {about}" if about else ""),
+        runs=parts,
+        summary=of_all([one.summary() for one in runs]),
+        settings=of_all([one.hyperparameters() for one in runs]),
+        comparisons=of_all([one.comparisons() for one in runs]),
+        effects=of_all([one.effects() for one in runs]),
+        factors=of_all([one.factors() for one in runs]),
+        choice=choice,
+        pairs=pd.concat([one.frame for one in beside], ignore_index=True) if several else None,
+        shared=tuple(table for one in beside for table in side_by_side.tables(one)),
+        unshared=tuple(
+            across.nothing_shared(runs[0], other)
+            for one, other in zip(beside, runs[1:], strict=True)
+            if one.frame.empty
+        ),
+    )
+
+
+def joined(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Frames of several runs as one: the column ``run`` first, then every column that one of them has."""
+    parts = []
+    for label, frame in frames.items():
+        part = frame.copy()
+        part.insert(0, RUN.name, label)
+        parts.append(part.astype(object))  # a column that a run lacks is empty there, whatever others hold in it
+    names = list(dict.fromkeys(name for part in parts for name in part))
+    found = pd.concat([part.reindex(columns=names) for part in parts], ignore_index=True)
+    return found.infer_objects()
+
+
+def _run(results: "Results", label: str, suffixes: Iterator[str], choice: Choice) -> RunPart:
+    """What a report says of one run; ``suffixes``: the next ones are those of its files."""
+    summary, run = results.summary(), results.run
+    groups = tables.groups(summary, results.eps, results.hyperparameters(), results.comparisons(), results.effects())
+    sections = tuple(_section(results, group, next(suffixes), choice) for group in groups)
+    return RunPart(
+        label=label,
+        source=str(results.run_folder.path),
+        results=results,
         sections=sections,
         findings=tuple(
             f"{section.group.suite}: {finding}" if len(sections) > 1 else finding
             for section in sections
             for finding in section.findings
         ),
-        choice=choice,
-        facts=_facts(run, summary),
+        facts=facts.of(run, summary),
         verdict=_verdict(summary),
-        violations=_violations(items),
+        violations=_violations(results.items),
         verification=verification.section(results.run_folder, run, results.failures),
-        left_out=_left_out(results.failures, items),
+        left_out=_left_out(results.failures, results.items),
     )
 
 
@@ -127,38 +206,38 @@ def _left_out(failures: Mapping[str, str], items: Sequence[ModelResults]) -> Tab
     return Table("Left out", ("model", "what failed", "reason"), tuple(rows), words=True) if rows else None
 
 
-def _suffixes(suites: Sequence[str]) -> list[str]:
-    """What the files of each suite end in; the first one's in nothing. They differ, whatever characters names have."""
-    found = [""]
-    for place, suite in enumerate(suites[1:], 1):
-        suffix = "-" + (re.sub(r"[^A-Za-z0-9]+", "-", suite).strip("-") or str(place))
+def _suffixes(suites: Sequence[tuple[str, str]]) -> list[str]:
+    """What the files of each (run, suite) end in, whatever characters names have; no two the same.
+
+    The run is empty in a report of one run. There the files of the first suite end in nothing.
+    """
+    found: list[str] = []
+    for place, (run, suite) in enumerate(suites):
+        words = re.sub(r"[^A-Za-z0-9]+", "-", f"{run} {suite}").strip("-") or str(place)
+        suffix = "" if place == 0 and not run else f"-{words}"
         while suffix.lower() in map(str.lower, found):  # some file systems do not distinguish A from a
             suffix += f"-{place}"
         found.append(suffix)
     return found
 
 
-def _section(
-    group: Group,
-    items: Sequence[ModelResults],
-    suffix: str,
-    choice: Choice,
-    draws: Draws,
-    data: str,
-    factors: pd.DataFrame,
-) -> Section:
+def _section(results: "Results", group: Group, suffix: str, choice: Choice) -> Section:
     chosen, shown = hyperparameters.chosen_eps(group.settings), choice.of(group)
+    items = [item for item in results.items if (item.suite.name, str(item.suite.norm)) == (group.suite, group.norm)]
+    draws, data = results.draws[group.suite, group.norm], str(results.run.settings["data"])
+    title = str(results.run.provenance.get("title") or data)
     names = [name for name in captions.TITLES if name != "heat" or any(surfaces(shown.settings))]
     words = captions.figures(shown, choice.at(group))
     return Section(
         group=group,
-        findings=findings(group, items, why.of(group, factors, chosen)),
+        findings=findings(group, items, why.of(group, results.factors(), chosen)),
         about=_about(group),
         files={name: f"{name}{suffix}" for name in names},
         captions={name: words[name] for name in names},
         main=answers.main_table(group, chosen),
         effects=answers.effect_table(group, chosen),
         grid=answers.grid_table(group),
+        literature=literature.table(group, data),
         details=(
             *filter(None, [tables.matched_table(group)]),
             tables.grade_table(group),
@@ -169,7 +248,7 @@ def _section(
         ),
         remarks=remarks(group),
         notation=legend(group.settings),
-        tex=papers.of_section(group, draws, choice, data, suffix),
+        tex=papers.of_section(group, draws, choice, title, suffix),
     )
 
 
@@ -226,34 +305,3 @@ def _violations(items: Sequence[ModelResults]) -> Table | None:
     shown = f", the first {SHOWN_VIOLATIONS} of {len(found)}" if len(found) > SHOWN_VIOLATIONS else ""
     columns = ("grade", "model", "suite", "sample", "certified_radius", "adversarial_distance")
     return Table(f"Violations: false certificates{shown}", columns, tuple(found[:SHOWN_VIOLATIONS]))
-
-
-def _words(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_words(part)}" for key, part in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_words, value))
-    return {True: "yes", False: "no", None: "none"}[value] if value is None or isinstance(value, bool) else str(value)
-
-
-def _facts(run: Run, summary: pd.DataFrame) -> tuple[tuple[str, str], ...]:
-    """What the run was, line by line: its suites, the settings of run.json, and its provenance."""
-    weights, models = summary["copy_of"].where(summary["copy_of"] != "", summary["model"]).nunique(), len(run.models)
-    facts = {
-        "models": str(models) if weights == models else f"{models}, of which {models - weights} are copies",
-        "samples per model": _words(sorted(summary["n"].unique().tolist())),
-    }
-    for plan in run.suites:
-        attacks = ", ".join(str(attack) for attack in plan.suite.attacks)
-        grid = ", ".join(eps.shown for eps in plan.suite.eps)
-        seeds = f"seed{'s' * (len(plan.seeds) > 1)} {_words(plan.seeds)}"
-        alone = "; beside it AutoAttack standard alone" * (plan.reference_attack is not None)
-        facts[f"suite {plan.suite.name}"] = f"{plan.suite.norm}, eps {grid}; attacks {attacks}; {seeds}{alone}"
-    for key, value in (run.settings | run.provenance).items():
-        if key == "audit":
-            facts["audit share"] = f"{_words(value)} of the certified samples are attacked all the same"
-        elif key == "shard":
-            facts["samples worked on at once"] = _words(value)
-        elif key not in ("samples", "title"):  # how many were asked for; how many there are stands above
-            facts[key.replace("_", " ")] = _words(value)
-    return tuple(facts.items())

@@ -1,6 +1,6 @@
 """The numbers of each setting over its seeds: hyperparameters.csv. A setting is a loss with its hyperparameters."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -50,7 +50,7 @@ def over_seeds(summary: pd.DataFrame) -> pd.DataFrame:
         n_seeds=(SEED.name, "nunique"),
         n_models=(MODEL.name, "nunique"),
         n=(N.name, "min"),
-        grade=(GRADE.name, _weakest),
+        grade=(GRADE.name, weakest),
     )
     frame = frame.join(counts.reset_index(drop=True))
     for metric in OVER_SEEDS:
@@ -71,7 +71,8 @@ def _sorted(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     return frame.drop(columns=["_suite", "_unconstrained"]).reset_index(drop=True)
 
 
-def _weakest(grades: "pd.Series[str]") -> str:
+def weakest(grades: Iterable[str]) -> str:
+    """The grade that all of them have at least."""
     return max(grades, key=FROM_THE_STRONGEST.index)
 
 

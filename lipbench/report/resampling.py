@@ -11,7 +11,7 @@ interval then covers the samples alone.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -69,7 +69,8 @@ class Measured:
     @property
     def certified(self) -> Bools:
         """Which models have a certificate: bool (m,)."""
-        return ~np.isnan(self.certified_radius).all(axis=1) | (self.certified_radius.shape[1] == 0)
+        # the radius of a misclassified sample is 0 with a certificate and without one
+        return np.logical_not(np.isnan(self.certified_radius).any(axis=1))
 
     def per_sample(self, metric: str, eps: float | None = None) -> Single:
         """What each sample adds to a share or the gap: (m, n), whole numbers, whose sums are exact; NaN where n/a.
@@ -107,11 +108,16 @@ class Measured:
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """Every metric of every setting, as measured and in each resample. S settings, B resamples."""
+    """Every metric of every setting, as measured and in each resample. S settings, B resamples.
+
+    seeds_of: settings whose models are, place by place, the networks of another, earlier one: both take its draw of the
+    seeds, so that what differs from network to network cancels in the difference of the two.
+    """
 
     measured: Measured
     resamples: int = RESAMPLES
     seed: int = SEED
+    seeds_of: Mapping[str, str] = field(default_factory=dict)
     _computed: dict[tuple[str, float | None], tuple[Floats, Floats, Floats]] = field(default_factory=dict, repr=False)
 
     @functools.cached_property
@@ -210,16 +216,20 @@ class Draws:
         With normal z: sum of z_i (x_i - mean x) / sqrt(k (k - 1)) has the variance s^2 / k; divided by
         sqrt(chi2_{k-1} / (k - 1)) it is Student's t times s / sqrt(k).
         """
-        random, found = np.random.RandomState(self.seed + 1), []
-        for members in self.members:
+        random = np.random.RandomState(self.seed + 1)
+        found: dict[str, Floats] = {}
+        for setting, members in zip(self.settings, self.members, strict=True):
             k = len(members)
+            if setting in self.seeds_of:
+                found[setting] = found[self.seeds_of[setting]]
+                continue
             if k == 1:
-                found.append(np.zeros((self.resamples, 1)))
+                found[setting] = np.zeros((self.resamples, 1))
                 continue
             z = random.standard_normal((self.resamples, k))
             scale = np.sqrt(random.chisquare(k - 1, (self.resamples, 1)) / (k - 1))
-            found.append((z - z.mean(axis=1, keepdims=True)) / (np.sqrt(k * (k - 1)) * scale))
-        return tuple(found)
+            found[setting] = (z - z.mean(axis=1, keepdims=True)) / (np.sqrt(k * (k - 1)) * scale)
+        return tuple(found.values())
 
 
 def _medians(values: Floats, weights: Single) -> Floats:

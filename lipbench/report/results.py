@@ -21,8 +21,11 @@ from lipbench.report import (
     effects,
     factors,
     hyperparameters,
+    literature,
     metrics,
+    pairs,
     resampling,
+    run_names,
     samples,
     settings,
     tables,
@@ -67,8 +70,8 @@ class Results:
     """A finished run: its plan, and what it found of each model under each suite.
 
     Every frame has its columns declared, with kind, unit and words: ``samples.SAMPLES``, ``MODELS``,
-    ``metrics.SUMMARY``, ``hyperparameters.SETTINGS``, ``comparisons.COMPARISONS``, ``effects.EFFECTS``,
-    ``factors.FACTORS``.
+    ``metrics.SUMMARY``, ``hyperparameters.SETTINGS``, ``comparisons.COMPARISONS``, ``comparisons.PAIRS``,
+    ``effects.EFFECTS``, ``factors.FACTORS``, ``literature.LITERATURE``.
     """
 
     run_folder: RunFolder
@@ -112,6 +115,10 @@ class Results:
         if show is not None:
             refuse_absent(show, self.eps)
         return tables.short(tables.groups(self._summary, self.eps), show)
+
+    def item(self, model: str, suite: str) -> ModelResults:
+        """What was found of a model under a suite."""
+        return self._by_name[model, suite]
 
     @property
     def eps(self) -> tuple[Eps, ...]:
@@ -185,11 +192,31 @@ class Results:
         """What the numbers say, in a few paragraphs of words, as at the top of the report; see ``report.findings``."""
         from lipbench.report import document  # which takes Results
 
-        return list(document.build(self).findings)
+        return list(document.build(self).runs[0].findings)
 
     def factors(self) -> pd.DataFrame:
         """One row per model, suite and factor of tightness: why a gap exists, see ``factors.frame``."""
-        return factors.frame(self.items)
+        return self._factors.copy()
+
+    def compare(self, first: str, second: str, eps: Grid | None = None) -> pd.DataFrame:
+        """Two models or settings side by side: one row per suite, eps and metric, see ``comparisons.PAIRS``.
+
+        first, second: the name of a model, or the label of a setting as tables print it, or its digest; eps: only at
+        these. Two models have McNemar's counts and p-value besides the paired difference. Raises LipbenchError for an
+        unknown name, where both are the same, and for an eps that no suite of the run has.
+        """
+        (run,) = run_names.called([self])
+        both = [pairs.side(self, run, arguments.text(*given)) for given in (("first", first), ("second", second))]
+        pairs.refuse_same(both[0], both[1])
+        wanted = None if eps is None else parse_grid(eps)
+        return pairs.frame([(both[0], both[1])], pairs.within(self, wanted), wanted)
+
+    def literature(self) -> pd.DataFrame:
+        """What other papers print on the run's data set, at its norms and eps, beside the run's best setting there.
+
+        These are others' numbers, on other set-ups, see ``literature.LITERATURE``; no row where there are none.
+        """
+        return literature.frame(pairs.run_groups(self), str(self.run.settings["data"]))
 
     def witnesses(self, model: str | None = None) -> Witnesses:
         """Adversarial inputs as arrays: of each model, suite and sample the closest one found, see ``Witnesses``.
@@ -231,6 +258,10 @@ class Results:
         return frame[rows].reset_index(drop=True)
 
     @functools.cached_property
+    def _by_name(self) -> dict[tuple[str, str], ModelResults]:
+        return {(item.model, item.suite.name): item for item in self.items}
+
+    @functools.cached_property
     def _summary(self) -> pd.DataFrame:
         return metrics.summary(self.items)
 
@@ -238,6 +269,10 @@ class Results:
     def draws(self) -> dict[tuple[str, str], resampling.Draws]:
         """The resamples of each (suite, norm) that all intervals and probabilities of settings come from."""
         return resampling.by_suite(self.items, self._summary)
+
+    @functools.cached_property
+    def _factors(self) -> pd.DataFrame:
+        return factors.frame(self.items)
 
     @functools.cached_property
     def _settings(self) -> pd.DataFrame:

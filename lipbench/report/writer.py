@@ -5,7 +5,7 @@ import csv
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ import pandas as pd
 
 from lipbench._internal import arguments, files
 from lipbench.errors import LipbenchError, quoted
-from lipbench.report import captions, definitions, document
+from lipbench.report import across, captions, definitions, document
 from lipbench.report.choice import DEFAULT_CHOICE, Choice, choose
 from lipbench.report.document import PICTURES, Report
 from lipbench.report.results import Results
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 FRAMES = ("summary.csv", "hyperparameters.csv", "comparisons.csv", "effects.csv", "factors.csv")
 FILES = (*FRAMES, "report.md", "tables.tex", "report.html")  # and figures
+PAIRS = "pairs.csv"  # of a report of several runs
 StrPath = str | os.PathLike[str]
 ROUNDING = 1e-12  # of computed numbers, from one machine to another
 
@@ -63,10 +64,15 @@ def texts(report: Report) -> dict[str, str]:
         "comparisons.csv": _csv(report.comparisons),
         "effects.csv": _csv(report.effects),
         "factors.csv": _csv(report.factors),
+        **({} if report.pairs is None else {PAIRS: _csv(report.pairs)}),
         "report.md": plain.get_template("report.md.j2").render(
             report=report, definitions=_definitions(), titles=captions.TITLES
         ),
-        "tables.tex": papers.source(report.verdict, report.choice, [t for s in report.sections for t in s.tex]),
+        "tables.tex": papers.source(
+            [run.headed(run.verdict, report) for run in report.runs],
+            report.choice,
+            [table for section in report.sections for table in section.tex],
+        ),
     }
 
 
@@ -80,11 +86,12 @@ def draw(report: Report) -> "dict[str, Figure]":
     from lipbench.report import figures  # imports matplotlib, which tables do not need
 
     drawn: dict[str, Figure] = {}
-    choice = report.choice
-    for section in report.sections:
-        key = (section.group.suite, section.group.norm)
-        some = [item for item in report.items if (item.suite.name, str(item.suite.norm)) == key]
-        drawn |= figures.draw(choice.of(section.group), some, choice.at(section.group), section.files)
+    for run in report.runs:
+        for section in run.sections:
+            key = (section.group.suite, section.group.norm)
+            some = [item for item in run.results.items if (item.suite.name, str(item.suite.norm)) == key]
+            shown, eps = report.choice.of(section.group), report.choice.at(section.group)
+            drawn |= figures.draw(shown, some, eps, section.files)
     return drawn
 
 
@@ -93,17 +100,19 @@ def pictures(report: Report) -> list[str]:
     return [name + ending for section in report.sections for name in section.files.values() for ending in PICTURES]
 
 
-def write(results: Results, out: Path, choice: Choice = DEFAULT_CHOICE) -> list[Path]:
-    """Write the report of a finished run into ``out`` and return the paths of its files.
+def write(results: Results | Sequence[Results], out: Path, choice: Choice = DEFAULT_CHOICE) -> list[Path]:
+    """Write the report of a finished run, or of several, into ``out`` and return the paths of its files.
 
-    choice: of its tables and figures for papers. The same run and choice give the same bytes. Other files in ``out``
-    stay as they are. Raises LipbenchError if ``out`` cannot be written, or if it holds a file of a report's name that
-    lipbench did not write, or that was changed since.
+    choice: of its tables and figures for papers. The same runs and choice give the same bytes. Other files in ``out``
+    stay as they are. Raises LipbenchError if ``out`` cannot be written, if it holds a file of a report's name that
+    lipbench did not write, or that was changed since, and, for several runs, if it is inside of one of them.
     """
     from lipbench.report import style  # imports matplotlib
 
-    report, run_folder = document.build(results, choice), results.run_folder
-    if out.parent == run_folder.path:
+    runs = _several(results)
+    _refuse_inside(runs, out)
+    report = document.build(*runs, choice=choice)
+    if out.parent == runs[0].run_folder.path:
         files.refuse_link(out)
     files.make_folder(out)  # before the work of drawing, so that a folder of no use is known at once
     whole = {name: text.encode() for name, text in texts(report).items()}
@@ -115,12 +124,23 @@ def write(results: Results, out: Path, choice: Choice = DEFAULT_CHOICE) -> list[
     whole["report.html"] = template.render(
         report=report, definitions=_definitions(), figures=vector, titles=captions.TITLES
     ).encode()
-    files.write_among_others(out, whole | encoded, hint(run_folder, out))
+    files.write_among_others(out, whole | encoded, hint([one.run_folder for one in runs], out))
     return [out / name for name in whole | encoded]
 
 
+def _several(results: Results | Sequence[Results]) -> list[Results]:
+    return [results] if isinstance(results, Results) else list(results)
+
+
+def _refuse_inside(runs: Sequence[Results], out: Path) -> None:
+    """Raise LipbenchError where the report of several runs would be in the folder of one."""
+    for one in runs if len(runs) > 1 else ():
+        if out.resolve().is_relative_to(one.run_folder.path.resolve()):
+            raise LipbenchError(f"{out} is inside of the run {one.run_folder.path}: choose another folder with -o")
+
+
 def report_run(
-    run: StrPath,
+    run: StrPath | Sequence[StrPath],
     out: StrPath | None = None,
     *,
     check: bool = False,
@@ -129,29 +149,45 @@ def report_run(
     family: str | Sequence[str] | None = None,
     metric: str | Sequence[str] | None = None,
 ) -> list[Path]:
-    """Write the report of a finished run, and return the paths of its files.
+    """Write the report of a finished run, or one report of several, and return the paths of its files.
 
-    run: the run folder; out: the folder of the report, by default ``report`` in the run folder; check: write nothing,
-    and compare the report in ``out`` with the records: an empty list. columns, eps, family, metric: what tables.tex and
-    the figures show, see ``Results.report``. Raises LipbenchError if the run is not finished or damaged, as ``write``
-    does, for a choice that the run does not have, and for a report that the records contradict.
+    run: the run folder, or several of them; out: the folder of the report, for one run by default ``report`` in the run
+    folder; check: write nothing, and compare the report in ``out`` with the records: an empty list. columns, eps,
+    family, metric: what tables.tex and the figures show, see ``Results.report``. Raises LipbenchError if a run is not
+    finished or damaged, or is there twice, as ``write`` does, for a choice that no run has, and for a report that the
+    records contradict.
     """
-    folder = arguments.path("the run folder", run)
-    results = Results.load(RunFolder(folder))
-    target = folder / "report" if out is None else arguments.path("out", out)
-    choice = choose(results, columns, eps, family, metric)
-    if not arguments.truth("check", check):
-        return write(results, target, choice)
-    refuse_different(results, target, choice)
+    arguments.truth("check", check)
+    runs, target = runs_and_target(run, out)
+    choice = choose(runs, columns, eps, family, metric)
+    if not check:
+        return write(runs, target, choice)
+    refuse_different(runs, target, choice)
     return []
 
 
-def refuse_different(results: Results, published: Path, choice: Choice = DEFAULT_CHOICE) -> None:
+def runs_and_target(run: StrPath | Sequence[StrPath], out: StrPath | None) -> tuple[list[Results], Path]:
+    """The results of one run or several, and the folder of their report, as ``report_run`` takes them."""
+    given = [run] if isinstance(run, str | os.PathLike) or not isinstance(run, Iterable) else list(run)
+    folders = [arguments.path("the run folder", one) for one in given]
+    if not folders:
+        raise LipbenchError("a report of which run? name a run folder, or several")
+    if out is None and len(folders) > 1:
+        raise LipbenchError("a report of several runs needs a folder of its own: name it with -o (out=...)")
+    target = folders[0] / "report" if out is None else arguments.path("out", out)
+    runs = [Results.load(RunFolder(folder)) for folder in folders]
+    across.refuse_twice(runs)
+    _refuse_inside(runs, target)
+    return runs, target
+
+
+def refuse_different(results: Results | Sequence[Results], published: Path, choice: Choice = DEFAULT_CHOICE) -> None:
     """Raise LipbenchError if a rebuild contradicts the report in ``published``, see ``check``."""
-    different = check(results, published, choice)
+    runs = _several(results)
+    different = check(runs, published, choice)
     if different:
-        run = results.run_folder.path
-        raise LipbenchError(f"{published} is not what the records of {run} give: {', '.join(different)} differ")
+        names = " and ".join(str(one.run_folder.path) for one in runs)
+        raise LipbenchError(f"{published} is not what the records of {names} give: {', '.join(different)} differ")
 
 
 def refuse_changed(run_folder: RunFolder, out: Path) -> None:
@@ -159,23 +195,23 @@ def refuse_changed(run_folder: RunFolder, out: Path) -> None:
 
     ``write`` refuses them as well, but needs a finished run: this check comes before the run.
     """
-    files.refuse_changed(out, FILES, hint(run_folder, out))
+    files.refuse_changed(out, FILES, hint([run_folder], out))
 
 
-def hint(run_folder: RunFolder, out: Path) -> str:
+def hint(run_folders: Sequence[RunFolder], out: Path) -> str:
     """What to do about a file that is in the way of a report."""
-    run = run_folder.path
-    again = f"lipbench report {run}" + ("" if out == run / "report" else f" -o {out}")
-    return f"move it away and run `{again}`, or write the report elsewhere with `lipbench report {run} -o FOLDER`"
+    runs = " ".join(str(one.path) for one in run_folders)
+    again = f"lipbench report {runs}" + ("" if out == run_folders[0].path / "report" else f" -o {out}")
+    return f"move it away and run `{again}`, or write the report elsewhere with `lipbench report {runs} -o FOLDER`"
 
 
-def check(results: Results, published: Path, choice: Choice = DEFAULT_CHOICE) -> list[str]:
+def check(results: Results | Sequence[Results], published: Path, choice: Choice = DEFAULT_CHOICE) -> list[str]:
     """The files of a report in ``published`` that a rebuild contradicts, each with its first line that does.
 
     Empty if there are none. choice: the one that the report was made with. CSV, Markdown and TeX files are
     compared as text. Figures and HTML need only exist: fonts are drawn differently from machine to machine.
     """
-    report, faults = document.build(results, choice), []
+    report, faults = document.build(*_several(results), choice=choice), []
     for name, text in texts(report).items():
         path = published / name
         if not path.is_file():

@@ -173,8 +173,8 @@ def plan(what: Suite, groups=None, seeds=(SEED,), reference_attack=None, grown=(
     return SuitePlan(what, opening, others, tuple(groups or [what.eps]), tuple(seeds), reference_attack, grown)
 
 
-def write_run(path: Path, models: list[Model], suites=None, shard=1000, title=None, **how) -> RunFolder:
-    """``suites``: of Suite; ``how``: see ``plan``."""
+def write_run(path: Path, models: list[Model], suites=None, shard=1000, title=None, changed=None, **how) -> RunFolder:
+    """``suites``: of Suite; ``changed``: other settings of the run; ``how``: see ``plan``."""
     settings = {
         "data": "digits",
         "data_sha256": "d" * 64,
@@ -186,7 +186,7 @@ def write_run(path: Path, models: list[Model], suites=None, shard=1000, title=No
         "device": "cpu",
         "threads": 1,
         "versions": {"lipbench": "0.1.0", "torch": "2.13.0"},
-    }
+    } | (changed or {})
     entries = tuple(ModelEntry(m.name, m.card(), digest_of(m.card())) for m in models)
     plans = tuple(plan(what, **how) for what in suites or [suite()])
     run = Run(

@@ -8,6 +8,7 @@ from scipy import stats
 from lipbench.report import Results, metrics
 from lipbench.report.intervals import clopper_pearson
 from lipbench.report.resampling import PAIRED, Draws, _medians, by_suite
+from lipbench.runs.bounds import Bounds
 
 EPS = 0.1
 
@@ -130,3 +131,22 @@ def test_a_run_without_samples_has_no_intervals():
     one = draws(np.ones((1, 0)), np.ones((1, 0)), np.ones((1, 0)))
     assert np.isnan(one.estimate("clean")).all()
     assert np.isnan(one.interval("certified", EPS)[1]).all()
+
+
+def test_a_model_without_a_certificate_is_known_by_its_correct_samples():
+    """``Bounds.start`` gives misclassified samples the radius 0, of whatever grade."""
+    bounds = Bounds.start([1, 1, 0], [np.nan] * 3)
+    one = draws(bounds.correct[None], bounds.certified_radius[None], np.array([[0.2, 0.3, 0.0]]))
+    assert np.isnan(one.estimate("certified", EPS)).all()
+    assert np.isnan(one.estimate("mean_gap")).all()
+
+
+def test_settings_of_the_same_networks_share_the_draw_of_their_seeds():
+    correct, distance = np.ones((4, 50)), np.full((4, 50), 1.0)
+    radius = np.full((4, 50), np.array([0.1, 0.3, 0.1, 0.3])[:, None])
+    measured = draws(correct, radius, distance, settings="aabb", grid=(1.0,)).measured
+    apart, same = Draws(measured), Draws(measured, seeds_of={"b": "a"})
+    for one, equal in ((apart, False), (same, True)):
+        drawn = one.drawn("mean_gap")
+        assert drawn[:, 0].std() > 0
+        assert np.array_equal(drawn[:, 0], drawn[:, 1]) is equal

@@ -13,6 +13,7 @@ from lipbench.report import (
     document,
     effects,
     hyperparameters,
+    literature,
     metrics,
     samples,
     writer,
@@ -124,7 +125,7 @@ def test_an_eps_is_printed_as_it_was_given(make_run, make_model, suite):
     report = document.build(results)
     heads = [title for title, _ in report.sections[0].grid.groups]
     assert heads == ["", "eps 0.1", "eps 36/255"]
-    assert dict(report.facts)["suite quick"].startswith("L2, eps 0.1, 36/255; ")
+    assert dict(report.runs[0].facts)["suite quick"].startswith("L2, eps 0.1, 36/255; ")
     every = "\n".join(writer.texts(report).values())
     assert "0.1412 " not in every.replace(str(36 / 255), "")
     assert results.summary()["eps"].tolist() == [0.1, 36 / 255]
@@ -145,8 +146,10 @@ def test_a_summary_may_be_changed_by_its_user(results):
         (lambda results: results.hyperparameters(), hyperparameters.SETTINGS),
         (lambda results: results.comparisons(), comparisons.COMPARISONS),
         (lambda results: results.effects(), effects.EFFECTS),
+        (lambda results: results.compare("a", "b"), comparisons.PAIRS),
+        (lambda results: results.literature(), literature.LITERATURE),
     ],
-    ids=["samples", "models", "summary", "hyperparameters", "comparisons", "effects"],
+    ids=["samples", "models", "summary", "hyperparameters", "comparisons", "effects", "pairs", "literature"],
 )
 def test_every_column_is_declared_once_with_kind_unit_and_words(results, frame, declared):
     found = frame(results)

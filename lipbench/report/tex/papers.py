@@ -31,12 +31,12 @@ PAGES = {
 }
 
 
-def source(verdict: str, choice: Choice, tables: Sequence[PaperTable]) -> str:
-    """tables.tex as a whole."""
+def source(verdicts: Sequence[str], choice: Choice, tables: Sequence[PaperTable]) -> str:
+    """tables.tex as a whole; ``verdicts``: how many certificates are false, of each run."""
     start = [
         r"% Made by lipbench from a run folder. Needs \usepackage{booktabs}.",
         f"% For a page with {PAGES[choice.columns]}.",
-        f"% {verdict}",
+        *(f"% {verdict}" for verdict in verdicts),
         *([f"{OPTIONS}{choice.options}"] if choice.options else []),
     ]
     comments = "\n".join("".join(c if c.isprintable() else " " for c in line) for line in start)
