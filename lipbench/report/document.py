@@ -60,6 +60,7 @@ class Report:
     violations: Table | None  # None: there are none
     verification: VerificationSection | None = None  # None: the run folder holds no verification
     left_out: Table | None = None  # models and attacks that failed; None: there are none
+    findings: tuple[str, ...] = ()  # what the run shows, a sentence each
 
 
 def build(results: "Results") -> Report:

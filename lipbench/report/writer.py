@@ -1,6 +1,5 @@
 """A report on disk: CSV, Markdown, TeX and HTML files, figures, and the check against a rebuild."""
 
-import base64
 import csv
 import math
 import os
@@ -68,10 +67,10 @@ def markdown(text: str) -> str:
     return re.sub(r"([\\|*_`<>\[\]])", r"\\\1", re.sub(r"[\r\n]+", " ", text))
 
 
-def _environment(autoescape: bool) -> jinja2.Environment:
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=autoescape,
+        autoescape=False,  # Markdown and TeX have escapes of their own
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -88,7 +87,7 @@ def _csv(frame: pd.DataFrame) -> str:
 
 def texts(report: Report) -> dict[str, str]:
     """The files that are compared letter by letter, by name."""
-    plain = _environment(autoescape=False)
+    plain = _environment()
     return {
         "summary.csv": _csv(report.summary),
         "hyperparameters.csv": _csv(report.settings),
@@ -120,7 +119,7 @@ def write(results: Results, out: Path) -> list[Path]:
     The same run gives the same bytes. Other files in ``out`` stay as they are. Raises LipbenchError if ``out`` cannot
     be written, or if it holds a file of a report's name that lipbench did not write, or that was changed since.
     """
-    from lipbench.report import style  # imports matplotlib
+    from lipbench.report import page, style  # imports matplotlib
 
     report, run_folder = document.build(results), results.run_folder
     if out.parent == run_folder.path:
@@ -128,9 +127,8 @@ def write(results: Results, out: Path) -> list[Path]:
     files.make_folder(out)  # before the work of drawing, so that a folder of no use is known at once
     whole = {name: text.encode() for name, text in texts(report).items()}
     drawn = draw(report)
-    vector = {name: base64.b64encode(style.encode(figure, "svg")).decode() for name, figure in drawn.items()}
-    template = _environment(autoescape=True).get_template("report.html.j2")
-    whole["report.html"] = template.render(report=report, definitions=_definitions(), figures=vector).encode()
+    data = page.payload(report, results)
+    whole["report.html"] = page.render(report, _definitions(), data, list(whole)).encode()
     for name, figure in drawn.items():
         whole |= {f"{name}.{kind}": style.encode(figure, kind) for kind in PICTURES}
     files.write_among_others(out, whole, hint(run_folder, out))

@@ -1,0 +1,132 @@
+"""One suite of a run, as the page holds it: its settings and models, and two bounds for each sample."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lipbench._internal.arrays import Ints
+from lipbench.errors import LipbenchError
+from lipbench.report import effects
+from lipbench.report.document import Section
+from lipbench.report.formatting import rows
+from lipbench.report.page import calls, models, settings
+from lipbench.report.page.blob import Blob
+from lipbench.report.page.calls import Pictures
+from lipbench.report.page.codes import Scale
+from lipbench.report.results import Results
+from lipbench.runs.plans import SuitePlan
+from lipbench.runs.results import ModelResults
+
+PAIRS = 100_000  # models times samples whose bounds a page embeds, for each suite
+
+
+def part(
+    results: Results, section: Section, items: Sequence[ModelResults], blob: Blob, pictures: Pictures
+) -> dict[str, Any]:
+    """All that the page holds of one suite; its arrays go into ``blob``. items: the models under that suite."""
+    group, first = section.group, items[0]
+    plan = next(one for one in results.run.suites if (one.suite.name, str(one.suite.norm)) == (group.suite, group.norm))
+    kept = embedded(len(items), first.n)
+    scale = Scale.of(group.eps, *(bounds.adversarial_distance for bounds in (item.bounds for item in items)), *_radii(items))
+    entries = _models(results, section, items, plan, pictures)
+    for entry, item in zip(entries, items, strict=True):
+        entry["bounds"] = bounds_of(item, scale, kept, blob)
+    labels = first.labels[kept]
+    return {
+        "name": group.suite,
+        "norm": group.norm,
+        "unit": group.unit,
+        "about": section.about,
+        "notation": section.notation,
+        "grade": group.grade,
+        "eps": [[float(eps), eps.shown] for eps in group.eps],
+        "pixels": any(eps.shown.endswith("/255") for eps in group.eps),
+        "chosen": list(group.eps).index(effects.chosen_eps(group.settings)),
+        "minimal": all(item.minimal_norm for item in items),
+        "n": first.n,
+        "samples": len(kept),
+        "knots": list(scale.knots),
+        "cells": scale.cells,
+        "labels": blob.add(labels.astype(np.uint16)),
+        "classes": int(first.card.num_classes),
+        "settings": settings.parts(group, _frame(results, "comparisons")),
+        "axes": settings.axes(group),
+        "effects": _of_suite(_frame(results, "effects"), section),
+        "models": entries,
+        "factors": _of_suite(_frame(results, "factors"), section),
+        "sources": section.files,
+        "no_pictures": _no_pictures(pictures),
+    }
+
+
+def embedded(count: int, n: int) -> Ints:
+    """The places of the samples whose bounds the page holds: all, or as many as ``PAIRS`` allows, evenly spread."""
+    most = max(1, PAIRS // max(count, 1))
+    return np.arange(n) if n <= most else np.unique(np.linspace(0, n - 1, most).astype(np.int64))
+
+
+def bounds_of(item: ModelResults, scale: Scale, kept: Ints, blob: Blob) -> dict[str, Any]:
+    """Where the bounds of a model lie in ``blob``: codes of ``scale``, and one bit a sample for correct ones.
+
+    Radii of grades other than the headline one are differences to it, modulo 2^16: nearly all are 0 or 1.
+    """
+    first = scale.encode(item.bounds.certified_radius[kept]) if item.certified else None
+    radii = {}
+    for grade, bounds in item.bounds_by_grade.items():
+        if first is not None:
+            codes = scale.encode(bounds.certified_radius[kept])
+            radii[grade] = blob.add(codes if grade == item.grade else codes - first)
+    return {
+        "correct": blob.add(np.packbits(item.bounds.correct[kept], bitorder="little")),
+        "distance": blob.add(scale.encode(item.bounds.adversarial_distance[kept])),
+        "radius": radii,
+    }
+
+
+def _radii(items: Sequence[ModelResults]) -> list[Any]:
+    return [bounds.certified_radius for item in items if item.certified for bounds in item.bounds_by_grade.values()]
+
+
+def _models(
+    results: Results, section: Section, items: Sequence[ModelResults], plan: SuitePlan, pictures: Pictures
+) -> list[dict[str, Any]]:
+    group, found = section.group, []
+    by_model = {str(name): rows(part) for name, part in group.summary.groupby("model", sort=False)}
+    shown = calls.per_model(len(results.items), items[0].card.input_shape) if pictures.originals is not None else 0
+    for item in items:
+        entry, nearest = models.part(item, by_model[item.model], results.run, plan), calls.closest(item)
+        witnesses = None
+        if shown and nearest:
+            try:
+                witnesses = results.witnesses(item.model)
+            except LipbenchError:  # deleted, or left out when the run was published; ``calls`` says so on the page
+                witnesses = None
+        entry["calls"] = calls.with_pictures(nearest, pictures, witnesses, group.suite, shown)
+        found.append(entry)
+    return found
+
+
+def _no_pictures(pictures: Pictures) -> str:
+    return pictures.no_originals
+
+
+def _frame(results: Results, name: str) -> pd.DataFrame | None:
+    """A frame of the results, by the name of the method that gives it; None where there is no such method."""
+    method = getattr(results, name, None)
+    return None if method is None else method()
+
+
+def _of_suite(frame: pd.DataFrame | None, section: Section) -> list[dict[str, Any]]:
+    """The rows of a frame that are of a suite, without cells that are n/a."""
+    if frame is None or frame.empty:
+        return []
+    group = section.group
+    ours = (frame["suite"] == group.suite) & (frame["norm"] == group.norm) if "norm" in frame else frame["suite"] == group.suite
+    return [_plain(row) for row in rows(frame[ours])]
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    plain = {key: value.item() if hasattr(value, "item") else value for key, value in row.items()}
+    return {key: value for key, value in plain.items() if not (isinstance(value, float) and not np.isfinite(value))}
