@@ -107,7 +107,7 @@ def main() -> None:
     print(f"| {' | '.join(COLUMNS)} |\n|{' --- |' * len(COLUMNS)}")
     keys = columns.setting_columns(at)
     nominal = at.groupby(keys, dropna=False)["certified_nominal"].mean().rename("certified_nominal_mean")
-    for row in table(effects.hyperparameters(at).merge(nominal.reset_index(), on=keys)):
+    for row in table(hyperparameters.over_seeds(at).merge(nominal.reset_index(), on=keys)):
         print(f"| {' | '.join(row)} |")
 
 

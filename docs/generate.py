@@ -48,7 +48,7 @@ Clopper-Pearson interval.
 
 def columns() -> str:
     """The page columns.md."""
-    from lipbench.report.effects import SETTINGS
+    from lipbench.report.hyperparameters import SETTINGS
     from lipbench.report.metrics import SUMMARY
     from lipbench.report.samples import SAMPLES
 

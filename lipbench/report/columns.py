@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 Kind = Literal["text", "flag", "count", "number", "share", "any"]
 SAMPLES, EVALUATIONS = "samples", "evaluations of the network"  # units
 STATISTICS = {"mean": "mean", "std": "standard deviation (ddof 1)", "min": "smallest", "max": "largest"}
+ENDS = {
+    end: f"{word} end of the 95 % interval of the mean, over seeds and samples"
+    for end, word in (("lo", "lower"), ("hi", "upper"))
+}
 _DTYPES = {"count": "int64", "flag": "bool", "number": "float64", "share": "float64"}
 _OPTIONAL_DTYPES = {"count": "Int64", "flag": "boolean"}
 
@@ -76,6 +80,7 @@ class Metric(Column):
     interval: bool = False  # a share of the samples: its 95 % interval is in ``NAME_lo`` and ``NAME_hi``
     over_seeds: bool = False  # hyperparameters.csv has its mean, std, min and max; tables show it for each setting
     by_eps: bool = False  # another one at each eps
+    drawn: bool = False  # hyperparameters.csv has its interval over seeds and samples in ``NAME_lo`` and ``NAME_hi``
     digits: int = 3  # decimals in tables, where it is not a share
     remark: Remark | None = None  # a sign that attacks fail
     compared: bool = False  # n/a unless AutoAttack is run alone beside the suite
@@ -94,7 +99,7 @@ class Metric(Column):
         """The columns in hyperparameters.csv."""
         return tuple(
             Column(f"{self.name}_{short}", self.kind, self.unit, f"{self.title} over the models of a setting: {word}")
-            for short, word in STATISTICS.items()
+            for short, word in (STATISTICS | (ENDS if self.drawn else {})).items()
         )
 
     def cells(self, value: Any) -> dict[str, Any]:

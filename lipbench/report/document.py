@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from lipbench.certification.grades import GRADES, NONE
-from lipbench.report import effects, tables, verification
+from lipbench.report import answers, hyperparameters, tables, verification
 from lipbench.report.cautions import NO_CERTIFICATE
-from lipbench.report.formatting import few, legend, of_grade, percent, violations
+from lipbench.report.formatting import legend, percent, violations
 from lipbench.report.metrics import SHARES
 from lipbench.report.remarks import remarks
 from lipbench.report.tables import Group, Table
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 FIGURES = ("sandwich", "pareto", "gap")
 SHOWN_VIOLATIONS = 20
-TEX_EPS = 3  # as many as fit on a page
 ALONE = "Networks without a certificate have their robust accuracy alone."
 HEADLINE = tuple(metric.name for metric in SHARES if metric.interval)
 
@@ -36,8 +35,8 @@ class Section:
     about: str  # which grade, how many samples, how wide the intervals
     files: dict[str, str]  # figure to file name without suffix
     main: Table
-    front: Table
-    trend: Table | None
+    effects: Table | None  # None: no hyperparameter takes two values
+    grid: Table
     details: tuple[Table, ...]
     remarks: tuple[str, ...]
     sandwich: str  # under the figure
@@ -54,6 +53,8 @@ class Report:
     items: tuple[ModelResults, ...]
     summary: pd.DataFrame
     settings: pd.DataFrame
+    comparisons: pd.DataFrame
+    effects: pd.DataFrame
     sections: tuple[Section, ...]
     facts: tuple[tuple[str, str], ...]  # what the run was
     verdict: str  # how many certificates are false
@@ -66,17 +67,19 @@ class Report:
 def build(results: "Results") -> Report:
     """Everything that a report says."""
     run, items = results.run, results.items
-    summary, trends = results.summary(), results.effects()
-    groups = tables.groups(summary, results.eps)
+    summary, settings = results.summary(), results.hyperparameters()
+    groups = tables.groups(summary, settings, results.eps, results.comparisons(), results.effects())
     suffixes = _suffixes([group.suite for group in groups])
-    sections = tuple(_section(group, suffix, trends) for group, suffix in zip(groups, suffixes, strict=True))
+    sections = tuple(_section(group, suffix) for group, suffix in zip(groups, suffixes, strict=True))
     about = run.provenance.get("title")
     title = "Certified and empirical robustness" + (f": {about}" if about else "")
     return Report(
         title=title,
         items=items,
         summary=summary,
-        settings=results.hyperparameters(),
+        settings=settings,
+        comparisons=results.comparisons(),
+        effects=results.effects(),
         sections=sections,
         facts=_facts(run, summary),
         verdict=_verdict(summary),
@@ -104,24 +107,19 @@ def _suffixes(suites: Sequence[str]) -> list[str]:
     return found
 
 
-def _section(group: Group, suffix: str, trends: pd.DataFrame) -> Section:
-    title = (
-        f"Suite {group.suite} ({group.unit}): accuracies in percent, mean ± standard deviation over seeds, "
-        f"{of_grade(group.grade)}"
-    )
-    chosen = effects.chosen_eps(group.settings)
+def _section(group: Group, suffix: str) -> Section:
+    chosen = hyperparameters.chosen_eps(group.settings)
     brief = {
-        "accuracies": tables.main_table(group, few(group.eps, TEX_EPS), title, short=True),
-        "pareto": tables.front_table(group, chosen, short=True),
-        "trends": tables.trend_table(trends, group, short=True),
+        "accuracies": answers.main_table(group, chosen, short=True),
+        "effects": answers.effect_table(group, chosen, short=True),
     }
     return Section(
         group=group,
         about=_about(group),
         files={name: f"{name}{suffix}" for name in FIGURES},
-        main=tables.main_table(group, group.eps, title),
-        front=tables.front_table(group, chosen),
-        trend=tables.trend_table(trends, group),
+        main=answers.main_table(group, chosen),
+        effects=answers.effect_table(group, chosen),
+        grid=answers.grid_table(group),
         details=(
             *filter(None, [tables.matched_table(group)]),
             tables.grade_table(group),

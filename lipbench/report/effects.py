@@ -1,140 +1,222 @@
-"""What hyperparameters do: accuracies of each setting over its seeds, correlations, and the Pareto front."""
+"""What each hyperparameter does to accuracies, the gap and tightness: the shape of the effect, and the size of a step.
+
+Settings that differ in one hyperparameter alone are a line: all else on their cards is equal, other hyperparameters
+of the loss among it. Each line has its rows; where a loss has several hyperparameters there are several lines, and the
+mean over those with the same values has rows as well. Everything is computed from the means over seeds, and its
+uncertainty from the resamples of ``resampling``.
+"""
+
+import collections
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from lipbench._internal.arrays import Bools
-from lipbench.certification.grades import FROM_THE_STRONGEST
+from lipbench._internal.arrays import Floats
+from lipbench.report import notation
 from lipbench.report.columns import (
-    CONSTRAINED,
-    COPY_OF,
     EPS,
+    FAMILY,
     GROUP,
     HYPERPARAMETERS,
-    MODEL,
     OF_GROUPS,
     OF_SETTINGS,
-    SEED,
     SETTING,
-    STATISTICS,
     Column,
     alike,
     hyperparameter_columns,
     setting_columns,
 )
+from lipbench.report.formatting import general
 from lipbench.report.intervals import spearman_interval
-from lipbench.report.metrics import CERTIFIED, CLEAN, GRADE, OVER_SEEDS, SHARES, N
+from lipbench.report.metrics import CERTIFIED, CLEAN, GAP, MEAN_GAP, ROBUST, TIGHTNESS
+from lipbench.report.resampling import Draws, ends
 
-SETTINGS: tuple[Column, ...] = (  # every column of hyperparameters.csv
-    *(*OF_SETTINGS, *OF_GROUPS, EPS),
-    Column("n_seeds", "count", "", "number of seeds"),
-    Column("n_models", "count", "", "number of models, those with the same weights counted once"),
-    Column("n", "count", "samples", "number of samples per model, the smallest"),
+MEASURED = (CLEAN, CERTIFIED, ROBUST, GAP, MEAN_GAP, TIGHTNESS)
+FEWEST = 5  # settings from which on there is a rank correlation
+LEVEL, RISES, FALLS, PEAKS, DIPS = "level", "rises", "falls", "peaks", "dips"
+TURNS = (PEAKS, DIPS)  # at a value
+SHAPES = {
+    RISES: "smallest at the first value, largest at the last",
+    FALLS: "largest at the first value, smallest at the last",
+    PEAKS: "largest at a value between, ``turn``",
+    DIPS: "largest at an end, smallest at a value between, ``turn``",
+    LEVEL: "the same at all values",
+}
+EFFECTS: tuple[Column, ...] = (  # every column of effects.csv
+    *(*OF_GROUPS, EPS),
+    *(column for column in OF_SETTINGS if column not in (SETTING, HYPERPARAMETERS)),
+    Column("hyperparameter", "text", "", "the hyperparameter of the loss that differs"),
     Column(
-        "grade",
+        "others",
         "text",
         "",
-        "the grade that all models of the setting have: real if that is the grade of one, none likewise",
+        "values of the other hyperparameters of the loss, the same along the line; `mean` of all lines; empty if none",
     ),
-    *(column for metric in OVER_SEEDS for column in metric.of_hyperparameters),
+    Column("values", "text", "", "the values that it takes, ascending, with semicolons between"),
+    Column("n_settings", "count", "", "settings of the line, or of all lines"),
+    Column("n_seeds", "count", "", "the smallest number of seeds of a setting"),
+    Column("metric", "text", "", "what it has an effect on"),
+    Column("shape", "text", "", "; ".join(f"{name}: {words}" for name, words in SHAPES.items())),
+    Column("turn", "number", "", "the value at which it peaks or dips", optional=True),
+    Column("shape_probability", "share", "", "share of resamples over seeds and samples with this shape and turn"),
+    Column("step", "text", "", "what a step is"),
+    Column("per_step", "number", "", "slope of the least-squares line: change of the metric in one step"),
+    Column("per_step_lo", "number", "", "lower end of its 95 % interval, over seeds and samples"),
+    Column("per_step_hi", "number", "", "upper end of its 95 % interval, over seeds and samples"),
+    Column(
+        "rho",
+        "number",
+        "",
+        f"Spearman's rank correlation over settings (means over seeds); n/a with fewer than {FEWEST} settings",
+        optional=True,
+    ),
+    Column("rho_lo", "number", "", "lower end of its 95 % interval (Bonett and Wright 2000)", optional=True),
+    Column("rho_hi", "number", "", "upper end of its 95 % interval (Bonett and Wright 2000)", optional=True),
 )
+MEAN = "mean"  # of all lines, in the column ``others``
 
 
-def distinct(summary: pd.DataFrame) -> pd.DataFrame:
-    """Without the models whose weights another one of their setting has."""
-    original = summary[COPY_OF.name]
-    weights = original.where(original != "", summary[MODEL.name])
-    once = summary.assign(**{COPY_OF.name: weights})
-    return summary[~once.duplicated([SETTING.name, COPY_OF.name, *GROUP, EPS.name])]
+@dataclass(frozen=True)
+class Line:
+    """Settings that differ in one hyperparameter alone, which takes V values; or the mean of several lines."""
+
+    hyperparameter: str
+    others: str  # values of the other hyperparameters, in words
+    taken: tuple[float, ...]  # the values, ascending
+    settings: tuple[tuple[str, ...], ...]  # for each value the setting that has it; of the mean, one of each line
+    kind: Mapping[str, object]  # family, architecture and all else that the settings share, by column
+
+    def mean_of(self, draws: Draws, per_setting: Floats) -> Floats:
+        """Numbers per setting (..., S) as numbers per value (..., V)."""
+        return np.stack(
+            [per_setting[..., [draws.settings.index(one) for one in group]].mean(axis=-1) for group in self.settings],
+            axis=-1,
+        )
 
 
-def hyperparameters(summary: pd.DataFrame) -> pd.DataFrame:
-    """One row per setting, suite, norm and eps: mean, std (ddof 1), min and max over its models (seeds).
+def frame(settings: pd.DataFrame, draws: Mapping[tuple[str, str], Draws]) -> pd.DataFrame:
+    """One row per suite, norm, eps, line and metric; ``EFFECTS`` declares the columns.
 
-    ``SETTINGS`` declares the columns. Models with the same weights count once.
-    """
-    known, keys, identity = distinct(summary), setting_columns(summary), [SETTING.name, *GROUP, EPS.name]
-    groups = known.groupby(identity, sort=False)
-    frame = known.drop_duplicates(identity)[[*keys, *GROUP, EPS.name]].reset_index(drop=True)
-    counts = groups.agg(
-        n_seeds=(SEED.name, "nunique"),
-        n_models=(MODEL.name, "nunique"),
-        n=(N.name, "min"),
-        grade=(GRADE.name, _weakest),
-    )
-    frame = frame.join(counts.reset_index(drop=True))
-    for metric in OVER_SEEDS:
-        values = groups[metric.name].agg(list(STATISTICS)).reset_index(drop=True)
-        frame = frame.join(values.add_prefix(f"{metric.name}_"))
-    return _sorted(frame, keys)
-
-
-def _sorted(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Suites in the order of the run, then 1-Lipschitz networks before others, then by ``keys`` and eps."""
-    pairs = list(zip(*(frame[name] for name in GROUP), strict=True))
-    order_of_run = list(dict.fromkeys(pairs))
-    place = [order_of_run.index(pair) for pair in pairs]
-    by_setting = [name for name in keys if name not in (SETTING.name, CONSTRAINED.name)]
-    order = ["_suite", "_unconstrained", *by_setting, EPS.name, SETTING.name]
-    frame = frame.assign(_suite=place, _unconstrained=~frame[CONSTRAINED.name].astype(bool))
-    frame = frame.sort_values(order, kind="stable", key=lambda c: c.astype(str) if c.dtype == object else c)
-    return frame.drop(columns=["_suite", "_unconstrained"]).reset_index(drop=True)
-
-
-def _weakest(grades: "pd.Series[str]") -> str:
-    return max(grades, key=FROM_THE_STRONGEST.index)
-
-
-def trends(summary: pd.DataFrame) -> pd.DataFrame:
-    """Spearman's rho of clean, certified, robust accuracy and gap against each hyperparameter of a loss.
-
-    At the eps of each suite that ``chosen_eps`` names: at a large one no model may have a certificate left. One row per
-    suite, hyperparameter that takes two values or more, and kind of model: equal in all but the loss's hyperparameters.
-    ``points`` is the number of models, those with the same weights counted once. Each rho has its interval in
-    ``<name>_lo`` and ``<name>_hi``. NaN where an accuracy is the same for every model.
+    settings: of ``hyperparameters.over_seeds``; draws: by (suite, norm).
     """
     rows = []
-    chosen = {keys: chosen_eps(settings) for keys, settings in hyperparameters(summary).groupby(GROUP)}
-    models, found = distinct(summary), hyperparameter_columns(summary)
-    kind = [*GROUP, *(name for name in setting_columns(summary) if name != SETTING.name and name not in found)]
-    for _, every in models.groupby(alike(models, kind), sort=False):
-        first = every.iloc[0]
-        group = every[every[EPS.name] == chosen[tuple(first[name] for name in GROUP)]]
-        for name in found:
-            known = group[np.isfinite(group[name])]
-            if len(known[name].unique()) < 2:
+    for keys, one in draws.items():
+        part = settings[(settings[GROUP] == list(keys)).all(axis=1)]
+        for line in lines(part):
+            about = dict(zip(GROUP, keys, strict=True)) | dict(line.kind)
+            rows += [about | row for row in _rows(line, part, one)]
+    found = pd.DataFrame(rows)
+    names = [name for name in found if any(column.covers(str(name)) for column in EFFECTS)]
+    order = {column.name: place for place, column in enumerate(EFFECTS)}
+    place = {name: next(order[c.name] for c in EFFECTS if c.covers(str(name))) for name in names}
+    return found[sorted(names, key=lambda name: place[name])]
+
+
+def lines(settings: pd.DataFrame) -> Iterator[Line]:
+    """Every line of the settings of one suite with at least two values; the mean of lines after its parts."""
+    once = settings.drop_duplicates(SETTING.name)
+    names = hyperparameter_columns(once)
+    kind = [name for name in setting_columns(once) if name not in (SETTING.name, *names)]
+    for _, part in once.groupby(alike(once, kind), sort=False):
+        shared = {name: part[name].iloc[0] for name in kind}
+        for name in names:
+            others = [other for other in names if other != name and part[other].notna().any()]
+            known = part[part[name].notna()]
+            if known.empty:
                 continue
-            row = {key: first[key] for key in kind}
-            hyperparameter = name.removeprefix(HYPERPARAMETERS.name)
-            row |= {EPS.name: known[EPS.name].iloc[0], "hyperparameter": hyperparameter, "points": len(known)}
-            for metric in SHARES:
-                rho = _rho(known[name], known[metric.name])
-                low, high = spearman_interval(rho, int(known[metric.name].notna().sum()))
-                row |= {metric.name: rho, f"{metric.name}_lo": low, f"{metric.name}_hi": high}
-            rows.append(row)
-    return pd.DataFrame(rows)
+            strata = list(known.groupby(alike(known, others), sort=False)) if others else [("", known)]
+            found = [_line(name, others, stratum, shared) for _, stratum in strata]
+            found = [line for line in found if len(line.taken) > 1]
+            yield from found
+            if len(found) > 1 and len({line.taken for line in found}) == 1:
+                together = tuple(tuple(line.settings[v][0] for line in found) for v in range(len(found[0].taken)))
+                yield Line(found[0].hyperparameter, MEAN, found[0].taken, together, shared)
 
 
-def _rho(x: "pd.Series[float]", y: "pd.Series[float]") -> float:
-    """Spearman's rho: Pearson's of the ranks, ties sharing their mean rank."""
-    x, y = x[y.notna()], y[y.notna()]  # those that have the number
-    return float(x.rank().corr(y.rank())) if len(y.unique()) > 1 and len(x) > 2 else float("nan")
+def _line(name: str, others: Sequence[str], stratum: pd.DataFrame, shared: Mapping[str, object]) -> Line:
+    ordered = stratum.drop_duplicates(name).sort_values(name, kind="stable")
+    start, first = HYPERPARAMETERS.name, ordered.iloc[0]
+    symbols = notation.symbols([str(shared[FAMILY.name])])
+    words = [f"{symbols.get(n, n)}={general(first[o])}" for o in others for n in [o.removeprefix(start)]]
+    values = tuple(float(value) for value in ordered[name])
+    return Line(
+        name.removeprefix(start), ", ".join(words), values, tuple((one,) for one in ordered[SETTING.name]), shared
+    )
 
 
-def chosen_eps(settings: pd.DataFrame) -> float:
-    """The eps at which certified accuracy differs most between the settings of one suite.
+def _rows(line: Line, settings: pd.DataFrame, draws: Draws) -> Iterator[dict[str, object]]:
+    scale = notation.scale(str(line.kind[FAMILY.name]), line.hyperparameter, line.taken)
+    members = [one for group in line.settings for one in group]
+    held = settings[settings[SETTING.name].isin(members)]
+    places, grid = np.array(scale.places(line.taken)), [float(eps) for eps in held[EPS.name].unique()]
+    about = {
+        "hyperparameter": line.hyperparameter,
+        "others": line.others,
+        "values": "; ".join(map(general, line.taken)),
+        "n_settings": len(members),
+        "n_seeds": int(held["n_seeds"].min()),
+        "step": scale.step,
+    }
+    for eps in grid:
+        for metric in MEASURED:
+            at = line.mean_of(draws, draws.estimate(metric.name, eps))
+            if np.isnan(at).any():
+                continue
+            drawn = line.mean_of(draws, draws.drawn(metric.name, eps))
+            shape, turn, probability = shape_of(at, drawn)
+            slope, (low, high) = float(slopes(places, at)), ends(slopes(places, drawn))
+            yield about | {
+                EPS.name: eps,
+                "metric": metric.name,
+                "shape": shape,
+                "turn": float("nan") if turn is None else line.taken[turn],
+                "shape_probability": probability,
+                "per_step": slope,
+                "per_step_lo": float(low),
+                "per_step_hi": float(high),
+                **_correlation(line, draws, draws.estimate(metric.name, eps)),
+            }
 
-    Settings with 1-Lipschitz layers decide it, if there are any; a tie goes to the middle of the grid.
+
+def shape_of(at: Floats, drawn: Floats) -> tuple[str, int | None, float]:
+    """The shape of values (V,) along a line, the place where it turns, and the share of resamples with both.
+
+    drawn: (B, V), the values in each resample.
     """
-    some = settings[settings[CONSTRAINED.name].astype(bool)]
-    by_eps = (some if len(some) else settings).groupby(EPS.name)[f"{CERTIFIED.name}_mean"]
-    spread = (by_eps.max() - by_eps.min()).fillna(0.0)  # no samples: nothing differs
-    best = [float(eps) for eps in spread.index[np.isclose(spread, spread.max())]]
-    return best[len(best) // 2]
+    shape = _shape(at)
+    counts = collections.Counter(map(_shape, drawn))
+    return (*shape, counts[shape] / len(drawn))
 
 
-def on_front(at: pd.DataFrame, accuracy: str) -> Bools:
-    """Which settings no other beats in clean accuracy and ``accuracy`` at once: bool (rows of ``at``,)."""
-    points = at[[f"{CLEAN.name}_mean", f"{accuracy}_mean"]].to_numpy()
-    beaten = [((points >= p).all(axis=1) & (points > p).any(axis=1)).any() for p in points]
-    return ~np.array(beaten, dtype=bool) & ~np.isnan(points).any(axis=1)
+def _shape(values: Floats) -> tuple[str, int | None]:
+    top, bottom, last = int(values.argmax()), int(values.argmin()), len(values) - 1
+    if values[top] == values[bottom]:
+        return LEVEL, None
+    if 0 < top < last:
+        return PEAKS, top
+    if 0 < bottom < last:
+        return DIPS, bottom
+    return (RISES, None) if top == last else (FALLS, None)
+
+
+def slopes(places: Floats, values: Floats) -> Floats:
+    """The slope of the least-squares line through values (..., V) at places (V,): (...)."""
+    centred = places - places.mean()
+    return np.asarray(values @ centred / (centred @ centred))
+
+
+def _correlation(line: Line, draws: Draws, estimate: Floats) -> dict[str, float]:
+    """Spearman's rho of a metric with the hyperparameter, over settings, with its interval; NaN for few settings."""
+    pairs = [
+        (value, estimate[draws.settings.index(one)])
+        for value, group in zip(line.taken, line.settings, strict=True)
+        for one in group
+    ]
+    found = pd.DataFrame(pairs, columns=["value", "metric"]).dropna()
+    rho = float("nan")
+    if len(found) >= FEWEST and len(set(found["metric"])) > 1:
+        rho = float(found["value"].rank().corr(found["metric"].rank()))
+    low, high = spearman_interval(rho, len(found))
+    return {"rho": rho, "rho_lo": low, "rho_hi": high}

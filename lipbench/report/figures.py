@@ -15,7 +15,8 @@ from matplotlib.ticker import NullLocator
 from matplotlib.transforms import ScaledTranslation
 
 from lipbench.certification.grades import NONE
-from lipbench.report import columns, effects, notation, style
+from lipbench.report import columns, hyperparameters, notation, style
+from lipbench.report import settings as cards
 from lipbench.report.formatting import family, few, labels, number, rows
 from lipbench.report.pareto import pareto
 from lipbench.report.tables import Group
@@ -77,7 +78,7 @@ def sandwich(group: Group, items: Sequence[ModelResults]) -> Figure:
     if settings["clean_mean"].isna().all():
         return style.blank("no samples")
     chosen, named = representative(settings), labels(group.settings, short=True)
-    summary = effects.distinct(group.summary)
+    summary = cards.distinct(group.summary)
     across = min(4, len(chosen))
     lines = -(-len(chosen) // across)
     figure = style.new(7.2 if across > 2 else 2.4 * across + 1.2, 1.95 * lines + 0.6)
@@ -145,7 +146,7 @@ def _apart(values: Sequence[float], scale: Any) -> list[float]:
 
 def _gap_panel(ax: Axes, name: str, lines: list[pd.DataFrame], group: Group) -> None:
     """A line per eps where the settings form one line; else a line per line of settings, at one eps."""
-    chosen = effects.chosen_eps(group.settings)
+    chosen = hyperparameters.chosen_eps(group.settings)
     drawn = [(part, chosen) for part in lines] if len(lines) > 1 else [(lines[0], eps) for eps in few(group.eps, LINES)]
     shown = pd.concat(lines)
     named = labels(shown, short=True, whole=False, without=(name,))

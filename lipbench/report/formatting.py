@@ -45,12 +45,25 @@ def with_interval(row: Mapping[str, Any], name: str) -> str:
     return value if value == MISSING else f"{value} [{percent(row[f'{name}_lo'])}, {percent(row[f'{name}_hi'])}]"
 
 
-def correlation(row: Mapping[str, Any], name: str) -> str:
-    """A correlation and its 95 % interval: ``+0.82 [+0.55, +0.93]``; n/a where there is none."""
-    if pd.isna(row[name]):
+def interval(value: float, low: float, high: float, *, scale: float = 100, digits: int = 1, sign: bool = False) -> str:
+    """A number and its interval: ``82.4 [78.0, 86.1]``, with ``sign`` ``+1.2 [-0.3, +2.7]``; n/a for NaN."""
+    if pd.isna(value):
         return MISSING
-    inside = ", ".join(f"{row[f'{name}_{end}']:+.2f}" for end in ("lo", "hi"))
-    return f"{row[name]:+.2f}" if pd.isna(row[f"{name}_lo"]) else f"{row[name]:+.2f} [{inside}]"
+    show = signed if sign else number
+    return f"{show(scale * value, digits)} [{show(scale * low, digits)}, {show(scale * high, digits)}]"
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """A number with its sign, such as ``+1.2``; 0 has none."""
+    shown = f"{value:+.{digits}f}"
+    return shown[1:] if float(shown) == 0 else shown
+
+
+def drawn(row: Mapping[str, Any], metric: Metric) -> str:
+    """The mean over seeds and its interval over seeds and samples: ``82.4 [78.0, 86.1]``."""
+    scale, digits = (100, 1) if metric.kind == "share" else (1, metric.digits)
+    ends = (row[f"{metric.name}_{end}"] for end in ("mean", "lo", "hi"))
+    return interval(*ends, scale=scale, digits=digits)
 
 
 def over_seeds(row: Mapping[str, Any], metric: Metric) -> str:

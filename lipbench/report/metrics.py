@@ -42,6 +42,15 @@ def _gap(item: ModelResults, eps: float) -> float:
     return (int(robust.sum()) - int(certified.sum())) / item.n if item.n else NOTHING
 
 
+def _mean_gap(item: ModelResults, eps: float) -> float:
+    """Each sample is between the curves from its radius to its distance: the area is the mean of these lengths."""
+    if not item.certified or not item.n:
+        return NOTHING
+    bounds, eps_max = item.bounds, max(item.suite.eps)
+    ends = [np.minimum(bound, eps_max) for bound in (bounds.adversarial_distance, bounds.certified_radius)]
+    return float(np.where(bounds.correct, ends[0] - ends[1], 0.0).mean()) / eps_max
+
+
 def _tightness(item: ModelResults, eps: float) -> float:
     return float(np.median(item.tightness)) if len(item.tightness) else NOTHING
 
@@ -61,6 +70,7 @@ CLEAN = Metric(
     value=lambda item, eps: item.bounds.correct,
     interval=True,
     over_seeds=True,
+    drawn=True,
 )
 CERTIFIED = Metric(
     "certified",
@@ -71,6 +81,7 @@ CERTIFIED = Metric(
     value=lambda item, eps: item.bounds.certified(eps) if item.certified else None,
     interval=True,
     over_seeds=True,
+    drawn=True,
     by_eps=True,
 )
 CERTIFIED_BY_GRADE = tuple(
@@ -96,6 +107,7 @@ ROBUST = Metric(
     value=lambda item, eps: ~item.bounds.broken(eps),
     interval=True,
     over_seeds=True,
+    drawn=True,
     by_eps=True,
 )
 GAP = Metric(
@@ -106,7 +118,27 @@ GAP = Metric(
     term="gap",
     value=_gap,
     over_seeds=True,
+    drawn=True,
     by_eps=True,
+)
+MEAN_GAP = Metric(
+    "mean_gap",
+    "share",
+    SAMPLES,
+    "area between the curves of robust and certified accuracy from 0 to eps_max, over eps_max: the gap that no single "
+    "eps decides",
+    heading="mean gap",
+    term="mean gap",
+    value=_mean_gap,
+    over_seeds=True,
+    drawn=True,
+)
+EPS_MAX = Metric(
+    "eps_max",
+    "number",
+    "suite's norm, input range [0, 1]",
+    "largest eps of the suite: the mean gap reaches to it",
+    value=lambda item, eps: max(item.suite.eps),
 )
 TIGHTNESS = Metric(
     "tightness",
@@ -117,6 +149,7 @@ TIGHTNESS = Metric(
     optional=True,
     value=_tightness,
     over_seeds=True,
+    drawn=True,
     digits=2,
 )
 MCR = Metric(
@@ -210,7 +243,7 @@ WARNINGS = Metric(
 )
 
 METRICS: tuple[Metric, ...] = (  # in the order of the columns of summary.csv
-    *(N, CLEAN, GRADE, CERTIFIED, *CERTIFIED_BY_GRADE, ROBUST, GAP, TIGHTNESS),
+    *(N, CLEAN, GRADE, CERTIFIED, *CERTIFIED_BY_GRADE, ROBUST, GAP, MEAN_GAP, EPS_MAX, TIGHTNESS),
     Metric(
         "tightness_n",
         "count",

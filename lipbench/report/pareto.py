@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.path import Path
 from matplotlib.transforms import Bbox
 
-from lipbench.report import effects, style
+from lipbench.report import comparisons, hyperparameters, style
 from lipbench.report.formatting import family, labels, rows
 from lipbench.report.tables import Group
 
@@ -23,7 +23,7 @@ ROUNDS = 3  # in which every label may move once more, now that the others have 
 
 def pareto(group: Group) -> Figure:
     """Clean accuracy against certified (filled) and robust (open) accuracy, where settings differ most."""
-    eps = effects.chosen_eps(group.settings)
+    eps = hyperparameters.chosen_eps(group.settings)
     at = group.settings[group.settings["eps"] == eps]
     if at["clean_mean"].isna().all():
         return style.blank("no samples")
@@ -37,7 +37,7 @@ def pareto(group: Group) -> Figure:
         ax.vlines(clean[both], low[both], high[both], color=colour, linewidth=0.8, alpha=0.5, zorder=2)
         ax.plot(clean, low, marker, color=colour, markersize=5.5, zorder=3, label=name, clip_on=False)
         ax.plot(clean, high, marker, color=colour, markersize=5.5, markerfacecolor="white", zorder=3)
-    fronts = {key: at[effects.on_front(at, key)].sort_values("clean_mean") for key in ("certified", "robust")}
+    fronts = {key: at[comparisons.on_front(at, key)].sort_values("clean_mean") for key in ("certified", "robust")}
     for (key, front), line, word in zip(
         fronts.items(), ("-", ":"), (f"certified ({group.grade}, filled)", "robust (open)"), strict=True
     ):

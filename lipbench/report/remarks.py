@@ -8,7 +8,7 @@ import pandas as pd
 from lipbench._internal.words import shown
 from lipbench.certification.grades import NONE
 from lipbench.models.cards import UNSPECIFIED
-from lipbench.report import columns, effects, signs
+from lipbench.report import columns, settings, signs
 from lipbench.report.cautions import ESTIMATE
 from lipbench.report.formatting import claim, percent, rows
 from lipbench.report.tables import Group
@@ -113,7 +113,7 @@ def further_differences(group: Group) -> list[str]:
 
 def copies(group: Group) -> list[str]:
     """Models that are the same network."""
-    counted = set(effects.distinct(group.summary)["model"])
+    counted = set(settings.distinct(group.summary)["model"])
     found = []
     for row in rows(group.summary.drop_duplicates("model")):
         if row["copy_of"]:

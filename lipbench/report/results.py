@@ -14,7 +14,19 @@ from lipbench._internal.words import count, shown
 from lipbench.attacks.eps import Eps, parse_grid, refuse_absent, same
 from lipbench.errors import LipbenchError, left_out, unknown_name
 from lipbench.models.cards import CARD
-from lipbench.report import cautions, columns, effects, metrics, samples, settings, tables, witnesses
+from lipbench.report import (
+    cautions,
+    columns,
+    comparisons,
+    effects,
+    hyperparameters,
+    metrics,
+    resampling,
+    samples,
+    settings,
+    tables,
+    witnesses,
+)
 from lipbench.report.columns import MODEL, Column
 from lipbench.report.witnesses import Witnesses
 from lipbench.runs import results
@@ -54,7 +66,7 @@ class Results:
     """A finished run: its plan, and what it found of each model under each suite.
 
     Every frame has its columns declared, with kind, unit and words: ``samples.SAMPLES``, ``MODELS``,
-    ``metrics.SUMMARY``, ``effects.SETTINGS``.
+    ``metrics.SUMMARY``, ``hyperparameters.SETTINGS``, ``comparisons.COMPARISONS``, ``effects.EFFECTS``.
     """
 
     run_folder: RunFolder
@@ -62,7 +74,7 @@ class Results:
     items: tuple[ModelResults, ...]  # model by model in the order of the run, suite by suite
     failures: Mapping[str, str] = field(default_factory=dict)  # models that failed and were left out, with the reason
     temporary: object = None  # keeps a temporary run folder while the results are in use
-    show_eps: Eps | None = None  # of the table that is printed; None: the one that ``effects.chosen_eps`` chooses
+    show_eps: Eps | None = None  # of the table that is printed; None: that of ``hyperparameters.chosen_eps``
 
     @classmethod
     def load(cls, run_folder: RunFolder, temporary: object = None, show_eps: Eps | None = None) -> "Results":
@@ -97,7 +109,7 @@ class Results:
         show = self.show_eps if eps is None else Eps(eps)
         if show is not None:
             refuse_absent(show, self.eps)
-        return tables.short(self._summary, self.eps, show)
+        return tables.short(tables.groups(self._summary, hyperparameters.over_seeds(self._summary), self.eps), show)
 
     @property
     def eps(self) -> tuple[Eps, ...]:
@@ -153,13 +165,19 @@ class Results:
         return self._summary.copy() if eps is None else self._at(self._summary, eps)
 
     def hyperparameters(self, eps: Grid | None = None) -> pd.DataFrame:
-        """One row per setting, suite and eps: statistics over its models (seeds), see ``effects.hyperparameters``."""
-        frame = effects.hyperparameters(self._summary)
-        return frame if eps is None else self._at(frame, eps)
+        """One row per setting, suite and eps: over its models (seeds), see ``hyperparameters.over_seeds``.
 
-    def effects(self) -> pd.DataFrame:
-        """Spearman's rho of each accuracy with each hyperparameter, see ``effects.trends``."""
-        return effects.trends(self._summary)
+        With the 95 % interval of each mean over seeds and samples, see ``resampling``.
+        """
+        return self._settings.copy() if eps is None else self._at(self._settings, eps)
+
+    def comparisons(self, eps: Grid | None = None) -> pd.DataFrame:
+        """Each setting beside the best one: difference with its interval, P(best), P(front), see ``comparisons``."""
+        return self._comparisons.copy() if eps is None else self._at(self._comparisons, eps)
+
+    def effects(self, eps: Grid | None = None) -> pd.DataFrame:
+        """What each hyperparameter does: shape, its probability, and the size of a step, see ``effects.frame``."""
+        return self._effects.copy() if eps is None else self._at(self._effects, eps)
 
     def witnesses(self, model: str | None = None) -> Witnesses:
         """Adversarial inputs as arrays: of each model, suite and sample the closest one found, see ``Witnesses``.
@@ -188,3 +206,20 @@ class Results:
     @functools.cached_property
     def _summary(self) -> pd.DataFrame:
         return metrics.summary(self.items)
+
+    @functools.cached_property
+    def draws(self) -> dict[tuple[str, str], resampling.Draws]:
+        """The resamples of each (suite, norm) that all intervals and probabilities of settings come from."""
+        return resampling.by_suite(self.items, self._summary)
+
+    @functools.cached_property
+    def _settings(self) -> pd.DataFrame:
+        return hyperparameters.with_intervals(hyperparameters.over_seeds(self._summary), self.draws)
+
+    @functools.cached_property
+    def _comparisons(self) -> pd.DataFrame:
+        return comparisons.frame(self.draws)
+
+    @functools.cached_property
+    def _effects(self) -> pd.DataFrame:
+        return effects.frame(self._settings, self.draws)

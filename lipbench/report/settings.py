@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from lipbench._internal import files
 from lipbench.models.cards import Card
 from lipbench.report import columns, notation
@@ -123,6 +125,14 @@ def copies(items: Sequence[ModelResults]) -> dict[str, str]:
         for key in keys:
             first.setdefault(key, originals[item.model])
     return {model: original for model, original in originals.items() if original != model}
+
+
+def distinct(summary: pd.DataFrame) -> pd.DataFrame:
+    """Without the models whose weights another one of their setting has."""
+    original = summary[columns.COPY_OF.name]
+    weights = original.where(original != "", summary[columns.MODEL.name])
+    once = summary.assign(**{columns.COPY_OF.name: weights})
+    return summary[~once.duplicated([columns.SETTING.name, columns.COPY_OF.name, *columns.GROUP, columns.EPS.name])]
 
 
 def _plain(value: Any) -> Any:

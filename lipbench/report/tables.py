@@ -1,6 +1,6 @@
 """The tables of a report as text, for the terminal, Markdown, HTML and TeX."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,14 +8,13 @@ import pandas as pd
 
 from lipbench.attacks.eps import Eps, same
 from lipbench.certification.grades import GRADES, NONE
-from lipbench.report import effects, metrics
+from lipbench.report import columns, hyperparameters, metrics
+from lipbench.report import settings as cards
 from lipbench.report.cautions import NO_CERTIFICATE
 from lipbench.report.columns import Metric, alike, further_columns, setting_columns
 from lipbench.report.formatting import (
     claim,
-    correlation,
     differences,
-    family,
     general,
     labels,
     number,
@@ -29,7 +28,17 @@ from lipbench.report.formatting import (
     violations,
     with_interval,
 )
-from lipbench.report.metrics import CERTIFIED, CERTIFIED_BY_GRADE, MCR, METRICS, OVER_SEEDS, SHARES, TIGHTNESS
+from lipbench.report.metrics import (
+    CERTIFIED,
+    CERTIFIED_BY_GRADE,
+    GAP,
+    MCR,
+    MEAN_GAP,
+    METRICS,
+    OVER_SEEDS,
+    SHARES,
+    TIGHTNESS,
+)
 from lipbench.report.signs import SIGNS
 
 WHOLE = 1000  # a mean of counts from here on has no decimals
@@ -70,8 +79,10 @@ class Group:
     suite: str
     norm: str
     summary: pd.DataFrame  # of ``metrics.summary``, the rows of this suite
-    settings: pd.DataFrame  # of ``effects.hyperparameters``, likewise
+    settings: pd.DataFrame  # of ``hyperparameters.over_seeds``, likewise
     eps: tuple[Eps, ...]  # ascending, each as it was given
+    comparisons: pd.DataFrame  # of ``comparisons.frame``, likewise; empty where nobody asks for intervals
+    effects: pd.DataFrame  # of ``effects.frame``, likewise
 
     @property
     def grade(self) -> str:
@@ -109,26 +120,27 @@ def titles(shown: Iterable[Metric]) -> tuple[str, ...]:
     return tuple(metric.title for metric in shown)
 
 
-def groups(summary: pd.DataFrame, given: Iterable[Eps] = ()) -> list[Group]:
-    """A summary, suite by suite, in the order of the run; ``given``: the eps of the run, as tables print them."""
-    settings, found, as_given = effects.hyperparameters(summary), [], {eps: eps for eps in given}
-    for suite, norm in suites(summary):
-        part, some = (f[(f["suite"] == suite) & (f["norm"] == norm)] for f in (summary, settings))
-        grid = tuple(as_given.get(eps, Eps(eps)) for eps in sorted(part["eps"].unique().tolist()))
-        found.append(Group(suite, norm, part, some, grid))
+def groups(
+    summary: pd.DataFrame,
+    settings: pd.DataFrame,
+    given: Iterable[Eps] = (),
+    comparisons: pd.DataFrame | None = None,
+    effects: pd.DataFrame | None = None,
+) -> list[Group]:
+    """The frames of a run, suite by suite, in its order; ``given``: the eps of the run, as tables print them."""
+    found, as_given = [], {eps: eps for eps in given}
+    for keys in suites(summary):
+        parts = [_part(frame, keys) for frame in (summary, settings, comparisons, effects)]
+        grid = tuple(as_given.get(eps, Eps(eps)) for eps in sorted(parts[0]["eps"].unique().tolist()))
+        found.append(Group(*keys, parts[0], parts[1], grid, parts[2], parts[3]))
     return found
 
 
-def main_table(group: Group, eps: Sequence[float], title: str, *, short: bool = False) -> Table:
-    """Rows: settings. Columns: what has statistics over seeds; what depends on eps comes at each of ``eps``."""
-    body, once, at_eps = [], [m for m in OVER_SEEDS if not m.by_eps], [m for m in OVER_SEEDS if m.by_eps]
-    for name, part in group.by_setting(short=short):
-        shown = [row for row in part if row["eps"] in eps]
-        cells = [over_seeds(row, metric) for row in shown for metric in at_eps]
-        body.append((name, str(part[0]["n_models"]), *(over_seeds(part[0], metric) for metric in once), *cells))
-    heads = [("", 2 + len(once)), *((f"eps {group.shown(value)}", len(at_eps)) for value in eps)]
-    columns = ("setting", "models", *titles(once), *titles(at_eps) * len(eps))
-    return Table(title, columns, tuple(body), tuple(heads))
+def _part(frame: pd.DataFrame | None, keys: tuple[str, str]) -> pd.DataFrame:
+    """The rows of one suite."""
+    if frame is None or frame.empty:
+        return pd.DataFrame()
+    return frame[(frame[columns.GROUP] == list(keys)).all(axis=1)]
 
 
 def model_table(group: Group) -> Table:
@@ -140,9 +152,10 @@ def model_table(group: Group) -> Table:
         tightness = f"{number(row['tightness'], 2)} ({row['tightness_n']})"
         broken = " / ".join(general(row[metric.name]) for metric in metrics.VIOLATIONS.values())
         start = (row["model"], group.shown(row["eps"]))
-        body.append((*start, *shown, percent(row["gap"]), tightness, number(row["mcr"]), broken))
+        gaps = (percent(row[metric.name]) for metric in (GAP, MEAN_GAP))
+        body.append((*start, *shown, *gaps, tightness, number(row["mcr"]), broken))
     graded = f"gap and tightness of grade {group.grade}" if group.grade != NONE else of_grade(NONE)
-    columns = ("model", "eps", *titles(shares), "gap")
+    columns = ("model", "eps", *titles(shares), *titles((GAP, MEAN_GAP)))
     last = ("tightness (samples)", MCR.title, f"violations ({' / '.join(GRADES)})")
     title = f"Every model, with 95 % Clopper-Pearson intervals, n = {group.sizes}; {graded}"
     return Table(title, (*columns, *last), tuple(body))
@@ -165,7 +178,7 @@ def attack_table(group: Group) -> Table:
     seen = [name for name in metrics.attacked_columns(group.summary) if group.summary[name].notna().any()]
     names = {name: name.removeprefix(metrics.ATTACKED.name) for name in seen}
     names |= {metric.name: metric.title for metric in metrics.WORK}
-    means = rows(effects.distinct(group.summary).groupby("eps")[list(names)].mean().astype(float))
+    means = rows(cards.distinct(group.summary).groupby("eps")[list(names)].mean().astype(float))
     body = tuple((shown, *(_mean_count(row[name]) for row in means)) for name, shown in names.items())
     heads = ("attack", *(f"eps {eps.shown}" for eps in group.eps))
     title = (
@@ -208,49 +221,13 @@ def alone_table(group: Group) -> Table | None:
     return Table(title, columns, tuple(body), tuple(heads))
 
 
-def front_table(group: Group, eps: float, *, short: bool = False) -> Table:
-    """The settings that no other setting beats in clean and certified, or clean and robust accuracy."""
-    at = group.settings[group.settings["eps"] == eps].sort_values("clean_mean", kind="stable")
-    certified, robust = (effects.on_front(at, key) for key in ("certified", "robust"))
-    named, body = labels(group.settings, short=short), []
-    for row, first, second in zip(rows(at), certified, robust, strict=True):
-        on = [name for name, is_on in (("certified", first), ("robust", second)) if is_on]
-        if on:
-            shown = [over_seeds(row, metric) for metric in SHARES]
-            body.append((named[row["setting"]], *shown, " and ".join(on)))
-    columns = ("setting", *titles(SHARES), "on the front of")
-    title = f"Settings on the Pareto front at eps {group.shown(eps)} ({group.unit}), {of_grade(group.grade)}"
-    return Table(title, columns, tuple(body))
-
-
-def trend_table(trends: pd.DataFrame, group: Group, *, short: bool = False) -> Table | None:
-    """Spearman's rho against each hyperparameter; None where no hyperparameter takes two values."""
-    part = [row for row in rows(trends) if (row["suite"], row["norm"]) == (group.suite, group.norm)]
-    if not part:
-        return None
-    several = len({row["architecture"] for row in part}) > 1
-    further = [name for name in setting_columns(trends) if name not in ("family", "architecture")]
-    body = []
-    for row in part:
-        alike = [other for other in part if all(other[key] == row[key] for key in ("family", "architecture"))]
-        kind = [row["architecture"]] if several else []
-        kind += [family(row["family"], short=short), *differences(row, alike, further)]
-        shares = (correlation(row, metric.name) for metric in SHARES)
-        body.append((", ".join(kind), row["hyperparameter"], str(row["points"]), *shares))
-    title = (
-        f"Spearman's rho with each hyperparameter and its 95 % interval over models, at eps "
-        f"{group.shown(part[0]['eps'])}, {of_grade(group.grade)}"
-    )
-    return Table(title, ("family", "hyperparameter", "models", *titles(SHARES)), tuple(body))
-
-
 def matched_table(group: Group) -> Table | None:
     """Rows: settings of the loss that several 1-Lipschitz architectures were trained with, side by side; None if none.
 
     Accuracies are at the eps at which certified accuracy differs most between settings.
     """
     at = group.settings[group.settings["constrained"].astype(bool)]
-    at = at[at["eps"] == effects.chosen_eps(group.settings)]
+    at = at[at["eps"] == hyperparameters.chosen_eps(group.settings)]
     further = further_columns(at)
     loss = [key for key in setting_columns(at) if key not in ("setting", "architecture", *further)]
     body = []
@@ -273,16 +250,16 @@ def _mean(row: Mapping[str, Any], metric: Metric) -> str:
     return percent(value) if metric.kind == "share" else number(value, metric.digits)
 
 
-def short(summary: pd.DataFrame, given: Iterable[Eps] = (), show: Eps | None = None) -> str:
+def short(found: Iterable[Group], show: Eps | None = None) -> str:
     """The table for the terminal, up to 110 columns: a row per setting, mean over seeds, an eps per suite.
 
-    given: the eps of the run, as it prints them; show: the eps of the table, where a suite has it; elsewhere, and for
-    None, the one that ``effects.chosen_eps`` chooses.
+    show: the eps of the table, where a suite has it; elsewhere, and for None, the one that
+    ``hyperparameters.chosen_eps`` chooses.
     """
     blocks = []
-    for group in groups(summary, given):
+    for group in found:
         wanted = [] if show is None else same(show, group.eps)
-        eps = wanted[0] if wanted else effects.chosen_eps(group.settings)
+        eps = wanted[0] if wanted else hyperparameters.chosen_eps(group.settings)
         body: list[tuple[str, ...]] = [("setting (mean over seeds)", "models", *titles(OVER_SEEDS))]
         for name, part in group.by_setting():
             row = next(row for row in part if row["eps"] == eps)

@@ -22,7 +22,15 @@ from lipbench.runs.folder import RunFolder
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FILES = ("summary.csv", "hyperparameters.csv", "report.md", "tables.tex", "report.html")  # and figures
+FILES = (
+    "summary.csv",
+    "hyperparameters.csv",
+    "comparisons.csv",
+    "effects.csv",
+    "report.md",
+    "tables.tex",
+    "report.html",
+)  # and figures
 PICTURES = ("png", "pdf")
 StrPath = str | os.PathLike[str]
 ROUNDING = 1e-12  # of computed numbers, from one machine to another
@@ -91,6 +99,8 @@ def texts(report: Report) -> dict[str, str]:
     return {
         "summary.csv": _csv(report.summary),
         "hyperparameters.csv": _csv(report.settings),
+        "comparisons.csv": _csv(report.comparisons),
+        "effects.csv": _csv(report.effects),
         "report.md": plain.get_template("report.md.j2").render(report=report, definitions=_definitions()),
         "tables.tex": plain.get_template("tables.tex.j2").render(report=report),
     }

@@ -34,7 +34,7 @@ def test_a_figure_names_what_starts_with_an_underscore_or_holds_a_formula(make_r
 
 
 def test_every_family_has_a_panel(make_run, sweep):
-    frame = effects.hyperparameters(Results.load(make_run(sweep(seeds=1, n=10))).summary()).query("eps == 0.1")
+    frame = hyperparameters.over_seeds(Results.load(make_run(sweep(seeds=1, n=10))).summary()).query("eps == 0.1")
     chosen = frame.loc[representative(frame)]
     assert len(chosen) == 8
     assert set(chosen["family"]) == set(frame["family"])

@@ -24,7 +24,7 @@ def test_a_hyperparameter_may_have_any_name(make_run, make_model, name):
     folder = run(name)
     summary, plain = Results.load(folder).summary(), Results.load(run("harmless")).summary()
     pd.testing.assert_frame_equal(summary[list(METRICS)], plain[list(METRICS)])
-    settings = effects.hyperparameters(summary)
+    settings = hyperparameters.over_seeds(summary)
     assert settings[f"loss.{name}"].tolist() == [1.0] * 3 + [2.0] * 3 + [3.0] * 3
     assert columns.hyperparameter_columns(summary) == [
         f"loss.{key}" for key in sorted([name, "other"], key=_known_first)
@@ -57,18 +57,18 @@ def test_words_of_families_are_not_those_of_hyperparameters(make_run, make_model
         make_model([1], [0.1], [0.2], name="a", loss="tau", hyperparameters={"mcr": 1.0}),
         make_model([1], [0.1], [0.2], name="b", loss="mcr", hyperparameters={"tau": 2.0, "alpha": 3.0}),
     ]
-    frame = effects.hyperparameters(Results.load(make_run(models)).summary())
+    frame = hyperparameters.over_seeds(Results.load(make_run(models)).summary())
     assert set(labels(frame, short=True).values()) == {"tau, mcr 1", "MCR loss, τ=2, α=3"}
 
 
 def test_hyperparameters_that_differ_behind_the_fourth_digit_are_printed_whole(make_run, make_model):
     models = [make_model([1], [0.1], [0.2], name=str(tau), hyperparameters={"tau": tau}) for tau in (1.00001, 1.00002)]
-    settings = effects.hyperparameters(Results.load(make_run(models)).summary())
+    settings = hyperparameters.over_seeds(Results.load(make_run(models)).summary())
     assert list(labels(settings).values()) == ["tau_cross_entropy, tau 1.00001", "tau_cross_entropy, tau 1.00002"]
 
 
 def labels_of(models, make_run):
-    return list(labels(effects.hyperparameters(Results.load(make_run(models)).summary())).values())
+    return list(labels(hyperparameters.over_seeds(Results.load(make_run(models)).summary())).values())
 
 
 def test_a_label_tells_the_adversarial_arguments_that_differ_and_eps(make_run, make_model):
@@ -91,7 +91,7 @@ def test_the_short_words_are_said_to_be_what_they_are(make_run, make_model):
     models = [make_model([1], [0.1], [0.2], name="a", loss=loss, hyperparameters={"alpha": 0.5}) for loss in ("x",)]
     models += [make_model([1], [0.1], [0.2], name="b", loss="hkr_multiclass", hyperparameters={})]
     models += [make_model([1], [0.1], [0.2], name="c", loss="kr_multiclass", hyperparameters={})]
-    frame = effects.hyperparameters(Results.load(make_run(models)).summary())
+    frame = hyperparameters.over_seeds(Results.load(make_run(models)).summary())
     assert legend(frame) == "HKR is hkr_multiclass, KR is kr_multiclass, α is alpha."
     assert set(labels(frame, short=True).values()) == {"x, α=0.5", "HKR", "KR"}
 
@@ -102,5 +102,5 @@ def test_a_network_whose_loss_is_not_named_goes_by_its_architecture(make_run, ma
 
     assert labels_of([unnamed("wide")], make_run) == ["wide"]
     assert labels_of([unnamed("wide"), unnamed("deep")], make_run) == ["deep", "wide"]
-    frame = effects.hyperparameters(Results.load(make_run([unnamed("wide")])).summary())
+    frame = hyperparameters.over_seeds(Results.load(make_run([unnamed("wide")])).summary())
     assert list(labels(frame, without=["architecture"]).values()) == [UNSPECIFIED]

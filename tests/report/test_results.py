@@ -132,7 +132,7 @@ def test_a_summary_may_be_changed_by_its_user(results):
         (lambda results: results.samples, samples.SAMPLES),
         (lambda results: results.models, results_of_a_run.MODELS),
         (lambda results: results.summary(), metrics.SUMMARY),
-        (lambda results: results.hyperparameters(), effects.SETTINGS),
+        (lambda results: results.hyperparameters(), hyperparameters.SETTINGS),
     ],
     ids=["samples", "models", "summary", "hyperparameters"],
 )

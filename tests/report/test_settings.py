@@ -71,7 +71,7 @@ def two_cards(make_model, **other):
 @pytest.mark.parametrize(("other", "column"), CARD_DIFFERS.values(), ids=CARD_DIFFERS)
 def test_models_whose_cards_differ_are_not_pooled_and_what_differs_is_shown(make_run, make_model, other, column):
     summary = Results.load(make_run(two_cards(make_model, **other))).summary()
-    settings = effects.hyperparameters(summary)
+    settings = hyperparameters.over_seeds(summary)
     assert column in columns.further_columns(settings)
     assert column in columns.setting_columns(settings)
     assert settings["n_models"].tolist() == [1] * 6
@@ -93,7 +93,7 @@ def test_models_whose_cards_differ_are_not_pooled_and_what_differs_is_shown(make
     ids=["versions", "a whole number as a float", "another order"],
 )
 def test_models_whose_cards_say_the_same_are_seeds(make_run, make_model, other):
-    settings = effects.hyperparameters(Results.load(make_run(two_cards(make_model, **other))).summary())
+    settings = hyperparameters.over_seeds(Results.load(make_run(two_cards(make_model, **other))).summary())
     assert settings["n_seeds"].tolist() == [2] * 3
     assert settings["certified_mean"].tolist() == [0.5, 0.0, 0.0]
     assert columns.further_columns(settings) == []
@@ -103,7 +103,7 @@ def test_the_claim_is_read_off_the_weights_and_makes_no_setting(make_run, make_m
     models = [
         make_model([1], [0.1], [0.2], name=f"m{claimed}", seed=int(claimed), claimed=claimed) for claimed in (1.0, 2.0)
     ]
-    assert effects.hyperparameters(Results.load(make_run(models)).summary())["n_seeds"].tolist() == [2] * 3
+    assert hyperparameters.over_seeds(Results.load(make_run(models)).summary())["n_seeds"].tolist() == [2] * 3
 
 
 def test_architectures_of_one_label_are_told_apart(make_run, make_model):
@@ -111,7 +111,7 @@ def test_architectures_of_one_label_are_told_apart(make_run, make_model):
         make_model([1], [0.1], [0.2], name=str(width), seed=width, label="net", args={"widths": [width]})
         for width in (8, 9)
     ]
-    settings = effects.hyperparameters(Results.load(make_run(models)).summary())
+    settings = hyperparameters.over_seeds(Results.load(make_run(models)).summary())
     assert settings["n_models"].tolist() == [1] * 6
     assert list(labels(settings).values()) == [
         "tau_cross_entropy, tau 4, architecture.args.widths [8]",
@@ -132,7 +132,7 @@ def test_a_copy_is_no_further_seed(make_run, make_model, seed, same):
     ]
     summary = Results.load(make_run(some)).summary()
     assert summary["copy_of"].tolist() == [""] * 6 + ["a"] * 3
-    settings = effects.hyperparameters(summary)
+    settings = hyperparameters.over_seeds(summary)
     assert settings["n_models"].tolist() == settings["n_seeds"].tolist() == [2] * 3
     assert settings["certified_mean"].tolist() == [0.5, 0.0, 0.0]
     assert settings["certified_std"].tolist()[0] == pytest.approx(np.std([0, 1], ddof=1))
@@ -154,7 +154,7 @@ def test_the_same_weights_under_another_card_are_another_setting_and_named(make_
         [1], [0.1], [0.2], name="b", hyperparameters={"tau": 1.0}, weights=first.card()["weights_sha256"]
     )
     summary = Results.load(make_run([first, other])).summary()
-    assert effects.hyperparameters(summary)["n_models"].tolist() == [1] * 6
+    assert hyperparameters.over_seeds(summary)["n_models"].tolist() == [1] * 6
     assert remarks.copies(tables.groups(summary)[0]) == [
         "b is a copy of a: equal weights, another setting on its card."
     ]

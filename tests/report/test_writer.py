@@ -231,7 +231,7 @@ def test_numbers_in_csv_files_are_exact(make_run, make_model, suite, tmp_path):
     run = make_run(model, [suite(eps=grid)])
     report.write(Results.load(run), tmp_path / "out")
     summary = Results.load(run).summary()
-    for name, frame in (("summary", summary), ("hyperparameters", effects.hyperparameters(summary))):
+    for name, frame in (("summary", summary), ("hyperparameters", hyperparameters.over_seeds(summary))):
         read = pd.read_csv(tmp_path / "out" / f"{name}.csv")
         assert list(read) == list(frame)
         for eps in grid:

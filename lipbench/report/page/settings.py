@@ -5,22 +5,25 @@ from typing import Any
 
 import pandas as pd
 
-from lipbench.report import columns, style
-from lipbench.report.formatting import family, labels, rows
+from lipbench.report import columns, notation, style
+from lipbench.report.comparisons import FRONTS
+from lipbench.report.formatting import family, general, labels, rows
 from lipbench.report.page import cells
-from lipbench.report.page.axes import Axis
 from lipbench.report.tables import Group
 
 METRICS = ("clean", "certified", "robust", "gap", "mean_gap", "tightness", "mcr")
+EFFECT = (  # columns of effects.csv
+    *("eps", "hyperparameter", "others", "metric", "shape", "turn", "shape_probability"),
+    *("step", "per_step", "per_step_lo", "per_step_hi"),
+)
 SLOTS = {name: place for place, name in enumerate(style.FAMILIES)}  # of colours and markers in page.css
 
 
-def parts(group: Group, comparisons: pd.DataFrame | None) -> list[dict[str, Any]]:
+def parts(group: Group) -> list[dict[str, Any]]:
     """One entry for each setting of a suite, in the order of hyperparameters.csv."""
     named, families = labels(group.settings, short=True), list(dict.fromkeys(group.settings["family"]))
     long = labels(group.settings)
-    compared = _compared(group, comparisons)
-    kinds = columns.alike(group.settings, _kind(group.settings))
+    compared, kinds = _compared(group), _kinds(group)
     found = []
     for digest, frame in group.settings.groupby("setting", sort=False):
         every = rows(frame.sort_values("eps"))
@@ -32,7 +35,7 @@ def parts(group: Group, comparisons: pd.DataFrame | None) -> list[dict[str, Any]
                 "long": long[str(digest)],
                 "family": family(first["family"], short=True),
                 "slot": _slot(first["family"], families),
-                "kind": kinds[frame.index[0]],
+                "kind": next(place for place, kind in enumerate(kinds) if kind[frame.index[0]]),
                 "architecture": first["architecture"],
                 "constrained": bool(first["constrained"]),
                 "grade": first["grade"],
@@ -49,36 +52,46 @@ def parts(group: Group, comparisons: pd.DataFrame | None) -> list[dict[str, Any]
     return found
 
 
-def _kind(frame: pd.DataFrame) -> list[str]:
-    """The columns in which the settings of one panel of the effects are alike: all but the loss's hyperparameters."""
-    numbers = columns.hyperparameter_columns(frame)
-    return [name for name in columns.setting_columns(frame) if name not in ("setting", *numbers)]
-
-
 def _slot(name: str, families: Sequence[str]) -> int:
     """The colour and marker of a family: its own, or one of those for families without any."""
     others = [each for each in families if each not in SLOTS]
     return SLOTS[name] if name in SLOTS else len(SLOTS) + others.index(name) % len(style.OTHERS)
 
 
-def axes(group: Group) -> dict[str, dict[str, Any]]:
-    """The axis of each hyperparameter: title, whether logarithmic, and the place of each value."""
-    found = {}
-    for name in columns.hyperparameter_columns(group.settings):
-        values = sorted(float(value) for value in group.settings[name].dropna().unique())
-        axis = Axis.of(name.removeprefix(columns.HYPERPARAMETERS.name), values)
-        found[axis.name] = {"title": axis.title, "log": axis.log, "places": [[v, axis.place(v)] for v in values]}
+def axes(group: Group) -> list[dict[str, dict[str, Any]]]:
+    """For each kind of setting, by its number in ``parts``: the axis of each hyperparameter, see ``notation.scale``.
+
+    ``places``: [value, its place on the axis in steps, how the axis prints it], ascending.
+    """
+    found = []
+    for kind in _kinds(group):
+        part = group.settings[kind]
+        known = [name for name in columns.hyperparameter_columns(part) if part[name].notna().any()]
+        found.append({name.removeprefix(columns.HYPERPARAMETERS.name): _axis(part, name) for name in known})
     return found
 
 
-def _compared(group: Group, comparisons: pd.DataFrame | None) -> dict[str, Any]:
+def _axis(part: pd.DataFrame, name: str) -> dict[str, Any]:
+    values = sorted(float(value) for value in part[name].dropna().unique())
+    scale = notation.scale(str(part["family"].iloc[0]), name.removeprefix(columns.HYPERPARAMETERS.name), values)
+    places = zip(values, scale.places(values), map(general, map(scale.shown, values)), strict=True)
+    symbol = notation.symbols().get(name.removeprefix(columns.HYPERPARAMETERS.name), name)
+    return {"title": scale.title, "symbol": symbol, "log": scale.log, "places": [list(place) for place in places]}
+
+
+def _kinds(group: Group) -> list[Any]:
+    """A mask of the rows of each kind of setting: all that are alike but for the loss's hyperparameters."""
+    names = columns.hyperparameter_columns(group.settings)
+    names = [name for name in columns.setting_columns(group.settings) if name not in ("setting", *names)]
+    alike = columns.alike(group.settings, names)
+    return [alike == kind for kind in dict.fromkeys(alike)]
+
+
+def _compared(group: Group) -> dict[str, Any]:
     """Setting to metric to, for each eps, [difference to the best, lower, upper, P(best)], and P(front) likewise."""
-    if comparisons is None:
-        return {}
-    ours = (comparisons["suite"] == group.suite) & (comparisons["norm"] == group.norm)
     found: dict[str, Any] = {}
-    for row in rows(comparisons[ours].sort_values("eps", kind="stable")):
-        entry = found.setdefault(row["setting"], {"by": {}, "front": {"certified": [], "robust": []}})
+    for row in rows(group.comparisons.sort_values("eps", kind="stable")):
+        entry = found.setdefault(row["setting"], {"by": {}, "front": {accuracy: [] for accuracy in FRONTS}})
         against = [row[name] for name in ("difference", "difference_lo", "difference_hi", "p_best")]
         held = entry["by"].setdefault(row["metric"], [])
         held.append([cells.number(value) for value in against])
@@ -86,3 +99,20 @@ def _compared(group: Group, comparisons: pd.DataFrame | None) -> dict[str, Any]:
             if len(shares) < len(held):
                 shares.append(cells.number(row[f"p_front_{accuracy}"]))
     return found
+
+
+def effects(group: Group) -> list[dict[str, Any]]:
+    """Rows of effects.csv: the kind of setting by its number, and what the page says in words."""
+    if group.effects.empty:
+        return []
+    names = columns.setting_columns(group.effects)
+    number = {key: place for place, key in enumerate(dict.fromkeys(columns.alike(group.settings, names)))}
+    kinds = [number[key] for key in columns.alike(group.effects, names)]
+    return [
+        {"kind": kind, **{name: _plain(row[name]) for name in EFFECT}}
+        for kind, row in zip(kinds, rows(group.effects), strict=True)
+    ]
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str) else cells.number(value)

@@ -1,21 +1,21 @@
 """One suite of a run, as the page holds it: its settings and models, and two bounds for each sample."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from lipbench._internal.arrays import Ints
 from lipbench.errors import LipbenchError
-from lipbench.report import effects
+from lipbench.report import hyperparameters
 from lipbench.report.document import Section
 from lipbench.report.formatting import rows
-from lipbench.report.page import calls, models, settings
+from lipbench.report.page import calls, cells, models, settings
 from lipbench.report.page.blob import Blob
 from lipbench.report.page.calls import Pictures
 from lipbench.report.page.codes import Scale
 from lipbench.report.results import Results
+from lipbench.report.tables import Group
 from lipbench.runs.plans import SuitePlan
 from lipbench.runs.results import ModelResults
 
@@ -29,7 +29,9 @@ def part(
     group, first = section.group, items[0]
     plan = next(one for one in results.run.suites if (one.suite.name, str(one.suite.norm)) == (group.suite, group.norm))
     kept = embedded(len(items), first.n)
-    scale = Scale.of(group.eps, *(bounds.adversarial_distance for bounds in (item.bounds for item in items)), *_radii(items))
+    scale = Scale.of(
+        group.eps, *(bounds.adversarial_distance for bounds in (item.bounds for item in items)), *_radii(items)
+    )
     entries = _models(results, section, items, plan, pictures)
     for entry, item in zip(entries, items, strict=True):
         entry["bounds"] = bounds_of(item, scale, kept, blob)
@@ -43,7 +45,7 @@ def part(
         "grade": group.grade,
         "eps": [[float(eps), eps.shown] for eps in group.eps],
         "pixels": any(eps.shown.endswith("/255") for eps in group.eps),
-        "chosen": list(group.eps).index(effects.chosen_eps(group.settings)),
+        "chosen": [float(eps) for eps in group.eps].index(hyperparameters.chosen_eps(group.settings)),
         "minimal": all(item.minimal_norm for item in items),
         "n": first.n,
         "samples": len(kept),
@@ -51,13 +53,12 @@ def part(
         "cells": scale.cells,
         "labels": blob.add(labels.astype(np.uint16)),
         "classes": int(first.card.num_classes),
-        "settings": settings.parts(group, _frame(results, "comparisons")),
+        "settings": settings.parts(group),
         "axes": settings.axes(group),
-        "effects": _of_suite(_frame(results, "effects"), section),
+        "effects": settings.effects(group),
         "models": entries,
-        "factors": _of_suite(_frame(results, "factors"), section),
         "sources": section.files,
-        "no_pictures": _no_pictures(pictures),
+        "no_pictures": pictures.no_originals,
     }
 
 
@@ -95,6 +96,7 @@ def _models(
     group, found = section.group, []
     by_model = {str(name): rows(part) for name, part in group.summary.groupby("model", sort=False)}
     shown = calls.per_model(len(results.items), items[0].card.input_shape) if pictures.originals is not None else 0
+    factors = _factors(results, group)
     for item in items:
         entry, nearest = models.part(item, by_model[item.model], results.run, plan), calls.closest(item)
         witnesses = None
@@ -103,30 +105,20 @@ def _models(
                 witnesses = results.witnesses(item.model)
             except LipbenchError:  # deleted, or left out when the run was published; ``calls`` says so on the page
                 witnesses = None
+        entry["factors"] = factors.get(item.model, [])
         entry["calls"] = calls.with_pictures(nearest, pictures, witnesses, group.suite, shown)
         found.append(entry)
     return found
 
 
-def _no_pictures(pictures: Pictures) -> str:
-    return pictures.no_originals
-
-
-def _frame(results: Results, name: str) -> pd.DataFrame | None:
-    """A frame of the results, by the name of the method that gives it; None where there is no such method."""
-    method = getattr(results, name, None)
-    return None if method is None else method()
-
-
-def _of_suite(frame: pd.DataFrame | None, section: Section) -> list[dict[str, Any]]:
-    """The rows of a frame that are of a suite, without cells that are n/a."""
-    if frame is None or frame.empty:
-        return []
-    group = section.group
-    ours = (frame["suite"] == group.suite) & (frame["norm"] == group.norm) if "norm" in frame else frame["suite"] == group.suite
-    return [_plain(row) for row in rows(frame[ours])]
-
-
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    plain = {key: value.item() if hasattr(value, "item") else value for key, value in row.items()}
-    return {key: value for key, value in plain.items() if not (isinstance(value, float) and not np.isfinite(value))}
+def _factors(results: Results, group: Group) -> dict[str, list[Any]]:
+    """Model to the factors of its tightness: [part, name, median], in the order of factors.csv."""
+    found: dict[str, list[Any]] = {}
+    method = getattr(results, "factors", None)
+    if method is None:
+        return found
+    frame = method()
+    ours = frame[(frame["suite"] == group.suite) & (frame["norm"] == group.norm)]
+    for row in rows(ours.sort_values("place", kind="stable")):
+        found.setdefault(row["model"], []).append([row["part"], row["factor"], cells.number(row["median"])])
+    return found

@@ -50,7 +50,7 @@ class HKRBinary(BinaryLoss):
     """
 
     name = "hkr_binary"
-    notation = Notation("binary HKR", {"alpha": "α", "min_margin": "m"})
+    notation = Notation("binary HKR", {"alpha": "α", "min_margin": "m"}, odds=("alpha",))
 
     def __init__(self, alpha: float, min_margin: float):
         super().__init__(HKRLoss(alpha=hinge_share(alpha), min_margin=positive("min_margin", min_margin)))

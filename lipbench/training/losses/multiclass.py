@@ -82,7 +82,7 @@ class HKRMulticlass(OneHotLoss):
     """
 
     name = "hkr_multiclass"
-    notation = Notation("HKR", {"alpha": "α", "min_margin": "m"})
+    notation = Notation("HKR", {"alpha": "α", "min_margin": "m"}, odds=("alpha",))
 
     def __init__(self, alpha: float, min_margin: float):
         super().__init__(HKRMulticlassLoss(alpha=hinge_share(alpha), min_margin=positive("min_margin", min_margin)))
@@ -181,7 +181,7 @@ class SoftHKRMulticlass(MulticlassLoss):
     """
 
     name = "soft_hkr_multiclass"
-    notation = Notation("soft HKR", {"alpha": "α", "min_margin": "m"})
+    notation = Notation("soft HKR", {"alpha": "α", "min_margin": "m"}, odds=("alpha",))
     _magnitude: Tensor  # M
 
     def __init__(self, alpha: float, min_margin: float, alpha_mean: float, temperature: float):
@@ -223,7 +223,7 @@ class LseHKRMulticlass(MulticlassLoss):
     """
 
     name = "lse_hkr_multiclass"
-    notation = Notation("LSE-HKR", {"alpha": "α", "min_margin": "m"})
+    notation = Notation("LSE-HKR", {"alpha": "α", "min_margin": "m"}, odds=("alpha",))
 
     def __init__(self, alpha: float, min_margin: float, temperature: float, penalty: float):
         super().__init__()

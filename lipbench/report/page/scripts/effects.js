@@ -1,4 +1,5 @@
 // What each hyperparameter does: a panel for each family and hyperparameter that takes two values or more.
+const EFFECT_WORDS = ['certified', 'gap', 'mean_gap', 'tightness'];
 const PANELS = [
   { title: 'accuracy (%)', lines: [['certified', 'line'], ['robust', 'line dashed'], ['clean', 'line thin']], all: true },
   { title: 'gap (points)', lines: [['gap', 'line'], ['mean_gap', 'line dotted']] },
@@ -9,19 +10,19 @@ const PANELS = [
 function panels(suite, rows) {
   const kinds = new Map();
   for (const row of rows) kinds.set(row.setting.kind, [...(kinds.get(row.setting.kind) || []), row]);
-  return [...kinds.values()].map((members) => {
+  return [...kinds].map(([number, members]) => {
     const names = Object.keys(members[0].setting.values)
       .filter((name) => new Set(members.map((row) => row.setting.values[name])).size > 1);
-    return { members, names };
+    return { number, members, names };
   }).filter((kind) => kind.names.length);
 }
 
 // Lines of a panel: settings that differ in the one hyperparameter alone, in its order.
-function strata(kind, name) {
+function strata(suite, kind, name) {
   const others = kind.names.filter((other) => other !== name);
   const groups = new Map();
   for (const row of kind.members) {
-    const words = others.map((other) => `${other} ${general(row.setting.values[other], 4)}`).join(', ');
+    const words = others.map((other) => `${suite.axes[kind.number][other].symbol}=${general(row.setting.values[other], 4)}`).join(', ');
     groups.set(words, [...(groups.get(words) || []), row]);
   }
   return [...groups].filter(([, rows]) => rows.length > 1)
@@ -46,19 +47,21 @@ function kindTitle(suite, kind) {
 }
 
 function effectPanel(suite, found, kind, name) {
-  const axis = suite.axes[name];
+  const axis = suite.axes[kind.number][name];
   const places = new Map(axis.places);
+  const texts = new Map(axis.places.map(([value, , text]) => [value, text]));
   const used = [...new Set(kind.members.map((row) => row.setting.values[name]))].sort((a, b) => a - b);
   const title = `${kindTitle(suite, kind)}: ${axis.title}`;
-  const lines = strata(kind, name);
+  const lines = strata(suite, kind, name);
   const [low, high] = [places.get(used[0]), places.get(used[used.length - 1])];
   const pad = (high - low) * 0.08;
-  const label = (value) => (axis.title.includes('/') ? general(value / (1 - value), 3) : general(value, 4));
+  const label = (value) => texts.get(value);
   const x = { from: low - pad, to: high + pad, ticks: used.map((value) => [places.get(value), label(value)]), label: `${axis.title}${axis.log ? ' (log)' : ''}` };
   const slot = kind.members[0].setting.slot;
   const drawings = PANELS.map((panel) => {
     const top = panel.all ? 1 : Math.max(0.02, ...kind.members.flatMap((row) => panel.lines.flatMap(([metric]) => [row[metric].value, row[metric].high]).filter(known)));
-    const frame = chart(250, panel.all && !panel.plain ? 190 : 150, x, { from: 0, to: top * (panel.all ? 1 : 1.05), ticks: panel.plain ? ticks(0, 1, 4) : shares(0, top, 4), label: panel.title });
+    const least = panel.all ? 0 : Math.min(0, ...kind.members.flatMap((row) => panel.lines.flatMap(([metric]) => [row[metric].value, row[metric].low]).filter(known)));
+    const frame = chart(250, panel.all && !panel.plain ? 190 : 150, x, { from: least, to: top * (panel.all ? 1 : 1.05), ticks: panel.plain ? ticks(0, 1, 4) : shares(least, top, 4), label: panel.title });
     const group = shape('g', { class: `slot-${slot}` });
     lines.forEach(([, rows], stratum) => panel.lines.forEach(([metric, kindOfLine]) => group.append(...effectLine(rows, metric, `${kindOfLine} stratum-${stratum % 3}`, frame, (row) => frame.X(places.get(row.setting.values[name]))))));
     const about = lines.map(([words, rows]) => `${words ? `${words}: ` : ''}${panel.lines.map(([metric]) => `${METRICS[metric].long} ${rows.map((row) => METRICS[metric].show(row[metric].value)).join(', ')}`).join('; ')}`).join('. ');
@@ -66,7 +69,7 @@ function effectPanel(suite, found, kind, name) {
   });
   const strataWords = lines.length > 1 ? `Shades, from dark to light: ${lines.map(([words]) => words).join('; ')}. ` : lines[0] && lines[0][0] ? `${lines[0][0]}. ` : '';
   return element('section', { class: 'panel' }, element('h3', null, title), drawings,
-    effectSentences(suite, found, kind, name).map((sentence) => element('p', null, sentence)),
+    effectSentences(suite, found, kind, name).map((sentence) => element('p', { class: 'small' }, sentence)),
     strataWords ? element('p', { class: 'note' }, strataWords) : null);
 }
 
@@ -84,11 +87,15 @@ function effectLine(rows, metric, style, frame, X) {
   return parts;
 }
 
-// What the frame of effects says in words, at this eps: rises, falls or peaks, with the probability of that shape.
+// What effects.csv says in words at this eps, of the mean of all lines where there are several.
 function effectSentences(suite, found, kind, name) {
-  const members = kind.members[0].setting;
-  return suite.effects.filter((row) => row.hyperparameter === name && row.eps === found.eps && row.shape
-    && row.family === members.familyName && row.architecture === members.architecture)
-    .map((row) => `${row.stratum ? `${row.stratum}: ` : ''}${METRICS[row.metric] ? METRICS[row.metric].long : row.metric} ${row.shape}${row.peak !== undefined && ['peaks', 'dips'].includes(row.shape) ? ` at ${general(row.peak)}` : ''}`
-      + `${row.shape_probability !== undefined ? ` (in ${chance(row.shape_probability)} of resamples)` : ''}.`);
+  if (found.grade !== suite.grade) return [];
+  const ours = suite.effects.filter((row) => row.kind === kind.number && row.hyperparameter === name && row.eps === found.eps);
+  const several = ours.some((row) => row.others === 'mean');
+  return ours.filter((row) => (several ? row.others === 'mean' : true) && EFFECT_WORDS.includes(row.metric)).map((row) => {
+    const show = (value) => signed(row.metric === 'tightness' ? decimal(value, 3) : percent(value));
+    const turn = known(row.turn) ? ` at ${suite.axes[kind.number][name].symbol} = ${general(row.turn, 4)}` : '';
+    const subject = METRICS[row.metric].long;
+    return `${subject[0].toUpperCase()}${subject.slice(1)} ${row.shape}${turn} (in ${chance(row.shape_probability)} of resamples); per ${row.step} ${show(row.per_step)}${row.metric === 'tightness' ? '' : ' points'} [${show(row.per_step_lo)}, ${show(row.per_step_hi)}]${several ? ', mean of all lines' : ''}.`;
+  });
 }

@@ -1,5 +1,5 @@
 // The Pareto front: clean accuracy against certified (filled) and robust (open) accuracy.
-const REACH = 0.3; // of clean accuracy below the best: what lies further left stands at the edge
+const REACH = 0.12; // of clean accuracy below the best: what lies further left stands at the edge
 
 function drawFront(suite, found, node, open) {
   const rows = found.rows.filter((row) => known(row.clean.value) && known(row.robust.value));
@@ -7,7 +7,7 @@ function drawFront(suite, found, node, open) {
   const to = Math.max(...clean);
   const from = Math.max(Math.min(...clean), to - REACH);
   const pad = Math.max(0.006, (to - from) * 0.06);
-  const frame = chart(460, 300, { from: from - pad, to: to + pad, ticks: shares(Math.ceil(100 * (from - pad)) / 100, Math.min(1, to + pad), 5), label: 'clean accuracy (%)' }, { from: 0, to: 1, ticks: shares(), label: `accuracy at eps ${epsText(suite, found.eps)} (%)` });
+  const frame = chart(460, 300, { from: from - pad, to: to + pad, ticks: shares(Math.ceil(100 * (from - pad)) / 100, Math.min(1, to + pad), 5), label: 'clean accuracy (%)' }, { from: 0, to: 1, ticks: shares(), label: `accuracy at eps ${epsText(suite, found.eps)} (%)` }, { left: 44, right: 150, top: 10, bottom: 40 });
   const X = (row) => frame.X(Math.max(from, row.clean.value));
   const accuracy = suite.grades.length ? 'certified' : 'robust';
   const front = rows.filter((row) => onFront(rows.map((one) => [one.clean.value, one[accuracy].value]), rows.indexOf(row)))
@@ -34,14 +34,15 @@ function drawFront(suite, found, node, open) {
       far.length ? ` At the left edge, with less clean accuracy than the axis shows: ${far.map((row) => `${row.setting.label} (${percent(row.clean.value)} %)`).join(', ')}.` : ''));
 }
 
-// Names beside the points of the front, moved apart from top to bottom.
+// Names of the points of the front in the margin, from top to bottom, each with a line to its point.
 function frontLabels(front, frame, X, accuracy) {
   let last = -Infinity;
-  return [...front].sort((a, b) => b[accuracy].value - a[accuracy].value).map((row) => {
-    const right = X(row) < (frame.left + frame.right) / 2;
-    const y = Math.max(frame.Y(row[accuracy].value) + 4, last + 12);
+  return [...front].sort((a, b) => b[accuracy].value - a[accuracy].value).flatMap((row) => {
+    const at = frame.Y(row[accuracy].value);
+    const y = Math.max(at, last + 13);
     last = y;
-    return shape('text', { x: X(row) + (right ? 9 : -9), y, class: right ? 'label' : 'label end' }, row.setting.label);
+    return [shape('path', { d: `M${X(row) + 6},${at}L${frame.right + 6},${y}`, class: 'leader' }),
+      shape('text', { x: frame.right + 9, y: y + 4, class: 'label' }, row.setting.label)];
   });
 }
 

@@ -2,7 +2,7 @@
 function heatMaps(suite, found, kind) {
   const [first, second] = kind.names;
   const values = (name) => [...new Set(kind.members.map((row) => row.setting.values[name]))].sort((a, b) => a - b);
-  const axis = (name) => suite.axes[name].title.split('/')[0];
+  const axis = (name) => suite.axes[kind.number][name].symbol;
   const map = (metric) => {
     const cells = kind.members.map((row) => row[metric].value).filter(known);
     const [low, high] = [Math.min(...cells), Math.max(...cells)];

@@ -7,7 +7,7 @@ function drawSetting(suite, found, node, openModel) {
     element('h2', { id: 'setting-title', tabindex: -1 }, `Setting: ${setting.label}`),
     setting.long === setting.label ? null : element('p', { class: 'note' }, setting.long),
     element('p', null, settingWords(suite, found, row)),
-    factorStrip(suite, setting),
+    factorStrip(setting, found.best && found.best.setting),
     element('h3', null, `Its ${counted(models.length, 'model')}, at eps ${epsText(suite, found.eps)}`),
     seedTable(suite, found, setting, openModel),
     element('h3', null, 'Closest calls of the setting'),
@@ -34,21 +34,44 @@ function settingWords(suite, found, row) {
   return parts;
 }
 
-// What remains of the margin behind each part of the network, where the run knows.
-function factorStrip(suite, setting) {
-  const rows = suite.factors.filter((one) => setting.members.some((model) => model.name === one.model));
-  if (!rows.length) return null;
-  const names = Object.keys(rows[0]).filter((name) => typeof rows[0][name] === 'number' && !['seed', 'eps', 'n'].includes(name));
-  const mean = (name) => { const values = rows.map((one) => one[name]).filter((value) => typeof value === 'number'); return values.reduce((sum, value) => sum + value, 0) / values.length; };
-  const part = (name) => {
-    const value = mean(name);
-    const node = element('li', null, element('span', null, name.replaceAll('_', ' ')), ' ', element('strong', null, `${fixed(100 * value, 0)} %`));
-    node.style.setProperty('--share', `${Math.max(0, Math.min(100, 100 * value))}%`);
+// What each part of the network leaves of tightness: medians over samples, geometric mean over the models of a setting.
+function factorsOf(setting) {
+  const found = new Map();
+  for (const model of setting.members) {
+    for (const [part, name, median] of model.factors) {
+      const key = `${part} ${name}`;
+      const held = found.get(key) || { part, name, logs: [] };
+      if (known(median)) held.logs.push(Math.log(median));
+      found.set(key, held);
+    }
+  }
+  return [...found.values()].filter(({ logs }) => logs.length)
+    .map(({ part, name, logs }) => ({ part, name, value: Math.exp(logs.reduce((sum, value) => sum + value, 0) / logs.length) }));
+}
+
+// Where the certificates of a setting lose, beside those of the best one.
+function factorStrip(setting, best) {
+  const own = factorsOf(setting);
+  if (!own.length) return null;
+  const other = best && best !== setting ? factorsOf(best) : [];
+  const bar = (factor) => {
+    if (!factor) return '';
+    const node = element('span', { class: 'factor' }, `${fixed(100 * factor.value, 0)} %`);
+    node.style.setProperty('--share', `${Math.max(0, Math.min(100, 100 * factor.value))}%`);
     return node;
   };
-  return [element('h3', null, 'Where its certificates lose'), element('ul', { class: 'factors' }, names.map(part)),
-    element('p', { class: 'note' }, 'Medians over samples, mean over seeds: the share that each part leaves. Their product is the tightness, sample by sample.')];
+  const rows = own.map((factor) => [
+    factor.part === factor.name ? (FACTORS[factor.part] || factor.part) : `${factor.name}${FACTORS[factor.part] ? `: ${FACTORS[factor.part]}` : ''}`,
+    bar(factor), ...(other.length ? [bar(other.find((one) => one.part === factor.part && one.name === factor.name))] : [])]);
+  return [element('h3', null, 'Where its certificates lose'),
+    plainTable('What each part leaves; sample by sample the parts multiply to the tightness', ['part', setting.label, ...(other.length ? [`${best.label} (best)`] : [])], rows, { class: 'factors' }),
+    element('p', { class: 'note' }, 'Medians over samples, geometric mean over seeds: the product of medians is not exactly the median of the product.')];
 }
+
+const FACTORS = {
+  grade: 'rounding, and the grade', kept: 'of the gradient let back', head: 'the last layer', norm: 'from L2 to the norm of the suite',
+  box: 'the input range', rest: 'curvature, and what attacks missed', 'kept product': 'all layers together', 'box and rest': 'input range, curvature and what attacks missed', tightness: 'tightness',
+};
 
 function seedTable(suite, found, setting, openModel) {
   const rows = setting.every.map((model) => {

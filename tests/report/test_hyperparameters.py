@@ -15,7 +15,7 @@ def test_a_setting_has_the_grade_that_all_its_models_have(make_run, make_model):
         make_model(**plain, name="b", seed=1, not_analysed="overflow"),
         make_model(**plain, name="c", hyperparameters={"tau": 1.0}),
     ]
-    settings = effects.hyperparameters(Results.load(make_run(models)).summary()).query("eps == 0.1")
+    settings = hyperparameters.over_seeds(Results.load(make_run(models)).summary()).query("eps == 0.1")
     assert dict(zip(settings["loss.tau"], settings["grade"], strict=True)) == {1.0: "float", 4.0: "real"}
     # what is weaker than the table says is marked
     assert list(labels(settings).values()) == [
@@ -26,7 +26,7 @@ def test_a_setting_has_the_grade_that_all_its_models_have(make_run, make_model):
 
 def test_spread_over_seeds(make_run, make_model):
     models = seeds(make_model, [1, 2, 4]) + seeds(make_model, [3], hyperparameters={"tau": 1.0})
-    frame = effects.hyperparameters(Results.load(make_run(models)).summary())
+    frame = hyperparameters.over_seeds(Results.load(make_run(models)).summary())
     at = frame[frame["eps"] == 0.1].set_index("loss.tau")
     assert list(at.index) == [1.0, 4.0]  # ascending, whatever the order of the run
     spread = [at.loc[4.0, f"certified_{key}"] for key in ("mean", "std", "min", "max")]
@@ -43,7 +43,7 @@ def test_spread_over_seeds(make_run, make_model):
 )
 def test_models_that_differ_in_more_than_the_seed_are_not_averaged(make_run, make_model, other):
     models = [*seeds(make_model, [1]), make_model([1] * 4, [0.1] * 4, [0.2] * 4, name="other", seed=1, **other)]
-    assert list(effects.hyperparameters(Results.load(make_run(models)).summary())["n_models"]) == [1] * 6
+    assert list(hyperparameters.over_seeds(Results.load(make_run(models)).summary())["n_models"]) == [1] * 6
 
 
 def test_trends_are_ranks_within_a_family(make_run, make_model):
@@ -67,7 +67,7 @@ def test_trends_are_at_the_eps_where_certified_accuracy_differs_most(make_run, m
     summary = Results.load(make_run(models)).summary()
     grid = sorted(summary["eps"].unique())
     trend = effects.trends(summary)
-    assert trend["eps"].item() == effects.chosen_eps(effects.hyperparameters(summary)) < grid[-1]
+    assert trend["eps"].item() == hyperparameters.chosen_eps(hyperparameters.over_seeds(summary)) < grid[-1]
     assert trend["certified"].item() < 0
     assert len(set(summary[summary["eps"] == grid[-1]]["certified"])) == 1
 
@@ -90,13 +90,13 @@ def test_a_trend_has_an_interval(make_run, make_model):
 
 def test_the_front_holds_what_nothing_beats():
     at = pd.DataFrame({"clean_mean": [0.9, 0.8, 0.7, 0.85, 0.9], "robust_mean": [0.1, 0.5, 0.4, np.nan, 0.05]})
-    assert effects.on_front(at, "robust").tolist() == [True, True, False, False, False]
+    assert comparisons.on_front(at, "robust").tolist() == [True, True, False, False, False]
 
 
 def test_the_chosen_eps_is_where_constrained_settings_differ_most():
     rows = [(0.1, True, 0.9), (0.1, True, 0.8), (0.2, True, 0.7), (0.2, True, 0.3), (0.1, False, 0.0)]
     settings = pd.DataFrame(rows, columns=["eps", "constrained", "certified_mean"])
-    assert effects.chosen_eps(settings) == 0.2
+    assert hyperparameters.chosen_eps(settings) == 0.2
 
 
 def test_trends_and_lines_join_only_what_was_trained_alike(make_run, make_model):

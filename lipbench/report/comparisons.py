@@ -1,0 +1,133 @@
+"""Which setting is best, and what cannot be told apart from it: paired differences, P(best), the Pareto front.
+
+All of it comes from the resamples of ``resampling``: the same samples for every setting, so that what makes a sample
+hard for all networks cancels in a difference. Intervals are of one difference each. They are not corrected for the
+choice of the best of many, which is looked for on the same samples: the best one is on average a little worse than it
+looks.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from scipy.special import bdtr
+
+from lipbench._internal.arrays import Bools, Floats
+from lipbench.report.columns import EPS, NORM, OF_GROUPS, SETTING, SUITE, Column
+from lipbench.report.metrics import CERTIFIED, CLEAN, MEAN_GAP, ROBUST, TIGHTNESS
+from lipbench.report.resampling import Draws, ends
+
+LOWEST = (MEAN_GAP.name,)  # of these metrics the smallest is the best
+COMPARED = (CLEAN.name, CERTIFIED.name, ROBUST.name, MEAN_GAP.name, TIGHTNESS.name)
+FRONTS = (CERTIFIED.name, ROBUST.name)  # accuracies that make a front with clean accuracy
+COMPARISONS: tuple[Column, ...] = (  # every column of comparisons.csv
+    *(SETTING, *OF_GROUPS, EPS),
+    Column("metric", "text", "", "what is compared"),
+    Column("best", "text", "", "the setting that is best in it, as measured; of the mean gap: that of the smallest"),
+    Column("difference", "number", "", "of the setting from the best one, paired over samples"),
+    Column("difference_lo", "number", "", "lower end of the 95 % interval of the difference, over seeds and samples"),
+    Column("difference_hi", "number", "", "upper end of the 95 % interval of the difference, over seeds and samples"),
+    Column("p_best", "share", "", "share of resamples in which the setting is the best one"),
+    *(
+        Column(
+            f"p_front_{accuracy}",
+            "share",
+            "",
+            f"share of resamples in which no other setting is better in clean and {accuracy} accuracy at once",
+        )
+        for accuracy in FRONTS
+    ),
+)
+PAIRS: tuple[Column, ...] = (  # of ``pair``
+    Column("metric", "text", "", "what is compared"),
+    Column("first", "number", "", "the first one's, mean over seeds"),
+    Column("second", "number", "", "the second one's, mean over seeds"),
+    Column("difference", "number", "", "second less first, paired over samples"),
+    Column("difference_lo", "number", "", "lower end of its 95 % interval, over seeds and samples"),
+    Column("difference_hi", "number", "", "upper end of its 95 % interval, over seeds and samples"),
+)
+
+
+def frame(draws: Mapping[tuple[str, str], Draws]) -> pd.DataFrame:
+    """One row per setting, suite, norm, eps of the suite and metric; ``COMPARISONS`` declares the columns."""
+    parts = []
+    for (suite, norm), one in draws.items():
+        for eps in one.measured.grid:
+            fronts = {f"p_front_{accuracy}": on_front_share(one, accuracy, eps) for accuracy in FRONTS}
+            for metric in COMPARED:
+                part = pd.DataFrame({SETTING.name: one.settings, **against_best(one, metric, eps), **fronts})
+                part[[SUITE.name, NORM.name, EPS.name, "metric"]] = suite, norm, eps, metric
+                parts.append(part)
+    return pd.concat(parts, ignore_index=True)[[column.name for column in COMPARISONS]]
+
+
+def against_best(draws: Draws, metric: str, eps: float) -> dict[str, object]:
+    """The columns ``best``, ``difference`` with its interval, and ``p_best``: each (S,); NaN where n/a."""
+    sign = -1 if metric in LOWEST else 1
+    estimate, drawn = draws.estimate(metric, eps), draws.drawn(metric, eps)
+    known = ~np.isnan(estimate)
+    if not known.any():
+        nothing = np.full(len(estimate), np.nan)
+        return {"best": "", **dict.fromkeys(("difference", "difference_lo", "difference_hi", "p_best"), nothing)}
+    best = int(np.nanargmax(sign * estimate))
+    low, high = ends(drawn - drawn[:, [best]])
+    highest = sign * np.where(known, drawn, -sign * np.inf)
+    wins = highest == highest.max(axis=1, keepdims=True)
+    p_best = np.where(known, (wins / wins.sum(axis=1, keepdims=True)).mean(axis=0), np.nan)
+    return {
+        "best": draws.settings[best],
+        "difference": estimate - estimate[best],
+        "difference_lo": low,
+        "difference_hi": high,
+        "p_best": p_best,
+    }
+
+
+def on_front_share(draws: Draws, accuracy: str, eps: float) -> Floats:
+    """In what share of the resamples each setting is on the front of clean accuracy and ``accuracy``: (S,)."""
+    clean, other = draws.drawn(CLEAN.name), draws.drawn(accuracy, eps)
+    on = [_front(np.stack([x, y], axis=1)) for x, y in zip(clean, other, strict=True)]
+    return np.where(np.isnan(draws.estimate(accuracy, eps)), np.nan, np.mean(on, axis=0))
+
+
+def on_front(at: pd.DataFrame, accuracy: str) -> Bools:
+    """Which settings no other beats in clean accuracy and ``accuracy`` at once, as measured: bool (rows of ``at``,)."""
+    return _front(at[[f"{CLEAN.name}_mean", f"{accuracy}_mean"]].to_numpy())
+
+
+def _front(points: Floats) -> Bools:
+    """Which of the points (S, 2) no other is beyond in one coordinate, and level with or beyond in the other."""
+    as_good = (points[:, None] >= points[None]).all(axis=2)  # first index against second
+    beyond = (points[:, None] > points[None]).any(axis=2)
+    beaten = np.any(as_good & beyond, axis=0) | np.any(np.isnan(points), axis=1)
+    return np.logical_not(beaten)
+
+
+def pair(first: tuple[Draws, str], second: tuple[Draws, str], eps: float, *, paired: bool = True) -> pd.DataFrame:
+    """Two settings side by side: a row per metric, see ``PAIRS``.
+
+    first, second: draws and a setting of theirs. paired: both were measured on the same samples, in the same order;
+    else the difference is taken between independent resamples.
+    """
+    rows = []
+    for metric in (CLEAN.name, CERTIFIED.name, ROBUST.name, "gap", MEAN_GAP.name, TIGHTNESS.name):
+        values, drawn = [], []
+        for draws, setting in (first, second):
+            place = draws.settings.index(setting)
+            values.append(float(draws.estimate(metric, eps)[place]))
+            drawn.append(draws.drawn(metric, eps)[:, place])
+        other = drawn[1] if paired else np.roll(drawn[1], 1)  # resample b of one beside b + 1 of the other
+        low, high = ends(other - drawn[0])
+        rows.append((metric, *values, values[1] - values[0], float(low), float(high)))
+    return pd.DataFrame(rows, columns=[column.name for column in PAIRS])
+
+
+def mcnemar(first: Bools, second: Bools) -> tuple[int, int, float]:
+    """How often only the first, and only the second is right, and the two-sided exact p-value: McNemar 1947.
+
+    first, second: bool (n,), of the same samples. Under the hypothesis that both are equally often right, the number of
+    one kind among the samples on which they disagree is binomial with probability 1/2.
+    """
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    disagree = only_first + only_second
+    return only_first, only_second, min(1.0, 2 * float(bdtr(min(only_first, only_second), disagree, 0.5)))

@@ -1,0 +1,249 @@
+"""Intervals and probabilities of settings, from one set of resamples.
+
+What varies is resampled on both levels. Samples: drawn with replacement, the same ones for every model, so that
+comparisons are paired (Efron and Tibshirani 1993, chapter 6). Seeds: the mean over k seeds moves by a draw from
+Student's t with k - 1 degrees of freedom times its standard error s / sqrt(k). Drawing three seeds with replacement
+would cover too little (Hesterberg 2015, The American Statistician 69). The draw is one vector of coefficients for the
+seeds of a setting, so that accuracies of the setting move together. With one seed nothing is known of other seeds: the
+interval then covers the samples alone.
+
+``benchmarks/coverage.py`` measures how often these intervals hold the truth.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lipbench._internal.arrays import Bools, Floats
+from lipbench.report import settings
+from lipbench.report.columns import MODEL, NORM, SETTING, SUITE
+from lipbench.report.intervals import CONFIDENCE, clopper_pearson
+from lipbench.runs.results import ModelResults
+
+RESAMPLES = 1000
+SEED = 20260  # of the generator; MT19937, whose streams NumPy keeps from version to version (NEP 19)
+PAIRED = ("clean", "certified", "robust", "gap", "mean_gap", "tightness")  # the metrics that have intervals
+SHARES = ("clean", "certified", "robust")  # each counts samples
+TAILS = (100 * (1 - CONFIDENCE) / 2, 100 * (1 + CONFIDENCE) / 2)  # percentiles
+Single = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """The two bounds of m models on the same n samples, under one suite."""
+
+    settings: tuple[str, ...]  # of each model, (m,)
+    correct: Bools  # (m, n)
+    certified_radius: Floats  # (m, n), in the suite's norm; NaN for models without a certificate
+    adversarial_distance: Floats  # (m, n), likewise
+    grid: tuple[float, ...]  # the eps of the suite
+
+    @property
+    def eps_max(self) -> float:
+        """The mean gap reaches to it."""
+        return max(self.grid)
+
+    @classmethod
+    def of(cls, items: Sequence[ModelResults], summary: pd.DataFrame) -> "Measured":
+        """The models of one suite that ``summary`` lists, those with the weights of another of their setting left out.
+
+        items: of one suite; summary: of ``metrics.summary``.
+        """
+        suite = items[0].suite
+        part = summary[(summary[SUITE.name] == suite.name) & (summary[NORM.name] == str(suite.norm))]
+        part = settings.distinct(part).drop_duplicates(MODEL.name)
+        setting = dict(zip(part[MODEL.name], part[SETTING.name], strict=True))
+        kept = [item for item in items if item.model in setting]
+        return cls(
+            tuple(setting[item.model] for item in kept),
+            np.stack([item.bounds.correct for item in kept]),
+            np.stack([item.bounds.certified_radius for item in kept]),
+            np.stack([item.bounds.adversarial_distance for item in kept]),
+            tuple(float(eps) for eps in suite.eps),
+        )
+
+    @property
+    def certified(self) -> Bools:
+        """Which models have a certificate: bool (m,)."""
+        return ~np.isnan(self.certified_radius).all(axis=1) | (self.certified_radius.shape[1] == 0)
+
+    def per_sample(self, metric: str, eps: float | None = None) -> Single:
+        """What each sample adds to a mean over samples: float32 (m, n); NaN where the metric is n/a.
+
+        metric: one of ``PAIRED`` but tightness, which is a median; eps: of those that depend on one.
+        """
+        radius, distance = self.certified_radius, self.adversarial_distance
+        if metric == "clean":
+            values: NDArray[np.generic] = self.correct
+        elif metric == "mean_gap":
+            ends = [np.minimum(bound, self.eps_max) for bound in (distance, radius)]
+            values = np.where(self.correct, ends[0] - ends[1], 0.0) / self.eps_max
+        else:
+            if eps is None:
+                raise ValueError(f"{metric} is of an eps")
+            robust, certified = distance > eps, self.correct & (radius > eps)
+            values = {"robust": robust, "certified": certified, "gap": robust.astype(int) - certified}[metric]
+        found = values.astype(np.float32)
+        if metric not in ("clean", "robust"):
+            found[~self.certified] = np.nan
+        return found
+
+    def tightness(self, model: int) -> tuple[Floats, NDArray[np.intp]]:
+        """The tightness of a model's correct samples with a known adversarial input, ascending, and their places."""
+        radius, distance = self.certified_radius[model], self.adversarial_distance[model]
+        known = np.flatnonzero(self.correct[model] & ~np.isnan(radius) & np.isfinite(distance) & (distance > 0))
+        values = radius[known] / distance[known]
+        order = np.argsort(values, kind="stable")
+        return values[order], known[order]
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Every metric of every setting, as measured and in each resample. S settings, B resamples."""
+
+    measured: Measured
+    resamples: int = RESAMPLES
+    seed: int = SEED
+    _cache: dict[tuple[str, float | None], tuple[Floats, Floats, Floats]] = field(default_factory=dict, repr=False)
+
+    @functools.cached_property
+    def settings(self) -> tuple[str, ...]:
+        """The settings, in the order of their first model: (S,)."""
+        return tuple(dict.fromkeys(self.measured.settings))
+
+    @functools.cached_property
+    def members(self) -> tuple[NDArray[np.intp], ...]:
+        """The places of the models of each setting: its seeds."""
+        held = np.array(self.measured.settings)
+        return tuple(np.flatnonzero(held == setting) for setting in self.settings)
+
+    def estimate(self, metric: str, eps: float | None = None) -> Floats:
+        """The mean over seeds, (S,); NaN where n/a. Of tightness: the mean of the models' medians."""
+        return self._of(metric, eps)[1]
+
+    def drawn(self, metric: str, eps: float | None = None) -> Floats:
+        """The metric in each resample: (B, S)."""
+        return self._of(metric, eps)[2]
+
+    def interval(self, metric: str, eps: float | None = None) -> tuple[Floats, Floats]:
+        """The 95 % interval of each setting over seeds and samples, lower and upper ends: (S,) each.
+
+        The interval of a share, all of whose seeds are at 0 or all at 1, has no width in resamples: it reaches as far
+        as the Clopper-Pearson interval of one model there.
+        """
+        models, estimate, drawn = self._of(metric, eps)
+        low, high = ends(drawn)
+        if metric != "tightness":
+            low, high = np.clip(low, -1.0 if "gap" in metric else 0.0, 1.0), np.clip(high, 0.0, 1.0)
+        if metric in (*SHARES, "gap"):
+            n = self.measured.correct.shape[1]
+            for place, members in enumerate(self.members):
+                if (models[members] == 0).all():
+                    high[place] = max(high[place], clopper_pearson(0, n)[1])
+                elif metric != "gap" and (models[members] == 1).all():
+                    low[place] = min(low[place], clopper_pearson(n, n)[0])
+        return np.minimum(low, estimate), np.maximum(high, estimate)
+
+    def ends_at(self, eps: float) -> pd.DataFrame:
+        """The intervals of every metric at an eps: a row per setting, columns ``setting``, ``NAME_lo``, ``NAME_hi``."""
+        found: dict[str, object] = {SETTING.name: self.settings}
+        for name in PAIRED:
+            found[f"{name}_lo"], found[f"{name}_hi"] = self.interval(name, eps)
+        return pd.DataFrame(found)
+
+    def _of(self, metric: str, eps: float | None) -> tuple[Floats, Floats, Floats]:
+        """The metric of each model (m,), of each setting (S,), and in each resample (B, S)."""
+        key = metric, None if metric in ("clean", "mean_gap", "tightness") else eps
+        if key not in self._cache:
+            self._cache[key] = self._compute(*key)
+        return self._cache[key]
+
+    def _compute(self, metric: str, eps: float | None) -> tuple[Floats, Floats, Floats]:
+        models, resampled = self._tightness() if metric == "tightness" else self._means(metric, eps)
+        estimate = np.array([models[members].mean() for members in self.members])
+        drawn = np.empty((self.resamples, len(self.settings)))
+        for place, (members, seeds) in enumerate(zip(self.members, self._seeds, strict=True)):
+            drawn[:, place] = resampled[:, members].mean(axis=1) + seeds @ models[members]
+        return models, estimate, drawn
+
+    def _means(self, metric: str, eps: float | None) -> tuple[Floats, Floats]:
+        """Of each model (m,), and under each resample of the samples (B, m)."""
+        values = self.measured.per_sample(metric, eps)
+        n = values.shape[1]
+        if n == 0:
+            return np.full(len(values), np.nan), np.full((self.resamples, len(values)), np.nan)
+        return values.mean(axis=1, dtype=np.float64), (values @ self._weights).T.astype(np.float64) / n
+
+    def _tightness(self) -> tuple[Floats, Floats]:
+        """Medians, as ``_means``."""
+        count = len(self.measured.correct)
+        models, resampled = np.full(count, np.nan), np.full((self.resamples, count), np.nan)
+        for model in range(count):
+            values, places = self.measured.tightness(model)
+            if len(values):
+                models[model] = np.median(values)
+                resampled[:, model] = _medians(values, self._weights[places])
+        return models, resampled
+
+    @functools.cached_property
+    def _weights(self) -> Single:
+        """How often each resample holds each sample: (n, B). Whole numbers: sums of shares are exact."""
+        n, random = self.measured.correct.shape[1], np.random.RandomState(self.seed)
+        rows = [np.bincount(random.randint(0, n, n), minlength=n) for _ in range(self.resamples)] if n else []
+        return np.ascontiguousarray(np.array(rows, dtype=np.float32).reshape(self.resamples, n).T)
+
+    @functools.cached_property
+    def _seeds(self) -> tuple[Floats, ...]:
+        """For each setting the coefficients of its k seeds, (B, k): they add up to 0.
+
+        With normal z: sum of z_i (x_i - mean x) / sqrt(k (k - 1)) has the variance s^2 / k; divided by
+        sqrt(chi2_{k-1} / (k - 1)) it is Student's t times s / sqrt(k).
+        """
+        random, found = np.random.RandomState(self.seed + 1), []
+        for members in self.members:
+            k = len(members)
+            if k == 1:
+                found.append(np.zeros((self.resamples, 1)))
+                continue
+            z = random.standard_normal((self.resamples, k))
+            scale = np.sqrt(random.chisquare(k - 1, (self.resamples, 1)) / (k - 1))
+            found.append((z - z.mean(axis=1, keepdims=True)) / (np.sqrt(k * (k - 1)) * scale))
+        return tuple(found)
+
+
+def _medians(values: Floats, weights: Single) -> Floats:
+    """The median of ``values`` (k,), ascending, each repeated by its weights (k, B): (B,); NaN without any.
+
+    Blocks of values are counted first, then the values of the block that holds the median.
+    """
+    size = int(np.ceil(np.sqrt(len(values))))
+    padded = np.zeros((size * size, weights.shape[1]), dtype=np.float32)
+    padded[: len(values)] = weights
+    blocks = padded.reshape(size, size, -1)
+    upto = np.cumsum(blocks.sum(axis=1), axis=0)
+    total, column = upto[-1], np.arange(weights.shape[1])
+    middle = np.zeros(len(total))
+    for rank in ((total + 1) // 2, total // 2 + 1):
+        block = (upto < rank).sum(axis=0).clip(max=size - 1)
+        before = np.where(block > 0, upto[block - 1, column], 0)
+        within = (before + np.cumsum(blocks[block, :, column], axis=1).T < rank).sum(axis=0)
+        middle += values[(block * size + within).clip(max=len(values) - 1)] / 2
+    return np.where(total > 0, middle, np.nan)
+
+
+def ends(drawn: Floats) -> tuple[Floats, Floats]:
+    """The 95 % interval of values in resamples: ends over the first axis, NaN where any is NaN."""
+    low, high = np.percentile(drawn, TAILS, axis=0)
+    return np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
+
+
+def by_suite(items: Sequence[ModelResults], summary: pd.DataFrame) -> dict[tuple[str, str], Draws]:
+    """The draws of each (suite, norm), in the order of the run. The same resamples of the samples serve all suites."""
+    groups: dict[tuple[str, str], list[ModelResults]] = {}
+    for item in items:
+        groups.setdefault((item.suite.name, str(item.suite.norm)), []).append(item)
+    return {key: Draws(Measured.of(part, summary)) for key, part in groups.items()}
