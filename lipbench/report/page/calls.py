@@ -5,27 +5,26 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from lipbench import data
 from lipbench.errors import LipbenchError
+from lipbench.report import witnesses
 from lipbench.report.page import images
 from lipbench.report.results import Results
-from lipbench.report.witnesses import Witnesses
 from lipbench.runs.results import ModelResults
 
 MOST = 6  # of one model
-BUDGET = 1_000_000  # characters of all pictures of a page
-GUESS = 9000  # characters of one call's three pictures of 64 x 64 pixels in colour, about
+BUDGET = 1_400_000  # characters of all pictures of a page
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """The inputs that pictures are made of, and why there are none."""
+    """The test samples that pictures are made of, and why there are none."""
 
     originals: NDArray[np.float32] | None  # (n, c, h, w), test samples of the run
-    no_originals: str  # why; empty if there are some
-    no_witnesses: str = ""  # likewise
+    missing: str  # why; empty if there are some
 
     @classmethod
     def of(cls, results: Results) -> "Pictures":
@@ -66,34 +65,37 @@ def closest(item: ModelResults, most: int = MOST) -> list[dict[str, Any]]:
 
 
 def per_model(models: int, shape: Sequence[int]) -> int:
-    """How many calls of each model have pictures, so that all of them fit into ``BUDGET``."""
-    pixels = min(shape[-1], images.LARGEST) * min(shape[-2], images.LARGEST) * shape[0]
-    guess = 600 + GUESS * pixels / (3 * images.LARGEST**2)
-    return int(max(1, min(MOST, BUDGET / guess / max(models, 1))))
+    """How many calls of each model under each suite have pictures, so that all of them fit into ``BUDGET``.
+
+    models: of all suites; shape: (c, h, w) of an input.
+    """
+    numbers = shape[0] * min(shape[1], images.LARGEST) * min(shape[2], images.LARGEST)
+    size = 3 * (200 + 1.2 * numbers)  # of three pictures: noise takes a byte a number, and 4/3 in base64
+    return int(max(1, min(MOST, BUDGET / size / max(models, 1))))
 
 
-def with_pictures(
-    found: Sequence[dict[str, Any]], pictures: Pictures, witnesses: Witnesses | None, suite: str, shown: int
-) -> list[dict[str, Any]]:
-    """The calls of one model, the first ``shown`` with pictures: data URIs, the predicted class, the factor."""
-    rows = {} if witnesses is None else _rows(witnesses, suite)
-    return [call | (_pictures(call, pictures, witnesses, rows) if i < shown else {}) for i, call in enumerate(found)]
+def add_pictures(
+    found: Mapping[str, Sequence[dict[str, Any]]], pictures: Pictures, results: Results, suite: str, shown: int
+) -> None:
+    """Add to the first ``shown`` calls of each model their pictures as data URIs, the predicted class, the factor.
 
-
-def _rows(witnesses: Witnesses, suite: str) -> Mapping[int, int]:
-    return {int(witnesses.sample[row]): row for row in range(len(witnesses)) if witnesses.suite[row] == suite}
-
-
-def _pictures(
-    call: Mapping[str, Any], pictures: Pictures, witnesses: Witnesses | None, rows: Mapping[int, int]
-) -> dict[str, Any]:
+    found: of each model what ``closest`` gives. The adversarial inputs stay away if the run folder has none.
+    """
     if pictures.originals is None:
-        return {}
-    x = pictures.originals[call["sample"]]
-    found: dict[str, Any] = {"original": images.uri(x)}
-    row = rows.get(call["sample"])
-    if witnesses is None or row is None or not np.isfinite(witnesses.x[row]).all():
-        return found
-    change, factor = images.magnified(x, witnesses.x[row])
-    found |= {"adversarial": images.uri(witnesses.x[row]), "change": images.uri(change), "factor": factor}
-    return found | {"predicted": int(witnesses.adversarial_label[row])}
+        return
+    calls = [(model, call) for model, every in found.items() for call in every[:shown]]
+    for _, call in calls:
+        call["original"] = images.uri(pictures.originals[call["sample"]])
+    rows = pd.DataFrame(
+        [(model, suite, call["sample"], call["distance"]) for model, call in calls],
+        columns=["model", "suite", "sample", "adversarial_distance"],
+    )
+    try:
+        inputs, classes = witnesses.at_distances(results.run_folder, results.run, rows)
+    except LipbenchError:  # deleted, or left out when the run was published: the page says that they are missing
+        return
+    for (_, call), x, predicted in zip(calls, inputs, classes, strict=True):
+        if np.isfinite(x).all():
+            change, factor = images.magnified(pictures.originals[call["sample"]], x)
+            call |= {"adversarial": images.uri(x), "change": images.uri(change), "factor": factor}
+            call["predicted"] = int(predicted)

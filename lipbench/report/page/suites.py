@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from lipbench._internal.arrays import Ints
-from lipbench.errors import LipbenchError
 from lipbench.report import hyperparameters
 from lipbench.report.document import Section
 from lipbench.report.formatting import rows
@@ -58,7 +57,7 @@ def part(
         "effects": settings.effects(group),
         "models": entries,
         "sources": section.files,
-        "no_pictures": pictures.no_originals,
+        "no_pictures": pictures.missing,
     }
 
 
@@ -93,22 +92,19 @@ def _radii(items: Sequence[ModelResults]) -> list[Any]:
 def _models(
     results: Results, section: Section, items: Sequence[ModelResults], plan: SuitePlan, pictures: Pictures
 ) -> list[dict[str, Any]]:
-    group, found = section.group, []
+    group, factors = section.group, _factors(results, section.group)
     by_model = {str(name): rows(part) for name, part in group.summary.groupby("model", sort=False)}
+    nearest = {item.model: calls.closest(item) for item in items}
     shown = calls.per_model(len(results.items), items[0].card.input_shape) if pictures.originals is not None else 0
-    factors = _factors(results, group)
-    for item in items:
-        entry, nearest = models.part(item, by_model[item.model], results.run, plan), calls.closest(item)
-        witnesses = None
-        if shown and nearest:
-            try:
-                witnesses = results.witnesses(item.model)
-            except LipbenchError:  # deleted, or left out when the run was published; ``calls`` says so on the page
-                witnesses = None
-        entry["factors"] = factors.get(item.model, [])
-        entry["calls"] = calls.with_pictures(nearest, pictures, witnesses, group.suite, shown)
-        found.append(entry)
-    return found
+    calls.add_pictures(nearest, pictures, results, group.suite, shown)
+    return [
+        {
+            **models.part(item, by_model[item.model], results.run, plan),
+            "factors": factors.get(item.model, []),
+            "calls": nearest[item.model],
+        }
+        for item in items
+    ]
 
 
 def _factors(results: Results, group: Group) -> dict[str, list[Any]]:
