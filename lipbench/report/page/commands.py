@@ -16,7 +16,7 @@ def evaluate(run: Run, plan: SuitePlan, model: str) -> str:
     Empty where no command reads the model or its data: they were given from memory.
     """
     zoo, data = str(run.provenance.get("zoo", "")), str(run.settings.get("data", ""))
-    if not zoo or data.partition(":")[0] == GIVEN:
+    if not zoo or GIVEN in (*zoo.split(", "), data.partition(":")[0]):
         return ""
     words = ["lipbench", "evaluate", _path(zoo, model), "--suite", plan.suite.name, "--data", data]
     words += ["--samples", str(run.settings["samples"])]
