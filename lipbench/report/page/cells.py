@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Row = Mapping[str, Any]
-DIGITS = 6  # of the ends of intervals: no table shows more
 
 
 def number(value: Any) -> float | None:
@@ -25,8 +24,7 @@ def interval(row: Row, name: str, ends: str) -> list[float | None] | None:
     value = number(row.get(name))
     if value is None:
         return None
-    low, high = (number(row.get(ends.format(end))) for end in ("lo", "hi"))
-    return [value, *(None if end is None else round(end, DIGITS) for end in (low, high))]
+    return [value, *(number(row.get(ends.format(end))) for end in ("lo", "hi"))]
 
 
 def by_eps(rows: Sequence[Row], name: str, ends: str) -> list[list[float | None] | None]:

@@ -97,12 +97,17 @@ function begin(data) {
 
 // Paper cannot be opened: everything that is folded is unfolded for print, and folded again behind it.
 function unfoldForPrint() {
-  let folded = [];
+  const folded = new Set();
   addEventListener('beforeprint', () => {
-    folded = [...document.querySelectorAll('details:not([open])')];
-    folded.forEach((node) => { node.open = true; });
+    for (const node of document.querySelectorAll('details:not([open])')) {
+      folded.add(node);
+      node.open = true;
+    }
   });
-  addEventListener('afterprint', () => folded.forEach((node) => { node.open = false; }));
+  addEventListener('afterprint', () => {
+    for (const node of folded) node.open = false;
+    folded.clear();
+  });
 }
 
 unfoldForPrint();

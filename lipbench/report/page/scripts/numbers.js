@@ -4,9 +4,12 @@ const MISSING = 'n/a';
 // With fixed decimals, ties to even: as Python formats, so that a page and its Markdown never differ in a last digit.
 function fixed(value, digits) {
   const doubled = value * 2 ** (digits + 1);
-  if (!Number.isInteger(doubled) || doubled % 2 === 0) return value.toFixed(digits);
-  const below = Math.floor(value * 10 ** digits);
-  return ((below % 2 === 0 ? below : below + 1) / 10 ** digits).toFixed(digits);
+  let text = value.toFixed(digits);
+  if (Number.isInteger(doubled) && doubled % 2 !== 0) {
+    const below = Math.floor(value * 10 ** digits);
+    text = ((below % 2 === 0 ? below : below + 1) / 10 ** digits).toFixed(digits);
+  }
+  return Number(text) === 0 ? text.replace('-', '') : text;
 }
 
 const known = (value) => value !== null && value !== undefined && !Number.isNaN(value);
