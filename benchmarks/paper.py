@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from lipbench.errors import LipbenchError
-from lipbench.report import Results, columns, effects
+from lipbench.report import Results, columns, hyperparameters
 from lipbench.runs.folder import RunFolder
 
 EPS = 36 / 255

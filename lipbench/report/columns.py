@@ -183,6 +183,11 @@ def _covered(frame: pd.DataFrame, columns: Iterable[Column]) -> list[str]:
     return [str(name) for name in frame if any(column.covers(str(name)) for column in columns)]
 
 
+def ordered(frame: pd.DataFrame, columns: Iterable[Column]) -> list[str]:
+    """The columns of a frame in the order in which they are declared; others are left out."""
+    return [str(name) for column in columns for name in frame if column.covers(str(name))]
+
+
 def typed(frame: pd.DataFrame, columns: Iterable[Column]) -> pd.DataFrame:
     """The frame with the dtypes that its columns declare; those behind a prefix of kind "number" keep theirs."""
     declared = list(columns)

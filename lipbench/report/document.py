@@ -68,7 +68,7 @@ def build(results: "Results") -> Report:
     """Everything that a report says."""
     run, items = results.run, results.items
     summary, settings = results.summary(), results.hyperparameters()
-    groups = tables.groups(summary, settings, results.eps, results.comparisons(), results.effects())
+    groups = tables.groups(summary, results.eps, settings, results.comparisons(), results.effects())
     suffixes = _suffixes([group.suite for group in groups])
     sections = tuple(_section(group, suffix) for group, suffix in zip(groups, suffixes, strict=True))
     about = run.provenance.get("title")

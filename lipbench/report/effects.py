@@ -6,15 +6,15 @@ mean over those with the same values has rows as well. Everything is computed fr
 uncertainty from the resamples of ``resampling``.
 """
 
-import collections
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from lipbench._internal.arrays import Floats
-from lipbench.report import notation
+from lipbench.report import columns, notation
 from lipbench.report.columns import (
     EPS,
     FAMILY,
@@ -107,11 +107,9 @@ def frame(settings: pd.DataFrame, draws: Mapping[tuple[str, str], Draws]) -> pd.
         for line in lines(part):
             about = dict(zip(GROUP, keys, strict=True)) | dict(line.kind)
             rows += [about | row for row in _rows(line, part, one)]
-    found = pd.DataFrame(rows)
-    names = [name for name in found if any(column.covers(str(name)) for column in EFFECTS)]
-    order = {column.name: place for place, column in enumerate(EFFECTS)}
-    place = {name: next(order[c.name] for c in EFFECTS if c.covers(str(name))) for name in names}
-    return found[sorted(names, key=lambda name: place[name])]
+    found = pd.DataFrame(rows, columns=None if rows else [column.name for column in EFFECTS if not column.prefix])
+    place = {str(name): number for number, column in enumerate(EFFECTS) for name in found if column.covers(str(name))}
+    return columns.typed(found[sorted(place, key=lambda name: place[name])], EFFECTS)
 
 
 def lines(settings: pd.DataFrame) -> Iterator[Line]:
@@ -185,20 +183,17 @@ def shape_of(at: Floats, drawn: Floats) -> tuple[str, int | None, float]:
 
     drawn: (B, V), the values in each resample.
     """
-    shape = _shape(at)
-    counts = collections.Counter(map(_shape, drawn))
-    return (*shape, counts[shape] / len(drawn))
+    (shape,), (turn,) = _shapes(at[None])
+    shapes, turns = _shapes(drawn)
+    return str(shape), int(turn) if shape in TURNS else None, float(((shapes == shape) & (turns == turn)).mean())
 
 
-def _shape(values: Floats) -> tuple[str, int | None]:
-    top, bottom, last = int(values.argmax()), int(values.argmin()), len(values) - 1
-    if values[top] == values[bottom]:
-        return LEVEL, None
-    if 0 < top < last:
-        return PEAKS, top
-    if 0 < bottom < last:
-        return DIPS, bottom
-    return (RISES, None) if top == last else (FALLS, None)
+def _shapes(values: Floats) -> tuple[NDArray[np.str_], NDArray[np.intp]]:
+    """The shape of each row (B, V), and the place where it turns; -1 for one that does not: (B,) each."""
+    top, bottom, last = values.argmax(axis=1), values.argmin(axis=1), values.shape[1] - 1
+    level, peaks, dips = np.ptp(values, axis=1) == 0, (0 < top) & (top < last), (0 < bottom) & (bottom < last)
+    shapes = np.select([level, peaks, dips, top == last], [LEVEL, PEAKS, DIPS, RISES], FALLS)
+    return shapes, np.select([level, peaks, dips], [-1, top, bottom], -1)
 
 
 def slopes(places: Floats, values: Floats) -> Floats:

@@ -186,7 +186,8 @@ class Draws:
             values, places = self.measured.tightness(model)
             if len(values):
                 models[model] = np.median(values)
-                resampled[:, model] = _medians(values, self._weights[places])
+                middle = _medians(values, self._weights[places])
+                resampled[:, model] = np.where(np.isnan(middle), models[model], middle)  # none of them was drawn
         return models, resampled
 
     @functools.cached_property

@@ -109,7 +109,7 @@ class Results:
         show = self.show_eps if eps is None else Eps(eps)
         if show is not None:
             refuse_absent(show, self.eps)
-        return tables.short(tables.groups(self._summary, hyperparameters.over_seeds(self._summary), self.eps), show)
+        return tables.short(tables.groups(self._summary, self.eps), show)
 
     @property
     def eps(self) -> tuple[Eps, ...]:

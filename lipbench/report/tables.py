@@ -122,12 +122,17 @@ def titles(shown: Iterable[Metric]) -> tuple[str, ...]:
 
 def groups(
     summary: pd.DataFrame,
-    settings: pd.DataFrame,
     given: Iterable[Eps] = (),
+    settings: pd.DataFrame | None = None,
     comparisons: pd.DataFrame | None = None,
     effects: pd.DataFrame | None = None,
 ) -> list[Group]:
-    """The frames of a run, suite by suite, in its order; ``given``: the eps of the run, as tables print them."""
+    """The frames of a run, suite by suite, in its order.
+
+    given: the eps of the run, as tables print them; settings: those of ``hyperparameters.over_seeds`` by default, which
+    have no intervals.
+    """
+    settings = hyperparameters.over_seeds(summary) if settings is None else settings
     found, as_given = [], {eps: eps for eps in given}
     for keys in suites(summary):
         parts = [_part(frame, keys) for frame in (summary, settings, comparisons, effects)]

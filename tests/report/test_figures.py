@@ -1,7 +1,7 @@
 import pytest
 from hand_made import CLASHES, inside
 
-from lipbench.report import Results, effects, metrics, tables
+from lipbench.report import Results, hyperparameters, metrics, tables
 from lipbench.report.figures import draw, representative
 
 

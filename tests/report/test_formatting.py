@@ -5,7 +5,7 @@ import pytest
 from hand_made import CLASHES
 
 from lipbench.models.cards import UNSPECIFIED
-from lipbench.report import Results, columns, document, effects, notation, tables, writer
+from lipbench.report import Results, columns, document, hyperparameters, notation, writer
 from lipbench.report.formatting import labels, legend
 
 METRICS = ("clean", "certified", "robust", "gap", "tightness", "mcr", "n", "grade", "seed", "eps", "model", "norm")
@@ -30,8 +30,9 @@ def test_a_hyperparameter_may_have_any_name(make_run, make_model, name):
         f"loss.{key}" for key in sorted([name, "other"], key=_known_first)
     ]
     assert settings["robust_mean"].tolist() == pytest.approx([1 / 3, 1 / 3, 0] * 3)
-    trend = effects.trends(summary)
-    assert trend["hyperparameter"].tolist() == [name]
+    effects = Results.load(folder).effects()
+    assert set(effects["hyperparameter"]) == {name}
+    assert set(effects["others"]) == {f"{notation.symbols().get('other', 'other')}=5"}
     shown = " ".join(name.split("\n"))
     assert set(labels(settings).values()) == {
         "tau_cross_entropy, " + ", ".join(f"{key} {value}" for key, value in _in_order(shown, name, value))
@@ -40,7 +41,7 @@ def test_a_hyperparameter_may_have_any_name(make_run, make_model, name):
     read = pd.read_csv(io.StringIO(writer.texts(document.build(Results.load(folder)))["hyperparameters.csv"]))
     assert read[f"loss.{name}"].tolist() == settings[f"loss.{name}"].tolist()
     assert read["robust_mean"].tolist() == settings["robust_mean"].tolist()
-    assert f"{shown} 1" in tables.short(summary)
+    assert f"{shown} 1" in Results.load(folder).table()
 
 
 def _known_first(name):

@@ -6,7 +6,17 @@ from hand_made import FAILING, HAND, SQUARE
 
 from lipbench.attacks.eps import Eps
 from lipbench.errors import LipbenchError
-from lipbench.report import Results, columns, document, effects, metrics, samples, writer
+from lipbench.report import (
+    Results,
+    columns,
+    comparisons,
+    document,
+    effects,
+    hyperparameters,
+    metrics,
+    samples,
+    writer,
+)
 from lipbench.report import results as results_of_a_run
 from lipbench.runs.folder import RunFolder
 
@@ -112,7 +122,7 @@ def test_an_eps_is_printed_as_it_was_given(make_run, make_model, suite):
     assert "eps 36/255 (L2" in results.table("36/255")
     assert "eps 36/255 (L2" in results.table(36 / 255)
     report = document.build(results)
-    heads = [title for title, _ in report.sections[0].main.groups]
+    heads = [title for title, _ in report.sections[0].grid.groups]
     assert heads == ["", "eps 0.1", "eps 36/255"]
     assert dict(report.facts)["suite quick"].startswith("L2, eps 0.1, 36/255; ")
     every = "\n".join(writer.texts(report).values())
@@ -133,8 +143,10 @@ def test_a_summary_may_be_changed_by_its_user(results):
         (lambda results: results.models, results_of_a_run.MODELS),
         (lambda results: results.summary(), metrics.SUMMARY),
         (lambda results: results.hyperparameters(), hyperparameters.SETTINGS),
+        (lambda results: results.comparisons(), comparisons.COMPARISONS),
+        (lambda results: results.effects(), effects.EFFECTS),
     ],
-    ids=["samples", "models", "summary", "hyperparameters"],
+    ids=["samples", "models", "summary", "hyperparameters", "comparisons", "effects"],
 )
 def test_every_column_is_declared_once_with_kind_unit_and_words(results, frame, declared):
     found = frame(results)

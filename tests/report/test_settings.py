@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lipbench.report import Results, columns, effects, remarks, tables
+from lipbench.report import Results, columns, hyperparameters, remarks, tables
 from lipbench.report.formatting import labels
 
 

@@ -11,11 +11,11 @@ from hand_made import FAILING, SQUARE
 from lipbench import report
 from lipbench._internal import files
 from lipbench.errors import LipbenchError
-from lipbench.report import Results, document, effects, style
+from lipbench.report import Results, document, style
 from lipbench.report import writer as page
 from lipbench.report.writer import markdown, tex
 
-TEXT = ["summary.csv", "hyperparameters.csv", "report.md", "tables.tex"]
+TEXT = [*page.FRAMES, "report.md", "tables.tex"]
 PICTURES = [f"{name}.{kind}" for name in ("sandwich", "pareto", "gap") for kind in ("png", "pdf")]
 
 
@@ -218,7 +218,7 @@ def test_suites_whose_names_differ_in_signs_alone_have_files_of_their_own(make_r
     names = ["first", "a b", "a-b", "A.B", "é", "2", "4"]
     run = make_run(make_model([1, 0], [0.3, 0], [0.4, 0]), [suite(name, eps=[0.1]) for name in names])
     written = [path.name for path in report.write(Results.load(run), tmp_path / "out")]
-    assert len({name.lower() for name in written}) == len(written) == 5 + 3 * 2 * len(names)
+    assert len({name.lower() for name in written}) == len(written) == len(page.FILES) + 3 * 2 * len(names)
     labels = re.findall(r"\\label\{(.*?)\}", (tmp_path / "out" / "tables.tex").read_text())
     assert len(set(labels)) == len(labels)
 
@@ -230,8 +230,9 @@ def test_numbers_in_csv_files_are_exact(make_run, make_model, suite, tmp_path):
     model = make_model([1, 1, 1], [0.1 / 3, 0.2, 0.0], [0.1, 0.7, 1 / 7], margin=[0.1 / 3, 0.2, 1e-17], **values)
     run = make_run(model, [suite(eps=grid)])
     report.write(Results.load(run), tmp_path / "out")
-    summary = Results.load(run).summary()
-    for name, frame in (("summary", summary), ("hyperparameters", hyperparameters.over_seeds(summary))):
+    results = Results.load(run)
+    for name in ("summary", "hyperparameters"):
+        frame = getattr(results, name)()
         read = pd.read_csv(tmp_path / "out" / f"{name}.csv")
         assert list(read) == list(frame)
         for eps in grid:

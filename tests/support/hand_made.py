@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from lipbench.report.resampling import Draws, Measured
+
 HAND = {
     "correct": [1, 1, 1, 1, 0],
     "floating": [0.15, 0.25, 0.5, 0.0, 0.0],
@@ -106,3 +108,11 @@ CLASHES = (
 
 def inside(outer, inner):
     return outer.x0 <= inner.x0 and outer.y0 <= inner.y0 and inner.x1 <= outer.x1 and inner.y1 <= outer.y1
+
+
+def draws(correct, radius, distance, settings=None, grid=(0.1, 0.2)):
+    """The resamples of models given by their bounds, each (m, n)."""
+    correct, radius, distance = (
+        np.asarray(each, dtype) for each, dtype in ((correct, bool), (radius, float), (distance, float))
+    )
+    return Draws(Measured(tuple(settings or ["a"] * len(correct)), correct, radius, distance, tuple(grid)))
