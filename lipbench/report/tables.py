@@ -64,9 +64,9 @@ class Table:
 
     @property
     def sentence(self) -> str:
-        """What all rows say, where they say the same but for what they are of; empty where they do not."""
+        """What all rows say, where they are of models or settings and say the same; empty elsewhere."""
         said = {row[1:] for row in self.rows}
-        if len(self.rows) < FEW or len(said) != 1:
+        if self.columns[0] not in ("model", "setting") or len(self.rows) < FEW or len(said) != 1:
             return ""
         pairs = [f"{name} {cell}" for name, cell in zip(self.flat_columns[1:], said.pop(), strict=True)]
         return f"The same for every {self.columns[0]}, {len(self.rows)} in all: {', '.join(pairs)}."

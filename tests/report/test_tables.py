@@ -63,3 +63,8 @@ def test_a_table_that_says_the_same_in_every_row_is_a_sentence(cells, said):
     rows = tuple((f"m{place}", cell, cell) for place, cell in enumerate(cells))
     table = Table("Signs", ("model", "zero gradient", "stuck"), rows, groups=(("", 1), ("signs", 2)))
     assert table.sentence == said
+
+
+def test_a_table_of_anything_else_keeps_its_rows():
+    rows = tuple((grade, "model", "0.3") for grade in ("float", "real", "nominal"))
+    assert Table("Violations", ("grade", "model", "radius"), rows).sentence == ""

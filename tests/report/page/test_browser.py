@@ -320,3 +320,25 @@ def test_two_suites_and_a_network_without_a_certificate(launched, tmp_path):
             with redrawn(shown):
                 shown.locator("#heading [data-column=certified] button").click()
             assert shown.locator("#settings td.certified .value").last.inner_text() == "n/a"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"correct": [0, 0], "real": [0, 0], "distance": [0, 0]},
+        {"distance": [math.inf] * 2},
+        {"real": [0.0, 0.0]},
+        {"claimed": None, "constrained": False, "hyperparameters": {}},
+        {"real": [0.6, 0.5]},  # violations
+    ],
+    ids=["all misclassified", "nothing found", "nothing certified", "no claim", "false certificates"],
+)
+def test_a_run_with_little_to_show(launched, tmp_path, given):
+    model = Model(**({"correct": [1, 1], "real": [0.1, 0.2], "distance": [0.3, 0.4]} | given))
+    path = write(Results.load(write_run(tmp_path / "run", [model])), tmp_path)
+    with opened(launched, path) as shown:
+        with redrawn(shown):
+            shown.locator("#eps").press("ArrowLeft")
+        assert len(names(shown)) == 1
+        assert "NaN" not in shown.locator("main").inner_text()
+        assert "NaN" not in shown.content().partition('<script type="application/json"')[0]
