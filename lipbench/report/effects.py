@@ -108,8 +108,7 @@ def frame(settings: pd.DataFrame, draws: Mapping[tuple[str, str], Draws]) -> pd.
             about = dict(zip(GROUP, keys, strict=True)) | dict(line.kind)
             rows += [about | row for row in _rows(line, part, one)]
     found = pd.DataFrame(rows, columns=None if rows else [column.name for column in EFFECTS if not column.prefix])
-    place = {str(name): number for number, column in enumerate(EFFECTS) for name in found if column.covers(str(name))}
-    return columns.typed(found[sorted(place, key=lambda name: place[name])], EFFECTS)
+    return columns.typed(found[columns.ordered(found, EFFECTS)], EFFECTS)
 
 
 def lines(settings: pd.DataFrame) -> Iterator[Line]:
