@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from browsing import browser, needs_chromium, opened, redrawn
 
@@ -320,6 +321,45 @@ def test_two_suites_and_a_network_without_a_certificate(launched, tmp_path):
             with redrawn(shown):
                 shown.locator("#heading [data-column=certified] button").click()
             assert shown.locator("#settings td.certified .value").last.inner_text() == "n/a"
+
+
+class Explained(Results):
+    """Results that know the factors of tightness."""
+
+    def factors(self):
+        columns = ["model", "suite", "norm", "place", "part", "factor", "median"]
+        rows = [(m, "quick", "L2", k, *row) for m, held in FACTORS.items() for k, row in enumerate(held)]
+        return pd.DataFrame(rows, columns=columns)
+
+
+FACTORS = {
+    "best": [("grade", "grade", 1.0), ("kept", "0 Linear", 0.95), ("tightness", "tightness", 0.9)],
+    "loose0": [("grade", "grade", 1.0), ("kept", "0 Linear", 0.64), ("tightness", "tightness", 0.6)],
+    "loose1": [("grade", "grade", 1.0), ("kept", "0 Linear", 0.81), ("tightness", "tightness", math.nan)],
+}
+
+
+def test_factors_stand_beside_those_of_the_best_setting(launched, tmp_path):
+    models = [
+        Model([1, 1], [0.3, 0.4], [0.5, 0.6], name=name, seed=seed, hyperparameters={"tau": tau})
+        for name, seed, tau in (("best", 0, 4.0), ("loose0", 0, 64.0), ("loose1", 1, 64.0))
+    ]
+    models[0] = replace(models[0], real=[0.45, 0.5])
+    results = Explained.load(write_run(tmp_path / "run", models))
+    with opened(launched, write(results, tmp_path)) as shown:
+        with redrawn(shown):
+            shown.locator("#settings .open-setting", has_text="τ=64").click()
+        rows = [row.locator("th, td").all_inner_texts() for row in shown.locator("#setting .factors tbody tr").all()]
+    assert [row[1:] for row in rows] == [["100 %", "100 %"], ["72 %", "95 %"], ["60 %", "90 %"]]  # geometric means
+    assert "0 Linear" in rows[1][0]
+
+
+@pytest.mark.parametrize("width", [360, 390, 800, 1024, 1240, 1260, 1400, 2200])
+def test_the_page_never_scrolls_sideways(launched, report, width):
+    with opened(launched, report, width=width) as shown:
+        assert shown.evaluate("document.documentElement.scrollWidth") == width
+        narrow = shown.locator("#settings th.setting").first.evaluate("node => node.getBoundingClientRect().width")
+        assert narrow >= 100
 
 
 @pytest.mark.parametrize(

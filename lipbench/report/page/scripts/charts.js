@@ -39,9 +39,12 @@ function ticks(from, to, most, show = (value) => general(value, 4)) {
 const shares = (from = 0, to = 1, most = 5) => ticks(from, to, most, (value) => general(100 * value, 4));
 const path = (points) => points.map(([x, y], place) => `${place ? 'L' : 'M'}${x},${y}`).join('');
 
-// The suite's eps under an axis, as it prints them; as many as there is room for.
+// The suite's eps under an axis, as it prints them, and 0; those that would touch a larger one are left out.
 function epsTicks(suite) {
-  const every = [[0, '0'], ...suite.eps];
-  const step = Math.ceil(every.length / 7);
-  return every.filter((_, place) => place % step === 0 || place === every.length - 1);
+  let last = Infinity;
+  return [[0, '0'], ...suite.eps].reverse().filter(([value]) => {
+    if (last - value < suite.top / 7) return false;
+    last = value;
+    return true;
+  });
 }

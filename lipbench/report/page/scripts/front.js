@@ -1,17 +1,18 @@
 // The Pareto front: clean accuracy against certified (filled) and robust (open) accuracy.
-const REACH = 0.12; // of clean accuracy below the best: what lies further left stands at the edge
+const REACH = 0.12; // of clean accuracy below the best, and all of the front: what lies further left stands at the edge
+const NAME = 27; // letters of a name for which there is room beside the chart
 
 function drawFront(suite, found, node, open) {
   const rows = found.rows.filter((row) => known(row.clean.value) && known(row.robust.value));
   const clean = rows.map((row) => row.clean.value);
   const to = Math.max(...clean);
-  const from = Math.max(Math.min(...clean), to - REACH);
-  const pad = Math.max(0.006, (to - from) * 0.06);
-  const frame = chart(460, 300, { from: from - pad, to: to + pad, ticks: shares(Math.ceil(100 * (from - pad)) / 100, Math.min(1, to + pad), 5), label: 'clean accuracy (%)' }, { from: 0, to: 1, ticks: shares(), label: `accuracy at eps ${epsText(suite, found.eps)} (%)` }, { left: 44, right: 150, top: 10, bottom: 40 });
-  const X = (row) => frame.X(Math.max(from, row.clean.value));
   const accuracy = suite.grades.length ? 'certified' : 'robust';
   const front = rows.filter((row) => onFront(rows.map((one) => [one.clean.value, one[accuracy].value]), rows.indexOf(row)))
     .sort((a, b) => a.clean.value - b.clean.value);
+  const from = Math.min(Math.max(Math.min(...clean), to - REACH), ...front.map((row) => row.clean.value));
+  const pad = Math.max(0.006, (to - from) * 0.06);
+  const frame = chart(460, 300, { from: from - pad, to: to + pad, ticks: shares(Math.ceil(100 * (from - pad)) / 100, Math.min(1, to + pad), 5), label: 'clean accuracy (%)' }, { from: 0, to: 1, ticks: shares(), label: `accuracy at eps ${epsText(suite, found.eps)} (%)` }, { left: 44, right: 150, top: 10, bottom: 40 });
+  const X = (row) => frame.X(Math.max(from, row.clean.value));
   frame.parts.push(shape('path', { d: path(front.map((row) => [X(row), frame.Y(row[accuracy].value)])), class: 'front' }));
   for (const row of rows) {
     const chosen = row.setting.id === state.setting;
@@ -42,7 +43,7 @@ function frontLabels(front, frame, X, accuracy) {
     const y = Math.max(at, last + 13);
     last = y;
     return [shape('path', { d: `M${X(row) + 6},${at}L${frame.right + 6},${y}`, class: 'leader' }),
-      shape('text', { x: frame.right + 9, y: y + 4, class: 'label' }, row.setting.label)];
+      shape('text', { x: frame.right + 9, y: y + 4, class: 'label' }, row.setting.label.length > NAME ? `${row.setting.label.slice(0, NAME - 1)}…` : row.setting.label)];
   });
 }
 
