@@ -54,7 +54,9 @@ def test_command_line_evaluate_report_check_verify(zoo_of, tmp_path, capsys):
     assert "as they run, in float32 with its rounding" in (out / "report" / "report.html").read_text()
     names = {p.name for p in (out / "report").iterdir()}
     assert names >= {"summary.csv", "hyperparameters.csv", "report.md", "report.html", "tables.tex"}
-    assert names >= {f"{figure}.{kind}" for figure in ("sandwich", "pareto", "effects") for kind in ("png", "pdf", "svg")}
+    assert names >= {
+        f"{figure}.{kind}" for figure in ("sandwich", "pareto", "effects") for kind in ("png", "pdf", "svg")
+    }
     assert cli.run(["report", str(out), "--check"]) == 0
     (out / "report" / "summary.csv").write_text("forged")
     assert cli.run(["report", str(out), "--check"]) == 2

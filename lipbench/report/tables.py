@@ -42,6 +42,7 @@ from lipbench.report.metrics import (
 from lipbench.report.signs import SIGNS
 
 WHOLE = 1000  # a mean of counts from here on has no decimals
+FEW = 3  # rows that a table keeps, even if they say the same
 LABEL = 48  # characters of a setting's label in the terminal
 
 
@@ -60,6 +61,15 @@ class Table:
         """One heading per column, for formats without grouped headings."""
         over = [title for title, span in self.groups for _ in range(span)] or [""] * len(self.columns)
         return tuple(f"{name}, {title}" if title else name for name, title in zip(self.columns, over, strict=True))
+
+    @property
+    def sentence(self) -> str:
+        """What all rows say, where they are of models or settings and say the same; empty elsewhere."""
+        said = {row[1:] for row in self.rows}
+        if self.columns[0] not in ("model", "setting") or len(self.rows) < FEW or len(said) != 1:
+            return ""
+        pairs = [f"{name} {cell}" for name, cell in zip(self.flat_columns[1:], said.pop(), strict=True)]
+        return f"The same for every {self.columns[0]}, {len(self.rows)} in all: {', '.join(pairs)}."
 
 
 @dataclass(frozen=True)

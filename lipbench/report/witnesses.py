@@ -59,21 +59,32 @@ def load(run_folder: RunFolder, run: Run, samples: pd.DataFrame, models: Sequenc
     Raises LipbenchError if the run folder lacks them, or if they are not those of its records.
     """
     rows = samples[samples["model"].isin(models) & (samples["attack"] != "")].reset_index(drop=True)
+    x, classes = at_distances(run_folder, run, rows)
+    texts = {name: rows[name].to_numpy(dtype=np.str_) for name in ("model", "suite", "norm", "attack")}
+    numbers = {name: rows[name].to_numpy() for name in ("sample", "label", "adversarial_distance")}
+    return Witnesses(x=x, adversarial_label=classes, **texts, **numbers)
+
+
+def at_distances(run_folder: RunFolder, run: Run, rows: pd.DataFrame) -> tuple[NDArray[np.float32], Ints]:
+    """The first adversarial input at the distance that each of m rows names, and the class that the network predicts.
+
+    rows: with the columns ``model``, ``suite``, ``sample`` and ``adversarial_distance``. Returns float32 (m, ...),
+    NaN where there is none, and int (m,), -1 there. Raises LipbenchError as ``load`` does.
+    """
     place = {key: row for row, key in enumerate(rows[KEY].itertuples(index=False, name=None))}
+    models, distance = set(rows["model"]), rows["adversarial_distance"].to_numpy()
     shape = next((tuple(entry.card["input_shape"]) for entry in run.models if entry.name in models), (1, 1, 1))
     x, classes = np.full((len(rows), *shape), np.nan, np.float32), np.full(len(rows), -1)
-    distance, open_rows = rows["adversarial_distance"].to_numpy(), np.ones(len(rows), dtype=bool)
+    open_rows = np.ones(len(rows), dtype=bool)
     for unit in run.units():
         if not isinstance(unit, AttackUnit) or unit.model not in models:
             continue
         found, inputs = _read(run_folder, unit, shape)
         for hit, one in zip(found.to_dict("records"), inputs, strict=True):
-            row = place[(unit.model, unit.suite, hit["sample"])]
-            if open_rows[row] and hit["adversarial_distance"] == distance[row]:
+            row = place.get((unit.model, unit.suite, hit["sample"]))
+            if row is not None and open_rows[row] and hit["adversarial_distance"] == distance[row]:
                 x[row], classes[row], open_rows[row] = one, hit["adversarial_label"], False
-    texts = {name: rows[name].to_numpy(dtype=np.str_) for name in ("model", "suite", "norm", "attack")}
-    numbers = {name: rows[name].to_numpy() for name in ("sample", "label", "adversarial_distance")}
-    return Witnesses(x=x, adversarial_label=classes, **texts, **numbers)
+    return x, classes
 
 
 def _read(run_folder: RunFolder, unit: AttackUnit, shape: tuple[int, ...]) -> tuple[pd.DataFrame, NDArray[np.float32]]:

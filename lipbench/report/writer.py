@@ -1,6 +1,5 @@
 """A report on disk: CSV, Markdown, TeX and HTML files, figures, and the check against a rebuild."""
 
-import base64
 import csv
 import math
 import os
@@ -37,10 +36,10 @@ def markdown(text: str) -> str:
     return re.sub(r"([\\|*_`<>\[\]])", r"\\\1", re.sub(r"[\r\n]+", " ", text))
 
 
-def _environment(autoescape: bool) -> jinja2.Environment:
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=autoescape,
+        autoescape=False,  # Markdown and TeX have escapes of their own
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -57,7 +56,7 @@ def _csv(frame: pd.DataFrame) -> str:
 
 def texts(report: Report) -> dict[str, str]:
     """The files that are compared letter by letter, by name."""
-    plain = _environment(autoescape=False)
+    plain = _environment()
     return {
         "summary.csv": _csv(report.summary),
         "hyperparameters.csv": _csv(report.settings),
@@ -107,7 +106,7 @@ def write(results: Results | Sequence[Results], out: Path, choice: Choice = DEFA
     stay as they are. Raises LipbenchError if ``out`` cannot be written, if it holds a file of a report's name that
     lipbench did not write, or that was changed since, and, for several runs, if it is inside of one of them.
     """
-    from lipbench.report import style  # imports matplotlib
+    from lipbench.report import page, style  # imports matplotlib
 
     runs = _several(results)
     _refuse_inside(runs, out)
@@ -119,11 +118,7 @@ def write(results: Results | Sequence[Results], out: Path, choice: Choice = DEFA
     drawn = draw(report)
     parts = [name.rpartition(".") for name in pictures(report)]
     encoded = {f"{name}.{kind}": style.encode(drawn[name], kind) for name, _, kind in parts}
-    vector = {name: base64.b64encode(encoded[f"{name}.svg"]).decode() for name in drawn}
-    template = _environment(autoescape=True).get_template("report.html.j2")
-    whole["report.html"] = template.render(
-        report=report, definitions=_definitions(), figures=vector, titles=captions.TITLES
-    ).encode()
+    whole["report.html"] = page.render(report, _definitions(), page.payload(report), list(whole)).encode()
     files.write_among_others(out, whole | encoded, hint([one.run_folder for one in runs], out))
     return [out / name for name in whole | encoded]
 

@@ -1,6 +1,7 @@
 import pytest
 
 from lipbench.report import Results, tables
+from lipbench.report.tables import Table
 
 
 def test_architectures_under_the_same_loss_stand_side_by_side(make_run, make_model):
@@ -47,3 +48,23 @@ def test_large_means_of_counts_are_whole_numbers(make_run, sweep):
     rows = {row[0]: row[1:] for row in tables.attack_table(tables.groups(summary)[0]).rows}
     assert set(rows["forward evaluations"]) == {"3575"}
     assert set(rows["of these, certified samples (audit)"]) == {"3.0"}
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (["0.0"] * 3, "The same for every model, 3 in all: zero gradient, signs 0.0, stuck, signs 0.0."),
+        (["0.0", "0.0", "0.5"], ""),
+        (["0.0"] * 2, ""),  # few rows stay a table
+        ([], ""),
+    ],
+)
+def test_a_table_that_says_the_same_in_every_row_is_a_sentence(cells, said):
+    rows = tuple((f"m{place}", cell, cell) for place, cell in enumerate(cells))
+    table = Table("Signs", ("model", "zero gradient", "stuck"), rows, groups=(("", 1), ("signs", 2)))
+    assert table.sentence == said
+
+
+def test_a_table_of_anything_else_keeps_its_rows():
+    rows = tuple((grade, "model", "0.3") for grade in ("float", "real", "nominal"))
+    assert Table("Violations", ("grade", "model", "radius"), rows).sentence == ""

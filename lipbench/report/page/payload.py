@@ -1,0 +1,24 @@
+"""What a page embeds: everything that its scripts read, as plain data."""
+
+from typing import Any
+
+from lipbench.report.document import Report, RunPart
+from lipbench.report.page import suites
+from lipbench.report.page.blob import Blob
+from lipbench.report.page.calls import Pictures
+
+
+def payload(report: Report) -> dict[str, Any]:
+    """The data of a page, to be written as JSON."""
+    blob = Blob()
+    return {"runs": [_run(run, blob) for run in report.runs], "arrays": blob.text()}
+
+
+def _run(run: RunPart, blob: Blob) -> dict[str, Any]:
+    """All that the page holds of one run; its arrays go into ``blob``."""
+    pictures, parts = Pictures.of(run.results), []
+    for section in run.sections:
+        key = section.group.suite, section.group.norm
+        items = [item for item in run.results.items if (item.suite.name, str(item.suite.norm)) == key]
+        parts.append(suites.part(run.results, section, items, blob, pictures))
+    return {"title": run.label, "suites": parts}
