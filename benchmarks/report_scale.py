@@ -28,10 +28,20 @@ from lipbench._internal import files
 from lipbench._internal.arrays import Floats
 from lipbench.models.cards import Card, digest_of
 from lipbench.runs.chains import Chains
+from lipbench.runs.factor_checks import boxed
 from lipbench.runs.folder import RUN, RunFolder
 from lipbench.runs.plans import ModelEntry, Run
-from lipbench.runs.records import AttackFacts, AttackRecord, CertifyFacts, CertifyRecord
-from lipbench.runs.units import AttackUnit, CertifyUnit
+from lipbench.runs.records import (
+    AttackFacts,
+    AttackRecord,
+    BoxFacts,
+    BoxRecord,
+    CertifyFacts,
+    CertifyRecord,
+    FactorFacts,
+    FactorRecord,
+)
+from lipbench.runs.units import AttackUnit, BoxUnit, CertifyUnit, FactorUnit
 
 SEEDS = 3
 SHAPE = (3, 32, 32)
@@ -42,6 +52,7 @@ SETTINGS = (  # loss, hyperparameters, and how far it trades accuracy for radius
     *(("hkr_multiclass", "alpha", "min_margin", a, m) for a in (0.67, 0.91, 0.98) for m in (0.14, 0.5, 1.0)),
     *(("hinge_multiclass", "min_margin", m) for m in (0.05, 0.1, 0.3, 0.6)),
 )
+BLOCKS = (*(f"conv{place}" for place in range(1, 9)), "dense1", "dense2")
 LARGEST = 108  # 255ths
 COST = {"gradient/bisection": (110, 100), "autoattack/fab-t": (900, 800), "autoattack/square": (5000, 0)}
 OTHER_COST = (100, 100)  # forward and backward evaluations of a row
@@ -157,6 +168,37 @@ class Drawn:
             facts=AttackFacts(forward * len(sample), backward * len(sample), len(sample), int(audit.sum())),
         )
 
+    def factors(self, unit: FactorUnit) -> FactorRecord:
+        """What the blocks of a VGG keep: the margin is what the radius says, the gradient what the blocks leave."""
+        inside = np.arange(unit.shard.start, unit.shard.stop)
+        rows = inside[self.correct[inside] & (self.radius[inside] > 0)]
+        kept = self.rng.uniform(0.7, 1.0, (len(BLOCKS), len(rows)))
+        gradient = kept.prod(axis=0)
+        return FactorRecord(
+            sample=rows,
+            other=(self.label[rows] + 1) % CLASSES,
+            margin=self.radius[rows],
+            pairwise_bound=np.ones(len(rows)),
+            kept=kept,
+            head=np.ones(len(rows)),
+            gradient_l1=gradient * 20,
+            gradient_l2=gradient,
+            gradient_linf=gradient / 20,
+            facts=FactorFacts(list(BLOCKS), [1.0] * len(BLOCKS), len(rows), len(rows)),
+        )
+
+    def box(self, unit: BoxUnit) -> BoxRecord:
+        """Distances without the input range, a little below those within."""
+        rows = boxed(self.correct[unit.shard.start : unit.shard.stop], unit.shard, unit.most, unit.seed)
+        within = self.distance[rows + unit.shard.start]
+        forward, backward = (len(rows) * cost for cost in COST["gradient/bisection"])
+        return BoxRecord(
+            sample=rows + unit.shard.start,
+            distance_within=within,
+            distance_without=within * self.rng.uniform(0.9, 1.0, len(rows)),
+            facts=BoxFacts(forward, backward),
+        )
+
 
 def write_run(path: Path, run: Run) -> None:
     """Every record of the run, as ``evaluate`` would leave them, but without adversarial inputs."""
@@ -169,8 +211,12 @@ def write_run(path: Path, run: Run) -> None:
         drawn = Drawn(place, run.settings["samples"])
         for shard in run.shards:
             certify = folder.write(run.certify_unit(model, shard), drawn.certify(run.certify_unit(model, shard)))
+            folder.write(run.factor_unit(model, shard), drawn.factors(run.factor_unit(model, shard)))
             chains = Chains.of(run, model, shard, run.suites[0], certify)
             for unit in chains.units:
+                if isinstance(unit, BoxUnit):
+                    folder.write(unit, drawn.box(unit))
+                    continue
                 known = chains.known(unit)
                 calls = Selection(unit, known.bounds.copy(), run.settings).calls(base.named(unit.stage.attack.name))
                 pairs = list(calls)
@@ -206,7 +252,7 @@ def measured(path: Path) -> Iterator[tuple[str, float, float]]:
     yield lap("comparisons")
     results.effects()
     yield lap("effects")
-    for group in groups(results.summary(), results.hyperparameters(), results.eps):
+    for group in groups(results.summary(), results.eps, results.hyperparameters()):
         remarks.remarks(group)
     yield lap("remarks")
     verification.section(results.run_folder, results.run, results.failures)
