@@ -16,7 +16,7 @@ def test_every_sign_is_defined(make_run, make_model):
 def test_each_word_is_defined_once_and_in_the_report(make_run, make_model):
     found = definitions.definitions()
     words = [one.word for one in found]
-    assert len(set(words)) == len(words) == 17
+    assert len(set(words)) == len(words) == 23
     assert {f"grade {grade}" for grade in GRADES} < set(words)
     assert all(one.meaning for one in found)
     text = writer.texts(document.build(Results.load(make_run(make_model([1], [0.1], [0.2])))))["report.md"]

@@ -15,7 +15,7 @@ from lipbench.report import Results, document, effects, style
 from lipbench.report import writer as page
 from lipbench.report.writer import markdown, tex
 
-TEXT = ["summary.csv", "hyperparameters.csv", "report.md", "tables.tex"]
+TEXT = ["summary.csv", "hyperparameters.csv", "factors.csv", "report.md", "tables.tex"]
 PICTURES = [f"{name}.{kind}" for name in ("sandwich", "pareto", "gap") for kind in ("png", "pdf")]
 
 
@@ -218,7 +218,7 @@ def test_suites_whose_names_differ_in_signs_alone_have_files_of_their_own(make_r
     names = ["first", "a b", "a-b", "A.B", "é", "2", "4"]
     run = make_run(make_model([1, 0], [0.3, 0], [0.4, 0]), [suite(name, eps=[0.1]) for name in names])
     written = [path.name for path in report.write(Results.load(run), tmp_path / "out")]
-    assert len({name.lower() for name in written}) == len(written) == 5 + 3 * 2 * len(names)
+    assert len({name.lower() for name in written}) == len(written) == 6 + 3 * 2 * len(names)
     labels = re.findall(r"\\label\{(.*?)\}", (tmp_path / "out" / "tables.tex").read_text())
     assert len(set(labels)) == len(labels)
 
