@@ -333,7 +333,7 @@ def test_records_do_not_depend_on_the_process_or_the_folder(zoo_of, tmp_path, di
     models = zoo_of(TAU4, UNCONSTRAINED)
     options = {"suite": KINDS, "samples": 40, "shard": 25, "seeds": (0, 3)}
     once = run(models, tmp_path / "a", digits, **options)
-    assert len(decoded(once)) == 2 * 2 * (1 + 1 + 2 * 6)
+    assert len(decoded(once)) == 2 * 2 * (1 + 1 + 2 * 6 + 2)
     again = run(models, tmp_path / "b", digits, executor=Backwards(), **options)
     assert [entry.unit for entry in again.journal.entries()] != [entry.unit for entry in once.journal.entries()]
     assert same(once, again)
