@@ -185,7 +185,7 @@ def _covered(frame: pd.DataFrame, columns: Iterable[Column]) -> list[str]:
 
 def ordered(frame: pd.DataFrame, columns: Iterable[Column]) -> list[str]:
     """The columns of a frame in the order in which they are declared; others are left out."""
-    return [str(name) for column in columns for name in frame if column.covers(str(name))]
+    return [name for column in columns for name in map(str, frame) if column.covers(name)]
 
 
 def typed(frame: pd.DataFrame, columns: Iterable[Column]) -> pd.DataFrame:

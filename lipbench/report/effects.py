@@ -108,8 +108,7 @@ def frame(settings: pd.DataFrame, draws: Mapping[tuple[str, str], Draws]) -> pd.
             about = dict(zip(GROUP, keys, strict=True)) | dict(line.kind)
             rows += [about | row for row in _rows(line, part, one)]
     found = pd.DataFrame(rows, columns=None if rows else [column.name for column in EFFECTS if not column.prefix])
-    place = {str(name): number for number, column in enumerate(EFFECTS) for name in found if column.covers(str(name))}
-    return columns.typed(found[sorted(place, key=lambda name: place[name])], EFFECTS)
+    return columns.typed(found[columns.ordered(found, EFFECTS)], EFFECTS)
 
 
 def lines(settings: pd.DataFrame) -> Iterator[Line]:
@@ -191,7 +190,7 @@ def shape_of(at: Floats, drawn: Floats) -> tuple[str, int | None, float]:
 def _shapes(values: Floats) -> tuple[NDArray[np.str_], NDArray[np.intp]]:
     """The shape of each row (B, V), and the place where it turns; -1 for one that does not: (B,) each."""
     top, bottom, last = values.argmax(axis=1), values.argmin(axis=1), values.shape[1] - 1
-    level, peaks, dips = np.ptp(values, axis=1) == 0, (0 < top) & (top < last), (0 < bottom) & (bottom < last)
+    level, peaks, dips = np.ptp(values, axis=1) == 0, (top > 0) & (top < last), (bottom > 0) & (bottom < last)
     shapes = np.select([level, peaks, dips, top == last], [LEVEL, PEAKS, DIPS, RISES], FALLS)
     return shapes, np.select([level, peaks, dips], [-1, top, bottom], -1)
 

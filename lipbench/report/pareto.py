@@ -1,5 +1,7 @@
 """The Pareto front: clean accuracy against certified and robust accuracy at one eps."""
 
+import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -138,8 +140,17 @@ class _Place:
     box: Bbox
     leader: Path  # from the point to the middle of the box
 
+    @functools.cached_property
+    def _reach(self) -> tuple[float, float, float, float]:
+        """What box and leader lie within, with more room than any comparison adds: x0, y0, x1, y1."""
+        whole = Bbox.union([self.box, self.leader.get_extents()]).padded(3)
+        return whole.x0, whole.y0, whole.x1, whole.y1
+
     def against(self, other: "_Place") -> float:
         """How much two labels disturb each other."""
+        (x0, y0, x1, y1), (left, bottom, right, top) = self._reach, other._reach
+        if x1 < left or right < x0 or y1 < bottom or top < y0:  # most do not
+            return 0.0
         boxes = self.box.padded(3).overlaps(other.box)
         through = self.leader.intersects_bbox(other.box.padded(2)) + other.leader.intersects_bbox(self.box.padded(2))
         return 10.0 * boxes + 8.0 * through + 4.0 * self.leader.intersects_path(other.leader, filled=False)
@@ -178,9 +189,23 @@ def _arrange(choices: Sequence[Sequence[tuple[float, _Place]]]) -> list[_Place]:
     for _ in range(ROUNDS):
         for this, places in enumerate(choices):
             others = [place for other, place in taken.items() if other != this]
-            costs = [cost + sum(place.against(other) for other in others) for cost, place in places]
-            taken[this] = places[int(np.argmin(costs))][1]
+            taken[this] = _cheapest(places, others)
     return [taken[this] for this in range(len(choices))]
+
+
+def _cheapest(places: Sequence[tuple[float, _Place]], others: Sequence[_Place]) -> _Place:
+    """The place that costs least beside the others, the first one of several.
+
+    Others only add to a cost. So places are tried from the cheapest on, until one costs more by itself.
+    """
+    least, found = math.inf, 0
+    for this, (cost, place) in sorted(enumerate(places), key=lambda each: each[1][0]):
+        if cost > least:
+            break
+        total = cost + sum(place.against(other) for other in others)
+        if total < least or (total == least and this < found):
+            least, found = total, this
+    return places[found][1]
 
 
 def _places(

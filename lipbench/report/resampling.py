@@ -72,16 +72,13 @@ class Measured:
         return ~np.isnan(self.certified_radius).all(axis=1) | (self.certified_radius.shape[1] == 0)
 
     def per_sample(self, metric: str, eps: float | None = None) -> Single:
-        """What each sample adds to a mean over samples: float32 (m, n); NaN where the metric is n/a.
+        """What each sample adds to a share or the gap: (m, n), whole numbers, whose sums are exact; NaN where n/a.
 
-        metric: one of ``PAIRED`` but tightness, which is a median; eps: of those that depend on one.
+        metric: clean, certified, robust or gap; eps: of those that depend on one.
         """
         radius, distance = self.certified_radius, self.adversarial_distance
         if metric == "clean":
             values: NDArray[np.generic] = self.correct
-        elif metric == "mean_gap":
-            ends = [np.minimum(bound, self.eps_max) for bound in (distance, radius)]
-            values = np.where(self.correct, ends[0] - ends[1], 0.0) / self.eps_max
         else:
             if eps is None:
                 raise ValueError(f"{metric} is of an eps")
@@ -90,6 +87,13 @@ class Measured:
         found = values.astype(np.float32)
         if metric not in ("clean", "robust"):
             found[~self.certified] = np.nan
+        return found
+
+    def between(self) -> Floats:
+        """The share of 0 to eps_max that lies between the bounds of each sample, whose mean is the mean gap: (m, n)."""
+        ends = [np.minimum(bound, self.eps_max) for bound in (self.adversarial_distance, self.certified_radius)]
+        found = np.where(self.correct, ends[0] - ends[1], 0.0) / self.eps_max
+        found[~self.certified] = np.nan
         return found
 
     def tightness(self, model: int) -> tuple[Floats, NDArray[np.intp]]:
@@ -108,7 +112,7 @@ class Draws:
     measured: Measured
     resamples: int = RESAMPLES
     seed: int = SEED
-    _cache: dict[tuple[str, float | None], tuple[Floats, Floats, Floats]] = field(default_factory=dict, repr=False)
+    _computed: dict[tuple[str, float | None], tuple[Floats, Floats, Floats]] = field(default_factory=dict, repr=False)
 
     @functools.cached_property
     def settings(self) -> tuple[str, ...]:
@@ -158,9 +162,9 @@ class Draws:
     def _of(self, metric: str, eps: float | None) -> tuple[Floats, Floats, Floats]:
         """The metric of each model (m,), of each setting (S,), and in each resample (B, S)."""
         key = metric, None if metric in ("clean", "mean_gap", "tightness") else eps
-        if key not in self._cache:
-            self._cache[key] = self._compute(*key)
-        return self._cache[key]
+        if key not in self._computed:
+            self._computed[key] = self._compute(*key)
+        return self._computed[key]
 
     def _compute(self, metric: str, eps: float | None) -> tuple[Floats, Floats, Floats]:
         models, resampled = self._tightness() if metric == "tightness" else self._means(metric, eps)
@@ -172,11 +176,13 @@ class Draws:
 
     def _means(self, metric: str, eps: float | None) -> tuple[Floats, Floats]:
         """Of each model (m,), and under each resample of the samples (B, m)."""
-        values = self.measured.per_sample(metric, eps)
+        whole = metric != "mean_gap"
+        values = self.measured.per_sample(metric, eps) if whole else self.measured.between()
         n = values.shape[1]
         if n == 0:
             return np.full(len(values), np.nan), np.full((self.resamples, len(values)), np.nan)
-        return values.mean(axis=1, dtype=np.float64), (values @ self._weights).T.astype(np.float64) / n
+        sums = values @ self._weights.astype(values.dtype, copy=False)
+        return values.mean(axis=1, dtype=np.float64), sums.T.astype(np.float64) / n
 
     def _tightness(self) -> tuple[Floats, Floats]:
         """Medians, as ``_means``."""

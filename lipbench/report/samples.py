@@ -1,12 +1,15 @@
 """The frame of samples: both bounds of each, and the attack that found the upper one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from pandas.api.extensions import ExtensionArray as Texts
 
-from lipbench._internal.arrays import Floats
+from lipbench._internal.arrays import Floats, Ints
 from lipbench.certification.grades import GRADES
 from lipbench.report import columns
 from lipbench.report.columns import MODEL, NORM, SUITE, Column
@@ -51,26 +54,38 @@ SAMPLES: tuple[Column, ...] = (
 
 def frame(items: Sequence[ModelResults]) -> pd.DataFrame:
     """One row per model, suite and sample; ``SAMPLES`` declares the columns."""
-    parts = [_part(item) for item in items]
-    return columns.typed(pd.concat(parts, ignore_index=True), SAMPLES)
+    names, sizes = ["", *dict.fromkeys(attack.name for item in items for attack in item.attacks)], [i.n for i in items]
 
+    def text(values: Iterable[str]) -> Texts:
+        """One value per item, at each of its samples."""
+        return _texts(list(values), np.repeat(np.arange(len(items)), sizes))
 
-def _part(item: ModelResults) -> pd.DataFrame:
-    return pd.DataFrame(
+    def joined(values: Iterable[NDArray[Any]]) -> NDArray[Any]:
+        """Arrays of the items, each (n,), one after the other."""
+        return np.concatenate(list(values))
+
+    frame = pd.DataFrame(
         {
-            MODEL.name: item.model,
-            SUITE.name: item.suite.name,
-            NORM.name: str(item.suite.norm),
-            "sample": item.samples,
-            "label": item.labels,
-            "prediction": item.predictions,
-            "correct": item.bounds.correct,
-            GRADE.name: item.grade,
-            **{f"certified_radius_{grade}": _radii(item, grade) for grade in GRADES},
-            "adversarial_distance": item.bounds.adversarial_distance,
-            "attack": _attacks(item),
-        }
+            MODEL.name: text(item.model for item in items),
+            SUITE.name: text(item.suite.name for item in items),
+            NORM.name: text(str(item.suite.norm) for item in items),
+            "sample": joined(item.samples for item in items),
+            "label": joined(item.labels for item in items),
+            "prediction": joined(item.predictions for item in items),
+            "correct": joined(item.bounds.correct for item in items),
+            GRADE.name: text(item.grade for item in items),
+            **{f"certified_radius_{grade}": joined(_radii(item, grade) for item in items) for grade in GRADES},
+            "adversarial_distance": joined(item.bounds.adversarial_distance for item in items),
+            "attack": _texts(names, joined(_attacks(item, names) for item in items)),
+        },
+        copy=False,
     )
+    return columns.typed(frame, SAMPLES)
+
+
+def _texts(values: Sequence[str], places: Ints) -> Texts:
+    """``values[place]`` for each place; each value is stored as text once more for each row, but converted once."""
+    return pd.Series(values).array.take(places)
 
 
 def _radii(item: ModelResults, grade: str) -> Floats:
@@ -80,12 +95,10 @@ def _radii(item: ModelResults, grade: str) -> Floats:
     return item.bounds_by_grade[grade].certified_radius
 
 
-def _attacks(item: ModelResults) -> list[str]:
-    """The name of the attack that found the smallest distance of each sample, the first one of several."""
-    found, smallest = [""] * item.n, item.bounds.adversarial_distance
+def _attacks(item: ModelResults, names: Sequence[str]) -> Ints:
+    """The attack that found the smallest distance of each sample, the first one of several: its place in ``names``."""
+    found, smallest = np.zeros(item.n, dtype=np.int64), item.bounds.adversarial_distance
+    known = item.bounds.correct & np.isfinite(smallest)
     for attack in reversed(item.attacks):
-        pairs = zip(attack.frame["sample"].tolist(), attack.frame["adversarial_distance"].tolist(), strict=True)
-        for row, distance in pairs:
-            if np.isfinite(distance) and distance == smallest[row] and item.bounds.correct[row]:
-                found[row] = attack.name
+        found[known & (attack.closest() == smallest)] = names.index(attack.name)
     return found

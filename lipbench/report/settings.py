@@ -95,18 +95,26 @@ def _architectures(items: Sequence[ModelResults]) -> dict[str, str]:
         layers = {"layers": architecture.layers} if architecture.constrained else {}
         arguments[item.model] = {**layers, **architecture.args}
         arguments[item.model].pop("outputs", None)  # goes with the loss
+    by_name: dict[str, list[dict[str, Any]]] = {}
+    for item in items:
+        by_name.setdefault(item.card.architecture.name, []).append(arguments[item.model])
+    differing = {name: _differing(found) for name, found in by_name.items()}
     named = {}
     for item in items:
         name, called = item.card.architecture.name, item.card.architecture.label
-        others = [arguments[other.model] for other in items if other.card.architecture.name == name]
-        differ = [
-            key
-            for key, value in arguments[item.model].items()
-            if any(other.get(key) != value for other in others if key != "layers" or key in other)
-        ]
-        shown = ", ".join(f"{key}={arguments[item.model][key]}" for key in differ)
+        shown = ", ".join(f"{key}={value}" for key, value in arguments[item.model].items() if key in differing[name])
         named[item.model] = called or (f"{name}({shown})" if shown else name)
     return named
+
+
+def _differing(arguments: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The arguments in which models of one architecture differ; in layers, those that have any."""
+    found = set()
+    for key in {key for each in arguments for key in each}:
+        values = [each.get(key) for each in arguments if key != "layers" or key in each]
+        if any(value != values[0] for value in values):
+            found.add(key)
+    return found
 
 
 def copies(items: Sequence[ModelResults]) -> dict[str, str]:

@@ -17,8 +17,9 @@ NOTHING = float("nan")
 def _square_only(item: ModelResults, eps: float) -> float:
     broken = item.broken_by(eps)
     square, others = ([broken[name] for name in broken if ("square" in name) is wanted] for wanted in (True, False))
-    only = set().union(*square).difference(*others)
-    return len(only) / item.n if item.n and square and others else NOTHING
+    if not (item.n and square and others):
+        return NOTHING
+    return int((np.any(square, axis=0) & ~np.any(others, axis=0)).sum()) / item.n
 
 
 def _unreached(item: ModelResults, eps: float) -> float:

@@ -25,15 +25,8 @@ from lipbench.runs.folder import RunFolder
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FILES = (
-    "summary.csv",
-    "hyperparameters.csv",
-    "comparisons.csv",
-    "effects.csv",
-    "report.md",
-    "tables.tex",
-    "report.html",
-)  # and figures
+FRAMES = ("summary.csv", "hyperparameters.csv", "comparisons.csv", "effects.csv")
+FILES = (*FRAMES, "report.md", "tables.tex", "report.html")  # and figures
 StrPath = str | os.PathLike[str]
 ROUNDING = 1e-12  # of computed numbers, from one machine to another
 

@@ -2,11 +2,10 @@
 
 import functools
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from lipbench._internal import files, schema
 from lipbench._internal.arrays import Bools, Floats, Ints
@@ -20,6 +19,7 @@ from lipbench.runs.plans import ModelEntry, Run, SuitePlan
 from lipbench.runs.records import AttackRecord, CertifyFacts, CertifyRecord, IndicatorRecord, Record
 from lipbench.runs.units import AttackUnit, ReferenceUnit, Shard, SuiteUnit
 
+Grid = tuple[float, ...]  # a group of eps
 Found = Sequence[tuple[SuiteUnit, Record]]  # units of a suite with their records, on every shard
 
 
@@ -28,20 +28,40 @@ class AttackRecords:
     """What one attack of a suite did to a model, at every eps and on every shard."""
 
     name: str  # ``backend/attack``, numbered where a suite runs the same one twice
-    frame: pd.DataFrame  # columns of AttackRecord and ``group``, one row per attacked sample and eps
-    groups: tuple[tuple[float, ...], ...]  # of eps; the rows of -1 are of no group
+    records: tuple[tuple[Grid, AttackRecord], ...]  # each with the group of eps that it serves; (): every eps
+    n: int  # number of samples, attacked or not
     failed: str | None = None  # why it was left out, on some shard at least; None: it ran
 
-    def at(self, eps: float) -> pd.DataFrame:
-        """The rows that answer for ``eps``: those of a minimal-norm attack answer for every eps of their group."""
-        answering = [place for place, group in enumerate(self.groups) if eps in group]
-        ours = self.frame["group"].isin([-1, *answering])
-        return self.frame[(self.frame["eps"] == eps) | (self.frame["eps"].isna() & ours)]
+    def at(self, eps: float) -> Iterator[tuple[AttackRecord, Bools]]:
+        """The records that answer for ``eps``, each with the mask of its rows that do: bool (rows,).
 
-    def broken(self, eps: float) -> set[int]:
-        """The samples that it broke within ``eps``, whichever eps it was given; audited ones are left out."""
-        hits = ~self.frame["audit"].astype(bool) & (self.frame["adversarial_distance"] <= eps)
-        return set(self.frame.loc[hits, "sample"])
+        Those of a minimal-norm attack answer for every eps of their group.
+        """
+        for group, record in self.records:
+            if not group or eps in group:
+                yield record, (record.eps == eps) | np.isnan(record.eps)
+
+    def closest(self) -> Floats:
+        """The smallest distance that it found for each sample: float64 (n,), inf where there is none."""
+        return self._smallest(lambda record: np.ones(len(record.sample), dtype=bool))
+
+    @functools.cached_property
+    def _unaudited(self) -> Floats:
+        return self._smallest(lambda record: ~record.audit)
+
+    def _smallest(self, kept: Callable[[AttackRecord], Bools]) -> Floats:
+        found = np.full(self.n, np.inf)
+        for _, record in self.records:
+            rows = kept(record)
+            np.minimum.at(found, record.sample[rows], record.adversarial_distance[rows])
+        return found
+
+    def broken(self, eps: float) -> Bools:
+        """The samples that it broke within ``eps``, whichever eps it was given: bool (n,).
+
+        Audited ones are left out.
+        """
+        return self._unaudited <= eps
 
 
 @dataclass(frozen=True)
@@ -54,15 +74,17 @@ class Spent:
     backward: int
 
     @classmethod
-    def of(cls, rows: dict[str, pd.DataFrame]) -> "Spent":
-        """From the rows of each attack that answer for the eps."""
-        parts = list(rows.values())
-        return cls(
-            {name: len(part) for name, part in rows.items()},
-            len({sample for part in parts for sample in part.loc[part["audit"].astype(bool), "sample"]}),
-            sum(int(part["forward"].sum()) for part in parts),
-            sum(int(part["backward"].sum()) for part in parts),
-        )
+    def of(cls, attacks: Iterable[AttackRecords], eps: float, n: int) -> "Spent":
+        """From the rows of each attack that answer for the eps. n is the number of samples."""
+        attacked, audited, forward, backward = {}, np.zeros(n, dtype=bool), 0, 0
+        for attack in attacks:
+            attacked[attack.name] = 0
+            for record, rows in attack.at(eps):
+                attacked[attack.name] += int(rows.sum())
+                audited[record.sample[rows & record.audit]] = True
+                forward += int(record.forward[rows].sum())
+                backward += int(record.backward[rows].sum())
+        return cls(attacked, int(audited.sum()), forward, backward)
 
 
 @dataclass(frozen=True)
@@ -128,7 +150,7 @@ class ModelResults:
     @functools.cached_property
     def spent(self) -> dict[float, Spent]:
         """What the attacks did for each eps of the suite."""
-        return {eps: Spent.of({attack.name: attack.at(eps) for attack in self.attacks}) for eps in self.suite.eps}
+        return {eps: Spent.of(self.attacks, eps, self.n) for eps in self.suite.eps}
 
     @property
     def certified(self) -> bool:
@@ -145,8 +167,8 @@ class ModelResults:
         """That of the correct samples with a known adversarial input, see ``Bounds.tightness``."""
         return self.bounds.tightness()
 
-    def broken_by(self, eps: float) -> dict[str, set[int]]:
-        """The samples that each attack broke within ``eps``, by the attack's name."""
+    def broken_by(self, eps: float) -> dict[str, Bools]:
+        """The samples that each attack broke within ``eps``, by the attack's name: bool (n,) each."""
         return {attack.name: attack.broken(eps) for attack in self.attacks}
 
 
@@ -178,7 +200,7 @@ def _results(
     shards = zip(run.shards, certified, strict=True)
     found = [pair for shard, record in shards for pair in folder.chain(run, entry, shard, plan, record)]
     attacked = [record for unit, record in found if isinstance(unit, AttackUnit) and isinstance(record, AttackRecord)]
-    norm, facts, attacks = plan.suite.norm, certify.facts, _attacks(plan, found)
+    norm, facts, attacks = plan.suite.norm, certify.facts, _attacks(plan, found, len(certify.sample))
     held = {certify.grade} | ({REAL.name} if facts.no_certificate is None else set())
     held |= {NOMINAL.name} if facts.claimed is not None else set()
     return ModelResults(
@@ -219,27 +241,22 @@ def _answers(certify: CertifyRecord) -> str | None:
     return files.sha256_bytes(certify.prediction.tobytes() + margin.tobytes())
 
 
-def _attacks(plan: SuitePlan, found: Found) -> tuple[AttackRecords, ...]:
-    """The records of all shards and groups of eps, attack by attack."""
-    frames: dict[tuple[int, int], list[pd.DataFrame]] = {}  # by the attack's place in the suite, and its seed
-    failed: dict[tuple[int, int], str] = {}
+def _attacks(plan: SuitePlan, found: Found, n: int) -> tuple[AttackRecords, ...]:
+    """The records of all shards and groups of eps, attack by attack. n is the number of samples."""
+    by_attack: dict[tuple[int, int], list[tuple[Grid, AttackRecord]]] = {}  # by its seed, and its place in the suite
     for unit, record in found:
-        if isinstance(unit, AttackUnit):
-            stage = unit.stage
-            group = plan.groups.index(stage.eps) if stage.eps else -1
-            key = (plan.seeds.index(stage.seed), stage.place)
-            frames.setdefault(key, []).append(record.frame().assign(group=group))
-            if isinstance(record, AttackRecord) and record.facts.failed is not None:
-                failed.setdefault(key, record.facts.failed)
+        if isinstance(unit, AttackUnit) and isinstance(record, AttackRecord):
+            key = (plan.seeds.index(unit.stage.seed), unit.stage.place)
+            by_attack.setdefault(key, []).append((unit.stage.eps, record))
     names: dict[str, None] = {}
     attacks = []
-    for key, parts in sorted(frames.items(), key=lambda item: item[0]):
-        place = key[1]
+    for (_, place), records in sorted(by_attack.items(), key=lambda item: item[0]):
         name = str(plan.opening[0] if place < 0 else plan.attacks[place])
         numbered = (f"{name}#{number}" for number in itertools.count(2))  # an attack may be called so by itself
         shown = next(each for each in itertools.chain([name], numbered) if each not in names)
         names[shown] = None
-        attacks.append(AttackRecords(shown, pd.concat(parts, ignore_index=True), plan.groups, failed.get(key)))
+        failed = next((record.facts.failed for _, record in records if record.facts.failed is not None), None)
+        attacks.append(AttackRecords(shown, tuple(records), n, failed))
     return tuple(attacks)
 
 

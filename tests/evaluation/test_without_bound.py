@@ -71,7 +71,7 @@ def test_nothing_is_pruned_without_a_certificate(results):
         broken = {eps: set(np.flatnonzero(~item.bounds.correct)) for eps in item.suite.eps}
         for attack in item.attacks:
             for eps in item.suite.eps:
-                rows = attack.at(eps)
+                rows = pd.concat(record.frame()[mask] for record, mask in attack.at(eps))
                 assert set(range(N)) - broken[eps] == set(rows["sample"]) - broken[eps], (item.model, attack.name)
                 assert not rows["audit"].any()
                 for radius, found in broken.items():  # what is found at one eps may decide another
