@@ -34,7 +34,7 @@ def unsaved(monkeypatch):
 
 def test_the_same_run_gives_the_same_bytes(small, tmp_path):
     first, second = (report.write(small, tmp_path / name) for name in ("a", "b"))
-    assert [path.name for path in first] == [*TEXT, "report.html", *PICTURES]
+    assert [path.name for path in first] == [*TEXT, "report.html", *PICTURES, *(f"heat{ending}" for ending in ENDINGS)]
     for one, two in zip(first, second, strict=True):
         assert one.read_bytes() == two.read_bytes(), one.name
         assert one.stat().st_size > 100
@@ -53,7 +53,7 @@ def test_the_page_needs_nothing_from_outside(small, tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert re.findall(r"""(?:src|href)\s*=\s*["'](?!data:)""", page) == []
     assert not re.search(r"https?://|@import|url\(|<script", page)
-    assert page.count('src="data:image/svg+xml;base64,') == 4
+    assert page.count('src="data:image/svg+xml;base64,') == 5
 
 
 @pytest.mark.usefixtures("unsaved")
@@ -65,9 +65,8 @@ def test_check_accepts_what_was_written(small, tmp_path):
 @pytest.fixture
 def undrawn(unsaved, monkeypatch):
     """Figures are not drawn either, and what a run holds is counted once."""
-    monkeypatch.setattr(
-        page, "draw", lambda report: dict.fromkeys(f"{name}{size}" for name in FIGURES for size in ("", "-column"))
-    )
+    names = [f"{name}{size}" for name in (*FIGURES, "heat") for size in ("", "-column")]
+    monkeypatch.setattr(page, "draw", lambda report: dict.fromkeys(names))
     monkeypatch.setattr(document, "build", functools.cache(document.build))
 
 
