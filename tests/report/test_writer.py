@@ -34,7 +34,7 @@ def unsaved(monkeypatch):
 
 def test_the_same_run_gives_the_same_bytes(small, tmp_path):
     first, second = (report.write(small, tmp_path / name) for name in ("a", "b"))
-    assert [path.name for path in first] == [*TEXT, "report.html", *PICTURES]
+    assert [path.name for path in first] == [*TEXT, "report.html", *PICTURES, *(f"heat{ending}" for ending in ENDINGS)]
     for one, two in zip(first, second, strict=True):
         assert one.read_bytes() == two.read_bytes(), one.name
         assert one.stat().st_size > 100
@@ -67,9 +67,8 @@ def test_check_accepts_what_was_written(small, tmp_path):
 @pytest.fixture
 def undrawn(unsaved, monkeypatch):
     """Figures are not drawn either, and what a run holds is counted once."""
-    monkeypatch.setattr(
-        page, "draw", lambda report: dict.fromkeys(f"{name}{size}" for name in FIGURES for size in ("", "-column"))
-    )
+    names = [f"{name}{size}" for name in (*FIGURES, "heat") for size in ("", "-column")]
+    monkeypatch.setattr(page, "draw", lambda report: dict.fromkeys(names))
     monkeypatch.setattr(document, "build", functools.cache(document.build))
 
 

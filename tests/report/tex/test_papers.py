@@ -136,7 +136,7 @@ def without_certificate(item):
     """The results of a model as they would be if its network had no Lipschitz bound."""
     bounds = item.bounds.copy()
     bounds.certified_radius[:] = np.nan
-    return dataclasses.replace(item, bounds_by_grade={NONE: bounds})
+    return dataclasses.replace(item, grade=NONE, bounds_by_grade={NONE: bounds}, mcr=np.nan)
 
 
 def test_a_run_without_certificates_has_the_robust_accuracy_alone(make_run, make_model):
