@@ -65,11 +65,14 @@ def load(run_folder: RunFolder, run: Run, samples: pd.DataFrame, models: Sequenc
     return Witnesses(x=x, adversarial_label=classes, **texts, **numbers)
 
 
-def at_distances(run_folder: RunFolder, run: Run, rows: pd.DataFrame) -> tuple[NDArray[np.float32], Ints]:
+def at_distances(
+    run_folder: RunFolder, run: Run, rows: pd.DataFrame, *, partial: bool = False
+) -> tuple[NDArray[np.float32], Ints]:
     """The first adversarial input at the distance that each of m rows names, and the class that the network predicts.
 
-    rows: with the columns ``model``, ``suite``, ``sample`` and ``adversarial_distance``. Returns float32 (m, ...),
-    NaN where there is none, and int (m,), -1 there. Raises LipbenchError as ``load`` does.
+    rows: with the columns ``model``, ``suite``, ``sample`` and ``adversarial_distance``; partial: the run folder may
+    lack adversarial inputs of some units. Returns float32 (m, ...), NaN where there is none, and int (m,), -1 there.
+    Raises LipbenchError as ``load`` does.
     """
     place = {key: row for row, key in enumerate(rows[KEY].itertuples(index=False, name=None))}
     models, distance = set(rows["model"]), rows["adversarial_distance"].to_numpy()
@@ -78,6 +81,8 @@ def at_distances(run_folder: RunFolder, run: Run, rows: pd.DataFrame) -> tuple[N
     open_rows = np.ones(len(rows), dtype=bool)
     for unit in run.units():
         if not isinstance(unit, AttackUnit) or unit.model not in models:
+            continue
+        if partial and not run_folder.witness_path(unit).is_file():
             continue
         found, inputs = _read(run_folder, unit, shape)
         for hit, one in zip(found.to_dict("records"), inputs, strict=True):
