@@ -130,7 +130,7 @@ def write(results: Results, out: Path) -> list[Path]:
     files.make_folder(out)  # before the work of drawing, so that a folder of no use is known at once
     whole = {name: text.encode() for name, text in texts(report).items()}
     drawn = draw(report)
-    data = page.payload(report, results)
+    data = page.payload((report, results))
     whole["report.html"] = page.render(report, _definitions(), data, list(whole)).encode()
     for name, figure in drawn.items():
         whole |= {f"{name}.{kind}": style.encode(figure, kind) for kind in PICTURES}

@@ -9,13 +9,17 @@ from lipbench.report.page.calls import Pictures
 from lipbench.report.results import Results
 
 
-def payload(report: Report, results: Results) -> dict[str, Any]:
-    """The data of a page on one run, to be written as JSON."""
-    blob, pictures = Blob(), Pictures.of(results)
-    parts = []
-    for section in report.sections:
-        key = section.group.suite, section.group.norm
-        items = [item for item in report.items if (item.suite.name, str(item.suite.norm)) == key]
-        parts.append(suites.part(results, section, items, blob, pictures))
-    run = {"title": str(results.run.provenance.get("title") or results.run.settings["data"]), "suites": parts}
-    return {"runs": [run], "arrays": blob.text()}
+def payload(*runs: tuple[Report, Results]) -> dict[str, Any]:
+    """The data of a page on one run or several, to be written as JSON."""
+    blob, models = Blob(), sum(len(results.items) for _, results in runs)
+    titles = [str(results.run.provenance.get("title") or results.run.settings["data"]) for _, results in runs]
+    found = []
+    for title, (report, results) in zip(titles, runs, strict=True):
+        pictures, parts = Pictures.of(results, models), []
+        for section in report.sections:
+            key = section.group.suite, section.group.norm
+            items = [item for item in report.items if (item.suite.name, str(item.suite.norm)) == key]
+            parts.append(suites.part(results, section, items, blob, pictures))
+        alone = titles.count(title) == 1
+        found.append({"title": title if alone else f"{title} ({results.run_folder.path.name})", "suites": parts})
+    return {"runs": found, "arrays": blob.text()}

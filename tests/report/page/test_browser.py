@@ -27,7 +27,9 @@ METRICS = ("clean", "certified", "robust", "gap", "mean_gap", "tightness")
 def write(results: Results, folder: Path) -> Path:
     report = document.build(results)
     path = folder / "report.html"
-    path.write_text(page.render(report, DEFINITIONS, page.payload(report, results), ["summary.csv"]), encoding="utf-8")
+    path.write_text(
+        page.render(report, DEFINITIONS, page.payload((report, results)), ["summary.csv"]), encoding="utf-8"
+    )
     return path
 
 
@@ -352,6 +354,30 @@ def test_factors_stand_beside_those_of_the_best_setting(launched, tmp_path):
         rows = [row.locator("th, td").all_inner_texts() for row in shown.locator("#setting .factors tbody tr").all()]
     assert [row[1:] for row in rows] == [["100 %", "100 %"], ["72 %", "95 %"], ["60 %", "90 %"]]  # geometric means
     assert "0 Linear" in rows[1][0]
+
+
+def test_two_runs_on_one_page(launched, tmp_path):
+    parts = []
+    for name, radii in (("first", [0.15, 0.3]), ("second", [0.05, 0.3])):
+        model = Model([1, 1], radii, [0.5, 0.6], name=f"of the {name}")
+        results = Results.load(write_run(tmp_path / name, [model], title="the same title"))
+        parts.append((document.build(results), results))
+    path = tmp_path / "report.html"
+    path.write_text(page.render(parts[0][0], DEFINITIONS, page.payload(*parts), []), encoding="utf-8")
+    with opened(launched, path) as shown:
+        with redrawn(shown):
+            shown.locator("#grid button", has_text="0.1").click()
+        assert shown.locator("#settings td.certified .value").inner_text() == "100.0"
+        with redrawn(shown):
+            shown.locator("#run").select_option(label="the same title (second)")
+        assert shown.locator("#model-title").inner_text() == "Model: of the second"
+        with redrawn(shown):
+            shown.locator("#grid button", has_text="0.1").click()
+        assert shown.locator("#settings td.certified .value").inner_text() == "50.0"
+        fragment = "#" + shown.url.partition("#")[2]
+    with opened(launched, path, fragment) as again:
+        assert again.locator("#run").input_value() == "1"
+        assert again.locator("#model-title").inner_text() == "Model: of the second"
 
 
 @pytest.mark.parametrize("width", [360, 390, 800, 1024, 1240, 1260, 1400, 2200])

@@ -32,7 +32,7 @@ class Elements(HTMLParser):
 
 def rendered(results):
     report = document.build(results)
-    data = page.payload(report, results)
+    data = page.payload((report, results))
     return page.render(report, DEFINITIONS, data, ["summary.csv"]), data
 
 
