@@ -21,6 +21,7 @@ SOME = re.compile(
     r"(mlp-(hinge|hkr|kr_|tau_cross_entropy-tau(4|16)-|cross_entropy.*adversarial)|cnn-tau).*seed[01]|mlp-hinge.*"
 )
 DEFINITIONS = Table("Definitions", ("word", "meaning"), (("gap", "robust less certified"),), words=True)
+BAD = ("9", "-1", "1/0", "a", "1/2/3")  # no eps that the slider reaches
 METRICS = ("clean", "certified", "robust", "gap", "mean_gap", "tightness")
 
 
@@ -137,6 +138,24 @@ def test_between_the_eps_of_the_suite_the_page_counts_the_samples(shown, results
             assert number(cell(shown, setting, name)) == pytest.approx(value, abs=0.0501)
 
 
+@pytest.mark.parametrize(
+    ("typed", "eps"),
+    [("0.25", "0.25"), (" 51/255 ", "0.2"), ("0", "0"), ("0.50", "0.5"), *((bad, None) for bad in BAD)],
+)
+def test_an_eps_may_be_typed(shown, usual, typed, eps):
+    field = shown.locator("#exact")
+    field.fill(typed)
+    if eps is None:
+        field.press("Enter")
+        assert field.get_attribute("aria-invalid") == "true"
+        assert shown.locator("#eps-value").inner_text() == f"{usual:g}"
+    else:
+        with redrawn(shown):
+            field.press("Enter")
+        assert field.get_attribute("aria-invalid") is None
+        assert shown.locator("#eps-value").inner_text() == eps
+
+
 def test_intervals_of_the_page_are_those_of_the_report_up_to_resampling(shown, results, usual):
     """The frames have 1000 resamples, the page 300 of its own: both at the same eps, by another grade."""
     with redrawn(shown):
@@ -241,6 +260,7 @@ def test_paper_has_all_of_it(shown):
     shown.emulate_media(media="print")
     shown.set_viewport_size({"width": 1031, "height": 700})  # A4 across, without its margins
     shown.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert shown.locator("details:not([open])").count() == 0
     cut = """() => [...document.querySelectorAll('main *')].filter((node) => {
         const box = node.getBoundingClientRect();
         return box.width && (box.right > innerWidth + 1
