@@ -198,7 +198,7 @@ class Draws:
             values, places = self.measured.tightness(model)
             if len(values):
                 models[model] = np.median(values)
-                middle = _medians(values, self._weights[places])
+                middle = medians(values, self._weights[places])
                 resampled[:, model] = np.where(np.isnan(middle), models[model], middle)  # none of them was drawn
         return models, resampled
 
@@ -232,7 +232,7 @@ class Draws:
         return tuple(found.values())
 
 
-def _medians(values: Floats, weights: Single) -> Floats:
+def medians(values: Floats, weights: Single) -> Floats:
     """The median of ``values`` (k,), ascending, each repeated by its weights (k, B): (B,); NaN without any.
 
     Blocks of values are counted first, then the values of the block that holds the median.

@@ -7,7 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from lipbench.cli.commands import cli
-from lipbench.report import Results, document, findings, style
+from lipbench.report import Results, document, findings, hyperparameters, style
+from lipbench.report import why as reasons
 
 N = 40
 CE = "tau_cross_entropy"
@@ -307,17 +308,19 @@ def test_where_the_largest_gap_comes_from(planted):
     assert next(text for text in found if text.startswith(said)).endswith(because)
     worst = results.hyperparameters().query("`loss.tau` == 16")["setting"].iloc[0]
     assert asked == [worst]
-    assert findings.findings(group, results.items, lambda setting: None) == document.build(results).findings
+    eps = hyperparameters.chosen_eps(group.settings)
+    said = findings.findings(group, results.items, reasons.of(group, results.factors(), eps))
+    assert said == document.build(results).runs[0].findings
 
 
 def test_findings_of_several_suites_have_their_names(planted, suite):
     suites = [suite("quick", eps=[0.1, 0.2]), suite("other", "Linf", eps=[0.02])]
     results = planted(*taus((0.05, 0.3, 0.05)), run={"suites": suites})
     report = document.build(results)
-    assert [text.split(":")[0] for text in report.findings] == [
+    assert [text.split(":")[0] for text in report.runs[0].findings] == [
         section.group.suite for section in report.sections for _ in section.findings
     ]
-    assert {text.split(":")[0] for text in report.findings} == {"quick", "other"}
+    assert {text.split(":")[0] for text in report.runs[0].findings} == {"quick", "other"}
 
 
 def test_the_same_run_gives_the_same_words_in_report_and_terminal(make_run, sweep, tmp_path, monkeypatch):

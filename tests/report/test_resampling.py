@@ -7,7 +7,7 @@ from scipy import stats
 
 from lipbench.report import Results, metrics
 from lipbench.report.intervals import clopper_pearson
-from lipbench.report.resampling import PAIRED, Draws, _medians, by_suite
+from lipbench.report.resampling import PAIRED, Draws, by_suite, medians
 from lipbench.runs.bounds import Bounds
 
 EPS = 0.1
@@ -106,7 +106,7 @@ def test_weighted_medians_are_those_of_repeated_values():
         values = np.sort(random.random(size))
         weights = random.integers(0, 4, (size, 40)).astype(np.float32)
         weights[:, 0] = 0
-        found = _medians(values, weights)
+        found = medians(values, weights)
         expected = [np.median(np.repeat(values, w.astype(int))) if w.any() else np.nan for w in weights.T]
         np.testing.assert_allclose(found, expected)
 

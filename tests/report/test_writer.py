@@ -49,9 +49,9 @@ def test_pictures_carry_neither_date_nor_version(small, tmp_path):
 
 @pytest.mark.usefixtures("unsaved")
 def test_the_page_needs_nothing_from_outside(small, tmp_path):
-    report.write(small, tmp_path)
-    text = (tmp_path / "report.html").read_text()
-    beside = {path.name for path in tmp_path.iterdir()}
+    out = tmp_path / "out"
+    report.write(small, out)
+    text, beside = (out / "report.html").read_text(), {path.name for path in out.iterdir()}
     links = re.findall(r"""(?:src|href)\s*=\s*["'](?!data:|#)([^"']*)""", text)
     assert set(links) == beside - {"report.html", files.WRITTEN}
     assert set(re.findall(r"https?://[^'\"\s]+", text)) == {"http://www.w3.org/2000/svg"}  # the name of a namespace

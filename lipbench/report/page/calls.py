@@ -25,10 +25,14 @@ class Pictures:
 
     originals: NDArray[np.float32] | None  # (n, c, h, w), test samples of the run
     missing: str  # why; empty if there are some
+    calls: int = 0  # of each model under each suite that have pictures
 
     @classmethod
-    def of(cls, results: Results) -> "Pictures":
-        """The test samples of the run, if its data set can be read here and is the one it was evaluated on."""
+    def of(cls, results: Results, models: int) -> "Pictures":
+        """The test samples of the run, if its data set can be read here and is the one it was evaluated on.
+
+        models: on the page, each once for every suite.
+        """
         spec, wanted = str(results.run.settings["data"]), int(results.run.settings["samples"])
         try:
             split = data.load(spec).test.first(wanted)
@@ -38,7 +42,7 @@ class Pictures:
             return cls(None, f"the data set {spec} is another one where the report was written")
         if not images.is_image(split.images.shape[1:]):
             return cls(None, "the inputs are no images")
-        return cls(split.x, "")
+        return cls(split.x, "", per_model(models, split.images.shape[1:]))
 
 
 def closest(item: ModelResults, most: int = MOST) -> list[dict[str, Any]]:
@@ -75,15 +79,15 @@ def per_model(models: int, shape: Sequence[int]) -> int:
 
 
 def add_pictures(
-    found: Mapping[str, Sequence[dict[str, Any]]], pictures: Pictures, results: Results, suite: str, shown: int
+    found: Mapping[str, Sequence[dict[str, Any]]], pictures: Pictures, results: Results, suite: str
 ) -> None:
-    """Add to the first ``shown`` calls of each model their pictures as data URIs, the predicted class, the factor.
+    """Add to the first calls of each model their pictures as data URIs, the predicted class, the factor.
 
     found: of each model what ``closest`` gives. Adversarial inputs that the run folder lacks stay away.
     """
     if pictures.originals is None:
         return
-    calls = [(model, call) for model, every in found.items() for call in every[:shown]]
+    calls = [(model, call) for model, every in found.items() for call in every[: pictures.calls]]
     for _, call in calls:
         call["original"] = images.uri(pictures.originals[call["sample"]])
     rows = pd.DataFrame(

@@ -10,13 +10,13 @@ from lipbench.report.page.calls import Pictures
 
 def payload(report: Report) -> dict[str, Any]:
     """The data of a page, to be written as JSON."""
-    blob = Blob()
-    return {"runs": [_run(run, blob) for run in report.runs], "arrays": blob.text()}
+    blob, models = Blob(), sum(len(run.results.items) for run in report.runs)
+    return {"runs": [_run(run, blob, models) for run in report.runs], "arrays": blob.text()}
 
 
-def _run(run: RunPart, blob: Blob) -> dict[str, Any]:
-    """All that the page holds of one run; its arrays go into ``blob``."""
-    pictures, parts = Pictures.of(run.results), []
+def _run(run: RunPart, blob: Blob, models: int) -> dict[str, Any]:
+    """All that the page holds of one run; its arrays go into ``blob``. models: of all runs, under every suite."""
+    pictures, parts = Pictures.of(run.results, models), []
     for section in run.sections:
         key = section.group.suite, section.group.norm
         items = [item for item in run.results.items if (item.suite.name, str(item.suite.norm)) == key]

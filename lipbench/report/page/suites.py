@@ -95,8 +95,7 @@ def _models(
     group, factors = section.group, _factors(results, section.group)
     by_model = {str(name): rows(part) for name, part in group.summary.groupby("model", sort=False)}
     nearest = {item.model: calls.closest(item) for item in items}
-    shown = calls.per_model(len(results.items), items[0].card.input_shape) if pictures.originals is not None else 0
-    calls.add_pictures(nearest, pictures, results, group.suite, shown)
+    calls.add_pictures(nearest, pictures, results, group.suite)
     return [
         {
             **models.part(item, by_model[item.model], results.run, plan),

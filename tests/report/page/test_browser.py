@@ -21,13 +21,14 @@ SOME = re.compile(
     r"(mlp-(hinge|hkr|kr_|tau_cross_entropy-tau(4|16)-|cross_entropy.*adversarial)|cnn-tau).*seed[01]|mlp-hinge.*"
 )
 DEFINITIONS = Table("Definitions", ("word", "meaning"), (("gap", "robust less certified"),), words=True)
+BAD = ("9", "-1", "1/0", "a", "1/2/3")  # no eps that the slider reaches
 METRICS = ("clean", "certified", "robust", "gap", "mean_gap", "tightness")
 
 
 def write(results: Results, folder: Path) -> Path:
     report = document.build(results)
     path = folder / "report.html"
-    path.write_text(page.render(report, DEFINITIONS, page.payload(report, results), ["summary.csv"]), encoding="utf-8")
+    path.write_text(page.render(report, DEFINITIONS, page.payload(report), ["summary.csv"]), encoding="utf-8")
     return path
 
 
@@ -135,6 +136,24 @@ def test_between_the_eps_of_the_suite_the_page_counts_the_samples(shown, results
             assert number(cell(shown, setting, name)) == pytest.approx(value, abs=0.0501)
 
 
+@pytest.mark.parametrize(
+    ("typed", "eps"),
+    [("0.25", "0.25"), (" 51/255 ", "0.2"), ("0", "0"), ("0.50", "0.5"), *((bad, None) for bad in BAD)],
+)
+def test_an_eps_may_be_typed(shown, usual, typed, eps):
+    field = shown.locator("#exact")
+    field.fill(typed)
+    if eps is None:
+        field.press("Enter")
+        assert field.get_attribute("aria-invalid") == "true"
+        assert shown.locator("#eps-value").inner_text() == f"{usual:g}"
+    else:
+        with redrawn(shown):
+            field.press("Enter")
+        assert field.get_attribute("aria-invalid") is None
+        assert shown.locator("#eps-value").inner_text() == eps
+
+
 def test_intervals_of_the_page_are_those_of_the_report_up_to_resampling(shown, results, usual):
     """The frames have 1000 resamples, the page 300 of its own: both at the same eps, by another grade."""
     with redrawn(shown):
@@ -239,6 +258,7 @@ def test_paper_has_all_of_it(shown):
     shown.emulate_media(media="print")
     shown.set_viewport_size({"width": 1031, "height": 700})  # A4 across, without its margins
     shown.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert shown.locator("details:not([open])").count() == 0
     cut = """() => [...document.querySelectorAll('main *')].filter((node) => {
         const box = node.getBoundingClientRect();
         return box.width && (box.right > innerWidth + 1
@@ -352,6 +372,30 @@ def test_factors_stand_beside_those_of_the_best_setting(launched, tmp_path):
         rows = [row.locator("th, td").all_inner_texts() for row in shown.locator("#setting .factors tbody tr").all()]
     assert [row[1:] for row in rows] == [["100 %", "100 %"], ["72 %", "95 %"], ["60 %", "90 %"]]  # geometric means
     assert "0 Linear" in rows[1][0]
+
+
+def test_two_runs_on_one_page(launched, tmp_path):
+    runs = []
+    for name, radii in (("first", [0.15, 0.3]), ("second", [0.05, 0.3])):
+        model = Model([1, 1], radii, [0.5, 0.6], name=f"of the {name}")
+        runs.append(Results.load(write_run(tmp_path / name, [model], title="the same title")))
+    path = tmp_path / "report.html"
+    report = document.build(*runs)
+    path.write_text(page.render(report, DEFINITIONS, page.payload(report), []), encoding="utf-8")
+    with opened(launched, path) as shown:
+        with redrawn(shown):
+            shown.locator("#grid button", has_text="0.1").click()
+        assert shown.locator("#settings td.certified .value").inner_text() == "100.0"
+        with redrawn(shown):
+            shown.locator("#run").select_option(label=report.runs[1].label)
+        assert shown.locator("#model-title").inner_text() == "Model: of the second"
+        with redrawn(shown):
+            shown.locator("#grid button", has_text="0.1").click()
+        assert shown.locator("#settings td.certified .value").inner_text() == "50.0"
+        fragment = "#" + shown.url.partition("#")[2]
+    with opened(launched, path, fragment) as again:
+        assert again.locator("#run").input_value() == "1"
+        assert again.locator("#model-title").inner_text() == "Model: of the second"
 
 
 @pytest.mark.parametrize("width", [360, 390, 800, 1024, 1240, 1260, 1400, 2200])

@@ -14,7 +14,7 @@ from tests.report.conftest import suite, sweep, write_run
 
 
 def embedded(results):
-    return page.payload(document.build(results), results)
+    return page.payload(document.build(results))
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["all samples", "some samples"])

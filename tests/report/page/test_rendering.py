@@ -32,7 +32,7 @@ class Elements(HTMLParser):
 
 def rendered(results):
     report = document.build(results)
-    data = page.payload(report, results)
+    data = page.payload(report)
     return page.render(report, DEFINITIONS, data, ["summary.csv"]), data
 
 

@@ -40,6 +40,13 @@ function drawEps(suite) {
   for (const button of byId('grid').querySelectorAll('button')) button.setAttribute('aria-pressed', String(Number(button.dataset.eps) === state.eps));
 }
 
+// An eps as a reader types it: 0.25 or 36/255; NaN for anything that the slider does not reach.
+function typedEps(suite, text) {
+  const [above, below = '1', ...more] = text.split('/').map((part) => part.trim());
+  const eps = Number(above || NaN) / Number(below || NaN);
+  return !more.length && eps >= 0 && eps <= suite.top ? epsOf(suite, String(eps)) : NaN;
+}
+
 function listen(suiteNow, change) {
   const number = (name) => (event) => change({ [name]: Number(event.target.value), afresh: true });
   byId('run').addEventListener('change', (event) => change({ run: Number(event.target.value), suite: 0, afresh: true }));
@@ -47,4 +54,10 @@ function listen(suiteNow, change) {
   for (const name of ['grade', 'by', 'family']) byId(name).addEventListener('change', (event) => change({ [name]: event.target.value }));
   byId('text').addEventListener('input', (event) => change({ text: event.target.value }));
   byId('eps').addEventListener('input', (event) => change({ eps: epsAt(suiteNow(), Number(event.target.value)), dragging: true }));
+  byId('exact').addEventListener('change', (event) => {
+    const eps = typedEps(suiteNow(), event.target.value);
+    if (Number.isNaN(eps) && event.target.value) event.target.setAttribute('aria-invalid', 'true');
+    else event.target.removeAttribute('aria-invalid');
+    if (!Number.isNaN(eps)) change({ eps });
+  });
 }

@@ -1,6 +1,6 @@
 // The Pareto front: clean accuracy against certified (filled) and robust (open) accuracy.
 const REACH = 0.12; // of clean accuracy below the best, and all of the front: what lies further left stands at the edge
-const NAME = 27; // letters of a name for which there is room beside the chart
+const NAME = 27; // letters of a name for which there is room beside the chart: its last ones tell it from others
 
 function drawFront(suite, found, node, open) {
   const rows = found.rows.filter((row) => known(row.clean.value) && known(row.robust.value));
@@ -43,7 +43,7 @@ function frontLabels(front, frame, X, accuracy) {
     const y = Math.max(at, last + 13);
     last = y;
     return [shape('path', { d: `M${X(row) + 6},${at}L${frame.right + 6},${y}`, class: 'leader' }),
-      shape('text', { x: frame.right + 9, y: y + 4, class: 'label' }, row.setting.label.length > NAME ? `${row.setting.label.slice(0, NAME - 1)}…` : row.setting.label)];
+      shape('text', { x: frame.right + 9, y: y + 4, class: 'label' }, row.setting.label.length > NAME ? `…${row.setting.label.slice(1 - NAME)}` : row.setting.label)];
   });
 }
 

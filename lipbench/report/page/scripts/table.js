@@ -39,7 +39,7 @@ function tableHead(refresh) {
       state.sort = key;
       refresh();
     };
-    return element('th', { scope: 'col', role: 'columnheader', class: key, 'data-column': key }, element('button', { type: 'button', onclick: sort }, title, element('span', { class: 'arrow', 'aria-hidden': 'true' })));
+    return element('th', { scope: 'col', role: 'columnheader', class: key, 'data-column': key, 'data-title': title }, element('button', { type: 'button', onclick: sort }, title, element('span', { class: 'arrow', 'aria-hidden': 'true' })));
   });
 }
 
