@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from browsing import browser, needs_chromium, opened, redrawn
 
@@ -343,35 +342,30 @@ def test_two_suites_and_a_network_without_a_certificate(launched, tmp_path):
             assert shown.locator("#settings td.certified .value").last.inner_text() == "n/a"
 
 
-class Explained(Results):
-    """Results that know the factors of tightness."""
-
-    def factors(self):
-        columns = ["model", "suite", "norm", "place", "part", "factor", "median"]
-        rows = [(m, "quick", "L2", k, *row) for m, held in FACTORS.items() for k, row in enumerate(held)]
-        return pd.DataFrame(rows, columns=columns)
-
-
-FACTORS = {
-    "best": [("grade", "grade", 1.0), ("kept", "0 Linear", 0.95), ("tightness", "tightness", 0.9)],
-    "loose0": [("grade", "grade", 1.0), ("kept", "0 Linear", 0.64), ("tightness", "tightness", 0.6)],
-    "loose1": [("grade", "grade", 1.0), ("kept", "0 Linear", 0.81), ("tightness", "tightness", math.nan)],
-}
-
-
 def test_factors_stand_beside_those_of_the_best_setting(launched, tmp_path):
     models = [
-        Model([1, 1], [0.3, 0.4], [0.5, 0.6], name=name, seed=seed, hyperparameters={"tau": tau})
-        for name, seed, tau in (("best", 0, 4.0), ("loose0", 0, 64.0), ("loose1", 1, 64.0))
+        Model([1, 1], radii, [0.5, 0.6], name=name, seed=seed, hyperparameters={"tau": tau}, kept={"dense1": kept})
+        for name, seed, tau, kept, radii in (
+            ("best", 0, 4.0, 0.95, [0.45, 0.5]),
+            ("loose0", 0, 64.0, 0.64, [0.3, 0.4]),
+            ("loose1", 1, 64.0, 0.81, [0.3, 0.4]),
+        )
     ]
-    models[0] = replace(models[0], real=[0.45, 0.5])
-    results = Explained.load(write_run(tmp_path / "run", models))
+    results = Results.load(write_run(tmp_path / "run", models))
     with opened(launched, write(results, tmp_path)) as shown:
         with redrawn(shown):
             shown.locator("#settings .open-setting", has_text="τ=64").click()
         rows = [row.locator("th, td").all_inner_texts() for row in shown.locator("#setting .factors tbody tr").all()]
-    assert [row[1:] for row in rows] == [["100 %", "100 %"], ["72 %", "95 %"], ["60 %", "90 %"]]  # geometric means
-    assert "0 Linear" in rows[1][0]
+        most = shown.locator("#setting .most").inner_text()
+        note = shown.locator("#setting p.note", has_text="geometric mean").inner_text()
+    found = {row[0]: row[1:] for row in rows}
+    assert found["dense1: of the gradient let back"] == ["72 %", "95 %"]  # the geometric mean of 64 and 81
+    assert found["the input range"] == ["95 %", "95 %"]
+    assert set(found) >= {"tightness"}
+    assert "all layers together" not in found
+    assert most.startswith("Most is lost in one part: dense1 lets 72 % of the gradient of the margin back; of ")
+    assert most.endswith(", 95 %.")
+    assert note.startswith("These leave 100 %: rounding, and the grade; ")
 
 
 def test_two_runs_on_one_page(launched, tmp_path):

@@ -49,23 +49,44 @@ function factorsOf(setting) {
     .map(({ part, name, logs }) => ({ part, name, value: Math.exp(logs.reduce((sum, value) => sum + value, 0) / logs.length) }));
 }
 
-// Where the certificates of a setting lose, beside those of the best one.
+// Where the certificates of a setting lose, beside those of the best one. Parts that leave all are named in a sentence.
 function factorStrip(setting, best) {
   const own = factorsOf(setting);
   if (!own.length) return null;
   const other = best && best !== setting ? factorsOf(best) : [];
+  const beside = (factor) => other.find((one) => one.part === factor.part && one.name === factor.name);
   const bar = (factor) => {
     if (!factor) return '';
     const node = element('span', { class: 'factor' }, `${fixed(100 * factor.value, 0)} %`);
     node.style.setProperty('--share', `${Math.max(0, Math.min(100, 100 * factor.value))}%`);
     return node;
   };
-  const rows = own.map((factor) => [
-    factor.part === factor.name ? (FACTORS[factor.part] || factor.part) : `${factor.name}${FACTORS[factor.part] ? `: ${FACTORS[factor.part]}` : ''}`,
-    bar(factor), ...(other.length ? [bar(other.find((one) => one.part === factor.part && one.name === factor.name))] : [])]);
+  const both = own.some(({ part }) => part === 'box') && own.some(({ part }) => part === 'rest');
+  const parts = own.filter(({ part }) => part !== 'kept product' && !(both && part === 'box and rest'));
+  const leavesAll = (factor) => factor.part !== 'tightness' && [factor, beside(factor)].every((one) => !one || Math.abs(one.value - 1) < 0.005);
+  const shown = parts.filter((factor) => !leavesAll(factor));
+  const rows = shown.map((factor) => [factorWords(factor), bar(factor), ...(other.length ? [bar(beside(factor))] : [])]);
+  const all = parts.filter(leavesAll).map(factorWords);
   return [element('h3', null, 'Where its certificates lose'),
+    mostWords(shown, beside, best),
     plainTable('What each part leaves; sample by sample the parts multiply to the tightness', ['part', setting.label, ...(other.length ? [`${best.label} (best)`] : [])], rows, { class: 'factors' }),
-    element('p', { class: 'note' }, 'Medians over samples, geometric mean over seeds: the product of medians is not exactly the median of the product.')];
+    element('p', { class: 'note' }, `${all.length ? `These leave 100 %: ${all.join('; ')}. ` : ''}Medians over samples, geometric mean over seeds: the product of medians is not exactly the median of the product.`)];
+}
+
+function factorWords(factor) {
+  if (factor.part === factor.name) return FACTORS[factor.part] || factor.part;
+  return `${factor.name}${FACTORS[factor.part] ? `: ${FACTORS[factor.part]}` : ''}`;
+}
+
+// The part that takes most, in a sentence.
+function mostWords(shown, beside, best) {
+  const parts = shown.filter(({ part, value }) => part !== 'tightness' && value < 0.995);
+  if (!parts.length) return null;
+  const most = parts.reduce((least, one) => (one.value < least.value ? one : least));
+  const of = beside(most);
+  const compared = of ? `; of ${best.label}, ${fixed(100 * of.value, 0)} %` : '';
+  const what = most.part === 'kept' ? `${most.name} lets ${fixed(100 * most.value, 0)} % of the gradient of the margin back` : `${factorWords(most)} leaves ${fixed(100 * most.value, 0)} %`;
+  return element('p', { class: 'most' }, `Most is lost in one part: ${what}${compared}.`);
 }
 
 const FACTORS = {
