@@ -86,12 +86,12 @@ def test_a_run_grows_and_gets_a_reference_attack(zoo_of, tmp_path, capsys):
     command = f"evaluate {path} -q --samples 5 --shard 3 --suite {tmp_path}/cheap.toml -o {out}".split()
     assert cli.run(command) == 0
     first = {record: record.read_bytes() for record in (out / "records").iterdir()}
-    assert len(first) == 6  # two shards: certify, bisection, fgm
+    assert len(first) == 10  # two shards: certify, factors, bisection, fgm, box
     assert cli.run([*command, "--eps", "3.0"]) == 0
     assert cli.run([*command, "--seed", "0", "--seed", "5", "--reference-attack", "autoattack"]) == 0
     assert {record: record.read_bytes() for record in first} == first
     # of each shard: fgm at the new eps, and of both eps with the new seed; AutoAttack alone at both, the indicators
-    assert len(list((out / "records").iterdir())) == 6 + 2 * (1 + 2 + 2 + 1)
+    assert len(list((out / "records").iterdir())) == 10 + 2 * (1 + 2 + 2 + 1)
     summary = pd.read_csv(out / "report" / "summary.csv")
     assert list(summary.eps) == [1.5, 3.0]
     assert {"attacked:art/fgm", "attacked:art/fgm#2"} <= set(summary)

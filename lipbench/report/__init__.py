@@ -1,6 +1,7 @@
 """Reports: tables, figures and one page, each a pure function of the results of a run.
 
-lipbench.report(run)         # writes the report of a run folder, see ``report_run``
+lipbench.report(run)         # writes the report of a run folder, or of several, see ``report_run``; check: compares;
+                             # columns, eps, family, metric: what its tables and figures for papers show
 results = Results.load(RunFolder(path))
 results.summary()            # the pandas frame behind all of it
 write(results, out)          # every file of a report

@@ -29,12 +29,20 @@ class CallableRoom(types.ModuleType):
 
     @public("report")
     def __call__(
-        self, run: "StrPath | Sequence[StrPath]", out: "StrPath | None" = None, *, check: bool = False
+        self,
+        run: "StrPath | Sequence[StrPath]",
+        out: "StrPath | None" = None,
+        *,
+        check: bool = False,
+        columns: int = 1,
+        eps: float | str | None = None,
+        family: "str | Sequence[str] | None" = None,
+        metric: "str | Sequence[str] | None" = None,
     ) -> list[Path]:
-        """See ``lipbench.report.writer.report_run``: run, out, check."""
+        """See ``lipbench.report.writer.report_run``: run, out, check, and what tables.tex and figures show."""
         from lipbench.report.writer import report_run
 
-        return report_run(run, out, check=check)
+        return report_run(run, out, check=check, columns=columns, eps=eps, family=family, metric=metric)
 
     def __getattr__(self, name: str) -> Any:
         if name not in HANDED_ON:

@@ -77,8 +77,8 @@ def check_box(unit: BoxUnit, record: BoxRecord) -> None:
     rows = len(record.sample)
     if rows > unit.most:
         raise ValueError(f"{rows} rows, more than the {unit.most} of its unit")
-    if min(record.facts.forward, record.facts.backward) < rows:
-        raise ValueError("forward or backward is below the number of rows")
+    if min(record.facts.forward, record.facts.backward) < np.isfinite(record.distance_within).sum():
+        raise ValueError("forward or backward is below the number of samples with a distance")
     within = record.distance_within[np.isfinite(record.distance_within)]
     if unit.card and (within > unit.norm.diameter(math.prod(unit.card["input_shape"])) * (1 + CLOSE)).any():
         raise ValueError("distance_within is beyond the diameter of the input range")

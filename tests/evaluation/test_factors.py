@@ -158,7 +158,8 @@ def test_the_cost_is_counted_and_is_not_the_suites(folder):
     attacks = {unit.name for unit in folder.read().units() if isinstance(unit, AttackUnit)}
     spent = sum(facts["forward"] for facts, _ in tables(folder)["attack"])
     assert {facts["unit"] for facts, _ in tables(folder)["attack"]} == attacks
-    assert spent == sum(attack.frame["forward"].sum() for item in results.load(folder) for attack in item.attacks)
+    seen = [attack for item in results.load(folder) for attack in item.attacks]
+    assert spent == sum(record.forward.sum() for attack in seen for _, record in attack.records)
 
 
 def test_a_network_without_a_certificate_has_no_rows_and_costs_nothing(tmp_path, digits):

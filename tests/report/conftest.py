@@ -136,7 +136,7 @@ class Model:
     def factors(self, unit: Unit) -> dict:
         headline = self.real if self.not_analysed or self.floating is None else self.floating
         rows = self._correct(unit)
-        rows = rows[np.array(headline, dtype=float)[rows] > 0]
+        rows = rows[(np.array(headline, dtype=float)[rows] > 0) & (self.no_certificate is None)]
         each, slope = np.ones(len(rows)), 2.0 * np.prod(list(self.kept.values()))
         return {
             "sample": rows,
@@ -152,7 +152,8 @@ class Model:
 
     def boxes(self, unit: Unit) -> dict:
         correct = np.array(self.correct, dtype=bool)[unit.shard.start : unit.shard.stop]
-        rows = boxed(correct, unit.shard, unit.most, unit.seed) + unit.shard.start
+        most = 0 if self.no_certificate else unit.most
+        rows = boxed(correct, unit.shard, most, unit.seed) + unit.shard.start
         distance = np.array(self.distance, dtype=float)[rows]
         return {"sample": rows, "distance_within": distance, "distance_without": self.box * distance}
 

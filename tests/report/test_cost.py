@@ -24,7 +24,7 @@ def numbers(folder) -> Results:
     settings = results.hyperparameters()
     assert len(results.samples) == sum(item.n for item in results.items)
     results.warnings()
-    for group in groups(summary, settings, results.eps):
+    for group in groups(summary, results.eps, settings):
         remarks.remarks(group)
     verification.section(folder, results.run, results.failures)
     return results
@@ -89,7 +89,8 @@ def test_each_record_is_read_and_hashed_once_and_its_type_never_again(make, monk
     monkeypatch.setattr(encoding, "get_type_hints", lambda *args, **how: resolved.append(args) or true[2](*args, **how))
     numbers(folder)
     units = len(list(folder.read().units()))
-    assert units == 3 * 2 * (1 + 3 + 3 + 1)  # certified, attacked, by AutoAttack alone at each eps, indicators
+    # certified, why; attacked, by AutoAttack alone at each eps, indicators, the box
+    assert units == 3 * 2 * (1 + 1 + 3 + 3 + 1 + 1)
     assert sorted(decoded.values()) == [1] * units
     assert len(hashed) == units
     assert resolved == []

@@ -36,11 +36,13 @@ def swept(tmp_path_factory):
     return loaded(write_run(tmp_path_factory.mktemp("swept") / "run", sweep(seeds=2, n=40)))
 
 
-@pytest.mark.parametrize("names", [CLASHES[::4], CLASHES[1::5]], ids=["more than fit", "all fit"])
+@pytest.mark.parametrize("names", [CLASHES[::4], CLASHES[1::6]], ids=["more than fit", "all fit"])
 def test_hyperparameters_of_any_name_are_drawn(make_run, make_model, names):
     radii = ((0.15, 1.0), (0.25, 2.0), (0.05, 3.0))
     models = [
-        make_model([1], [radius], [0.3], name=f"{name}{value}", loss=f"loss {place}", hyperparameters={name: value})
+        make_model(
+            [1], [radius], [0.3], name=f"{place} {value}", loss=f"loss {place:02}", hyperparameters={name: value}
+        )
         for place, name in enumerate(names)
         for radius, value in radii
     ]

@@ -24,9 +24,12 @@ def unsaved(monkeypatch):
 @pytest.fixture
 def undrawn(unsaved, monkeypatch):
     """Figures are not drawn either."""
-    monkeypatch.setattr(
-        writer, "draw", lambda report: dict.fromkeys(n for s in report.sections for n in s.files.values())
-    )
+
+    def draw(report):
+        names = [name for section in report.sections for name in section.files.values()]
+        return dict.fromkeys(f"{name}{size}" for name in names for size in ("", "-column"))
+
+    monkeypatch.setattr(writer, "draw", draw)
 
 
 @pytest.fixture
@@ -73,7 +76,7 @@ def test_a_single_run_has_no_column_and_no_file_more(runs):
     assert read(text["summary.csv"]).columns.tolist() == runs[0].summary().columns.tolist()
     assert report.pairs is None
     assert report.shared == ()
-    assert [section.files["gap"] for section in report.sections] == ["gap"]
+    assert [section.files["sandwich"] for section in report.sections] == ["sandwich"]
     assert "side by side" not in text["report.md"]
     assert [(run.label, run.results) for run in report.runs] == [("Fast | [run]", runs[0])]
 
@@ -95,7 +98,7 @@ def test_the_comparison_of_what_runs_share_comes_first(runs):
     page = text["report.md"]
     headings = [line for line in page.splitlines() if line.startswith("## ")]
     assert headings[0] == "## The runs side by side"
-    assert headings[1] == r"## Fast \| \[run\]: The run"
+    assert headings[1:3] == [r"## Fast \| \[run\]: Findings", r"## Fast \| \[run\]: The run"]
     assert sum(line.startswith("## run1: Settings at eps") for line in headings) == 2
     for run in runs:
         assert f"| {writer.markdown(str(run.run_folder.path))} |" in page
@@ -125,9 +128,9 @@ def test_the_command_writes_and_checks_one_report(runs, tmp_path, capsys):
     assert cli.run(["report", *places, "-o", str(out)]) == 0
     printed = capsys.readouterr().out
     assert all(f"{place}:\n{run.table()}" in printed for place, run in zip(places, runs, strict=True))
-    drawn = itertools.product(("sandwich", "pareto", "gap"), SUITES, ("png", "pdf"))
+    drawn = itertools.product(("settings", "sandwich", "pareto", "effects"), SUITES, document.PICTURES)
     expected = {*writer.FRAMES, "pairs.csv", "report.md", "report.html", "tables.tex", files.WRITTEN}
-    expected |= {f"{figure}-{suite}.{kind}" for figure, suite, kind in drawn}
+    expected |= {f"{figure}-{suite}{ending}" for figure, suite, ending in drawn}
     assert {path.name for path in out.iterdir()} == expected
     page = (out / "report.html").read_text()
     assert page.count("<h2>Fast | [run]: ") == page.count("<h2>run1: ") - 1 == 2
@@ -182,6 +185,6 @@ def test_copies_of_a_run_have_the_same_bytes_wherever_the_report_lies(runs, tmp_
 def test_files_of_runs_and_suites_differ_whatever_their_names_hold(make_run, make_model, suite):
     suites = [suite("a b"), suite("a-b", eps=[0.3]), suite("A B", eps=[0.2])]
     runs = [Results.load(make_run(make_model([1], [0.1], [0.2]), suites, title=title)) for title in ("x", "X")]
-    names = [section.files["gap"].lower() for section in document.build(*runs).sections]
+    names = [section.files["pareto"].lower() for section in document.build(*runs).sections]
     assert len(set(names)) == 6
     assert all(name.replace("-", "").isalnum() for name in names)

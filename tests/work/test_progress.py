@@ -61,5 +61,5 @@ def test_an_evaluation_with_a_log_file_for_stderr(zoo_of, tmp_path):
         words = ["evaluate", str(zoo_of(TAU4)), "--samples", "5", "-o", str(tmp_path / "run")]
         subprocess.run([sys.executable, "-m", "lipbench", *words], stderr=log, stdout=log, check=True)
     text = (tmp_path / "log").read_text()
-    assert text.startswith(f"{tmp_path / 'run'}: 4 of 4 units\n")
+    assert text.startswith(f"{tmp_path / 'run'}: 6 of 6 units\n")
     assert all(letter.isprintable() or letter == "\n" for letter in text)

@@ -20,13 +20,18 @@ def distances(network: Network, x: Tensor, labels: Tensor, norm: Norm) -> tuple[
     """The distances of the nearest adversarial points within [0, 1], and anywhere: float64 (n,) each, in ``norm``.
 
     x: float32 (n, ...) in [0, 1], classified correctly; labels: int64 (n,). Both are found by ``gradient/bisection``
-    with its defaults, and are inf where it finds none.
+    with its defaults, and are inf where it finds none: everywhere on a network on which it cannot run, such as one
+    without gradients.
     """
+    nothing = torch.full((len(x),), torch.inf, dtype=torch.float64).numpy()
     if not len(x):
-        return torch.zeros(0, dtype=torch.float64).numpy(), torch.zeros(0, dtype=torch.float64).numpy()
+        return nothing, nothing
     goal = Goal(network, x.double(), labels, norm)
-    with preserved(network, 0):
-        within, without = (_found(each) for each in (goal, goal.without_range()))
+    try:
+        with preserved(network, 0):
+            within, without = (_found(each) for each in (goal, goal.without_range()))
+    except Exception:  # whatever a network raises, outside of its input range above all: this is no attack of the suite
+        return nothing, nothing
     return within.cpu().numpy(), without.cpu().numpy()
 
 

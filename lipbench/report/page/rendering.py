@@ -15,7 +15,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from lipbench.report.document import Report
+from lipbench.report.document import PICTURES, Report
 from lipbench.report.tables import Table
 
 HERE = Path(__file__).parent
@@ -43,6 +43,7 @@ def render(report: Report, definitions: Table, data: dict[str, Any], files: Sequ
         script=Markup(script),
         data=Markup(inert(data)),
         files=files,
+        endings=PICTURES,
         style_digest=digest(style),
         script_digest=digest(script),
     )

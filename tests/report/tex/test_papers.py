@@ -27,7 +27,7 @@ def swept(tmp_path_factory, request):
 
 
 def source(results, **options) -> str:
-    return writer.texts(document.build(results, choose(results, **options)))["tables.tex"]
+    return writer.texts(document.build(results, choice=choose(results, **options)))["tables.tex"]
 
 
 def tables(text: str) -> list[str]:
