@@ -17,6 +17,7 @@ from lipbench.report.columns import EPS, NORM, OF_GROUPS, RESAMPLES, SAMPLES, SE
 from lipbench.report.metrics import CERTIFIED, CLEAN, GAP, MEAN_GAP, ROBUST, TIGHTNESS
 from lipbench.report.resampling import Draws, ends
 
+PIECES = 10  # in which fronts of all resamples are looked for, to save memory
 LOWEST = (GAP.name, MEAN_GAP.name)  # of these metrics the smallest is the best
 COMPARED = (CLEAN.name, CERTIFIED.name, ROBUST.name, MEAN_GAP.name, TIGHTNESS.name)
 FRONTS = (CERTIFIED.name, ROBUST.name)  # accuracies that make a front with clean accuracy
@@ -108,8 +109,8 @@ def against_best(draws: Draws, metric: str, eps: float, among: Sequence[str] | N
 
 def on_front_share(draws: Draws, accuracy: str, eps: float) -> Floats:
     """In what share of the resamples each setting is on the front of clean accuracy and ``accuracy``: (S,)."""
-    clean, other = draws.drawn(CLEAN.name), draws.drawn(accuracy, eps)
-    on = [_front(np.stack([x, y], axis=1)) for x, y in zip(clean, other, strict=True)]
+    points = np.stack([draws.drawn(CLEAN.name), draws.drawn(accuracy, eps)], axis=2)
+    on = [_front(some).mean(axis=0) for some in np.array_split(points, PIECES)]  # of equal size: a mean of means
     return np.where(np.isnan(draws.estimate(accuracy, eps)), np.nan, np.mean(on, axis=0))
 
 
@@ -119,11 +120,10 @@ def on_front(at: pd.DataFrame, accuracy: str) -> Bools:
 
 
 def _front(points: Floats) -> Bools:
-    """Which of the points (S, 2) no other is beyond in one coordinate, and level with or beyond in the other."""
-    as_good = (points[:, None] >= points[None]).all(axis=2)  # first index against second
-    beyond = (points[:, None] > points[None]).any(axis=2)
-    beaten = np.any(as_good & beyond, axis=0) | np.any(np.isnan(points), axis=1)
-    return np.logical_not(beaten)
+    """Which of the points (..., S, 2) no other is beyond in one coordinate, and level with or beyond in the other."""
+    first, second = points[..., :, None, :], points[..., None, :, :]
+    beyond = np.all(first >= second, axis=-1) & np.any(first > second, axis=-1)
+    return np.logical_not(np.any(beyond, axis=-2) | np.any(np.isnan(points), axis=-1))
 
 
 def pair(first: tuple[Draws, str], second: tuple[Draws, str], eps: float, *, paired: bool = True) -> pd.DataFrame:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from lipbench.certification.grades import GRADES, NONE
 from lipbench.report import (
     across,
     answers,
@@ -17,16 +16,15 @@ from lipbench.report import (
     literature,
     run_names,
     side_by_side,
+    statements,
     tables,
     verification,
     why,
 )
-from lipbench.report.cautions import NO_CERTIFICATE
 from lipbench.report.choice import DEFAULT_CHOICE, Choice
 from lipbench.report.columns import RUN
 from lipbench.report.findings import findings
-from lipbench.report.formatting import legend, percent, violations
-from lipbench.report.metrics import SHARES
+from lipbench.report.formatting import legend
 from lipbench.report.remarks import remarks
 from lipbench.report.surfaces import surfaces
 from lipbench.report.tables import Group, Table
@@ -45,13 +43,6 @@ PICTURES = (
     "-column.pdf",
     "-column.svg",
 )  # of a figure: for both columns of a page, and for one
-SHOWN_VIOLATIONS = 20
-COVERED = (
-    "A 95 % interval of a setting covers samples and seeds: the same samples are resampled for all models, and the "
-    "mean over k seeds varies by Student's t with k - 1 degrees of freedom (2.8 standard errors with 5 seeds, 4.3 with "
-    "3, 12.7 with 2). With one seed nothing is known of other seeds, and the interval covers the samples alone."
-)
-HEADLINE = tuple(metric.name for metric in SHARES if metric.interval)
 
 
 @dataclass(frozen=True)
@@ -179,21 +170,16 @@ def joined(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def _run(results: "Results", label: str, suffixes: Iterator[str], choice: Choice) -> RunPart:
     """What a report says of one run; ``suffixes``: the next ones are those of its files."""
     summary, run = results.summary(), results.run
-    groups = tables.groups(summary, results.eps, results.hyperparameters(), results.comparisons(), results.effects())
-    sections = tuple(_section(results, group, next(suffixes), choice) for group in groups)
+    sections = tuple(_section(results, group, next(suffixes), choice) for group in _groups(results))
     return RunPart(
         label=label,
         source=str(results.run_folder.path),
         results=results,
         sections=sections,
-        findings=tuple(
-            f"{section.group.suite}: {finding}" if len(sections) > 1 else finding
-            for section in sections
-            for finding in section.findings
-        ),
+        findings=_named({section.group.suite: section.findings for section in sections}),
         facts=facts.of(run, summary),
-        verdict=_verdict(summary),
-        violations=_violations(results.items),
+        verdict=statements.verdict(summary),
+        violations=statements.violations_table(results.items),
         verification=verification.section(results.run_folder, run, results.failures),
         left_out=_left_out(results.failures, results.items),
     )
@@ -221,17 +207,42 @@ def _suffixes(suites: Sequence[tuple[str, str]]) -> list[str]:
     return found
 
 
+def findings_of(results: "Results") -> tuple[str, ...]:
+    """The findings of a run, as its report has them."""
+    return _named({group.suite: _findings(results, group) for group in _groups(results)})
+
+
+def _groups(results: "Results") -> list[Group]:
+    frames = results.hyperparameters(), results.comparisons(), results.effects()
+    return tables.groups(results.summary(), results.eps, *frames)
+
+
+def _findings(results: "Results", group: Group) -> tuple[str, ...]:
+    eps = hyperparameters.chosen_eps(group.settings)
+    return findings(group, _items(results, group), why.of(group, results.factors(), eps))
+
+
+def _items(results: "Results", group: Group) -> list[ModelResults]:
+    key = group.suite, group.norm
+    return [item for item in results.items if (item.suite.name, str(item.suite.norm)) == key]
+
+
+def _named(by_suite: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Findings of all suites, each after the name of its suite where there are several."""
+    several = len(by_suite) > 1
+    return tuple(f"{suite}: {each}" if several else each for suite, found in by_suite.items() for each in found)
+
+
 def _section(results: "Results", group: Group, suffix: str, choice: Choice) -> Section:
     chosen, shown = hyperparameters.chosen_eps(group.settings), choice.of(group)
-    items = [item for item in results.items if (item.suite.name, str(item.suite.norm)) == (group.suite, group.norm)]
     draws, data = results.draws[group.suite, group.norm], str(results.run.settings["data"])
     title = str(results.run.provenance.get("title") or data)
     names = [name for name in captions.TITLES if name != "heat" or any(surfaces(shown.settings))]
     words = captions.figures(shown, choice.at(group))
     return Section(
         group=group,
-        findings=findings(group, items, why.of(group, results.factors(), chosen)),
-        about=_about(group),
+        findings=_findings(results, group),
+        about=statements.about(group),
         files={name: f"{name}{suffix}" for name in names},
         captions={name: words[name] for name in names},
         main=answers.main_table(group, chosen),
@@ -250,58 +261,3 @@ def _section(results: "Results", group: Group, suffix: str, choice: Choice) -> S
         notation=legend(group.settings),
         tex=papers.of_section(group, draws, choice, title, suffix),
     )
-
-
-def _about(group: Group) -> str:
-    part = group.summary
-    half = pd.Series([(part[f"{k}_hi"] - part[f"{k}_lo"]).max() / 2 for k in HEADLINE]).max()  # n/a ones left out
-    dtype = " or ".join(part.loc[part["grade"] != NONE, "dtype"].unique())
-    holds = {
-        "float": f"they hold for the networks as they run, in {dtype} with its rounding",
-        "real": f"they hold in exact arithmetic; the networks run in {dtype}, with rounding that is not covered",
-    }
-    if group.grade == NONE:
-        start = "No network has a certificate: certified accuracy, gap and tightness are n/a"
-    else:
-        start = (
-            f"Certified accuracy, gap and tightness are of grade {group.grade}{_marked(group)}: {holds[group.grade]}"
-        )
-    return (
-        f"{start}. n = {group.sizes} samples per model; the 95 % "
-        f"Clopper-Pearson interval of an accuracy of one model is at most about ±{percent(half)} points "
-        f"(the last table of this section gives each). {COVERED}"
-    )
-
-
-def _marked(group: Group) -> str:
-    """Which settings have another grade than that of the group."""
-    others = set(group.settings["grade"].unique()) - {group.grade}
-    marked = " unless a setting is marked with another" if others - {NONE} else ""
-    return f"{marked}, n/a for networks without a certificate" if NONE in others else marked
-
-
-def _verdict(summary: pd.DataFrame) -> str:
-    once = summary.drop_duplicates(["model", "suite", "norm"])
-    counts = [f"{count} of grade {grade}" for grade, count in violations(summary).items()] or [NO_CERTIFICATE]
-    sizes = " or ".join(map(str, sorted(once["n"].unique())))
-    suites = ", ".join(dict.fromkeys(once["suite"]))
-    models = once["model"].nunique()
-    return f"Violations: {', '.join(counts)}; {models} model{'s' * (models != 1)}, {sizes} samples each, suite {suites}"
-
-
-def _violations(items: Sequence[ModelResults]) -> Table | None:
-    """The samples whose certificate is false, those of the strongest grade first; None if there are none."""
-    found = []
-    for item in items:
-        for grade, tested in item.tested.items():
-            for place in tested.violations().nonzero()[0]:
-                pair = float(tested.certified_radius[place]), float(tested.adversarial_distance[place])
-                short = [f"{bound:.6g}" for bound in pair]
-                bounds = short if short[0] != short[1] else map(repr, pair)  # equal in their first six digits
-                found.append((grade, item.model, item.suite.name, str(item.samples[place]), *bounds))
-    if not found:
-        return None
-    found.sort(key=lambda row: GRADES.index(row[0]))
-    shown = f", the first {SHOWN_VIOLATIONS} of {len(found)}" if len(found) > SHOWN_VIOLATIONS else ""
-    columns = ("grade", "model", "suite", "sample", "certified_radius", "adversarial_distance")
-    return Table(f"Violations: false certificates{shown}", columns, tuple(found[:SHOWN_VIOLATIONS]))

@@ -192,7 +192,7 @@ class Results:
         """What the numbers say, in a few paragraphs of words, as at the top of the report; see ``report.findings``."""
         from lipbench.report import document  # which takes Results
 
-        return list(document.build(self).runs[0].findings)
+        return list(document.findings_of(self))
 
     def factors(self) -> pd.DataFrame:
         """One row per model, suite and factor of tightness: why a gap exists, see ``factors.frame``."""
