@@ -51,7 +51,7 @@ def command(
     for one in runs:
         if len(runs) > 1:
             click.echo(f"{one.run_folder.path}:")
-        click.echo(one.table())
+        click.echo(one.table(choice.eps if choice.eps in one.eps else None))
         failures.show_warnings(one.warnings())
         failures.show(one.failures)
     writer.write(runs, target, choice)

@@ -20,11 +20,13 @@ from lipbench.report.formatting import (
     of_grade,
     percent,
     rows,
+    share,
     signed,
 )
 from lipbench.report.metrics import CERTIFIED, GAP, ROBUST
 from lipbench.report.tables import Group, Table, titles
 
+HALF = 0.5
 UNCORRECTED = "not corrected for the choice of the best of many"
 
 
@@ -89,7 +91,7 @@ def effect_table(group: Group, eps: float, *, short: bool = False) -> Table | No
             kind.append(row["others"])
         found = {each["metric"]: each for each in rows(line)}
         cells = (_effect(found.get(metric.name), metric) for metric in MEASURED)
-        body.append((", ".join(kind), f"{row['hyperparameter']}: {row['values']}", str(row["n_seeds"]), *cells))
+        body.append((", ".join(kind), f"{row['hyperparameter']}: {row['values']}", str(row["n_models"]), *cells))
     heads = ("family", "hyperparameter", "seeds", *titles(MEASURED))
     title = (
         f"What each hyperparameter does, at eps {group.shown(eps)}, {of_grade(group.grade)}: shape (share of resamples "
@@ -99,10 +101,12 @@ def effect_table(group: Group, eps: float, *, short: bool = False) -> Table | No
 
 
 def _effect(row: Mapping[str, Any] | None, metric: Metric) -> str:
-    """``peaks at 4 (98 %); -6.5 [-7.1, -5.9]``."""
+    """``peaks at 4 (98 %); -6.5 [-7.1, -5.9]``; ``unclear`` for a shape that fewer than half of the resamples have."""
     if row is None:
         return MISSING
     turn = f" at {general(row['turn'])}" if row["shape"] in TURNS else ""
     scale, digits = (100, 1) if metric.kind == "share" else (1, 3)
     slope = interval(row["per_step"], row["per_step_lo"], row["per_step_hi"], scale=scale, digits=digits, sign=True)
-    return f"{row['shape']}{turn} ({percent(row['shape_probability'])} %); {slope}"
+    chance = row["shape_probability"]
+    shape = f"{row['shape']}{turn} ({share(chance)})" if chance >= HALF else "unclear"
+    return f"{shape}; {slope}"

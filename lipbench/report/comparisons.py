@@ -22,9 +22,12 @@ LOWEST = (GAP.name, MEAN_GAP.name)  # of these metrics the smallest is the best
 COMPARED = (CLEAN.name, CERTIFIED.name, ROBUST.name, MEAN_GAP.name, TIGHTNESS.name)
 FRONTS = (CERTIFIED.name, ROBUST.name)  # accuracies that make a front with clean accuracy
 COMPARISONS: tuple[Column, ...] = (  # every column of comparisons.csv
-    *(SETTING, *OF_GROUPS, EPS),
+    SETTING,
+    Column("name", "text", "", "the setting as tables print it"),
+    *(*OF_GROUPS, EPS),
     Column("metric", "text", "", "what is compared"),
     Column("best", "text", "", "the setting that is best in it, as measured; of the mean gap: that of the smallest"),
+    Column("best_name", "text", "", "that one as tables print it"),
     Column("difference", "number", "", "of the setting from the best one, paired over samples"),
     Column("difference_lo", "number", "", "lower end of the 95 % interval of the difference, over seeds and samples"),
     Column("difference_hi", "number", "", "upper end of the 95 % interval of the difference, over seeds and samples"),
@@ -67,8 +70,11 @@ PAIRS: tuple[Column, ...] = (  # every column of ``Results.compare``, ``lipbench
 )
 
 
-def frame(draws: Mapping[tuple[str, str], Draws]) -> pd.DataFrame:
-    """One row per setting, suite, norm, eps of the suite and metric; ``COMPARISONS`` declares the columns."""
+def frame(draws: Mapping[tuple[str, str], Draws], named: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+    """One row per setting, suite, norm, eps of the suite and metric; ``COMPARISONS`` declares the columns.
+
+    named: by suite, what tables call each setting, by its digest.
+    """
     parts = []
     for (suite, norm), one in draws.items():
         for eps in one.measured.grid:
@@ -77,7 +83,11 @@ def frame(draws: Mapping[tuple[str, str], Draws]) -> pd.DataFrame:
                 part = pd.DataFrame({SETTING.name: one.settings, **against_best(one, metric, eps), **fronts})
                 part[[SUITE.name, NORM.name, EPS.name, "metric"]] = suite, norm, eps, metric
                 parts.append(part)
-    return pd.concat(parts, ignore_index=True)[[column.name for column in COMPARISONS]]
+    found = pd.concat(parts, ignore_index=True)
+    for digest, name in ((SETTING.name, "name"), ("best", "best_name")):
+        pairs = zip(found[SUITE.name], found[digest], strict=True)
+        found[name] = [named.get(suite, {}).get(each, "") for suite, each in pairs]
+    return found[[column.name for column in COMPARISONS]]
 
 
 def against_best(draws: Draws, metric: str, eps: float, among: Sequence[str] | None = None) -> dict[str, object]:
@@ -109,7 +119,7 @@ def against_best(draws: Draws, metric: str, eps: float, among: Sequence[str] | N
 
 def on_front_share(draws: Draws, accuracy: str, eps: float) -> Floats:
     """In what share of the resamples each setting is on the front of clean accuracy and ``accuracy``: (S,)."""
-    points = np.stack([draws.drawn(CLEAN.name), draws.drawn(accuracy, eps)], axis=2)
+    points = np.stack([draws.drawn(CLEAN.name), draws.drawn(accuracy, eps)], axis=2).clip(0, 1)  # NaN stays
     on = [_front(some).mean(axis=0) for some in np.array_split(points, PIECES)]  # of equal size: a mean of means
     return np.where(np.isnan(draws.estimate(accuracy, eps)), np.nan, np.mean(on, axis=0))
 

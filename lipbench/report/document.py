@@ -234,7 +234,7 @@ def _named(by_suite: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
 
 
 def _section(results: "Results", group: Group, suffix: str, choice: Choice) -> Section:
-    chosen, shown = hyperparameters.chosen_eps(group.settings), choice.of(group)
+    chosen, shown = choice.at(group), choice.of(group)
     draws, data = results.draws[group.suite, group.norm], str(results.run.settings["data"])
     title = str(results.run.provenance.get("title") or data)
     names = [name for name in captions.TITLES if name != "heat" or any(surfaces(shown.settings))]

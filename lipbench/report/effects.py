@@ -57,12 +57,13 @@ EFFECTS: tuple[Column, ...] = (  # every column of effects.csv
     ),
     Column("values", "text", "", "the values that it takes, ascending, with semicolons between"),
     Column("n_settings", "count", "", "settings of the line, or of all lines"),
-    Column("n_seeds", "count", "", "the smallest number of seeds of a setting"),
+    Column("n_models", "count", "", "the smallest number of models (seeds) of a setting"),
     Column("metric", "text", "", "what it has an effect on"),
     Column("shape", "text", "", "; ".join(f"{name}: {words}" for name, words in SHAPES.items())),
     Column("turn", "number", "", "the value at which it peaks or dips", optional=True),
     Column("shape_probability", "share", RESAMPLES, "share of resamples with this shape and turn"),
     Column("step", "text", "", "what a step is"),
+    Column("steps", "number", "steps", "from the first value to the last"),
     Column("per_step", "number", "", "slope of the least-squares line: change of the metric in one step"),
     Column("per_step_lo", "number", "", "lower end of its 95 % interval, over seeds and samples"),
     Column("per_step_hi", "number", "", "upper end of its 95 % interval, over seeds and samples"),
@@ -154,8 +155,9 @@ def _rows(line: Line, settings: pd.DataFrame, draws: Draws) -> Iterator[dict[str
         "others": line.others,
         "values": "; ".join(map(general, line.taken)),
         "n_settings": len(members),
-        "n_seeds": int(held["n_seeds"].min()),
+        "n_models": int(held["n_models"].min()),
         "step": scale.step,
+        "steps": float(places[-1] - places[0]),
     }
     for eps in grid:
         for metric in MEASURED:
@@ -185,6 +187,9 @@ def shape_of(at: Floats, drawn: Floats) -> tuple[str, int | None, float]:
     """
     (shape,), (turn,) = _shapes(at[None])
     shapes, turns = _shapes(drawn)
+    if shape == LEVEL and (shapes != LEVEL).any():  # equal by chance: what the resamples show most
+        pairs, counts = np.unique(np.stack([shapes, turns.astype(str)]), axis=1, return_counts=True)
+        shape, turn = pairs[0, counts.argmax()], int(pairs[1, counts.argmax()])
     return str(shape), int(turn) if shape in TURNS else None, float(((shapes == shape) & (turns == turn)).mean())
 
 

@@ -57,7 +57,8 @@ def best(group: Group, eps: float, named: Mapping[str, str]) -> Iterator[str]:
         return
     digest = rows(part)[0]["best"]
     at = rows(group.settings[(group.settings["eps"] == eps) & (group.settings["setting"] == digest)])[0]
-    value = f"{_value(at, metric)} over {count(at['n_seeds'], 'seed')} and {count(at['n'], 'sample')}"
+    networks = "seed" if at["n_models"] == at["n_seeds"] else "network"
+    value = f"{_value(at, metric)} over {count(at['n_models'], networks)} and {count(at['n'], 'sample')}"
     where = f"{metric.term} at eps {group.shown(eps)} ({group.unit}): {value}."
     rest = part[part["setting"] != digest].sort_values("difference", ascending=False, kind="stable")
     if rest.empty:
@@ -81,10 +82,10 @@ def _apart(rest: pd.DataFrame, named: Mapping[str, str]) -> str:
     )
 
 
-def _value(row: Mapping[str, Any], metric: Metric) -> str:
+def _value(row: Mapping[str, Any], metric: Metric, unit: str = "%") -> str:
     """``83.3 % [76.6, 89.9]``."""
     value, low, high = (percent(row[f"{metric.name}_{end}"]) for end in ("mean", "lo", "hi"))
-    return f"{value} % [{low}, {high}]"
+    return f"{value} {unit} [{low}, {high}]"
 
 
 # --- hyperparameters, and where a gap comes from ---
@@ -113,7 +114,7 @@ def _largest_gap(group: Group, eps: float, named: Mapping[str, str], why_gap: Wh
     why = why_gap(row["setting"])
     if why is not None:
         start = f"Of the networks with 1-Lipschitz layers, {named[row['setting']]} has the largest mean gap"
-        yield f"{start}, {_value(row, MEAN_GAP)}. {why}"
+        yield f"{start}, {_value(row, MEAN_GAP, 'points')}. {why}"
 
 
 # --- certificates ---

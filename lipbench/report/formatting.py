@@ -1,5 +1,6 @@
 """Numbers and settings in words, as tables and figures print them. Accuracies become percent here."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -41,8 +42,8 @@ def percent(value: Any) -> str:
 
 
 def share(value: float) -> str:
-    """A share of resamples in whole percent: ``94 %``; neither 0 nor 100 % where it is only close to it."""
-    near = "under 1" if 0 < value < 0.005 else "over 99" if 0.995 < value < 1 else f"{100 * value:.0f}"
+    """A share of resamples in whole percent, rounded down: ``94 %``; neither 0 nor 100 % where it is only close."""
+    near = "under 1" if 0 < value < 0.01 else "over 99" if 0.99 < value < 1 else f"{math.floor(100 * value + 1e-9)}"
     return f"{near} %"
 
 

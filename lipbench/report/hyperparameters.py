@@ -25,8 +25,8 @@ from lipbench.report.resampling import Draws
 
 SETTINGS: tuple[Column, ...] = (  # every column of hyperparameters.csv
     *(*OF_SETTINGS, *OF_GROUPS, EPS),
-    Column("n_seeds", "count", "", "number of seeds"),
-    Column("n_models", "count", "", "number of models, those with the same weights counted once"),
+    Column("n_seeds", "count", "", "number of seeds on the cards of its models"),
+    Column("n_models", "count", "", "number of models, those with the same weights counted once: what is resampled"),
     Column("n", "count", "samples", "number of samples per model, the smallest"),
     Column(
         "grade",
@@ -54,7 +54,8 @@ def over_seeds(summary: pd.DataFrame) -> pd.DataFrame:
     )
     frame = frame.join(counts.reset_index(drop=True))
     for metric in OVER_SEEDS:
-        values = groups[metric.name].agg(list(STATISTICS)).reset_index(drop=True)
+        whole = groups[metric.name].count() == groups.size()  # where one model lacks it, the setting has none
+        values = groups[metric.name].agg(list(STATISTICS)).where(whole).reset_index(drop=True)
         frame = frame.join(values.add_prefix(f"{metric.name}_"))
     return _sorted(frame, keys)
 

@@ -4,7 +4,7 @@ Where both were measured on the same samples, all pairs of a suite share their r
 differences are paired. Else each side has resamples of its own: the interval of a difference is then wider.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -92,13 +92,25 @@ def _labels(found: Sequence[Group]) -> dict[str, str]:
     return named
 
 
+def _short_labels(found: Sequence[Group]) -> Iterator[list[tuple[str, str]]]:
+    """The labels of figures and of findings: pairs of digest and label."""
+    for group in found:
+        yield list(labels(group.settings, short=True).items())
+        yield list(labels(group.settings, short=True, between=" ").items())
+
+
 def side(results: "Results", run: str, name: str, kinds: Sequence[str] = (A_MODEL, A_SETTING)) -> Side:
     """The model or setting called ``name``: the name of a model, or the label or the digest of a setting.
+
+    A label may be the long one of tables, or the short one of figures, pages and findings.
 
     kinds: which of the two it may be; a model comes first. Raises LipbenchError for an unknown name.
     """
     known = [one for one in sides(results, run) if one.kind in kinds]
     found = [one for kind in kinds for one in known if one.kind == kind and name in (one.name, one.digest)]
+    if not found:
+        short = {digest for named in _short_labels(run_groups(results)) for digest, label in named if label == name}
+        found = [one for one in known if one.digest in short]
     if not found:
         raise unknown_name(" or ".join(kinds), name, [one.name for one in known])
     return found[0]

@@ -101,7 +101,7 @@ def of_settings(group: Group) -> list[str]:
 def _worth(group: Group, row: Mapping[str, Any]) -> str:
     """What the certificate of a setting says at one eps."""
     certified, robust = row["certified_mean"], row["robust_mean"]
-    word = ", nearly useless" if certified < USELESS < robust else ""
+    word = " (nearly useless there)" if certified < USELESS < robust else ""
     return f"{percent(certified)} % certified and {percent(robust)} % robust at eps {group.shown(row['eps'])}{word}"
 
 

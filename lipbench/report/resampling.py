@@ -27,7 +27,7 @@ from lipbench.runs.results import ModelResults
 RESAMPLES = 1000
 SEED = 20260  # of the generator; MT19937, whose streams NumPy keeps from version to version (NEP 19)
 PAIRED = ("clean", "certified", "robust", "gap", "mean_gap", "tightness")  # the metrics that have intervals
-SHARES = ("clean", "certified", "robust")  # each counts samples
+COUNTED = ("clean", "certified", "robust", "gap")  # each counts samples, as long as no certificate is false
 TAILS = (100 * (1 - CONFIDENCE) / 2, 100 * (1 + CONFIDENCE) / 2)  # percentiles
 Single = NDArray[np.float32]
 
@@ -142,20 +142,20 @@ class Draws:
     def interval(self, metric: str, eps: float | None = None) -> tuple[Floats, Floats]:
         """The 95 % interval of each setting over seeds and samples, lower and upper ends: (S,) each.
 
-        The interval of a share, all of whose seeds are at 0 or all at 1, has no width in resamples: it reaches as far
-        as the Clopper-Pearson interval of one model there.
+        With one seed the interval of a share, and of a gap, is that of Clopper and Pearson; with several, all of which
+        are at 0 or all at 1, it reaches as far as that of one. A gap below 0 takes a false certificate.
         """
         models, estimate, drawn = self._of(metric, eps)
         low, high = ends(drawn)
         if metric != "tightness":
-            low, high = np.clip(low, -1.0 if "gap" in metric else 0.0, 1.0), np.clip(high, 0.0, 1.0)
-        if metric in (*SHARES, "gap"):
-            n = self.measured.correct.shape[1]
-            for place, members in enumerate(self.members):
-                if (models[members] == 0).all():
-                    high[place] = max(high[place], clopper_pearson(0, n)[1])
-                elif metric != "gap" and (models[members] == 1).all():
-                    low[place] = min(low[place], clopper_pearson(n, n)[0])
+            low, high = low.clip(0.0, 1.0), high.clip(0.0, 1.0)
+        n = self.measured.correct.shape[1]
+        for place, members in enumerate(self.members if metric in COUNTED else ()):
+            share = models[members][0]
+            if len(set(models[members])) == 1 and (len(members) == 1 or share in (0, 1)) and 0 <= share <= 1:
+                exact = clopper_pearson(round(float(share) * n), n)
+                alone = len(members) == 1
+                low[place], high[place] = exact if alone else (min(low[place], exact[0]), max(high[place], exact[1]))
         return np.minimum(low, estimate), np.maximum(high, estimate)
 
     def ends_at(self, eps: float) -> pd.DataFrame:

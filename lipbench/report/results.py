@@ -32,6 +32,7 @@ from lipbench.report import (
     witnesses,
 )
 from lipbench.report.columns import MODEL, Column
+from lipbench.report.formatting import labels
 from lipbench.report.witnesses import Witnesses
 from lipbench.runs import results
 from lipbench.runs.folder import RunFolder
@@ -280,7 +281,8 @@ class Results:
 
     @functools.cached_property
     def _comparisons(self) -> pd.DataFrame:
-        return comparisons.frame(self.draws)
+        named = {group.suite: labels(group.settings) for group in tables.groups(self._summary, self.eps)}
+        return comparisons.frame(self.draws, named)
 
     @functools.cached_property
     def _effects(self) -> pd.DataFrame:

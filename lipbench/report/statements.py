@@ -14,7 +14,9 @@ from lipbench.runs.results import ModelResults
 COVERED = (
     "A 95 % interval of a setting covers samples and seeds: the same samples are resampled for all models, and the "
     "mean over k seeds varies by Student's t with k - 1 degrees of freedom (2.8 standard errors with 5 seeds, 4.3 with "
-    "3, 12.7 with 2). With one seed nothing is known of other seeds, and the interval covers the samples alone."
+    "3, 12.7 with 2). With one seed nothing is known of other seeds, and the interval covers the samples alone. The "
+    "heavy tails of few seeds also reach differences, which may exceed what is possible, and P(best), which need not "
+    "be 0 for a setting far behind."
 )
 SHOWN_VIOLATIONS = 20
 HEADLINE = tuple(metric.name for metric in SHARES if metric.interval)

@@ -20,6 +20,7 @@ from lipbench.report.tables import Group
 
 LIKELY = 0.9  # the share of resamples from which on a shape is stated
 NO_TREND = "no clear trend"
+SMALL = 0.005  # of a share, over all values of a line: less is no effect that is worth a word
 Row = Mapping[str, Any]
 
 
@@ -44,7 +45,7 @@ class Trend:
     def brief(self, metric: Metric, eps: float) -> str:
         """The same about one metric, without numbers."""
         said = self._does(metric, eps, brief=True) if (metric.name, eps) in self.found else "n/a"
-        return f"({self.where}) {said}" if self.where else said
+        return f"({self.where}) {said}" if self.where and not all(self._opposite(metric, eps)) else said
 
     def direction(self, metric: Metric, eps: float) -> int:
         """1 where the metric rises, -1 where it falls, 0 where the interval of its slope includes 0."""
@@ -53,12 +54,18 @@ class Trend:
 
     def _does(self, metric: Metric, eps: float, *, brief: bool = False) -> str:
         row, direction = self.found[metric.name, eps], self.direction(metric, eps)
-        up, down = ([part.where for part in self.parts if part.direction(metric, eps) == sign] for sign in (1, -1))
+        up, down = self._opposite(metric, eps)
         if up and down:
-            return f"{RISES} with {self.symbol} {listed(up)} and {FALLS} {listed(down)}"
+            mean = self.direction(metric, eps)
+            if not mean:
+                return f"{RISES} with {self.symbol} {listed(up)} and {FALLS} {listed(down)}"
+            words = (RISES, FALLS, down) if mean > 0 else (FALLS, RISES, up)
+            return f"{words[0]} with {self.symbol} on average, but {words[1]} {listed(words[2])}"
         chance = f" ({share(row['shape_probability'])} of resamples)" * (not brief)
         word = {1: RISES, -1: FALLS}.get(direction, "")
         by = f"by {_slope(row)}"
+        if metric.kind == "share" and abs(row["per_step"]) * row["steps"] < SMALL and row["shape"] not in TURNS:
+            return f"hardly changes with {self.symbol}" + f" ({by.removeprefix('by ')})" * (not brief)
         if row["shape_probability"] < LIKELY:
             if not direction:
                 return f"has {NO_TREND} in {self.symbol}"
@@ -69,6 +76,11 @@ class Trend:
             turn = f"{row['shape']} at {self.symbol}={general(row['turn'])}{chance}"
             return turn + f" and {word} {by} on the whole" * (bool(direction) and not brief)
         return f"{row['shape']} with {self.symbol}{chance}" + f", {by}" * (bool(direction) and not brief)
+
+    def _opposite(self, metric: Metric, eps: float) -> tuple[list[str], list[str]]:
+        """The lines of a mean on which the metric rises, and those on which it falls."""
+        up, down = ([part.where for part in self.parts if part.direction(metric, eps) == sign] for sign in (1, -1))
+        return up, down
 
     def _over_eps(self, group: Group) -> list[str]:
         """A sentence if the gap at single eps rises at one and falls at another."""
@@ -124,11 +136,6 @@ def _main(family: str, held: pd.DataFrame) -> Trend:
         return Trend(symbol, ", ".join(where), _found(chosen), parts)
     where += [f"at {chosen[0]['others']}"] * bool(chosen[0]["others"])
     return Trend(symbol, ", ".join(where), _found(chosen))
-
-
-def _rank(row: Row) -> tuple[bool, int, int]:
-    """The mean first, then by the number of values and of settings."""
-    return row["others"] == MEAN, len(row["values"].split(";")), row["n_settings"]
 
 
 def _found(line: list[dict[str, Any]]) -> dict[tuple[str, float], Row]:

@@ -30,7 +30,7 @@ def of(group: Group, found: pd.DataFrame, eps: float) -> Callable[[str], str | N
             if (leading.part, leading.factor) in values.index:
                 others[named[best]] = float(values[(leading.part, leading.factor)])
         tightness = f"Its median tightness is {number(leading.tightness, 2)}"
-        weight = f"the factor that weighs most, {share(leading.share)} of the logarithm"
+        weight = f"the largest part of what is lost, {share(leading.share)} in logarithms, is one factor"
         return f"{tightness}; {weight}: {factors.sentence(leading, others)}."
 
     return sentence

@@ -107,11 +107,13 @@ class FactorRecords:
         return values
 
     def _box(self) -> Floats:
-        """Distance without the range over distance within it, where both are known."""
+        """Distance without the range over distance within it, where both are known: at most 1."""
         values = np.full(len(self.certify.sample), np.nan)
         for record in self.boxes:
             both = np.isfinite(record.distance_within) & np.isfinite(record.distance_without)
-            values[record.sample[both]] = record.distance_without[both] / record.distance_within[both]
+            # what lies within the range is found without it as well, whichever search came closer
+            without = np.minimum(record.distance_without, record.distance_within)
+            values[record.sample[both]] = without[both] / record.distance_within[both]
         return values
 
 

@@ -188,7 +188,7 @@ def test_intervals_of_settings(resampled):
         for setting in resampled.members:
             mean, ends = at.loc[setting, f"{metric}_mean"], [low[setting], high[setting]]
             if metric != "tightness":
-                ends = [max(ends[0], -1 if "gap" in metric else 0), min(ends[1], 1)]
+                ends = [min(max(end, 0), 1) for end in ends]
             smallest, largest = at.loc[setting, [f"{metric}_min", f"{metric}_max"]]
             if metric in ("clean", "certified", "robust", "gap") and largest == 0 == smallest:
                 ends[1] = max(ends[1], 1 - 0.025 ** (1 / n))  # Clopper and Pearson for 0 of n

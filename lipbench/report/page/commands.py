@@ -33,6 +33,12 @@ def evaluate(run: Run, plan: SuitePlan, model: str) -> str:
     return shlex.join([*words, "-o", f"again-{model}"])
 
 
+def needs(run: Run) -> str:
+    """What the command needs that is in no zoo and in no package; empty if nothing."""
+    kind, _, path = str(run.settings.get("data", "")).partition(":")
+    return f"The command reads the data set from {path}, in the folder where it is run." if kind == "npz" else ""
+
+
 def _path(zoo: str, model: str) -> str:
     """The model in its zoo, which may be the folder of that one model."""
     last = zoo.rstrip("/").rpartition("/")[2]

@@ -49,6 +49,7 @@ def part(item: ModelResults, rows: Sequence[Mapping[str, Any]], run: Run, plan: 
         "card": card_rows(item.card),
         "warnings": cautions.warnings(item),
         "command": commands.evaluate(run, plan, item.model),
+        "needs": commands.needs(run),
     }
 
 

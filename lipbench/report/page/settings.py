@@ -39,7 +39,7 @@ def parts(group: Group) -> list[dict[str, Any]]:
                 "architecture": first["architecture"],
                 "constrained": bool(first["constrained"]),
                 "grade": first["grade"],
-                "seeds": int(first["n_seeds"]),
+                "seeds": int(first["n_models"]),
                 "at": {name: cells.by_eps(every, f"{name}_mean", f"{name}_{{}}") for name in METRICS},
                 "values": {
                     name.removeprefix(columns.HYPERPARAMETERS.name): value

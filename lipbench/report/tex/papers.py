@@ -7,9 +7,10 @@ import pandas as pd
 
 from lipbench.certification.grades import NONE
 from lipbench.report import captions, columns, comparisons, effects
+from lipbench.report.answers import HALF
 from lipbench.report.choice import Choice
 from lipbench.report.columns import Metric
-from lipbench.report.formatting import MISSING, differences, family, general, legend, rows
+from lipbench.report.formatting import MISSING, differences, family, general, legend, rows, share
 from lipbench.report.metrics import MEAN_GAP
 from lipbench.report.resampling import Draws
 from lipbench.report.tables import Group
@@ -186,7 +187,7 @@ def _effects(
         return ()
     part = group.effects[group.effects["eps"] == eps]
     kinds = [*(name for name in columns.setting_columns(part) if name != columns.FAMILY.name)]
-    several, once = len(part["n_seeds"].unique()) > 1, rows(part.drop_duplicates(kinds))
+    several, once = len(part["n_models"].unique()) > 1, rows(part.drop_duplicates(kinds))
     built = len(part["architecture"].unique()) > 1
     found: list[Row] = []
     for place, (_, lines) in enumerate(part.groupby(columns.alike(part, [columns.FAMILY.name, *kinds]), sort=False)):
@@ -205,7 +206,8 @@ def _effects(
             f"Change in points{ratio} per doubling, least squares, sub- and superscripts: the ends of "
             rf"the 95\,\% interval {captions.covers(group.settings)} ({captions.seeds(group.settings)}). "
             r"Below: shape from first to last value, rises $\nearrow$, falls $\searrow$, peaks $\wedge$ or dips "
-            rf"$\vee$ at a value, and the share of resamples with that shape. Notation: Table~\ref{{{accuracies}}}."
+            r"$\vee$ at a value, and the share of resamples with that shape; ? below one half. "
+            rf"Notation: Table~\ref{{{accuracies}}}."
         )
 
     return layout.floats(heads, found, int(several), choice.columns, label, caption)
@@ -222,7 +224,7 @@ def _line(found: Mapping[str, Mapping[str, Any]], choice: Choice, several: bool)
     above = [found.get(metric.name) for metric in choice.shown]
     numbers = [_step(row, metric) for row, metric in zip(above, choice.shown, strict=True)]
     shapes = [_shape(row) for row in above]
-    seeds = ([Cell(str(first["n_seeds"]), 10)], [Cell()]) if several else ([], [])
+    seeds = ([Cell(str(first["n_models"]), 10)], [Cell()]) if several else ([], [])
     per = "" if unit == "doubling" else f" per {unit}"
     taken = f"{values[0]} to {values[-1]}{per}"
     return [
@@ -242,7 +244,9 @@ def _step(row: Mapping[str, Any] | None, metric: Metric) -> Cell:
 def _shape(row: Mapping[str, Any] | None) -> Cell:
     if row is None:
         return Cell()
+    if row["shape_probability"] < HALF:
+        return Cell(rf"{SMALL} ?", width("?", 6))
     turn = general(row["turn"]) if row["shape"] in effects.TURNS else ""
-    chance = f"{100 * row['shape_probability']:.0f}"
+    chance = share(row["shape_probability"]).removesuffix(" %").replace("over ", ">").replace("under ", "<")
     mark = SHAPES[row["shape"]] + (rf"_{{{text.number(turn)}}}" if turn else "")
     return Cell(rf"{SMALL} ${mark}$ {chance}\,\%", width(f"m{chance} %", 6) + width(turn, 5))

@@ -90,13 +90,17 @@ function cellOf(suite, setting, metric, eps, grade, seeds, whole) {
   return cell;
 }
 
-// Ends that a metric can have; a share that is 0 or 1 for every seed has no width in resamples: Clopper and Pearson's.
+// Ends that a metric can have. What counts samples has the interval of Clopper and Pearson with one seed; with several,
+// all of which are at 0 or all at 1, it reaches as far as that of one.
 function within(suite, metric, value, [low, high], seeds) {
   if (metric === 'tightness') return [Math.min(low, value), Math.max(high, value)];
-  const edge = (TAIL) ** (1 / suite.samples);
-  let [from, to] = [Math.max(low, metric.includes('gap') ? -1 : 0), Math.min(high, 1)];
-  if (metric !== 'mean_gap' && seeds.every((share) => share === 0)) to = Math.max(to, 1 - edge);
-  if (!metric.includes('gap') && seeds.every((share) => share === 1)) from = Math.min(from, edge);
+  let [from, to] = [Math.max(low, 0), Math.min(high, 1)];
+  const alone = seeds.length === 1;
+  const [share] = seeds;
+  if (metric !== 'mean_gap' && seeds.every((one) => one === share) && share >= 0 && (alone || share === 0 || share === 1)) {
+    const exact = clopperPearson(Math.round(share * suite.samples), suite.samples);
+    [from, to] = alone ? exact : [Math.min(from, exact[0]), Math.max(to, exact[1])];
+  }
   return [Math.min(from, value), Math.max(to, value)];
 }
 

@@ -56,8 +56,9 @@ function listen(suiteNow, change) {
   byId('eps').addEventListener('input', (event) => change({ eps: epsAt(suiteNow(), Number(event.target.value)), dragging: true }));
   byId('exact').addEventListener('change', (event) => {
     const eps = typedEps(suiteNow(), event.target.value);
-    if (Number.isNaN(eps) && event.target.value) event.target.setAttribute('aria-invalid', 'true');
-    else event.target.removeAttribute('aria-invalid');
+    const wrong = Number.isNaN(eps) && event.target.value !== '';
+    if (wrong) event.target.setAttribute('aria-invalid', 'true'); else event.target.removeAttribute('aria-invalid');
+    byId('exact-error').textContent = wrong ? `expected 0 to ${suiteNow().eps[suiteNow().eps.length - 1][1]}, such as 0.1 or 36/255` : '';
     if (!Number.isNaN(eps)) change({ eps });
   });
 }

@@ -87,15 +87,27 @@ function effectLine(rows, metric, style, frame, X) {
   return parts;
 }
 
+const LIKELY = 0.9; // the share of resamples from which on a shape is stated, as in the findings
+
+// A shape with its share of resamples; a direction alone, or no trend, where the shape is not likely.
+function shapeWords(row, symbol) {
+  const chances = `in ${chance(row.shape_probability)} of resamples`;
+  if (row.shape_probability >= LIKELY) return `${row.shape}${known(row.turn) ? ` at ${symbol} = ${general(row.turn, 4)}` : ''} (${chances})`;
+  if (row.per_step_lo > 0) return 'rises on the whole';
+  if (row.per_step_hi < 0) return 'falls on the whole';
+  return 'has no clear trend';
+}
+
 // What effects.csv says in words at this eps, of the mean of all lines where there are several.
 function effectSentences(suite, found, kind, name) {
   if (found.grade !== suite.grade) return [];
+  if (gridPlace(suite, found.eps) < 0) return [`Trends are computed at the suite's eps: ${suite.eps.map(([, text]) => text).join(', ')}.`];
   const ours = suite.effects.filter((row) => row.kind === kind.number && row.hyperparameter === name && row.eps === found.eps);
   const several = ours.some((row) => row.others === 'mean');
   return ours.filter((row) => (several ? row.others === 'mean' : true) && EFFECT_WORDS.includes(row.metric)).map((row) => {
     const show = (value) => signed(row.metric === 'tightness' ? decimal(value, 3) : percent(value));
-    const turn = known(row.turn) ? ` at ${suite.axes[kind.number][name].symbol} = ${general(row.turn, 4)}` : '';
     const subject = METRICS[row.metric].long;
-    return `${subject[0].toUpperCase()}${subject.slice(1)} ${row.shape}${turn} (in ${chance(row.shape_probability)} of resamples); per ${row.step} ${show(row.per_step)}${row.metric === 'tightness' ? '' : ' points'} [${show(row.per_step_lo)}, ${show(row.per_step_hi)}]${several ? ', mean of all lines' : ''}.`;
+    const line = row.others && row.others !== 'mean' ? `At ${row.others}: ` : '';
+    return `${line}${line ? subject : subject[0].toUpperCase() + subject.slice(1)} ${shapeWords(row, suite.axes[kind.number][name].symbol)}; per ${row.step} ${show(row.per_step)}${row.metric === 'tightness' ? '' : ' points'} [${show(row.per_step_lo)}, ${show(row.per_step_hi)}]${several ? ', mean of all lines' : ''}.`;
   });
 }

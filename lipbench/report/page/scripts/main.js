@@ -31,11 +31,11 @@ function begin(data) {
   let found;
   const drawHead = () => { replace(byId('heading'), tableHead(() => change({}))); };
   const open = (setting) => {
-    change({ setting, model: suite.byId.get(setting).every[0].name });
+    change({ setting, model: suite.byId.get(setting).every[0].name, view: 'setting' });
     show('setting-title');
   };
   const openModel = (model) => {
-    change({ setting: suite.models[suite.place(model)].setting, model });
+    change({ setting: suite.models[suite.place(model)].setting, model, view: 'model' });
     show('model-title');
   };
   function show(id) {
@@ -91,6 +91,7 @@ function begin(data) {
   }
   restore(data);
   start();
+  if (state.view) byId(state.view).scrollIntoView();
   listen(() => suite, change);
   addEventListener('hashchange', () => { restore(data); start(); });
 }

@@ -1,6 +1,6 @@
 // Intervals from resamples, as lipbench/report/resampling.py: samples drawn with replacement, the same for all models,
 // and the mean over k seeds moved by Student's t with k - 1 degrees of freedom times its standard error.
-const RESAMPLES = 300;
+const RESAMPLES = 300; // on the page; the CSV files have those of resampling.py
 const TAIL = 0.025;
 
 // Uniform numbers in [0, 1): mulberry32, the same on every visit.

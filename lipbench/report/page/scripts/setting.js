@@ -7,7 +7,7 @@ function drawSetting(suite, found, node, openModel) {
     element('h2', { id: 'setting-title', tabindex: -1 }, `Setting: ${setting.label}`),
     setting.long === setting.label ? null : element('p', { class: 'note' }, setting.long),
     element('p', null, settingWords(suite, found, row)),
-    factorStrip(setting, found.best && found.best.setting),
+    factorStrip(setting, besideOf(found, row)),
     element('h3', null, `Its ${counted(models.length, 'model')}, at eps ${epsText(suite, found.eps)}`),
     seedTable(suite, found, setting, openModel),
     element('h3', null, 'Closest calls of the setting'),
@@ -17,6 +17,8 @@ function drawSetting(suite, found, node, openModel) {
 
 function back(event) {
   event.preventDefault();
+  state.view = '';
+  remember();
   byId('table').scrollIntoView();
   const row = byId('settings').querySelector('.chosen button');
   if (row) row.focus({ preventScroll: true });
@@ -49,6 +51,15 @@ function factorsOf(setting) {
     .map(({ part, name, logs }) => ({ part, name, value: Math.exp(logs.reduce((sum, value) => sum + value, 0) / logs.length) }));
 }
 
+// The setting that another is explained beside: the best one of its family, or else the best of all.
+function besideOf(found, row) {
+  const sign = METRICS[found.by].low ? -1 : 1;
+  const alike = found.rows.filter((one) => one.setting.kind === row.setting.kind && known(one[found.by].value));
+  const first = alike.reduce((best, one) => (!best || sign * one[found.by].value > sign * best[found.by].value ? one : best), null);
+  if (first && first !== row) return first.setting;
+  return found.best && found.best.setting;
+}
+
 // Where the certificates of a setting lose, beside those of the best one. Parts that leave all are named in a sentence.
 function factorStrip(setting, best) {
   const own = factorsOf(setting);
@@ -69,8 +80,8 @@ function factorStrip(setting, best) {
   const all = parts.filter(leavesAll).map(factorWords);
   return [element('h3', null, 'Where its certificates lose'),
     mostWords(shown, beside, best),
-    plainTable('What each part leaves; sample by sample the parts multiply to the tightness', ['part', setting.label, ...(other.length ? [`${best.label} (best)`] : [])], rows, { class: 'factors' }),
-    element('p', { class: 'note' }, `${all.length ? `These leave 100 %: ${all.join('; ')}. ` : ''}Medians over samples, geometric mean over seeds: the product of medians is not exactly the median of the product.`)];
+    plainTable('What each part leaves; sample by sample the parts multiply to the tightness', ['part', setting.label, ...(other.length ? [best.label] : [])], rows, { class: 'factors' }),
+    element('p', { class: 'note' }, `${all.length ? `Nothing is lost in: ${all.join('; ')}. ` : ''}A layer that lets less than 100 % of the gradient back is less steep at the sample than its Lipschitz constant allows; the certificate has to reckon with the constant. Medians over samples, geometric mean over seeds: the product of medians is not exactly the median of the product.`)];
 }
 
 function factorWords(factor) {
@@ -78,15 +89,17 @@ function factorWords(factor) {
   return `${factor.name}${FACTORS[factor.part] ? `: ${FACTORS[factor.part]}` : ''}`;
 }
 
-// The part that takes most, in a sentence.
+// The part that takes most, in a sentence; sizes are compared as logarithms, which add up.
 function mostWords(shown, beside, best) {
   const parts = shown.filter(({ part, value }) => part !== 'tightness' && value < 0.995);
   if (!parts.length) return null;
   const most = parts.reduce((least, one) => (one.value < least.value ? one : least));
+  const share = Math.log(most.value) / parts.reduce((sum, { value }) => sum + Math.log(value), 0);
   const of = beside(most);
-  const compared = of ? `; of ${best.label}, ${fixed(100 * of.value, 0)} %` : '';
-  const what = most.part === 'kept' ? `${most.name} lets ${fixed(100 * most.value, 0)} % of the gradient of the margin back` : `${factorWords(most)} leaves ${fixed(100 * most.value, 0)} %`;
-  return element('p', { class: 'most' }, `Most is lost in one part: ${what}${compared}.`);
+  const compared = of ? `; in ${best.label}, ${fixed(100 * of.value, 0)} %` : '';
+  const what = most.part === 'kept' ? `${most.name} lets ${fixed(100 * most.value, 0)} % of the gradient of the margin back` : `${factorWords(most)}: ${fixed(100 * most.value, 0)} % left`;
+  const start = most.value > 0.9 ? 'Little is lost. The largest part' : share > 0.5 ? 'Most is lost in one part' : `It is lost in ${parts.length} parts; the largest, ${fixed(100 * share, 0)} % of the loss in logarithms`;
+  return element('p', { class: 'most' }, `${start}: ${what}${compared}.`);
 }
 
 const FACTORS = {

@@ -1,5 +1,5 @@
 // What the reader chose. It stands in the address, so that a link opens the same view.
-const state = { run: 0, suite: 0, grade: '', eps: 0, by: 'certified', sort: 'certified', down: true, family: '', text: '', setting: '', model: '' };
+const state = { run: 0, suite: 0, grade: '', eps: 0, by: 'certified', sort: 'certified', down: true, family: '', text: '', setting: '', model: '', view: '' };
 const SORTS = ['setting', ...Object.keys(METRICS), 'difference', 'pBest', 'pFront', 'seeds'];
 
 // Reads the address; whatever does not fit the data gets its usual value.
@@ -19,6 +19,7 @@ function restore(data) {
   state.text = given.get('text') || '';
   state.setting = among('setting', suite.settings.map((setting) => setting.id), '');
   state.model = among('model', suite.models.map((model) => model.name), '');
+  state.view = among('view', ['setting', 'model'], '');
   if (state.model) state.setting = suite.models[suite.place(state.model)].setting;
 }
 
