@@ -105,7 +105,7 @@ def test_a_run_grows_and_gets_a_reference_attack(zoo_of, tmp_path, capsys):
     capsys.readouterr()
     assert cli.run(["status", str(out)]) == 0
     shown = capsys.readouterr().out
-    assert "18 of 18 units done (100 %)" in shown
+    assert "22 of 22 units done (100 %)" in shown
     assert "autoattack/standard as reference       4 of 4" in shown
 
 

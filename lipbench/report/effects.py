@@ -35,6 +35,7 @@ from lipbench.report.metrics import CERTIFIED, CLEAN, GAP, MEAN_GAP, ROBUST, TIG
 from lipbench.report.resampling import Draws, ends
 
 MEASURED = (CLEAN, CERTIFIED, ROBUST, GAP, MEAN_GAP, TIGHTNESS)
+NOISE = 1e-12  # a slope below is rounding
 FEWEST = 5  # settings from which on there is a rank correlation
 LEVEL, RISES, FALLS, PEAKS, DIPS = "level", "rises", "falls", "peaks", "dips"
 TURNS = (PEAKS, DIPS)  # at a value
@@ -173,9 +174,10 @@ def _rows(line: Line, settings: pd.DataFrame, draws: Draws) -> Iterator[dict[str
                 "shape": shape,
                 "turn": float("nan") if turn is None else line.taken[turn],
                 "shape_probability": probability,
-                "per_step": slope,
-                "per_step_lo": float(low),
-                "per_step_hi": float(high),
+                **{
+                    name: 0.0 if abs(value) < NOISE else value
+                    for name, value in (("per_step", slope), ("per_step_lo", float(low)), ("per_step_hi", float(high)))
+                },
                 **_correlation(line, draws, draws.estimate(metric.name, eps)),
             }
 

@@ -40,7 +40,9 @@ class Trend:
         if (MEAN_GAP.name, eps) in self.found:
             said.append(f"The mean gap {self._does(MEAN_GAP, eps)}.")
         text = " ".join([*said, *self._over_eps(group)])
-        return f"{self.where[0].upper()}{self.where[1:]}, {text[0].lower()}{text[1:]}" if self.where else text
+        if not self.where or all(self._opposite(shown, eps)):
+            return text
+        return f"{self.where[0].upper()}{self.where[1:]}, {text[0].lower()}{text[1:]}"
 
     def brief(self, metric: Metric, eps: float) -> str:
         """The same about one metric, without numbers."""
@@ -64,7 +66,8 @@ class Trend:
         chance = f" ({share(row['shape_probability'])} of resamples)" * (not brief)
         word = {1: RISES, -1: FALLS}.get(direction, "")
         by = f"by {_slope(row)}"
-        if metric.kind == "share" and abs(row["per_step"]) * row["steps"] < SMALL and row["shape"] not in TURNS:
+        small = metric.kind == "share" and abs(row["per_step"]) * row["steps"] < SMALL
+        if small and row["shape"] not in (LEVEL, *TURNS):
             return f"hardly changes with {self.symbol}" + f" ({by.removeprefix('by ')})" * (not brief)
         if row["shape_probability"] < LIKELY:
             if not direction:

@@ -79,7 +79,7 @@ def test_seeds_that_differ_make_a_shape_unsure(make_run, make_model):
     assert clear["per_step"] == pytest.approx(unsure["per_step"]) == pytest.approx(0.05)
     assert clear["shape_probability"] > 0.98
     assert unsure["shape_probability"] < 0.9
-    assert clear["n_seeds"] == unsure["n_seeds"] == 3
+    assert clear["n_models"] == unsure["n_models"] == 3
 
 
 def test_lines_hold_other_hyperparameters_fixed_and_their_mean_comes_last(make_run, make_model):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from hand_made import CLASHES, inside
 
-from lipbench.report import Results, captions, style, tables
+from lipbench.report import Results, captions, notation, style, tables
 from lipbench.report.effects_figure import effects_figure, panels
 from lipbench.report.figures import draw
 from lipbench.report.heat_figure import heat
@@ -48,7 +48,7 @@ def test_hyperparameters_of_any_name_are_drawn(make_run, make_model, names):
     ]
     _, group = loaded(make_run(models))
     found = effects_figure(group, 0.2, style.WIDE)
-    assert {ax.get_xlabel() for ax in found.axes} - {""} == set(names[:8])
+    assert {ax.get_xlabel() for ax in found.axes} - {""} == {notation.symbols().get(name, name) for name in names[:8]}
     assert (found.get_supxlabel() == "the first 8 of 11 hyperparameters") == (len(names) > 8)
 
 

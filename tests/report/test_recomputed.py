@@ -216,7 +216,7 @@ def test_comparisons(resampled):
         wins = (sign * frame).eq((sign * frame).max(axis=1), axis=0)
         equal(part["p_best"], wins.div(wins.sum(axis=1), axis=0).mean(), metric)
     for accuracy in ("certified", "robust"):
-        clean, other = drawn["clean"].to_numpy(), drawn[accuracy].to_numpy()
+        clean, other = (drawn[name].to_numpy().clip(0, 1) for name in ("clean", accuracy))
         on = np.ones(clean.shape, bool)
         for s in range(clean.shape[1]):
             for t in range(clean.shape[1]):

@@ -400,12 +400,12 @@ def test_a_claim_that_is_not_confirmed_is_flagged(make_run, make_model, tmp_path
             [0.2, 0.2],
             [0.5, 0.3],
             "100.0 % certified and 100.0 % robust at eps 0.1; "
-            "0.0 % certified and 50.0 % robust at eps 0.4, nearly useless.",
+            "0.0 % certified and 50.0 % robust at eps 0.4 (nearly useless there).",
         ),
         (  # nothing is certified of what is not robust either
             [0.0, 0.0],
             [0.3, 0.3],
-            "0.0 % certified and 100.0 % robust at eps 0.1, nearly useless; "
+            "0.0 % certified and 100.0 % robust at eps 0.1 (nearly useless there); "
             "0.0 % certified and 0.0 % robust at eps 0.4.",
         ),
     ],

@@ -363,9 +363,9 @@ def test_factors_stand_beside_those_of_the_best_setting(launched, tmp_path):
     assert found["the input range"] == ["95 %", "95 %"]
     assert set(found) >= {"tightness"}
     assert "all layers together" not in found
-    assert most.startswith("Most is lost in one part: dense1 lets 72 % of the gradient of the margin back; of ")
+    assert most.startswith("Most is lost in one part: dense1 lets 72 % of the gradient of the margin back; in ")
     assert most.endswith(", 95 %.")
-    assert note.startswith("These leave 100 %: rounding, and the grade; ")
+    assert note.startswith("Nothing is lost in: rounding, and the grade; ")
 
 
 def test_two_runs_on_one_page(launched, tmp_path):

@@ -90,7 +90,7 @@ def test_the_page_asks_for_nothing(hostile):
     text, _ = rendered(hostile)
     links = [a[name] for _, a in Elements(text).found for name in ("src", "href", "action") if name in a]
     assert links
-    assert all(re.fullmatch(r"[\w-]+\.(csv|md|tex|pdf|png)", link) for link in links)
+    assert all(re.fullmatch(r"[\w-]+\.(csv|md|tex|pdf|png|svg)", link) for link in links)
     assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest|WebSocket|importScripts|innerHTML|eval\(", text)
 
 
