@@ -101,13 +101,14 @@ function shapeWords(row, symbol) {
 // What effects.csv says in words at this eps, of the mean of all lines where there are several.
 function effectSentences(suite, found, kind, name) {
   if (found.grade !== suite.grade) return [];
-  if (gridPlace(suite, found.eps) < 0) return [`Trends are computed at the suite's eps: ${suite.eps.map(([, text]) => text).join(', ')}.`];
-  const ours = suite.effects.filter((row) => row.kind === kind.number && row.hyperparameter === name && row.eps === found.eps);
+  const nearest = suite.eps.map(([value]) => value).reduce((a, b) => (Math.abs(b - found.eps) < Math.abs(a - found.eps) ? b : a));
+  const away = nearest === found.eps ? [] : [`Trends are computed at the suite's eps; at the nearest, ${epsText(suite, nearest)}:`];
+  const ours = suite.effects.filter((row) => row.kind === kind.number && row.hyperparameter === name && row.eps === nearest);
   const several = ours.some((row) => row.others === 'mean');
-  return ours.filter((row) => (several ? row.others === 'mean' : true) && EFFECT_WORDS.includes(row.metric)).map((row) => {
+  return away.concat(ours.filter((row) => (several ? row.others === 'mean' : true) && EFFECT_WORDS.includes(row.metric)).map((row) => {
     const show = (value) => signed(row.metric === 'tightness' ? decimal(value, 3) : percent(value));
     const subject = METRICS[row.metric].long;
     const line = row.others && row.others !== 'mean' ? `At ${row.others}: ` : '';
     return `${line}${line ? subject : subject[0].toUpperCase() + subject.slice(1)} ${shapeWords(row, suite.axes[kind.number][name].symbol)}; per ${row.step} ${show(row.per_step)}${row.metric === 'tightness' ? '' : ' points'} [${show(row.per_step_lo)}, ${show(row.per_step_hi)}]${several ? ', mean of all lines' : ''}.`;
-  });
+  }));
 }

@@ -11,6 +11,7 @@ function drawModel(suite, found, node) {
     element('h3', null, 'Compute these numbers again'),
     model.command ? element('pre', { tabindex: 0, class: 'command' }, element('code', null, model.command))
       : element('p', null, 'No command reads this model or its data: they were given from memory.'),
+    model.command && gridPlace(suite, found.eps) < 0 ? element('p', { class: 'note' }, `The command evaluates at the suite's eps. At eps ${epsText(suite, found.eps)}, certified accuracy is the share of correct samples with a certified_radius above it in Results.samples of that run, robust accuracy the share with an adversarial_distance above it.`) : null,
     model.command && model.needs ? element('p', { class: 'note' }, model.needs) : null,
     element('div', { class: 'charts' },
       element('div', null, element('h3', null, 'Accuracy over eps'), curveChart(suite, found, `${model.name}: accuracy over eps`, [model], setting.slot, [])),

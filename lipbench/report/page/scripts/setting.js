@@ -78,7 +78,7 @@ function factorStrip(setting, best) {
   const shown = parts.filter((factor) => !leavesAll(factor));
   const rows = shown.map((factor) => [factorWords(factor), bar(factor), ...(other.length ? [bar(beside(factor))] : [])]);
   const all = parts.filter(leavesAll).map(factorWords);
-  return [element('h3', null, 'Where its certificates lose'),
+  return [element('h3', null, 'Why its gap is as large as it is: where its certificates lose'),
     mostWords(shown, beside, best),
     plainTable('What each part leaves; sample by sample the parts multiply to the tightness', ['part', setting.label, ...(other.length ? [best.label] : [])], rows, { class: 'factors' }),
     element('p', { class: 'note' }, `${all.length ? `Nothing is lost in: ${all.join('; ')}. ` : ''}A layer that lets less than 100 % of the gradient back is less steep at the sample than its Lipschitz constant allows; the certificate has to reckon with the constant. Medians over samples, geometric mean over seeds: the product of medians is not exactly the median of the product.`)];
