@@ -154,7 +154,7 @@ def test_status_imports_neither_torch_nor_art(tmp_path):
     RunFolder(tmp_path).open(Run({"samples": 3, "shard": 2}, (entry,), (plan,)))
     script = HEAVY.replace('["--help"]', repr(["status", str(tmp_path)]))
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert "0 of 8 units done" in out
+    assert "0 of 12 units done" in out
     assert out.splitlines()[-1] == "[]"
 
 

@@ -57,7 +57,7 @@ HINTS = {  # by function, which is also the command; <suite quick-linf> is --sui
     | _each("threads", "a model is trained with one thread, as its weights depend on their number; write <jobs>")
     | _each("resume", "rerun the same command to resume")
     | _each("samples n_samples num_samples n limit", "training takes all samples of the data set"),
-    "report": _each("output output_dir", "write <out>") | _each("eps suite", "a report shows all of the run"),
+    "report": _each("output output_dir", "write <out>") | _each("suite", "a report shows all of the run"),
     "compare": _each("out output o", "write <csv FILE>; a page of several runs: `lipbench report RUN RUN -o FOLDER`")
     | _each("epsilon epsilons radius", "write <eps>")
     | _each("suite norm", "suites of one norm are compared, and of one name if both runs have it"),

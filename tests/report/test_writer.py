@@ -47,7 +47,7 @@ def test_pictures_carry_neither_date_nor_version(small, tmp_path):
             assert not any(word in data for word in (b"CreationDate", b"Producer", b"Software", b"Matplotlib"))
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 def test_the_page_needs_nothing_from_outside(small, tmp_path):
     out = tmp_path / "out"
     report.write(small, out)
@@ -58,7 +58,7 @@ def test_the_page_needs_nothing_from_outside(small, tmp_path):
     assert not re.search(r"@import|url\(|<link|<iframe|<script src", text)
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 def test_check_accepts_what_was_written(small, tmp_path):
     report.write(small, tmp_path / "out")
     assert report.check(small, tmp_path / "out") == []
@@ -67,8 +67,12 @@ def test_check_accepts_what_was_written(small, tmp_path):
 @pytest.fixture
 def undrawn(unsaved, monkeypatch):
     """Figures are not drawn either, and what a run holds is counted once."""
-    names = [f"{name}{size}" for name in (*FIGURES, "heat") for size in ("", "-column")]
-    monkeypatch.setattr(page, "draw", lambda report: dict.fromkeys(names))
+
+    def draw(report):
+        names = [name for section in report.sections for name in section.files.values()]
+        return dict.fromkeys(f"{name}{size}" for name in names for size in ("", "-column"))
+
+    monkeypatch.setattr(page, "draw", draw)
     monkeypatch.setattr(document, "build", functools.cache(document.build))
 
 
@@ -196,7 +200,7 @@ def test_a_link_called_report_in_a_run_is_not_followed(small, tmp_path):
     assert report.check(small, tmp_path / "elsewhere") == []
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 def test_check_finds_an_edited_number_and_missing_files(small, tmp_path):
     report.write(small, tmp_path / "out")
     csv = tmp_path / "out" / "summary.csv"
@@ -235,7 +239,7 @@ def test_suites_whose_names_differ_in_signs_alone_have_files_of_their_own(make_r
     assert len(set(labels)) == len(labels)
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 def test_numbers_in_csv_files_are_exact(make_run, make_model, suite, tmp_path):
     grid = [8 / 255, 36 / 255, 0.1 + 0.2, 1 / 3]
     values = {"hyperparameters": {"tau": 2 / 3}, "bound": 1 + 2**-52, "adversarial": {"eps": 8 / 255, "norm": "L2"}}
@@ -258,7 +262,7 @@ def test_numbers_in_csv_files_are_exact(make_run, make_model, suite, tmp_path):
         assert (read["adversarial.eps"] == 8 / 255).all()
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(("factor", "found"), [(1 + 2**-52, []), (1 + 1e-9, ["summary.csv (line 2)"])])
 def test_check_forgives_the_last_digits_of_another_machine_and_no_more(small, tmp_path, factor, found):
     report.write(small, tmp_path / "out")
@@ -270,7 +274,7 @@ def test_check_forgives_the_last_digits_of_another_machine_and_no_more(small, tm
     assert report.check(small, tmp_path / "out") == found
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 def test_a_violation_behind_the_sixth_digit_is_printed_whole(make_run, make_model, tmp_path):
     report.write(Results.load(make_run(make_model([1], [0.30000001], [0.3]))), tmp_path / "out")
     assert "| float | model | quick | 0 | 0.30000001 | 0.3 |" in (tmp_path / "out" / "report.md").read_text()
@@ -287,7 +291,7 @@ DEGENERATE = {
 }
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("change", DEGENERATE.values(), ids=DEGENERATE)
 @pytest.mark.parametrize(
     ("attacks", "how"),
@@ -315,7 +319,7 @@ def both(folder):
     return [(folder / name).read_text() for name in ("report.md", "report.html")]
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 def test_violations_stand_at_the_top(make_run, make_model, tmp_path):
     radii = {"floating": [0.3, 0.2, 0.08], "nominal": [0.3, 0.35, 0.1]}
     model = make_model([1, 1, 1], [0.3, 0.2, 0.1], [0.25, 0.3, 0.09], **radii)
@@ -329,7 +333,7 @@ def test_violations_stand_at_the_top(make_run, make_model, tmp_path):
     assert f'<p class="verdict bad">{verdict}' in page
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 def test_violations_of_a_stronger_grade_come_first(make_run, make_model, tmp_path):
     claim = make_model([1], [0.1], [0.3], nominal=[0.4], name="first")
     proof = make_model([1], [0.5], [0.3], floating=[0.2], nominal=[0.1], name="second")
@@ -340,7 +344,7 @@ def test_violations_of_a_stronger_grade_come_first(make_run, make_model, tmp_pat
         assert rows[:4] == [("float", "third"), ("real", "second"), ("real", "third"), ("nominal", "first")]
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 def test_no_violation_is_said_and_not_red(make_run, make_model, tmp_path):
     report.write(Results.load(make_run(make_model([1], [0.3], [0.4]))), tmp_path / "out")
     plain, page = both(tmp_path / "out")
@@ -348,7 +352,7 @@ def test_no_violation_is_said_and_not_red(make_run, make_model, tmp_path):
     assert '<p class="verdict">Violations: 0 of' in page
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 def test_a_model_without_error_analysis_is_named_with_the_reason(make_run, make_model, tmp_path):
     reason = "no error analysis is known for GELU"
     models = [
@@ -367,7 +371,7 @@ def test_a_model_without_error_analysis_is_named_with_the_reason(make_run, make_
         assert "certified of grade real" in text
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 def test_the_grades_stand_side_by_side(make_run, make_model, suite, tmp_path):
     radii = {"floating": [0.3, 0.1, 0.1, 0.1], "nominal": [0.3] * 4}
     run = make_run(make_model([1] * 4, [0.3, 0.3, 0.1, 0.1], [0.4] * 4, **radii), [suite(eps=[0.2])])
@@ -378,7 +382,7 @@ def test_the_grades_stand_side_by_side(make_run, make_model, suite, tmp_path):
     assert "| 0.2 | 100.0 \\[39.8, 100.0\\] | 25.0 \\[0.6, 80.6\\] | 50.0 \\[6.8, 93.2\\] | 100.0 " in plain
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 def test_a_claim_that_is_not_confirmed_is_flagged(make_run, make_model, tmp_path):
     tight = {"bound": 1 + 4e-6, "claimed": 1.0}
     report.write(Results.load(make_run(make_model([1], [0.3], [0.4], **tight))), tmp_path / "out")
@@ -387,7 +391,7 @@ def test_a_claim_that_is_not_confirmed_is_flagged(make_run, make_model, tmp_path
     assert "1.000004,1.0,False" in (tmp_path / "out" / "summary.csv").read_text()
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("real", "distance", "said"),
     [
@@ -419,7 +423,7 @@ def test_what_the_certificate_of_an_unconstrained_network_is_worth(
         assert f"unconstrained: an unconstrained network. Its certificate is valid: {said}" in text
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 def test_the_report_says_what_it_was_made_from(small, tmp_path):
     report.write(small, tmp_path)
     for text in both(tmp_path):
@@ -435,7 +439,7 @@ def test_the_report_says_what_it_was_made_from(small, tmp_path):
         assert "beside it AutoAttack" not in text
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 def test_a_title_heads_the_report(make_run, make_model, tmp_path):
     run = make_run(make_model([1], [0.1], [0.2]), title="CIFAR-10 (JPEG) <1>")
     report.write(Results.load(run), tmp_path / "out")
@@ -466,7 +470,7 @@ def test_the_report_tells_every_seed_and_the_reference_attack(make_run, make_mod
 # --- signs that attacks fail ---
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 def test_signs_that_attacks_fail_are_told_and_red(make_run, make_model, suite, tmp_path):
     good = make_model([1] * 5, [0.0] * 5, [0.05] * 5, name="good", hyperparameters={"tau": 1.0})
     run = make_run([make_model(**FAILING), good], [suite(attacks=SQUARE)], reference_attack="autoattack", shard=2)
@@ -487,7 +491,7 @@ def test_signs_that_attacks_fail_are_told_and_red(make_run, make_model, suite, t
     assert "| good | 0.0 | 0.0 | 0.0 | 0.0 |" in plain
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 def test_autoattack_alone_stands_beside_the_suite(make_run, make_model, suite, tmp_path):
     run = make_run(make_model(**FAILING), [suite(attacks=SQUARE)], reference_attack="autoattack", shard=2)
     report.write(Results.load(run), tmp_path / "out")
@@ -500,7 +504,7 @@ def test_autoattack_alone_stands_beside_the_suite(make_run, make_model, suite, t
     assert '<th colspan="2" scope="colgroup" class="group">robust, eps 0.2</th>' in page
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 def test_without_a_reference_attack_only_the_suite_is_told(make_run, make_model, tmp_path):
     report.write(Results.load(make_run(make_model([1], [0.3], [0.4]))), tmp_path / "out")
     for text in both(tmp_path / "out"):
@@ -511,7 +515,7 @@ def test_without_a_reference_attack_only_the_suite_is_told(make_run, make_model,
     assert "| model | 0.0 | n/a |" in plain  # no Square, nothing to say
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 def test_what_autoattack_alone_broke_inside_a_radius_is_a_violation(make_run, make_model, tmp_path):
     model = make_model([1], [0.3], [np.inf], nominal=[0.1], found={"alone": [0.25]})
     report.write(Results.load(make_run(model, reference_attack="autoattack")), tmp_path / "out")
@@ -521,7 +525,7 @@ def test_what_autoattack_alone_broke_inside_a_radius_is_a_violation(make_run, ma
     assert '<p class="verdict bad">Violations: 1 of' in page
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 def test_names_are_escaped_in_markdown_and_html(make_run, make_model, tmp_path):
     assert markdown("a|b_c*<d>") == r"a\|b\_c\*\<d\>"
     report.write(Results.load(make_run(make_model([1], [0.3], [0.4], name="<b>|x", loss="<i>|y"))), tmp_path / "out")
@@ -531,7 +535,7 @@ def test_names_are_escaped_in_markdown_and_html(make_run, make_model, tmp_path):
     assert r"| \<b\>\|x | 0.1 |" in plain
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 def test_a_report_that_cannot_be_written_is_an_error(small, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(LipbenchError, match="cannot write"):

@@ -83,7 +83,7 @@ BOX = {
     ),
     "a row is missing": (lambda frame, info: (frame.drop(index=0), info), "not the random share"),
     "a cost that is none": (fact("forward", True), "no count"),
-    "too low a cost": (fact("backward", 3), "below the number of rows"),
+    "too low a cost": (fact("backward", 3), "below the number of samples with a distance"),
 }
 
 

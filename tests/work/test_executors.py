@@ -157,7 +157,7 @@ def test_two_processes_share_a_run(evaluate, models, tmp_path, digits, whole):
     for process in (first, second):
         said = process.communicate(timeout=200)[1]
         assert process.returncode == 0, said
-        assert said == ""
+        assert all(line.startswith("waiting for ") for line in said.splitlines())  # for the report, if for anything
     folder = RunFolder(tmp_path / "run")
     content = folder.read()
     assert {model.name for model in content.models} == {CNN, TAU4, UNCONSTRAINED}
