@@ -189,11 +189,12 @@ def test_intervals_of_settings(resampled):
             mean, ends = at.loc[setting, f"{metric}_mean"], [low[setting], high[setting]]
             if metric != "tightness":
                 ends = [min(max(end, 0), 1) for end in ends]
-            smallest, largest = at.loc[setting, [f"{metric}_min", f"{metric}_max"]]
-            if metric in ("clean", "certified", "robust", "gap") and largest == 0 == smallest:
-                ends[1] = max(ends[1], 1 - 0.025 ** (1 / n))  # Clopper and Pearson for 0 of n
-            if metric in ("clean", "certified", "robust") and smallest == 1:
-                ends[0] = min(ends[0], 0.025 ** (1 / n))
+            if metric not in ("mean_gap", "tightness"):
+                smallest, largest = at.loc[setting, [f"{metric}_min", f"{metric}_max"]]
+                alone = len(resampled.members[setting]) == 1
+                if alone or smallest == largest in (0, 1):
+                    exact = stats.binomtest(round(smallest * n), n).proportion_ci(0.95, "exact")
+                    ends = [exact.low, exact.high] if alone else [min(ends[0], exact.low), max(ends[1], exact.high)]
             ends = [min(ends[0], mean), max(ends[1], mean)]
             equal(at.loc[setting, [f"{metric}_lo", f"{metric}_hi"]], ends, (setting, metric))
 
