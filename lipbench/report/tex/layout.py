@@ -57,6 +57,7 @@ class PaperTable:
                 rf"\begin{{{name}}}[t]",
                 rf"\centering\fontsize{{{FONT:g}}}{{{LEADING:g}}}\selectfont",
                 rf"\setlength{{\tabcolsep}}{{{SEPARATION[self.columns]:g}pt}}\renewcommand{{\arraystretch}}{{1.25}}",
+                r"\setlength{\belowcaptionskip}{4pt}",
                 rf"\caption{{{self.caption}}}",
                 rf"\label{{{self.label}}}",
                 rf"\begin{{tabular}}{{@{{}}p{{{self.first:.1f}pt}}{'r' * (len(self.heads) - 1)}@{{}}}}",
