@@ -219,12 +219,7 @@ def _groups(results: "Results") -> list[Group]:
 
 def _findings(results: "Results", group: Group) -> tuple[str, ...]:
     eps = hyperparameters.chosen_eps(group.settings)
-    return findings(group, _items(results, group), why.of(group, results.factors(), eps))
-
-
-def _items(results: "Results", group: Group) -> list[ModelResults]:
-    key = group.suite, group.norm
-    return [item for item in results.items if (item.suite.name, str(item.suite.norm)) == key]
+    return findings(group, results.under(group.suite, group.norm), why.of(group, results.factors(), eps))
 
 
 def _named(by_suite: Mapping[str, Sequence[str]]) -> tuple[str, ...]:

@@ -46,9 +46,8 @@ def _mean_gap(item: ModelResults, eps: float) -> float:
     """Each sample is between the curves from its radius to its distance: the area is the mean of these lengths."""
     if not item.certified or not item.n:
         return NOTHING
-    bounds, eps_max = item.bounds, max(item.suite.eps)
-    ends = [np.minimum(bound, eps_max) for bound in (bounds.adversarial_distance, bounds.certified_radius)]
-    return float(np.where(bounds.correct, ends[0] - ends[1], 0.0).mean()) / eps_max
+    eps_max = max(item.suite.eps)
+    return float(item.bounds.between(eps_max).mean()) / eps_max
 
 
 def _tightness(item: ModelResults, eps: float) -> float:

@@ -22,6 +22,7 @@ from lipbench._internal.arrays import Bools, Floats
 from lipbench.report import settings
 from lipbench.report.columns import MODEL, NORM, SETTING, SUITE
 from lipbench.report.intervals import CONFIDENCE, clopper_pearson
+from lipbench.runs.bounds import Bounds
 from lipbench.runs.results import ModelResults
 
 RESAMPLES = 1000
@@ -92,18 +93,17 @@ class Measured:
 
     def between(self) -> Floats:
         """The share of 0 to eps_max that lies between the bounds of each sample, whose mean is the mean gap: (m, n)."""
-        ends = [np.minimum(bound, self.eps_max) for bound in (self.adversarial_distance, self.certified_radius)]
-        found = np.where(self.correct, ends[0] - ends[1], 0.0) / self.eps_max
+        bounds = Bounds(self.correct, self.certified_radius, self.adversarial_distance)
+        found = bounds.between(self.eps_max) / self.eps_max
         found[~self.certified] = np.nan
         return found
 
     def tightness(self, model: int) -> tuple[Floats, NDArray[np.intp]]:
         """The tightness of a model's correct samples with a known adversarial input, ascending, and their places."""
-        radius, distance = self.certified_radius[model], self.adversarial_distance[model]
-        known = np.flatnonzero(self.correct[model] & ~np.isnan(radius) & np.isfinite(distance) & (distance > 0))
-        values = radius[known] / distance[known]
+        bounds = Bounds(self.correct[model], self.certified_radius[model], self.adversarial_distance[model])
+        values = bounds.tightness()
         order = np.argsort(values, kind="stable")
-        return values[order], known[order]
+        return values[order], np.flatnonzero(bounds.comparable())[order]
 
 
 @dataclass(frozen=True, eq=False)

@@ -121,6 +121,10 @@ class Results:
         """What was found of a model under a suite."""
         return self._by_name[model, suite]
 
+    def under(self, suite: str, norm: str) -> list[ModelResults]:
+        """What was found of every model under a suite, in the order of the run."""
+        return [item for item in self.items if (item.suite.name, str(item.suite.norm)) == (suite, norm)]
+
     @property
     def eps(self) -> tuple[Eps, ...]:
         """The radii of all suites, as they were given."""

@@ -87,8 +87,7 @@ def draw(report: Report) -> "dict[str, Figure]":
     drawn: dict[str, Figure] = {}
     for run in report.runs:
         for section in run.sections:
-            key = (section.group.suite, section.group.norm)
-            some = [item for item in run.results.items if (item.suite.name, str(item.suite.norm)) == key]
+            some = run.results.under(section.group.suite, section.group.norm)
             shown, eps = report.choice.of(section.group), report.choice.at(section.group)
             drawn |= figures.draw(shown, some, eps, section.files)
     return drawn

@@ -23,7 +23,7 @@ from lipbench.runs.records import AttackRecord, CertifyRecord
 
 @dataclass
 class Bounds:
-    """Two bounds per sample for one model and one norm. All arrays have shape (n,)."""
+    """Two bounds per sample for one model and one norm. All arrays have shape (n,); (m, n) to read those of m models."""
 
     correct: Bools  # predicted class equals the label
     certified_radius: (
@@ -82,15 +82,22 @@ class Bounds:
         """adversarial_distance < certified_radius: the certificate is false."""
         return self.adversarial_distance < self.certified_radius
 
-    def tightness(self) -> Floats:
-        """certified_radius / adversarial_distance of the correct samples with a known adversarial input.
-
-        None without a certificate.
-        """
-        known = (
+    def comparable(self) -> Bools:
+        """The samples that have a tightness: correct, with a certificate and a known adversarial input."""
+        found: Bools = (
             self.correct
             & ~np.isnan(self.certified_radius)
             & np.isfinite(self.adversarial_distance)
             & (self.adversarial_distance > 0)
         )
+        return found
+
+    def tightness(self) -> Floats:
+        """certified_radius / adversarial_distance of the samples that ``comparable`` names."""
+        known = self.comparable()
         return self.certified_radius[known] / self.adversarial_distance[known]
+
+    def between(self, eps_max: float) -> Floats:
+        """How much of 0 .. eps_max lies between the bounds of each sample: 0 where misclassified."""
+        ends = [np.minimum(bound, eps_max) for bound in (self.adversarial_distance, self.certified_radius)]
+        return np.where(self.correct, ends[0] - ends[1], 0.0)

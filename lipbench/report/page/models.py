@@ -12,8 +12,6 @@ from lipbench.runs.plans import Run
 from lipbench.runs.results import ModelResults
 from lipbench.runs.suite_plans import SuitePlan
 
-FACTS = ("lipschitz_bound", "claimed", "dtype")  # of summary.csv, once for each model
-
 
 def part(item: ModelResults, rows: Sequence[Mapping[str, Any]], run: Run, plan: SuitePlan) -> dict[str, Any]:
     """All of a model but its bounds. rows: of summary.csv, ascending in eps."""

@@ -18,7 +18,6 @@ def _run(run: RunPart, blob: Blob, models: int) -> dict[str, Any]:
     """All that the page holds of one run; its arrays go into ``blob``. models: of all runs, under every suite."""
     pictures, parts = Pictures.of(run.results, models), []
     for section in run.sections:
-        key = section.group.suite, section.group.norm
-        items = [item for item in run.results.items if (item.suite.name, str(item.suite.norm)) == key]
+        items = run.results.under(section.group.suite, section.group.norm)
         parts.append(suites.part(run.results, section, items, blob, pictures))
     return {"title": run.label, "suites": parts}

@@ -16,6 +16,7 @@ import jinja2
 from markupsafe import Markup
 
 from lipbench.report.document import PICTURES, Report
+from lipbench.report.resampling import RESAMPLES
 from lipbench.report.tables import Table
 
 HERE = Path(__file__).parent
@@ -44,6 +45,7 @@ def render(report: Report, definitions: Table, data: dict[str, Any], files: Sequ
         data=Markup(inert(data)),
         files=files,
         endings=PICTURES,
+        resamples=RESAMPLES,
         style_digest=digest(style),
         script_digest=digest(script),
     )
