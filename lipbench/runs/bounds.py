@@ -23,7 +23,7 @@ from lipbench.runs.records import AttackRecord, CertifyRecord
 
 @dataclass
 class Bounds:
-    """Two bounds per sample for one model and one norm. All arrays have shape (n,); (m, n) to read those of m models."""
+    """Two bounds per sample for one model and one norm. All arrays have shape (n,), or (m, n) of m models."""
 
     correct: Bools  # predicted class equals the label
     certified_radius: (

@@ -49,3 +49,15 @@ def test_the_chosen_eps_is_where_constrained_settings_differ_most():
     rows = [(0.1, True, 0.9), (0.1, True, 0.8), (0.2, True, 0.7), (0.2, True, 0.3), (0.1, False, 0.0)]
     settings = pd.DataFrame(rows, columns=["eps", "constrained", "certified_mean"])
     assert hyperparameters.chosen_eps(settings) == 0.2
+
+
+def test_a_setting_lacks_what_one_of_its_models_lacks(make_run, make_model):
+    """A mean over the others would be of another set of networks than its interval."""
+    models = [
+        make_model([1, 1], [0.15, 0.0], [0.9, 0.9], name="whole", seed=0),
+        make_model([1, 1], [0.0, 0.0], [0.9, 0.9], name="bare", seed=1, no_certificate="no bound", claimed=None),
+    ]
+    (row,) = Results.load(make_run(models)).hyperparameters(0.1).to_dict("records")
+    for name in ("certified", "gap", "mean_gap", "tightness"):
+        assert np.isnan([row[f"{name}_{end}"] for end in ("mean", "min", "lo", "hi")]).all(), name
+    assert row["robust_mean"] == 1.0
