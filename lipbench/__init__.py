@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Comparison", "LipbenchError", "Model", "Results", "Suite", "VerificationResult", "__version__", "add", "certify",
-    "compare", "evaluate", "export", "lipschitz_bound", "load", "replay", "report", "rule", "save", "train", "verify",
+    "compare", "evaluate", "export", "lipschitz_bound", "load", "replay", "report",
+    "reproduce", "rule", "save", "train", "verify",
 ]  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from lipbench.data.arrays import class_labels, inputs
 from lipbench.errors import LeftOutWarning, LipbenchError, left_out
 from lipbench.evaluation.evaluate import evaluate_models, refuse_unfinished
 from lipbench.evaluation.options import EvaluateOptions
+from lipbench.experiments.reproduce import reproduce as reproduce_claims
 from lipbench.models.model import Model
 from lipbench.models.sources import (
     AnyModel,
@@ -56,8 +57,8 @@ from lipbench.work.executors import Executor
 
 __all__ = [
     "Comparison", "LipbenchError", "Model", "Results", "Suite", "VerificationResult", "add", "catalogue", "certify",
-    "compare", "evaluate", "export", "lipschitz_bound", "list", "load", "replay", "report", "rule", "save", "train",
-    "verify",
+    "compare", "evaluate", "export", "lipschitz_bound", "list", "load", "replay", "report", "reproduce", "rule", "save",
+    "train", "verify",
 ]  # fmt: skip
 
 StrPath = str | os.PathLike[str]
@@ -65,6 +66,7 @@ compare = public("compare")(compare_runs)
 train = public("train")(train_zoo)
 load = public("load")(load_run)
 export = public("export")(export_run)
+reproduce = public("reproduce")(reproduce_claims)
 
 
 def _sources_and_data(

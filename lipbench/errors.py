@@ -36,6 +36,10 @@ class CannotWriteError(LipbenchError):
     """The disk or the folder refuses what is written: a fault of the machine, which no model is to blame for."""
 
 
+class MissingDataError(LipbenchError):
+    """The files of a data set are not where they are looked for."""
+
+
 class ChangedDataError(LipbenchError):
     """The samples are not those any more that they were: no model is to blame for it."""
 

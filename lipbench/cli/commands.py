@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from lipbench import __version__
-from lipbench.cli import add, compare, evaluate, export, hints, listing, report, status, train, verify
+from lipbench.cli import add, compare, evaluate, export, hints, listing, report, reproduce, status, train, verify
 from lipbench.errors import (
     EXIT_HOLDS,
     EXIT_INTERRUPTED,
@@ -33,6 +33,7 @@ def cli() -> None:
     lipbench export RUN --samples out.parquet
     lipbench train recipe.toml -o ZOO   train a zoo over losses and hyperparameters
     lipbench add ZOO --factory F ...    add a network of your own to a zoo
+    lipbench reproduce all              the claims of the paper, measured here
     lipbench list attacks               list names: attacks, losses, suites, recipes, ...
     """
 
@@ -53,6 +54,7 @@ def _without_click(work: Callable[..., Any]) -> Callable[..., Any]:
 COMMANDS = (
     *(evaluate.command, status.command, verify.command, train.command, add.command, report.command, compare.command),
     export.command,
+    reproduce.command,
     listing.command,
 )
 for command in COMMANDS:

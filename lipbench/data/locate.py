@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from lipbench.errors import LipbenchError, quoted
+from lipbench.errors import LipbenchError, MissingDataError, quoted
 
 ENVIRONMENT_VARIABLE = "LIPBENCH_DATA"
 KERAS_DATASETS = "~/.keras/datasets"
@@ -22,13 +22,13 @@ def search_folders(data_dir: Path | None) -> list[Path]:
 def find(name: str, layouts: Sequence[str], data_dir: Path | None, how_to_get: str) -> Path:
     """The first path that exists among ``layouts`` (relative, preferred ones first) in the search folders.
 
-    Raises LipbenchError that gives each path looked at and ``how_to_get``: what to fetch from which address.
+    Raises MissingDataError that gives each path looked at and ``how_to_get``: what to fetch from which address.
     """
     paths = [folder / layout for folder in search_folders(data_dir) for layout in layouts]
     for path in paths:
         if os.path.exists(path):  # Path.exists raises where a folder may not be entered
             return path
-    raise LipbenchError(
+    raise MissingDataError(
         f"no files of the data set {name!r}: looked at {', '.join(map(str, paths))}; "
         f"nothing is downloaded by lipbench: {how_to_get}, "
         f"and name the folder that holds it in {ENVIRONMENT_VARIABLE}"

@@ -25,7 +25,7 @@ from lipbench.training import optimizers
 from lipbench.training.augmentation import augment
 from lipbench.training.recipes import Augmentation, History, Training
 
-HistoryRow = dict[str, float]  # what was measured after one epoch
+HistoryRow = dict[str, float]  # of one epoch; what was not measured after it is missing
 
 
 class Objective(Protocol):
@@ -74,7 +74,7 @@ class PlainLoss:
 class Fit:
     """A model in training. ``model``: preprocessing and network, inputs in [0, 1]; ``seed``: of order and augmentation.
 
-    ``history``: one row per epoch that is done, see ``measure``.
+    ``history``: one row per epoch that is done, see ``measure`` and ``History.every``.
     """
 
     model: nn.Sequential

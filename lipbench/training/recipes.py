@@ -154,10 +154,15 @@ class Training(Strict):
 
 
 class History(Strict):
-    """What is measured after each epoch; it changes nothing in the model."""
+    """What is measured in training; it changes nothing in the model."""
 
     samples: Annotated[int, Field(ge=1)] = 1000  # the first so many of the test set
     eps: Annotated[tuple[Radius, ...], Field(min_length=1)] = (36 / 255,)  # L2, of the certified accuracy
+    every: Annotated[int, Field(ge=1)] = 1  # epochs from one measurement to the next; the last epoch has one
+
+    def is_due(self, epoch: int, epochs: int) -> bool:
+        """Whether a model is measured after this epoch, counted from 1, of so many."""
+        return epoch % self.every == 0 or epoch == epochs
 
 
 class Recipe(Strict):

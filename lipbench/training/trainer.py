@@ -59,9 +59,9 @@ def train_one(
             fit.resume(checkpoint.path)
         while len(fit.history) < job.training.epochs:
             row = fit.epoch()
-            fit.history.append(
-                {**row, **measure(nn.Sequential(normalize, _exported(fit, forms)), held_out, recipe.history)}
-            )
+            if recipe.history.is_due(len(fit.history) + 1, job.training.epochs):
+                row |= measure(nn.Sequential(normalize, _exported(fit, forms)), held_out, recipe.history)
+            fit.history.append(row)
             if checkpoint is not None:
                 checkpoint.write(fit.state(), len(fit.history))
             epoch_done()

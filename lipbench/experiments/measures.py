@@ -1,0 +1,49 @@
+"""What several experiments measure."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from scipy import stats
+from torch import Tensor, nn
+
+from lipbench._internal.arrays import Floats
+from lipbench.report.intervals import CONFIDENCE, clopper_pearson
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured number with its 95 % interval."""
+
+    value: float
+    lo: float
+    hi: float
+
+
+@torch.no_grad()
+def logits(module: nn.Module, x: ArrayLike | Tensor, batch_size: int = 2000) -> Tensor:
+    """The network's logits, computed in float64 on the CPU: float64 (n, K), or (n, 1) for a single-logit head.
+
+    x: (n, ...) in [0, 1]. The module itself is left as it is.
+    """
+    precise = copy.deepcopy(module).cpu().double().eval()
+    rows = torch.as_tensor(np.asarray(x) if not isinstance(x, Tensor) else x).double()
+    return torch.cat([precise(part) for part in rows.split(batch_size)])
+
+
+def share(count: int, n: int) -> Estimate:
+    """A share of samples, with the exact interval of Clopper and Pearson (1934)."""
+    return Estimate(count / n, *clopper_pearson(int(count), int(n)))
+
+
+def over_seeds(values: Sequence[float] | Floats) -> Estimate:
+    """The mean over seeds, with Student's t interval; (-inf, inf) for a single one."""
+    array = np.asarray(values, dtype=np.float64)
+    mean = float(array.mean())
+    if len(array) < 2:
+        return Estimate(mean, -np.inf, np.inf)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(array) - 1) * array.std(ddof=1) / np.sqrt(len(array)))
+    return Estimate(mean, mean - half, mean + half)
