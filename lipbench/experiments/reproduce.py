@@ -126,10 +126,13 @@ def reproduce(
             continue
         results.append(result)
         done(result)
-    writing.write_page(folder)
+    try:
+        writing.write_page(folder)
+    except LipbenchError as error:  # not the only thing that went wrong, perhaps
+        failures.append(f"{writing.PAGE}: {reason(error)}")
     if failures:
         raise LipbenchError(
-            f"{len(failures)} of {len(places)} experiments failed; rerun the same command to try these again. "
+            f"{len(places) - len(results)} of {len(places)} experiments failed; rerun the same command to try these again. "
             f"{'. '.join(failures)}"
         )
     return results
