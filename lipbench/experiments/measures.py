@@ -11,6 +11,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from lipbench._internal.arrays import Floats
+from lipbench.certification.certificate import certificate
 from lipbench.report.intervals import CONFIDENCE, clopper_pearson
 
 
@@ -32,6 +33,16 @@ def logits(module: nn.Module, x: ArrayLike | Tensor, batch_size: int = 2000) -> 
     precise = copy.deepcopy(module).cpu().double().eval()
     rows = torch.as_tensor(np.asarray(x) if not isinstance(x, Tensor) else x).double()
     return torch.cat([precise(part) for part in rows.split(batch_size)])
+
+
+def certified_radii(module: nn.Module, x: ArrayLike | Tensor, labels: ArrayLike) -> Floats:
+    """Certified L2 radii of grade real, float64 (n,), 0 where misclassified. The network is run in float64, on the CPU.
+
+    x: (n, ...) in [0, 1]; labels: whole numbers (n,).
+    """
+    found = logits(module, x)
+    proof = certificate(copy.deepcopy(module).cpu().double().eval(), tuple(np.shape(x))[1:])
+    return proof.radii(found, torch.as_tensor(np.asarray(labels), dtype=torch.int64)).numpy()
 
 
 def share(count: int, n: int) -> Estimate:
