@@ -62,9 +62,9 @@ def measure(lab: Lab, settings: Settings) -> Records:
 
 
 def _moons(lab: Lab, samples: int) -> Dataset:
-    """Two interleaved half-circles without noise, moved and divided by 3 to fit into [0, 1]^2; no test samples apart."""
+    """Two half-moons without noise, moved and divided by 3 to fit into [0, 1]^2; the test set is the same."""
     points, labels = make_moons(samples, noise=None, shuffle=True, random_state=0)
-    x = (points + [1, 1]) / 3
+    x = (points + 1) / 3
     return lab.stored(MOONS, x, labels, x, labels, 2)
 
 
@@ -187,7 +187,7 @@ def draw(records: Records) -> Figure:
     for axes, loss, label in ((left, CROSS_ENTROPY, "temperature tau"), (centre, HINGE, "hinge margin m")):
         for name, rows in models[models["loss"] == loss].groupby("set"):
             _over_grid(axes, rows, 100 * rows["share"], COLOURS[name], name)
-        axes.set_yscale("symlog", linthresh=0.1, linscale=0.4)
+        axes.set_yscale("symlog", linthresh=0.1, linscale=0.4)  # with a place for 0
         axes.set(xlabel=label, ylim=(-0.02, 100), yticks=[0, 0.1, 1, 10, 100])
         axes.set_yticklabels(["0", "0.1", "1", "10", "100"])
     centre.invert_xaxis()
@@ -201,6 +201,7 @@ def draw(records: Records) -> Figure:
     right.plot([], [], color="#595959", ls="--", label="median sample")
     right.plot([], [], color="#595959", label="tightest, no error")
     right.set_yscale("log")
+    right.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     right.set(xlabel="temperature tau", ylabel="certified radius / half of the\nsmallest distance between classes")
     right.legend()
     return figure
@@ -211,7 +212,7 @@ def _over_grid(axes: Axes, rows: pd.DataFrame, y: pd.Series, colour: str, label:
     mean = y.groupby(rows["value"]).mean()
     axes.plot(mean.index, mean, color=colour, ls=line, lw=1.2, label=label)
     axes.plot(rows["value"], y, "o", color=colour, ms=2.5, alpha=0.6)
-    axes.set_xscale("log", base=2)
+    style.value_ticks(axes.xaxis, sorted(rows["value"].unique()), log=True, near=0.05)
 
 
 def tell(records: Records) -> str:
