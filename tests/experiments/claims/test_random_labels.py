@@ -7,7 +7,7 @@ from lipbench.experiments.claims.random_labels import EXPERIMENT, Settings
 from lipbench.experiments.experiment import verdict
 from tests.support.labs import lab
 
-TINY = Settings(("digits",), 200, 500, (0.1, 256.0), (64, 64), 160, 100, 1e-2, (0, 1))
+TINY = Settings({"digits": 160}, 200, 500, (0.1, 256.0), (64, 64), 100, 1e-2, (0, 1))
 
 
 @pytest.fixture(scope="module")

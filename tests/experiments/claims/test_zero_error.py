@@ -6,7 +6,7 @@ from lipbench.experiments.claims.zero_error import CROSS_ENTROPY, EXPERIMENT, MO
 from lipbench.experiments.experiment import verdict
 from tests.support.labs import lab
 
-TINY = Settings(60, {MOONS: Network((32, 32), 150, 30, 1e-2, (0.5, 256.0, 1024.0), (4.0, 0.02))}, (0, 1))
+TINY = Settings(60, {MOONS: Network((32, 32, 32), 200, 60, 5e-3, (0.5, 64.0, 256.0), (4.0, 0.02))}, (0, 1))
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def test_tuned_losses_reach_zero_error_and_others_do_not(records):
 
 
 def test_reversed_grids_fail(records):
-    swapped = records["models"]["value"].map({0.5: 1024.0, 256.0: 256.0, 1024.0: 0.5, 4.0: 0.02, 0.02: 4.0})
+    swapped = records["models"]["value"].map({0.5: 256.0, 64.0: 64.0, 256.0: 0.5, 4.0: 0.02, 0.02: 4.0})
     checks = EXPERIMENT.judge(records | {"models": records["models"].assign(value=swapped)})
     assert [check.holds for check in checks[:4]] == [False, False, False, False]
     assert verdict(checks) == "not"
@@ -30,7 +30,7 @@ def test_reversed_grids_fail(records):
 
 def test_zero_error_that_is_lost_again_is_counted(records):
     models = records["models"].copy()
-    last = (models["loss"] == CROSS_ENTROPY) & (models["value"] == 1024) & (models["seed"] == 0)
+    last = (models["loss"] == CROSS_ENTROPY) & (models["value"] == 256) & (models["seed"] == 0)
     models.loc[last, "errors"] = 1
     checks = EXPERIMENT.judge(records | {"models": models})
     assert (checks[0].holds, checks[2].holds, checks[2].ours) == (False, False, 1)
@@ -43,6 +43,6 @@ def test_a_radius_over_half_of_the_smallest_distance_is_a_false_certificate(reco
 
 def test_figure_and_text_follow_the_records(records):
     assert len(EXPERIMENT.draw(records).axes) == 3
-    assert "On moons, cross-entropy makes no training error from tau 256 on" in EXPERIMENT.tell(records)
+    assert "On moons, cross-entropy makes no training error from tau 64 on" in EXPERIMENT.tell(records)
     worse = records["models"].assign(errors=3)
     assert "left at least 3 errors" in EXPERIMENT.tell(records | {"models": worse})
