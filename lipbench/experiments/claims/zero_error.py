@@ -190,7 +190,7 @@ def draw(records: Records) -> Figure:
         for name, rows in models[models["loss"] == loss].groupby("set"):
             _over_grid(axes, rows, 100 * rows["share"], COLOURS[name], name)
         axes.set_yscale("symlog", linthresh=0.1, linscale=0.4)  # with a place for 0
-        style.value_ticks(axes.xaxis, values[loss], log=True, near=0.12)
+        style.value_ticks(axes.xaxis, values[loss], log=True, near=0.2)
         axes.set(xlabel=label, ylim=(-0.02, 100), yticks=[0, 0.1, 1, 10, 100])
         axes.set_yticklabels(["0", "0.1", "1", "10", "100"])
     centre.invert_xaxis()
@@ -201,9 +201,8 @@ def draw(records: Records) -> Figure:
         _over_grid(right, rows, rows["median_of_half_distance"], COLOURS[name], None, "--")
         _over_grid(right, perfect, perfect["of_half_distance"], COLOURS[name], None)
     right.axhline(1, color=style.FRONT, lw=0.8)
-    right.text(
-        1, 0.9, "limit of the tightest", va="top", transform=right.get_yaxis_transform(), ha="right", fontsize=6.5
-    )
+    corner = {"ha": "right", "va": "bottom", "transform": right.get_yaxis_transform()}
+    right.text(1, 1.1, "limit of the tightest", fontsize=style.WIDE.small, **corner)
     style.value_ticks(right.xaxis, values[CROSS_ENTROPY], log=True, near=0.12)
     right.plot([], [], color="#595959", ls="--", label="median sample")
     right.plot([], [], color="#595959", label="tightest, no error")
