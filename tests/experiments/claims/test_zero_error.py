@@ -6,7 +6,7 @@ from lipbench.experiments.claims.zero_error import CROSS_ENTROPY, EXPERIMENT, MO
 from lipbench.experiments.experiment import verdict
 from tests.support.labs import lab
 
-TINY = Settings(60, {MOONS: Network((32, 32, 32), 120, 60, 8e-3, (0.5, 64.0, 256.0), (4.0, 0.02))}, (0, 1))
+TINY = Settings(60, {MOONS: Network((32, 32, 32), 200, 60, 5e-3, (0.5, 64.0, 256.0), (4.0, 0.02))}, (0,))
 
 
 @pytest.fixture(scope="module")
