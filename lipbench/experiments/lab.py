@@ -1,11 +1,12 @@
 """Where an experiment works: its folder, its data, and the trainer and the evaluation of the library."""
 
+import functools
 import io
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,10 @@ from lipbench.training import recipes
 from lipbench.training.storing import HISTORY
 from lipbench.training.sweep import train_recipe
 from lipbench.work.execution import Execution
+from lipbench.work.executors.local import LocalExecutor
+
+TaskT = TypeVar("TaskT")
+FoundT = TypeVar("FoundT")
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,16 @@ class Lab:
         train_recipe(written, content, place, dataset, self.execution, data_dir=self.data_dir, progress=self.progress)
         return [trained(place / job.name) for job in written.training_jobs()]
 
+    def each(self, function: "Callable[[Lab, TaskT], FoundT]", tasks: Sequence[TaskT]) -> list[FoundT]:
+        """``function(lab, task)`` of every task, in its order; several at once, each in a lab of one process.
+
+        For many small zoos: processes start once, not once for each zoo. function: of a module; tasks and what it
+        returns can be pickled. What the labs of other processes note of data sets is lost.
+        """
+        alone = functools.partial(_numbered, function, replace(self, jobs=1, progress=False))
+        found = dict(LocalExecutor(self.jobs, 1).run(alone, list(enumerate(tasks))))
+        return [found[place] for place in range(len(tasks))]
+
     def evaluate(
         self,
         models: Sequence[TrainedModel | Model],
@@ -142,6 +157,11 @@ class Lab:
         if results.failures:
             raise nothing_left(results.failures)
         return results
+
+
+def _numbered(function: Callable[[Lab, TaskT], FoundT], lab: Lab, numbered: tuple[int, TaskT]) -> tuple[int, FoundT]:
+    place, task = numbered
+    return place, function(lab, task)
 
 
 def trained(folder: str | os.PathLike[str]) -> TrainedModel:
