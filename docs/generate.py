@@ -218,8 +218,8 @@ def paper() -> str:
 
 Each claim of "Pay attention to your loss" (Béthune et al., NeurIPS 2022, [arXiv
 2104.05097](https://arxiv.org/abs/2104.05097)) is one command, `lipbench reproduce NAME`, see
-[Reproduce](reproduce.md). This page shows what came out at scale `small`, on two CPU cores. Numbers in brackets are 95 %
-intervals. The records are in `reports/paper`.
+[Reproduce](reproduce.md). This page shows what came out at scale `small`, on two CPU cores. Numbers in brackets are
+95 % intervals. The records are in `reports/paper`.
 
 {page(results_in(DOCS.parent / "reports" / "paper"), "../reports/paper/")}"""
 

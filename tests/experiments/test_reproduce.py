@@ -96,12 +96,12 @@ def test_the_page_shows_all_and_a_failed_claim_is_a_result(tmp_path, capsys):
     assert "rises: HELD (small)" in said
     assert "falls: DID NOT HOLD (small)" in said
     assert "- y rises with x: -6 [-7, -5] points (paper: 5 points)" in said
-    page = (tmp_path / "paper.md").read_text()
+    page = (tmp_path / "report.md").read_text()
     assert "| [rises](#rises) | y rises. | held |" in page
     assert "![Falling](falls/figure.png)" in page
     lipbench.reproduce("rises", tmp_path / "other", scale="paper")
-    assert "did not hold" not in (tmp_path / "other" / "paper.md").read_text()
-    assert "held in part" in (tmp_path / "other" / "paper.md").read_text()
+    assert "did not hold" not in (tmp_path / "other" / "report.md").read_text()
+    assert "held in part" in (tmp_path / "other" / "report.md").read_text()
 
 
 def test_a_second_call_measures_nothing_and_gives_the_same_bytes(tmp_path, known):
@@ -160,7 +160,7 @@ def test_an_unknown_name_is_answered_with_the_closest(monkeypatch, tmp_path):
 def test_a_folder_of_somebody_else_is_refused_and_stays(tmp_path):
     (tmp_path / "rises").mkdir()
     (tmp_path / "rises" / "notes.txt").write_text("mine")
-    with pytest.raises(LipbenchError, match="holds notes.txt and no experiment.json"):
+    with pytest.raises(LipbenchError, match="is not empty and not an experiment"):
         lipbench.reproduce(["falls", "rises"], tmp_path)
     assert contents(tmp_path / "rises") == {(tmp_path / "rises" / "notes.txt").relative_to(tmp_path / "rises"): b"mine"}
 
