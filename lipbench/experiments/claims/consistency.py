@@ -134,18 +134,18 @@ def judge(records: Records) -> tuple[Check, ...]:
         Check(
             statement="the gap of every tau up to 1 falls from the smallest part of the training set to the whole",
             rule="the interval of the smallest fall, over taus and kinds of labels, lies above 0",
-            **_above(0, min(map(over_seeds, falls), key=lambda one: one.value), noisy),
+            **_above(0, min((over_seeds(fall.to_numpy()) for fall in falls), key=lambda one: one.value), noisy),
         ),
         Check(
             statement=f"{NOISY}: the unconstrained network still overfits at full data",
             rule=f"the interval of its gap lies above {MEMORISED:g} points, half of the share of wrong labels",
-            **_above(MEMORISED, over_seeds(noisy[FREE, 1.0]), noisy),
+            **_above(MEMORISED, over_seeds(noisy[FREE, 1.0].to_numpy()), noisy),
         ),
     )
 
 
 def _smaller(gaps: pd.DataFrame, labels: str, paper: float | None) -> Check:
-    differences = [over_seeds(gaps[FREE, 1.0] - gaps[tau, 1.0]) for tau in _small(gaps)]
+    differences = [over_seeds((gaps[FREE, 1.0] - gaps[tau, 1.0]).to_numpy()) for tau in _small(gaps)]
     return Check(
         statement=f"{labels}: at full data, the gap of every tau up to 1 is smaller than the unconstrained network's",
         rule="the interval of the smallest difference, paired over seeds, lies above 0",
@@ -166,7 +166,7 @@ def _gaps(records: Records, labels: str) -> pd.DataFrame:
     """Training minus validation accuracy in points: a row per seed, a column per (tau, share of the training set)."""
     frame = records["accuracies"].query("labels == @labels")
     gap = 100 * (frame.train - frame.validation)
-    return frame.assign(gap=gap).pivot(index="seed", columns=["tau", "share"], values="gap").sort_index(axis=1)
+    return frame.assign(gap=gap).pivot_table(index="seed", columns=["tau", "share"], values="gap").sort_index(axis=1)
 
 
 def _taus(gaps: pd.DataFrame) -> list[float]:
@@ -199,7 +199,7 @@ def draw(records: Records) -> Figure:
 
 def _panel(axes: Axes, gaps: pd.DataFrame) -> None:
     for tau in _taus(gaps):
-        over = {float(share): over_seeds(gaps[tau, share]) for share in gaps[tau]}
+        over = {float(share): over_seeds(gaps[tau, share].to_numpy()) for share in gaps[tau]}
         shares, found = [100 * share for share in over], list(over.values())
         means, half = [one.value for one in found], [one.hi - one.value for one in found]
         free = tau == FREE
@@ -230,7 +230,7 @@ EXPERIMENT = Experiment(
     claim="c", source="s", paper="p", setup="s",
     scales={
         "small": Settings(
-            data=("digits",), widths=(64, 64), taus=(0.25, 1.0, 4.0), unit=math.sqrt(3072 / 64), 
+            data=("digits",), widths=(64, 64), taus=(0.25, 1.0, 4.0), unit=math.sqrt(3072 / 64),
             parts={NOISY: (27, 9, 3, 1), CLEAN: (27, 1)}, noise={NOISY: 0.2, CLEAN: 0.0}, seeds=4, epochs=10, passes=6, batch_size=216, learning_rate=2e-2,
         ),
         "paper": Settings(

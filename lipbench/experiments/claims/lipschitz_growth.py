@@ -1,0 +1,274 @@
+"""Growth: the Lipschitz constant of an unconstrained network through training, and its robust accuracy.
+
+The trainer keeps the weights of the last epoch only. At a constant learning rate, with the same seed, the training of
+k epochs is the beginning of that of K: so a network at epoch k is one that is trained for k epochs.
+"""
+
+import copy
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from lipbench.attacks import suites
+from lipbench.certification.lipschitz import lipschitz_bound
+from lipbench.experiments.experiment import Check, Experiment, Records
+from lipbench.experiments.lab import Lab, TrainedModel
+from lipbench.experiments.measures import Estimate, over_seeds
+from lipbench.report import style
+
+ADAM, SGD, CONSTRAINED = "unconstrained, Adam", "unconstrained, SGD", "1-Lipschitz, Adam"
+UNCONSTRAINED = (ADAM, SGD)
+PAPER_GROWTH = {ADAM: 131 / 16, SGD: 65 / 16}  # of the largest Frobenius norm of a layer, over 25 epochs
+LEARNT = 3  # points of accuracy that may still be missing where a network counts as fitted
+GROWS = "the interval of the ratio, paired over seeds, lies above 1"
+COLOURS = {ADAM: style.FAMILIES["unconstrained"][0], SGD: "#E69F00", CONSTRAINED: style.CERTIFIED}
+MARKERS = {ADAM: "X", SGD: "s", CONSTRAINED: "o"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One scale."""
+
+    data: tuple[str, ...]
+    channels: tuple[int, ...]
+    widths: tuple[int, ...]
+    tau: float  # of the 1-Lipschitz network
+    epochs: tuple[int, ...]  # at which networks are measured, ascending
+    batch_size: int
+    learning_rates: dict[str, float]  # by network
+    seeds: int
+    eps: float  # of the attack, L2, in units of the input range
+    samples: int  # of the test set: attacked, and searched for the largest gradient
+
+
+def measure(lab: Lab, settings: Settings) -> Records:
+    """Train every network for every number of epochs, and measure norms, bound, gradients and robust accuracy."""
+    dataset = lab.dataset(*settings.data)
+    models = lab.train(_recipe(settings), dataset)
+    suite = suites.parse(
+        {"name": "bisection", "norm": "L2", "eps": [settings.eps], "attack": [{"name": "gradient/bisection"}]},
+        "a suite",
+    )
+    accuracies = lab.evaluate(models, dataset, suite, samples=settings.samples).summary().set_index("model")
+    x = torch.from_numpy(dataset.test.first(settings.samples).x)
+    keys = itertools.product(settings.learning_rates, settings.epochs, range(settings.seeds))
+    rows = [
+        {
+            "network": network, "epoch": epoch, "seed": seed, "eps": settings.eps,
+            "bound": lipschitz_bound(model.module, dataset.input_shape), "gradient": largest_jacobian(model.module, x),
+            **_layer_norms(model, x[:1]),
+            "accuracy": accuracies.clean_accuracy[model.name], "robust": accuracies.robust_accuracy[model.name],
+        }
+        for (network, epoch, seed), model in zip(keys, models, strict=True)
+    ]  # fmt: skip
+    return {"epochs": pd.DataFrame(rows)}
+
+
+def _recipe(settings: Settings) -> dict[str, Any]:
+    """One block for each network and number of epochs."""
+    return {
+        "seeds": list(range(settings.seeds)),
+        "architecture": [
+            {"name": "cnn", "args": {"channels": list(settings.channels), "widths": list(settings.widths)}}
+        ],
+        "loss": [
+            {
+                **(
+                    {"name": "tau_cross_entropy", "hyperparameters": {"tau": settings.tau}}
+                    if network == CONSTRAINED
+                    else {"name": "cross_entropy", "constrained": False}
+                ),
+                "label": f"{'sgd' if network == SGD else 'adam'}-epoch{epochs}",
+                "training": {
+                    "epochs": epochs, "learning_rate": rate, "optimizer": "sgd" if network == SGD else "adam",
+                },
+            }
+            for network, rate in settings.learning_rates.items()
+            for epochs in settings.epochs
+        ],
+        "training": {"epochs": 1, "batch_size": settings.batch_size, "schedule": "constant"},
+        "history": {"samples": 1, "every": max(settings.epochs)},
+    }  # fmt: skip
+
+
+def largest_jacobian(module: nn.Module, x: Tensor) -> float:
+    """The largest spectral norm of the Jacobian at given inputs: a lower bound of the Lipschitz constant.
+
+    module: gives logits (n, K); x: (n, ...) in [0, 1]. In float64.
+    """
+    precise = copy.deepcopy(module).double().requires_grad_(False)
+    point = x.double().requires_grad_()
+    logits = precise(point)
+    rows = [torch.autograd.grad(one.sum(), point, retain_graph=True)[0].flatten(1) for one in logits.unbind(1)]
+    return float(torch.linalg.matrix_norm(torch.stack(rows, dim=1), ord=2).max())
+
+
+def _layer_norms(model: TrainedModel, x: Tensor) -> dict[str, float]:
+    """The largest Frobenius norm of a layer's weights, and the largest bound of a layer's own constant."""
+    shapes: dict[nn.Module, tuple[int, ...]] = {}
+    layers = [layer for layer in model.module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    hooks = [
+        layer.register_forward_hook(lambda layer, inputs, _: shapes.update({layer: tuple(inputs[0].shape[1:])}))
+        for layer in layers
+    ]
+    with torch.no_grad():
+        model.module(x)
+    for hook in hooks:
+        hook.remove()
+    return {
+        "frobenius": max(float(layer.weight.double().norm()) for layer in layers),
+        "spectral": max(lipschitz_bound(layer, shapes[layer]) for layer in layers),
+    }
+
+
+def judge(records: Records) -> tuple[Check, ...]:
+    """Growth of bound and norms; then robust accuracy; then the bound of the constrained network."""
+    frame = records["epochs"]
+    eps, beginning = frame.eps.iloc[0], {network: _fitted(frame, network) for network in UNCONSTRAINED}
+    held = frame[frame.network == CONSTRAINED].bound
+    return (
+        *(
+            Check(
+                statement=f"{network}: the Lipschitz bound grows from the first measured epoch to the last",
+                rule=GROWS,
+                **_above(1, _growth(frame, "bound", network), frame),
+            )
+            for network in UNCONSTRAINED
+        ),
+        *(
+            Check(
+                statement=f"{network}: so does the largest Frobenius norm of a layer",
+                rule=GROWS,
+                paper=PAPER_GROWTH[network],
+                **_above(1, _growth(frame, "frobenius", network), frame),
+            )
+            for network in UNCONSTRAINED
+        ),
+        *(
+            Check(
+                statement=f"{network}: at the end it is less robust at {eps:g} than the 1-Lipschitz network",
+                rule="the interval of the difference in robust accuracy, paired over seeds, lies above 0",
+                unit="points",
+                **_above(0, _less_robust(frame, network), frame),
+            )
+            for network in UNCONSTRAINED
+        ),
+        *(
+            Check(
+                statement=f"{network}: robust accuracy at {eps:g} falls from epoch {epoch}, when clean accuracy has come "
+                f"within {LEARNT:g} points of its last value, to the last",
+                rule="the interval of the fall, paired over seeds, lies above 0",
+                unit="points",
+                **_above(0, _fall(frame, network, epoch), frame),
+            )
+            for network, epoch in beginning.items()
+        ),
+        Check(
+            statement="the bound of the 1-Lipschitz network stays at 1",
+            rule="no bound at any epoch is above 1.001",
+            holds=held.max() < 1.001,
+            ours=held.max(),
+            over=f"the largest of {len(held)} networks",
+        ),
+    )
+
+
+def _by_epoch(frame: pd.DataFrame, column: str, network: str) -> pd.DataFrame:
+    """A row per seed, a column per epoch; accuracies in percent."""
+    table = frame[frame.network == network].pivot_table(index="seed", columns="epoch", values=column)
+    return 100 * table if column in ("accuracy", "robust") else table
+
+
+def _growth(frame: pd.DataFrame, column: str, network: str) -> Estimate:
+    """The last value over the first."""
+    table = _by_epoch(frame, column, network)
+    return over_seeds((table[max(table.columns)] / table[min(table.columns)]).to_numpy())
+
+
+def _less_robust(frame: pd.DataFrame, network: str) -> Estimate:
+    constrained, free = _by_epoch(frame, "robust", CONSTRAINED), _by_epoch(frame, "robust", network)
+    return over_seeds((constrained[max(constrained.columns)] - free[max(free.columns)]).to_numpy())
+
+
+def _fall(frame: pd.DataFrame, network: str, epoch: int) -> Estimate:
+    table = _by_epoch(frame, "robust", network)
+    return over_seeds((table[epoch] - table[max(table.columns)]).to_numpy())
+
+
+def _fitted(frame: pd.DataFrame, network: str) -> int:
+    """The first epoch at which the mean accuracy is within LEARNT of that at the last."""
+    means = _by_epoch(frame, "accuracy", network).mean()
+    return int(means.index[means > means.iloc[-1] - LEARNT][0])
+
+
+def _above(least: float, estimate: Estimate, frame: pd.DataFrame) -> dict[str, Any]:
+    """Of a check: it holds where the interval lies above a value."""
+    return {
+        "holds": estimate.lo > least, "ours": estimate.value, "lo": estimate.lo, "hi": estimate.hi,
+        "over": f"{frame.seed.nunique()} seeds",
+    }  # fmt: skip
+
+
+def draw(records: Records) -> Figure:
+    """Bound and largest gradient, norms of layers, accuracies: over epochs."""
+    frame = records["epochs"]
+    figure = style.new(style.WIDE.width, 2.6)
+    constant, norms, accuracies = figure.subplots(1, 3)
+    panels = (
+        (constant, "Lipschitz constant", {"bound": ("-", "bound"), "gradient": (":", "largest found")}),
+        (norms, "largest norm of a layer", {"frobenius": ("-", "Frobenius"), "spectral": (":", "spectral")}),
+        (accuracies, "accuracy, %", {"accuracy": (":", "clean"), "robust": ("-", f"robust at {frame.eps.iloc[0]:g}")}),
+    )
+    for axes, label, columns in panels:
+        for column, (line, name) in columns.items():
+            for network in COLOURS:
+                _curve(axes, _by_epoch(frame, column, network), network, line)
+            axes.plot([], [], line, color=style.FRONT, label=name)
+        style.value_ticks(axes.xaxis, sorted(frame.epoch.unique()), log=True, near=0.05)
+        axes.set_xlabel("epochs of training")
+        axes.set_ylabel(label)
+        if axes is not accuracies:
+            axes.set_yscale("log")
+        axes.legend()
+    handles = [constant.plot([], [], MARKERS[one], color=COLOURS[one], label=one)[0] for one in COLOURS]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    return figure
+
+
+def _curve(axes: Axes, table: pd.DataFrame, network: str, line: str) -> None:
+    """The mean over seeds, and a band from the smallest to the largest."""
+    axes.plot(table.columns, table.mean(), line, color=COLOURS[network], marker=MARKERS[network], markersize=3)
+    axes.fill_between(table.columns, table.min(), table.max(), color=COLOURS[network], alpha=0.15, linewidth=0)
+
+
+def tell(records: Records) -> str:
+    """What the figure shows."""
+    return "todo"
+
+
+EXPERIMENT = Experiment(
+    name="lipschitz-growth",
+    title="The constant grows without a constraint",
+    theme="robustness",
+    claim="c", source="s", paper="p", setup="s",
+    scales={
+        "small": Settings(
+            data=("digits",), channels=(8, 16), widths=(32,), tau=4.0, epochs=(1, 4, 16, 64), batch_size=64,
+            learning_rates={ADAM: 1e-3, SGD: 1e-2, CONSTRAINED: 1e-3}, seeds=3, eps=0.3, samples=200,
+        ),
+        "paper": Settings(
+            data=("mnist",), channels=(16, 32), widths=(64,), tau=16.0, epochs=(1, 2, 4, 8, 16, 25), batch_size=128,
+            learning_rates={ADAM: 1e-3, SGD: 1e-2, CONSTRAINED: 1e-3}, seeds=3, eps=1.0, samples=500,
+        ),
+    },
+    measure=measure,
+    judge=judge,
+    draw=draw,
+    tell=tell,
+)  # fmt: skip

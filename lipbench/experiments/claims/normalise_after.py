@@ -1,0 +1,260 @@
+"""Normalising after training: f = g / L(g) for an unconstrained g and its Lipschitz bound, against a constrained f."""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import nn
+
+from lipbench.attacks import suites
+from lipbench.certification.lipschitz import lipschitz_bound
+from lipbench.experiments.experiment import Check, Experiment, Records
+from lipbench.experiments.lab import Lab
+from lipbench.experiments.measures import Estimate, logits, over_seeds
+from lipbench.models.model import Model
+from lipbench.report import style
+
+CONSTRAINED, NORMALISED = "constrained", "normalised"
+JUDGED = 0.3  # eps at which certificates are judged, L2, in units of the input range
+USELESS = 10  # % of samples: certificates that cover fewer are useless
+APART = 25  # points of accuracy between the two networks, and between certificate and attack
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One scale."""
+
+    data: tuple[str, ...]
+    architectures: dict[str, dict[str, Any]]  # by name, their arguments
+    tau: float  # of the constrained networks
+    epochs: int
+    batch_size: int
+    seeds: int
+    eps: tuple[float, ...]  # of the attack, L2, in units of the input range
+    samples: int  # of the test set that are certified and attacked
+
+
+def measure(lab: Lab, settings: Settings) -> Records:
+    """Train both networks of each architecture, normalise the unconstrained ones, certify and attack all."""
+    dataset = lab.dataset(*settings.data)
+    free, constrained = np.array_split(np.array(lab.train(_recipe(settings), dataset), dtype=object), 2)
+    bounds = [lipschitz_bound(model.module, dataset.input_shape) for model in free]
+    normalised = [
+        Model(
+            normalise(model.module, bound),
+            f"normalised-{model.name}",
+            claimed=1.0,
+            constrained=False,
+            seed=model.card.seed,
+        )
+        for model, bound in zip(free, bounds, strict=True)
+    ]
+    suite = suites.parse(
+        {"name": "bisection", "norm": "L2", "eps": list(settings.eps), "attack": [{"name": "gradient/bisection"}]},
+        "a suite",
+    )
+    found = lab.evaluate([*constrained, *normalised], dataset, suite, samples=settings.samples).samples
+    rows, radii = [], []
+    for place, (model, bound) in enumerate(zip(free, bounds, strict=True)):
+        key = {"architecture": model.card.architecture.name, "seed": model.card.seed}
+        before, after = (logits(one, dataset.test.x).argmax(1) for one in (model.module, normalised[place].module))
+        rows.append(
+            key
+            | {
+                "bound": bound,
+                "bound_after": lipschitz_bound(normalised[place].module, dataset.input_shape),
+                "samples": len(before),
+                "same": int((before == after).sum()),
+            }
+        )
+        for training, name in ((CONSTRAINED, constrained[place].name), (NORMALISED, normalised[place].name)):
+            radii.append(found[found.model == name].assign(**key, training=training))
+    columns = {
+        "architecture": "architecture", "training": "training", "seed": "seed", "sample": "sample", "correct": "correct",
+        "certified_radius_nominal": "plain", "certified_radius_real": "pairwise", "adversarial_distance": "distance",
+    }  # fmt: skip
+    return {
+        "networks": pd.DataFrame(rows),
+        "samples": pd.concat(radii, ignore_index=True)[list(columns)].rename(columns=columns),
+    }
+
+
+def _recipe(settings: Settings) -> dict[str, Any]:
+    return {
+        "seeds": list(range(settings.seeds)),
+        "architecture": [{"name": name, "args": args} for name, args in settings.architectures.items()],
+        "loss": [
+            {"name": "cross_entropy", "constrained": False},
+            {"name": "tau_cross_entropy", "hyperparameters": {"tau": settings.tau}},
+        ],
+        "training": {"epochs": settings.epochs, "batch_size": settings.batch_size},
+        "history": {"samples": 1, "every": settings.epochs},
+    }
+
+
+def normalise(module: nn.Module, bound: float) -> nn.Module:
+    """f = g / bound: a copy of g whose last linear layer, which gives the logits, is divided by the bound."""
+    divided = copy.deepcopy(module)
+    head = [layer for layer in divided.modules() if isinstance(layer, nn.Linear)][-1]
+    for weight in head.parameters():
+        weight.data /= bound
+    return divided
+
+
+def judge(records: Records) -> tuple[Check, ...]:
+    """The certificates of both networks, by the constant and by the tightest bound; then predictions and robustness."""
+    networks, seeds = records["networks"], records["networks"].seed.nunique()
+    architectures = list(networks.architecture.unique())
+    shares = {name: _shares(records, name) for name in architectures}
+    apart = {name: _estimate(table, CONSTRAINED, "pairwise", NORMALISED, "pairwise") for name, table in shares.items()}
+    attacked = {
+        name: _estimate(table, NORMALISED, "distance", NORMALISED, "pairwise") for name, table in shares.items()
+    }
+    over = f"{seeds} seeds"
+    least = min(apart.values(), key=lambda one: one.value)
+    return (
+        Check(
+            statement=f"at {JUDGED:g}, fewer samples of normalised networks are certified than of constrained ones, by the "
+            "tightest bound of each",
+            rule=f"the interval of the smallest difference, over architectures, lies above {APART} points",
+            holds=least.lo > APART,
+            **_figures(least, "points", over),
+        ),
+        *(
+            _useless(f"{name}, normalised: few samples are certified at {JUDGED:g} {words}", table, column, over)
+            for name, table in shares.items()
+            for column, words in (("plain", "by the constant 1"), ("pairwise", "even by the tightest bound"))
+        ),
+        Check(
+            statement="normalising changes no prediction, and the bound is 1 after it",
+            rule="all predictions on test samples are the same, and every bound is within 1e-6 of 1",
+            holds=bool((networks.same == networks.samples).all() and (networks.bound_after - 1).abs().max() < 1e-6),
+            ours=100 * networks.same.sum() / networks.samples.sum(),
+            unit="%",
+            over=f"{networks.samples.sum()} predictions of {len(networks)} networks",
+        ),
+        *(
+            Check(
+                statement=f"{name}, normalised: the certificates are useless, not the network: at {JUDGED:g} it withstands "
+                "the attack on far more samples than are certified",
+                rule=f"the interval of robust minus certified accuracy (tightest bound) lies above {APART} points",
+                holds=gap.lo > APART,
+                **_figures(gap, "points", over),
+            )
+            for name, gap in attacked.items()
+        ),
+        *(
+            Check(
+                statement=f"{name}: certified radii (tightest bound) of the constrained network are larger",
+                rule="the interval of the ratio of medians, over samples that both classify correctly, lies above 1",
+                holds=ratio.lo > 1,
+                **_figures(ratio, "", over),
+            )
+            for name in architectures
+            for ratio in [_ratio(records, name)]
+        ),
+    )
+
+
+def _useless(statement: str, table: pd.DataFrame, column: str, over: str) -> Check:
+    share = over_seeds(table[NORMALISED, column].to_numpy())
+    return Check(
+        statement=statement,
+        rule=f"the interval of the share lies below {USELESS} %",
+        holds=share.hi < USELESS,
+        **_figures(share, "%", over),
+    )
+
+
+def _figures(estimate: Estimate, unit: str, over: str) -> dict[str, Any]:
+    return {"ours": estimate.value, "lo": estimate.lo, "hi": estimate.hi, "unit": unit, "over": over}
+
+
+def _curves(records: Records, architecture: str, eps: float) -> pd.DataFrame:
+    """% of samples whose radius is at least eps, or distance above eps: a row per seed, columns (training, which)."""
+    frame = records["samples"].query("architecture == @architecture")
+    passed = frame.assign(
+        plain=100.0 * (frame.correct & (frame.plain >= eps)),
+        pairwise=100.0 * (frame.correct & (frame.pairwise >= eps)),
+        distance=100.0 * (frame.correct & (frame.distance > eps)),
+    )
+    means = passed.groupby(["seed", "training"])[["plain", "pairwise", "distance"]].mean().unstack("training")
+    return means.swaplevel(axis=1).sort_index(axis=1)
+
+
+def _shares(records: Records, architecture: str) -> pd.DataFrame:
+    return _curves(records, architecture, JUDGED)
+
+
+def _estimate(table: pd.DataFrame, more: str, column: str, less: str, other: str) -> Estimate:
+    return over_seeds((table[more, column] - table[less, other]).to_numpy())
+
+
+def _ratio(records: Records, architecture: str) -> Estimate:
+    """Median radius of the constrained network over that of the normalised one, where both are correct."""
+    frame = records["samples"].query("architecture == @architecture")
+    radii = frame[frame.correct].pivot_table(index=["seed", "sample"], columns="training", values="pairwise").dropna()
+    medians = radii.groupby("seed").median()
+    return over_seeds((medians[CONSTRAINED] / medians[NORMALISED]).to_numpy())
+
+
+def draw(records: Records) -> Figure:
+    """Certified and robust accuracy over eps, a panel for each architecture."""
+    architectures = list(records["networks"].architecture.unique())
+    figure = style.new(style.WIDE.width, 2.8)
+    panels = figure.subplots(1, len(architectures), sharey=True, squeeze=False)[0]
+    grid = np.linspace(0, 0.5, 51)
+    lines = {"pairwise": ("-", "certified, tightest bound"), "plain": (":", "certified, constant 1"),
+             "distance": ("--", "robust under attack")}  # fmt: skip
+    colours = {CONSTRAINED: style.CERTIFIED, NORMALISED: style.FAMILIES["unconstrained"][0]}
+    for axes, name in zip(panels, architectures, strict=True):
+        tables = [_curves(records, name, eps) for eps in grid]
+        for training, colour in colours.items():
+            for column, (line, _) in lines.items():
+                over = [table[training, column] for table in tables]
+                axes.plot(grid, [seeds.mean() for seeds in over], line, color=colour)
+                if column != "plain":
+                    axes.fill_between(
+                        grid, [seeds.min() for seeds in over], [seeds.max() for seeds in over], color=colour, alpha=0.15,
+                        linewidth=0,
+                    )  # fmt: skip
+        bound = records["networks"].query("architecture == @name").bound
+        axes.set_title(f"{name}: L(g) = {bound.min():.3g} to {bound.max():.3g}", loc="left")
+        axes.set_xlabel("eps, L2, pixels in [0, 1]")
+    panels[0].set_ylabel("test samples, %")
+    handles = [panels[0].plot([], [], color=colour, label=name)[0] for name, colour in colours.items()]
+    handles += [panels[0].plot([], [], line, color=style.FRONT, label=words)[0] for line, words in lines.values()]
+    figure.legend(handles=handles, loc="outside upper center", ncols=5)
+    return figure
+
+
+def tell(records: Records) -> str:
+    """What the figure shows."""
+    return "todo"
+
+
+EXPERIMENT = Experiment(
+    name="normalise-after",
+    title="Normalising after training",
+    theme="robustness",
+    claim="c", source="s", paper="p", setup="s",
+    scales={
+        "small": Settings(
+            data=("digits",),
+            architectures={"mlp": {"widths": [64, 64]}, "cnn": {"channels": [8, 16], "widths": [32]}},
+            tau=4.0, epochs=40, batch_size=128, seeds=3, eps=(0.1, 0.2, 0.3, 0.4, 0.5), samples=200,
+        ),
+        "paper": Settings(
+            data=("cifar10",),
+            architectures={"mlp": {"widths": [1024, 1024]}, "vgg": {}},
+            tau=10.0, epochs=200, batch_size=1000, seeds=3, eps=(0.1, 0.2, 0.3, 0.4, 0.5), samples=1000,
+        ),
+    },
+    measure=measure,
+    judge=judge,
+    draw=draw,
+    tell=tell,
+)  # fmt: skip
