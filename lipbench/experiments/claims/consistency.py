@@ -56,6 +56,11 @@ class Task:
     part: int
     seed: int
 
+    @property
+    def name(self) -> str:
+        """Of its files."""
+        return f"{self.labels.split()[0]}-{self.part}-{self.seed}"
+
 
 def measure(lab: Lab, settings: Settings) -> Records:
     """Train on every part of every split; record both accuracies, in float64, of every network."""
@@ -72,9 +77,9 @@ def measure(lab: Lab, settings: Settings) -> Records:
 
 def _trained(lab: Lab, task: Task) -> list[dict[str, Any]]:
     """The rows of one training set."""
-    settings, name = task.settings, f"{task.labels[:5]}-{task.part}-{task.seed}"
-    n, samples = _samples(lab, task, name)
-    models = lab.train(_recipe(settings, task.seed), samples, zoo=f"zoos/{name}")
+    settings = task.settings
+    n, samples = training_set(lab, task)
+    models = lab.train(recipe(settings, task.seed), samples, zoo=f"zoos/{task.name}")
     return [
         {
             "labels": task.labels, "seed": task.seed, "n": n, "share": 1 / task.part, "tau": tau,
@@ -86,7 +91,7 @@ def _trained(lab: Lab, task: Task) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _samples(lab: Lab, task: Task, name: str) -> tuple[int, Dataset]:
+def training_set(lab: Lab, task: Task) -> tuple[int, Dataset]:
     """How many distinct training samples there are; them, repeated, and the validation samples."""
     given, settings = lab.dataset(*task.settings.data), task.settings
     images = np.concatenate([given.train.images, given.test.images])
@@ -100,11 +105,12 @@ def _samples(lab: Lab, task: Task, name: str) -> tuple[int, Dataset]:
     n = whole // task.part
     train, validation = np.resize(order[:n], settings.passes * whole), order[whole:]
     return n, lab.stored(
-        f"data/{name}", images[train], noisy[train], images[validation], noisy[validation], given.num_classes
+        f"data/{task.name}", images[train], noisy[train], images[validation], noisy[validation], given.num_classes
     )
 
 
-def _recipe(settings: Settings, seed: int) -> dict[str, Any]:
+def recipe(settings: Settings, seed: int) -> dict[str, Any]:
+    """All networks of one training set, in the order of the taus; the unconstrained one comes last."""
     return {
         "seeds": [seed],
         "architecture": [{"name": "mlp", "args": {"widths": list(settings.widths)}}],
@@ -231,12 +237,13 @@ EXPERIMENT = Experiment(
     scales={
         "small": Settings(
             data=("digits",), widths=(64, 64), taus=(0.25, 1.0, 4.0), unit=math.sqrt(3072 / 64),
-            parts={NOISY: (27, 9, 3, 1), CLEAN: (27, 1)}, noise={NOISY: 0.2, CLEAN: 0.0}, seeds=4, epochs=10, passes=6, batch_size=216, learning_rate=2e-2,
+            parts={NOISY: (27, 9, 3, 1), CLEAN: (27, 1)}, noise={NOISY: 0.2, CLEAN: 0.0}, seeds=4,
+            epochs=10, passes=6, batch_size=216, learning_rate=2e-2,
         ),
         "paper": Settings(
             data=("cifar10",), widths=(1024, 1024), taus=(0.25, 0.5, 1.0, 2.0, 4.0, 8.0), unit=1.0,
-            parts=dict.fromkeys((NOISY, CLEAN), (50, 20, 10, 4, 2, 1)), noise={NOISY: 0.2, CLEAN: 0.0}, seeds=3, epochs=200, passes=1, batch_size=1000,
-            learning_rate=1e-3,
+            parts=dict.fromkeys((NOISY, CLEAN), (50, 20, 10, 4, 2, 1)), noise={NOISY: 0.2, CLEAN: 0.0}, seeds=3,
+            epochs=200, passes=1, batch_size=1000, learning_rate=1e-3,
         ),
     },
     measure=measure,

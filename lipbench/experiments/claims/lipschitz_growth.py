@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from lipbench.attacks import suites
 from lipbench.certification.lipschitz import lipschitz_bound
 from lipbench.experiments.experiment import Check, Experiment, Records
-from lipbench.experiments.lab import Lab, TrainedModel
+from lipbench.experiments.lab import Lab
 from lipbench.experiments.measures import Estimate, over_seeds
 from lipbench.report import style
 
@@ -50,7 +50,7 @@ class Settings:
 def measure(lab: Lab, settings: Settings) -> Records:
     """Train every network for every number of epochs, and measure norms, bound, gradients and robust accuracy."""
     dataset = lab.dataset(*settings.data)
-    models = lab.train(_recipe(settings), dataset)
+    models = lab.train(recipe(settings), dataset)
     suite = suites.parse(
         {"name": "bisection", "norm": "L2", "eps": [settings.eps], "attack": [{"name": "gradient/bisection"}]},
         "a suite",
@@ -62,7 +62,7 @@ def measure(lab: Lab, settings: Settings) -> Records:
         {
             "network": network, "epoch": epoch, "seed": seed, "eps": settings.eps,
             "bound": lipschitz_bound(model.module, dataset.input_shape), "gradient": largest_jacobian(model.module, x),
-            **_layer_norms(model, x[:1]),
+            **layer_norms(model.module, x[:1]),
             "accuracy": accuracies.clean_accuracy[model.name], "robust": accuracies.robust_accuracy[model.name],
         }
         for (network, epoch, seed), model in zip(keys, models, strict=True)
@@ -70,7 +70,7 @@ def measure(lab: Lab, settings: Settings) -> Records:
     return {"epochs": pd.DataFrame(rows)}
 
 
-def _recipe(settings: Settings) -> dict[str, Any]:
+def recipe(settings: Settings) -> dict[str, Any]:
     """One block for each network and number of epochs."""
     return {
         "seeds": list(range(settings.seeds)),
@@ -109,16 +109,19 @@ def largest_jacobian(module: nn.Module, x: Tensor) -> float:
     return float(torch.linalg.matrix_norm(torch.stack(rows, dim=1), ord=2).max())
 
 
-def _layer_norms(model: TrainedModel, x: Tensor) -> dict[str, float]:
-    """The largest Frobenius norm of a layer's weights, and the largest bound of a layer's own constant."""
+def layer_norms(module: nn.Module, x: Tensor) -> dict[str, float]:
+    """The largest Frobenius norm of a layer's weights, and the largest bound of a layer's own constant, its spectral norm.
+
+    x: one input, (1, ...): a convolution's constant depends on the size of its input.
+    """
     shapes: dict[nn.Module, tuple[int, ...]] = {}
-    layers = [layer for layer in model.module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
     hooks = [
         layer.register_forward_hook(lambda layer, inputs, _: shapes.update({layer: tuple(inputs[0].shape[1:])}))
         for layer in layers
     ]
     with torch.no_grad():
-        model.module(x)
+        module(x)
     for hook in hooks:
         hook.remove()
     return {
@@ -161,8 +164,8 @@ def judge(records: Records) -> tuple[Check, ...]:
         ),
         *(
             Check(
-                statement=f"{network}: robust accuracy at {eps:g} falls from epoch {epoch}, when clean accuracy has come "
-                f"within {LEARNT:g} points of its last value, to the last",
+                statement=f"{network}: robust accuracy at {eps:g} falls from epoch {epoch}, when clean accuracy has "
+                f"come within {LEARNT:g} points of its last value, to the last",
                 rule="the interval of the fall, paired over seeds, lies above 0",
                 unit="points",
                 **_above(0, _fall(frame, network, epoch), frame),
