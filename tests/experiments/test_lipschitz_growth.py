@@ -13,8 +13,8 @@ from lipbench.experiments.claims.lipschitz_growth import ADAM, CONSTRAINED, EXPE
 from tests.support.labs import lab
 
 TINY = Settings(
-    data=("digits",), channels=(2,), widths=(8,), tau=4.0, epochs=(1, 3), batch_size=216,
-    learning_rates={ADAM: 1e-2, SGD: 1e-1, CONSTRAINED: 1e-2}, seeds=2, eps=0.3, samples=20,
+    data=("digits",), channels=(2,), widths=(8,), tau=4.0, epochs=(1, 6), batch_size=216,
+    learning_rates={ADAM: 1e-2, SGD: 1e-1, CONSTRAINED: 1e-2}, seeds=3, eps=0.3, samples=20,
 )  # fmt: skip
 
 
@@ -30,7 +30,7 @@ def test_the_constant_grows_unless_training_is_run_backwards(measured):
     assert checks[0].holds
     assert checks[0].ours > 1
     assert checks[-1].holds  # the constrained bound
-    backwards = EXPERIMENT.judge({"epochs": frame.assign(epoch=frame.epoch.map({1: 3, 3: 1}))})
+    backwards = EXPERIMENT.judge({"epochs": frame.assign(epoch=frame.epoch.map({1: 6, 6: 1}))})
     assert not backwards[0].holds
     swapped = frame.network.map({ADAM: CONSTRAINED, SGD: SGD, CONSTRAINED: ADAM})
     assert not EXPERIMENT.judge({"epochs": frame.assign(network=swapped)})[-1].holds
@@ -39,9 +39,11 @@ def test_the_constant_grows_unless_training_is_run_backwards(measured):
 def test_few_epochs_are_the_beginning_of_many(measured):
     place, _ = measured
     models = place.train(lipschitz_growth.recipe(TINY), place.dataset("digits"))
+    short_ones = [model for model in models if len(model.history) == 1]
+    long_ones = [model for model in models if len(model.history) == 6]
     kept = ["loss", "train_accuracy"]
-    for short, long in zip(models[0::4] + models[1::4], models[2::4] + models[3::4], strict=True):
-        assert (short.card.seed, len(short.history), len(long.history)) == (long.card.seed, 1, 3)
+    for short, long in zip(short_ones, long_ones, strict=True):
+        assert short.card.seed == long.card.seed
         pd.testing.assert_frame_equal(short.history[kept], long.history[kept].head(1))
 
 
@@ -54,7 +56,7 @@ def test_the_largest_gradient_is_between_0_and_the_bound(measured):
 def test_the_jacobian_of_a_linear_map_is_its_matrix():
     torch.manual_seed(0)
     linear = nn.Sequential(nn.Flatten(), nn.Linear(6, 4))
-    norm = float(torch.linalg.matrix_norm(linear[1].weight.double(), ord=2))
+    norm = float(torch.linalg.matrix_norm(linear[1].weight.double(), ord=2).detach())
     assert lipschitz_growth.largest_jacobian(linear, torch.rand(3, 1, 2, 3)) == pytest.approx(norm)
 
 

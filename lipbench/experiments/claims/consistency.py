@@ -133,30 +133,45 @@ def _accuracy(model: TrainedModel, x: np.ndarray[Any, Any], labels: np.ndarray[A
 def judge(records: Records) -> tuple[Check, ...]:
     """The gaps at full data, paired over seeds; then how each goes with the size of the training set."""
     noisy, clean = _gaps(records, NOISY), _gaps(records, CLEAN)
-    falls = [gaps[tau, min(gaps[tau])] - gaps[tau, 1.0] for gaps in (noisy, clean) for tau in _small(gaps)]
+    falls = [_fall(gaps, tau) for gaps in (noisy, clean) for tau in _small(gaps)]
+    slower = [_fall(noisy, tau) - _fall(noisy, FREE) for tau in _small(noisy)]
     return (
         _smaller(noisy, NOISY, None),
         _smaller(clean, CLEAN, PAPER[FREE] - PAPER[SMALL_TAU]),
         Check(
             statement="the gap of every tau up to 1 falls from the smallest part of the training set to the whole",
             rule="the interval of the smallest fall, over taus and kinds of labels, lies above 0",
-            **_above(0, min((over_seeds(fall.to_numpy()) for fall in falls), key=lambda one: one.value), noisy),
+            **_above(0, _least(falls), noisy),
         ),
         Check(
             statement=f"{NOISY}: the unconstrained network still overfits at full data",
             rule=f"the interval of its gap lies above {MEMORISED:g} points, half of the share of wrong labels",
             **_above(MEMORISED, over_seeds(noisy[FREE, 1.0].to_numpy()), noisy),
         ),
+        Check(
+            statement=f"{NOISY}: the unconstrained network's gap falls by less than that of every tau up to 1",
+            rule="the interval of the smallest difference of the falls, paired over seeds, lies above 0",
+            **_above(0, _least(slower), noisy),
+        ),
     )
 
 
+def _fall(gaps: pd.DataFrame, tau: float) -> "pd.Series[float]":
+    """From the smallest part of the training set to the whole."""
+    return gaps[tau, min(gaps[tau])] - gaps[tau, 1.0]
+
+
+def _least(values: "list[pd.Series[float]]") -> Estimate:
+    return min((over_seeds(np.asarray(one, np.float64)) for one in values), key=lambda one: one.value)
+
+
 def _smaller(gaps: pd.DataFrame, labels: str, paper: float | None) -> Check:
-    differences = [over_seeds((gaps[FREE, 1.0] - gaps[tau, 1.0]).to_numpy()) for tau in _small(gaps)]
+    differences = [gaps[FREE, 1.0] - gaps[tau, 1.0] for tau in _small(gaps)]
     return Check(
         statement=f"{labels}: at full data, the gap of every tau up to 1 is smaller than the unconstrained network's",
         rule="the interval of the smallest difference, paired over seeds, lies above 0",
         paper=paper,
-        **_above(0, min(differences, key=lambda one: one.value), gaps),
+        **_above(0, _least(differences), gaps),
     )
 
 
@@ -211,7 +226,7 @@ def _panel(axes: Axes, gaps: pd.DataFrame) -> None:
         free = tau == FREE
         axes.errorbar(
             shares, means, yerr=half, color=_colour(gaps, tau), marker="X" if free else "o", markersize=4,
-            linestyle="--" if free else "-", capsize=2, label="unconstrained" if free else f"tau {tau:g}",
+            linestyle="--" if free else "-", capsize=2, label=_name(tau),
         )  # fmt: skip
     style.value_ticks(axes.xaxis, shares, log=True, near=0.05)
     axes.set_ylim(bottom=0)
@@ -225,15 +240,48 @@ def _colour(gaps: pd.DataFrame, tau: float) -> Any:
 
 
 def tell(records: Records) -> str:
-    """What the figure shows."""
-    return "todo"
+    """The gaps at both ends, and what limits the unconstrained network's."""
+    noisy, clean = (_gaps(records, labels).mean() for labels in (NOISY, CLEAN))
+    frame = records["accuracies"].query("labels == @NOISY and share == 1")
+    fitted = frame.groupby("tau")[["train", "validation"]].mean() * 100
+    ends = [
+        f"{_name(tau)} from {noisy[tau, min(noisy[tau].index)]:.0f} to {noisy[tau, 1.0]:.1f}"
+        for tau in noisy.index.unique("tau")
+    ]
+    largest = max(tau for tau in fitted.index if tau < FREE)
+    return (
+        f"With noisy labels, the gap in points goes, from the smallest part of the training set to the whole: "
+        f"{', '.join(ends)}. With clean labels it ends at {clean[SMALL_TAU, 1.0]:.1f} for tau 1 and at "
+        f"{clean[FREE, 1.0]:.1f} for the unconstrained network: digits are easy, so these differ by little. "
+        f"The constraint alone closes no gap: tau decides. At tau {largest:g} the 1-Lipschitz network fits "
+        f"{fitted.train[largest]:.0f} % of the noisy training labels, and its gap is {noisy[largest, 1.0]:.0f} points. "
+        f"The unconstrained network's gap falls too, but not because it generalises: in the steps that all networks "
+        f"have it fits {fitted.train[FREE]:.0f} % of the noisy labels of the whole training set, more than a network "
+        f"without memory of single samples could ({100 - 2 * MEMORISED:.0f} %), and not yet all of them."
+    )
+
+
+def _name(tau: float) -> str:
+    return "unconstrained" if tau == FREE else f"tau {tau:g}"
 
 
 EXPERIMENT = Experiment(
     name="consistency",
     title="Consistent estimators",
     theme="generalisation",
-    claim="c", source="s", paper="p", setup="s",
+    claim="1-Lipschitz networks are consistent estimators: where tau is small, the gap between training and validation "
+    "accuracy closes as the training set grows. An unconstrained network can overfit at any size: its gap stays.",
+    source="Béthune et al. 2022, on generalisation",
+    paper="CIFAR-10, 2 to 100 % of the training set, tau cross-entropy against an unconstrained network. At 100 %, training "
+    "/ validation accuracy, read off the plot: tau 8 .745 / .628, 4 .695 / .62, 2 .61 / .57, 1 .525 / .51, 0.5 .457 / "
+    ".45, 0.25 about .40; unconstrained 1.0 / .44. We assume pixels in [0, 1]: in 0..255, tau 0.25 would be 64 here, and "
+    "the paper's Pareto front has .79 at tau 13 already.",
+    setup="Digits, split into 1,297 training and 500 validation samples; a seed is another split, other random labels, "
+    "another initialisation. Dense layers of 64 and 64 units, 360 steps for every size of the training set. Digits are "
+    "easy to generalise, so that 20 % of the labels of both splits are also drawn at random. Taus are the paper's; "
+    "networks are trained at 6.9 times these, the ratio of the diagonals of both input ranges, sqrt(3072) / 8, so that "
+    "tau times the largest possible difference of outputs is the paper's. At scale paper the network is the dense one "
+    "of the paper's random labels: we do not know which one this experiment had.",
     scales={
         "small": Settings(
             data=("digits",), widths=(64, 64), taus=(0.25, 1.0, 4.0), unit=math.sqrt(3072 / 64),

@@ -9,6 +9,7 @@ import itertools
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
@@ -26,7 +27,7 @@ ADAM, SGD, CONSTRAINED = "unconstrained, Adam", "unconstrained, SGD", "1-Lipschi
 UNCONSTRAINED = (ADAM, SGD)
 PAPER_GROWTH = {ADAM: 131 / 16, SGD: 65 / 16}  # of the largest Frobenius norm of a layer, over 25 epochs
 LEARNT = 3  # points of accuracy that may still be missing where a network counts as fitted
-GROWS = "the interval of the ratio, paired over seeds, lies above 1"
+GROWS = "the interval of the ratio, a geometric mean paired over seeds, lies above 1"
 COLOURS = {ADAM: style.FAMILIES["unconstrained"][0], SGD: "#E69F00", CONSTRAINED: style.CERTIFIED}
 MARKERS = {ADAM: "X", SGD: "s", CONSTRAINED: "o"}
 
@@ -63,7 +64,7 @@ def measure(lab: Lab, settings: Settings) -> Records:
             "network": network, "epoch": epoch, "seed": seed, "eps": settings.eps,
             "bound": lipschitz_bound(model.module, dataset.input_shape), "gradient": largest_jacobian(model.module, x),
             **layer_norms(model.module, x[:1]),
-            "accuracy": accuracies.clean_accuracy[model.name], "robust": accuracies.robust_accuracy[model.name],
+            "accuracy": accuracies.clean[model.name], "robust": accuracies.robust[model.name],
         }
         for (network, epoch, seed), model in zip(keys, models, strict=True)
     ]  # fmt: skip
@@ -110,9 +111,9 @@ def largest_jacobian(module: nn.Module, x: Tensor) -> float:
 
 
 def layer_norms(module: nn.Module, x: Tensor) -> dict[str, float]:
-    """The largest Frobenius norm of a layer's weights, and the largest bound of a layer's own constant, its spectral norm.
+    """The largest Frobenius norm of a layer's weights, and the largest bound of a layer's own constant.
 
-    x: one input, (1, ...): a convolution's constant depends on the size of its input.
+    x: one input, (1, ...). A layer's constant is its spectral norm; a convolution's depends on the size of its input.
     """
     shapes: dict[nn.Module, tuple[int, ...]] = {}
     layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
@@ -189,9 +190,10 @@ def _by_epoch(frame: pd.DataFrame, column: str, network: str) -> pd.DataFrame:
 
 
 def _growth(frame: pd.DataFrame, column: str, network: str) -> Estimate:
-    """The last value over the first."""
+    """The last value over the first: the geometric mean over seeds."""
     table = _by_epoch(frame, column, network)
-    return over_seeds((table[max(table.columns)] / table[min(table.columns)]).to_numpy())
+    logs = over_seeds(np.log((table[max(table.columns)] / table[min(table.columns)]).to_numpy()))
+    return Estimate(*np.exp([logs.value, logs.lo, logs.hi]))
 
 
 def _less_robust(frame: pd.DataFrame, network: str) -> Estimate:
