@@ -272,10 +272,10 @@ EXPERIMENT = Experiment(
     claim="1-Lipschitz networks are consistent estimators: where tau is small, the gap between training and validation "
     "accuracy closes as the training set grows. An unconstrained network can overfit at any size: its gap stays.",
     source="Béthune et al. 2022, on generalisation",
-    paper="CIFAR-10, 2 to 100 % of the training set, tau cross-entropy against an unconstrained network. At 100 %, training "
-    "/ validation accuracy, read off the plot: tau 8 .745 / .628, 4 .695 / .62, 2 .61 / .57, 1 .525 / .51, 0.5 .457 / "
-    ".45, 0.25 about .40; unconstrained 1.0 / .44. We assume pixels in [0, 1]: in 0..255, tau 0.25 would be 64 here, and "
-    "the paper's Pareto front has .79 at tau 13 already.",
+    paper="CIFAR-10, 2 to 100 % of the training set, tau cross-entropy against an unconstrained network. Training / "
+    "validation accuracy at 100 %, read off the plot: tau 8 .745 / .628, 4 .695 / .62, 2 .61 / .57, 1 .525 / .51, 0.5 "
+    ".457 / .45, 0.25 about .40; unconstrained 1.0 / .44. We assume pixels in [0, 1]: in 0..255, tau 0.25 would be 64 "
+    "here, and the paper's Pareto front reaches .79 at tau 13 already.",
     setup="Digits, split into 1,297 training and 500 validation samples; a seed is another split, other random labels, "
     "another initialisation. Dense layers of 64 and 64 units, 360 steps for every size of the training set. Digits are "
     "easy to generalise, so that 20 % of the labels of both splits are also drawn at random. Taus are the paper's; "
