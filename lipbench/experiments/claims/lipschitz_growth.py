@@ -27,6 +27,7 @@ ADAM, SGD, CONSTRAINED = "unconstrained, Adam", "unconstrained, SGD", "1-Lipschi
 UNCONSTRAINED = (ADAM, SGD)
 PAPER_GROWTH = {ADAM: 131 / 16, SGD: 65 / 16}  # of the largest Frobenius norm of a layer, over 25 epochs
 LEARNT = 3  # points of accuracy that may still be missing where a network counts as fitted
+WORDS = {"bound": "bound", "gradient": "largest slope found", "accuracy": "accuracy in %", "robust": "robust in %"}
 GROWS = "the interval of the ratio, a geometric mean paired over seeds, lies above 1"
 COLOURS = {ADAM: style.FAMILIES["unconstrained"][0], SGD: "#E69F00", CONSTRAINED: style.CERTIFIED}
 MARKERS = {ADAM: "X", SGD: "s", CONSTRAINED: "o"}
@@ -253,15 +254,42 @@ def _curve(axes: Axes, table: pd.DataFrame, network: str, line: str) -> None:
 
 
 def tell(records: Records) -> str:
-    """What the figure shows."""
-    return "todo"
+    """Bound, largest gradient and accuracies of every network, at the first and the last measured epoch."""
+    frame = records["epochs"]
+    lines, ends = [], (frame.epoch.min(), frame.epoch.max())
+    for network in COLOURS:
+        means = {
+            column: [_by_epoch(frame, column, network)[epoch].mean() for epoch in ends]
+            for column in ("bound", "gradient", "accuracy", "robust")
+        }
+        lines.append(
+            f"{network}: {', '.join(f'{WORDS[column]} {a:.3g} to {b:.3g}' for column, (a, b) in means.items())}."
+        )
+    fallen = [network for network in UNCONSTRAINED if _fall(frame, network, _fitted(frame, network)).lo > 0]
+    ending = (
+        "Once accuracy is there, robust accuracy falls while the constant goes on growing."
+        if len(fallen) == len(UNCONSTRAINED)
+        else "Robust accuracy does not fall, for all of them, by more than seeds differ: the constant alone says little "
+        "of it. Margins grow as well, and a sample's distance to the boundary is about its margin over the slope."
+    )
+    return (
+        f"From epoch {ends[0]} to {ends[1]}, means over seeds. {' '.join(lines)} {ending} Bands: smallest to largest."
+    )
 
 
 EXPERIMENT = Experiment(
     name="lipschitz-growth",
     title="The constant grows without a constraint",
     theme="robustness",
-    claim="c", source="s", paper="p", setup="s",
+    claim="Training without a constraint makes the Lipschitz constant grow without control, and with it the "
+    "vulnerability to adversarial attacks.",
+    source="Béthune et al. 2022, and their poster",
+    paper="A convolutional network on MNIST, 25 epochs: the largest Frobenius norm of a layer grows from 16 to 131 with "
+    "Adam, from 16 to 65 with SGD.",
+    setup="A convolutional network (8 and 16 channels, dense 32) on digits at constant learning rates, measured after "
+    "1, 4, 16 and 64 epochs of 20 steps; three seeds. Adam at 1e-3, SGD with momentum .9 at 1e-2; the 1-Lipschitz "
+    "network of the same shape with tau 4 and Adam. 200 test samples are attacked with bisection over PGD. The largest "
+    "spectral norm of the Jacobian at them bounds the constant from below, lipbench's bound from above.",
     scales={
         "small": Settings(
             data=("digits",), channels=(8, 16), widths=(32,), tau=4.0, epochs=(1, 4, 16, 64), batch_size=64,

@@ -236,7 +236,7 @@ def tell(records: Records) -> str:
         )
     return (
         f"{' '.join(lines)} Division by L(g) changes no decision, and no radius of the tightest bound: margins and "
-        "constants shrink by the same factor. The certificate is lost in the bound, not in the network: far more of its "
+        "constants shrink by the same factor. The certificate is lost in the bound, not in the network: far more "
         "samples withstand the attack than are certified. A check of small certificates that fails does so because "
         "the product of few norms of layers is still small enough: there the claim is too strong. Bands in the figure "
         "go from the smallest to the largest value over seeds."
