@@ -175,7 +175,7 @@ def judge(records: Records) -> tuple[Check, ...]:
             for network, epoch in beginning.items()
         ),
         Check(
-            statement="the bound of the 1-Lipschitz network stays at 1",
+            statement="the bound of the 1-Lipschitz network never exceeds 1",
             rule="no bound at any epoch is above 1.001",
             holds=held.max() < 1.001,
             ours=held.max(),
@@ -269,8 +269,8 @@ def tell(records: Records) -> str:
     ending = (
         "Once accuracy is there, robust accuracy falls while the constant goes on growing."
         if len(fallen) == len(UNCONSTRAINED)
-        else "Robust accuracy does not fall, for all of them, by more than seeds differ: the constant alone says little "
-        "of it. Margins grow as well, and a sample's distance to the boundary is about its margin over the slope."
+        else "Robust accuracy does not fall, for all of them, by more than seeds differ: the constant alone says "
+        "little of it. Margins grow as well, and the distance to the boundary is about the margin over the slope."
     )
     return (
         f"From epoch {ends[0]} to {ends[1]}, means over seeds. {' '.join(lines)} {ending} Bands: smallest to largest."
@@ -284,16 +284,16 @@ EXPERIMENT = Experiment(
     claim="Training without a constraint makes the Lipschitz constant grow without control, and with it the "
     "vulnerability to adversarial attacks.",
     source="Béthune et al. 2022, and their poster",
-    paper="A convolutional network on MNIST, 25 epochs: the largest Frobenius norm of a layer grows from 16 to 131 with "
-    "Adam, from 16 to 65 with SGD.",
+    paper="A convolutional network on MNIST, 25 epochs: the largest Frobenius norm of a layer grows from 16 to 131 "
+    "with Adam, from 16 to 65 with SGD.",
     setup="A convolutional network (8 and 16 channels, dense 32) on digits at constant learning rates, measured after "
-    "1, 4, 16 and 64 epochs of 20 steps; three seeds. Adam at 1e-3, SGD with momentum .9 at 1e-2; the 1-Lipschitz "
-    "network of the same shape with tau 4 and Adam. 200 test samples are attacked with bisection over PGD. The largest "
+    "1, 4, 16 and 64 epochs of 20 steps; three seeds. Adam at 5e-3, SGD with momentum .9 at 5e-2, and the 1-Lipschitz "
+    "network of that shape with tau 4 and Adam. 200 test samples are attacked with bisection over PGD. The largest "
     "spectral norm of the Jacobian at them bounds the constant from below, lipbench's bound from above.",
     scales={
         "small": Settings(
             data=("digits",), channels=(8, 16), widths=(32,), tau=4.0, epochs=(1, 4, 16, 64), batch_size=64,
-            learning_rates={ADAM: 1e-3, SGD: 1e-2, CONSTRAINED: 1e-3}, seeds=3, eps=0.3, samples=200,
+            learning_rates={ADAM: 5e-3, SGD: 5e-2, CONSTRAINED: 5e-3}, seeds=3, eps=0.3, samples=200,
         ),
         "paper": Settings(
             data=("mnist",), channels=(16, 32), widths=(64,), tau=16.0, epochs=(1, 2, 4, 8, 16, 25), batch_size=128,
