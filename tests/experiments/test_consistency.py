@@ -9,7 +9,7 @@ from lipbench.experiments.measures import logits
 from tests.support.labs import lab
 
 TINY = Settings(
-    data=("digits",), widths=(48,), taus=(0.25,), unit=7.0, parts={NOISY: (27, 3), CLEAN: (27, 3)},
+    data=("digits",), widths=(64, 64), taus=(0.25,), unit=7.0, parts={NOISY: (27, 9), CLEAN: (27, 9)},
     noise={NOISY: 0.2, CLEAN: 0.0}, seeds=3, epochs=3, passes=6, batch_size=216, learning_rate=2e-2,
 )  # fmt: skip
 
@@ -20,7 +20,7 @@ def measured(tmp_path_factory):
     place = lab(tmp_path_factory.mktemp("consistency"))
     records = EXPERIMENT.measure(place, TINY)
     frame = records["accuracies"]
-    return place, {"accuracies": frame.assign(share=frame.share.where(frame.share < 1 / 3, 1.0))}
+    return place, {"accuracies": frame.assign(share=frame.share.where(frame.share < 1 / 9, 1.0))}
 
 
 def swapped(records):
@@ -32,7 +32,7 @@ def swapped(records):
 def test_a_small_tau_generalises_where_labels_are_noisy(measured):
     checks = EXPERIMENT.judge(measured[1])
     assert checks[0].holds
-    assert checks[2].holds  # the gap falls
+    assert checks[2].ours > 5  # points: the gap falls
     reversed_checks = EXPERIMENT.judge(swapped(measured[1]))
     assert not reversed_checks[0].holds
     assert reversed_checks[0].ours == pytest.approx(-checks[0].ours)
@@ -40,8 +40,10 @@ def test_a_small_tau_generalises_where_labels_are_noisy(measured):
 
 def test_a_gap_that_rises_with_the_training_set_does_not_close(measured):
     frame = measured[1]["accuracies"]
-    turned = frame.assign(share=frame.share.map({1 / 27: 1.0, 1.0: 1 / 27}))
-    assert not EXPERIMENT.judge({"accuracies": turned})[2].holds
+    turned = frame.assign(share=frame.share.where(frame.share == 1, 2).map({2.0: 1.0, 1.0: 1 / 27}))
+    check = EXPERIMENT.judge({"accuracies": turned})[2]
+    assert not check.holds
+    assert check.ours < -5
 
 
 def test_accuracies_are_of_the_distinct_training_samples_and_of_the_others(measured):
