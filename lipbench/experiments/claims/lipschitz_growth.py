@@ -226,22 +226,24 @@ def draw(records: Records) -> Figure:
     frame = records["epochs"]
     figure = style.new(style.WIDE.width, 2.6)
     constant, norms, accuracies = figure.subplots(1, 3)
+    eps = f"{records['epochs'].eps.iloc[0]:g}"
     panels = (
-        (constant, "Lipschitz constant", {"bound": ("-", "bound"), "gradient": (":", "largest found")}),
+        (constant, "Lipschitz constant", {"bound": ("-", "bound"), "gradient": (":", "largest slope found")}),
         (norms, "largest norm of a layer", {"frobenius": ("-", "Frobenius"), "spectral": (":", "spectral")}),
-        (accuracies, "accuracy, %", {"accuracy": (":", "clean"), "robust": ("-", f"robust at {frame.eps.iloc[0]:g}")}),
+        (accuracies, "accuracy, %", {"robust": ("-", f"robust at {eps}"), "accuracy": (":", "clean")}),
     )
     for axes, label, columns in panels:
-        for column, (line, name) in columns.items():
+        for column, (line, _) in columns.items():
             for network in COLOURS:
                 _curve(axes, _by_epoch(frame, column, network), network, line)
-            axes.plot([], [], line, color=style.FRONT, label=name)
+        (_, solid), (_, dotted) = columns.values()
+        axes.set_title(f"solid: {solid}\ndotted: {dotted}", loc="left")
         style.value_ticks(axes.xaxis, sorted(frame.epoch.unique()), log=True, near=0.05)
         axes.set_xlabel("epochs of training")
         axes.set_ylabel(label)
-        if axes is not accuracies:
-            axes.set_yscale("log")
-        axes.legend()
+    constant.set_yscale("log")
+    constant.yaxis.set_major_formatter("{x:g}")
+    norms.set_ylim(bottom=0)
     handles = [constant.plot([], [], MARKERS[one], color=COLOURS[one], label=one)[0] for one in COLOURS]
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
     return figure
