@@ -30,6 +30,8 @@ from lipbench.training.storing import HISTORY
 from lipbench.training.sweep import train_recipe
 from lipbench.work.execution import Execution
 
+GENERATED = "generated: "  # before the name of a data set that an experiment made
+
 
 @dataclass(frozen=True)
 class TrainedModel:
@@ -97,7 +99,7 @@ class Lab:
         files.make_folder(path.parent)
         if not files.write_new(path, buffer.getvalue()) and path.read_bytes() != buffer.getvalue():
             raise LipbenchError(f"{path} holds other samples than this version of lipbench makes: use another folder")
-        return self._noted(f"generated: {name}", datasets.load(f"npz:{path}"))
+        return self._noted(f"{GENERATED}{name}", datasets.load(f"npz:{path}"))
 
     def _noted(self, name: str, dataset: Dataset) -> Dataset:
         self.used[name] = f"train {dataset.train.sha256}, test {dataset.test.sha256}"
