@@ -126,7 +126,7 @@ def ticks(values: Sequence[float], log: bool, near: float) -> list[float]:
 
 def log_axis(axis: Axis) -> None:
     """A logarithmic axis, whose labels are plain numbers: matplotlib's are mathematics, which is not parsed here."""
-    (axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale)("log")
+    (axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale)("log")
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
