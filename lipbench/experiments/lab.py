@@ -35,6 +35,8 @@ from lipbench.work.executors.local import LocalExecutor
 TaskT = TypeVar("TaskT")
 FoundT = TypeVar("FoundT")
 
+GENERATED = "generated: "  # before the name of a data set that an experiment made
+
 
 @dataclass(frozen=True)
 class TrainedModel:
@@ -102,7 +104,7 @@ class Lab:
         files.make_folder(path.parent)
         if not files.write_new(path, buffer.getvalue()) and path.read_bytes() != buffer.getvalue():
             raise LipbenchError(f"{path} holds other samples than this version of lipbench makes: use another folder")
-        return self._noted(f"generated: {name}", datasets.load(f"npz:{path}"))
+        return self._noted(f"{GENERATED}{name}", datasets.load(f"npz:{path}"))
 
     def _noted(self, name: str, dataset: Dataset) -> Dataset:
         self.used[name] = f"train {dataset.train.sha256}, test {dataset.test.sha256}"
