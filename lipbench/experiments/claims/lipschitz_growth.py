@@ -127,7 +127,7 @@ def layer_norms(module: nn.Module, x: Tensor) -> dict[str, float]:
     for hook in hooks:
         hook.remove()
     return {
-        "frobenius": max(float(layer.weight.double().norm()) for layer in layers),
+        "frobenius": max(float(layer.weight.detach().double().norm()) for layer in layers),
         "spectral": max(lipschitz_bound(layer, shapes[layer]) for layer in layers),
     }
 
