@@ -6,7 +6,7 @@ from lipbench.experiments.claims.nearest_neighbour import EPS, NEAREST, Settings
 from lipbench.experiments.experiment import verdict
 from tests.support.labs import lab
 
-TINY = Settings("digits", (64,), 12, 128, 1e-2, (1, 256), (0.5,), (0, 1), 40, 5)
+TINY = Settings("digits", (64,), 12, 128, 1e-2, (1, 256), (0.5,), (0, 1), 20, 5)
 
 
 @pytest.fixture(scope="module")
