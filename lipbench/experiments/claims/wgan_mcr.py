@@ -285,7 +285,7 @@ def tell(records: Records) -> str:
         f"With as many samples of each class, the largest E[y f] of a 1-Lipschitz f is W1 / 2: exactly "
         f"{flat['limit'].iloc[0]:.4f} on the stripes and {deep['limit'].iloc[0]:.4f} on the images, from the best "
         f"assignment of their training samples. The figure shows each network's E[y f] / L as a share of it, with L "
-        f"computed from the weights, so that no share can be above 1. KR leaves the threshold open: accuracy is that of "
+        f"computed from the weights, so that no share can be above 1. KR leaves the threshold open: accuracy is of "
         f"the training samples at the best threshold of each network.\n\n"
         f"On the stripes, {100 * FAR:g} % of each class lie far away and decide the transport: the discriminator is "
         f"f(x) = x, which is right for {50 * (1 + FAR):g} % of the samples. KR's networks are right for "
