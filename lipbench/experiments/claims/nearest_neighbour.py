@@ -254,9 +254,9 @@ def tell(records: Records) -> str:
 
     return (
         f"The references of 1-NN are the training samples. On them it has no error, and its smallest radius, "
-        f"{train[NEAREST].min():.3f}, is half the smallest distance between two classes: no classifier without training "
-        f"error can have a larger one. Its mean radius, {train[NEAREST].mean():.3f}, is not the largest possible: a "
-        f"linear programme bounds that of any classifier without training error by {ceiling['mean']:.3f}. The losses "
+        f"{train[NEAREST].min():.3f}, is half the smallest distance between two classes: without training "
+        f"error no classifier can have a larger one. Its mean radius, {train[NEAREST].mean():.3f}, is not the largest "
+        f"possible: a linear programme bounds that of any classifier without training error by {ceiling['mean']:.3f}. The losses "
         f"reach {largest:.3f} at most, and {len(without)} of {len(by_loss)} leave no training error "
         f"({'; '.join(without) or 'none'}). Networks of this size are far from the limit that the claim describes.\n\n"
         f"Against the loss that is best at each eps, 1-NN is {places('train')} on training samples. On test samples it "

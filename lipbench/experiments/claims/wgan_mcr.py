@@ -179,12 +179,12 @@ def _reached(grid: pd.DataFrame, name: str) -> Check:
 def _rises(grid: pd.DataFrame, name: str) -> Check:
     """From each temperature to the next smaller one, for each seed; close to its limit MCR cannot rise any more."""
     by_tau = _by_tau(grid[grid["tau"] > 0], "mcr")
-    steps, gain = by_tau[:, :-1] / by_tau[:, 1:] - 1, over_seeds(by_tau[:, 0] / by_tau[:, -1] - 1)
+    steps, left = by_tau[:, :-1] / by_tau[:, 1:] - 1, over_seeds(by_tau[:, -1] / by_tau[:, 0])
     return _check(
-        f"{name}: MCR rises as tau falls: gain from the largest to the smallest tau",
-        f"the interval lies above 0, and no step of the grid loses more than {100 * LIMIT:g} %",
-        gain.lo > 0 and bool((steps > -LIMIT).all()),
-        gain,
+        f"{name}: MCR rises as tau falls: that of the largest tau as a share of that of the smallest",
+        f"the interval lies below 100 %, and no step towards a smaller tau loses more than {100 * LIMIT:g} %",
+        left.hi < 1 and bool((steps > -LIMIT).all()),
+        left,
         grid,
     )
 
