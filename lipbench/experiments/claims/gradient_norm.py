@@ -1,0 +1,254 @@
+"""An optimal 1-Lipschitz classifier has gradients of norm 1 almost everywhere: how far trained networks are from it."""
+
+import importlib.util
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy import stats
+
+from lipbench.attacks.suites import Suite
+from lipbench.experiments.experiment import Check, Experiment, Records
+from lipbench.experiments.lab import Lab
+from lipbench.experiments.measures import Estimate, over_seeds
+from lipbench.report import style
+from lipbench.report.intervals import spearman_interval
+from lipbench.runs.results import ModelResults
+
+ALMOST_ONE = 0.95
+FULL = 0.99  # the norm from which on a gradient counts as 1
+DENSE, SPECTRAL, ORTHOGONAL = "dense", "spectral conv", "orthogonal conv"
+COLOURS = {DENSE: "#0072B2", SPECTRAL: "#D55E00", ORTHOGONAL: "#009E73"}
+LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
+CELLS = 10  # of each axis of the scatter: samples kept per model
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is trained: a dense and a convolutional shape, the latter on two sets of layers."""
+
+    data: str = "digits"
+    dense: tuple[tuple[str, Any], ...] = (("widths", (128, 64)),)
+    conv: str = "cnn"
+    conv_args: tuple[tuple[str, Any], ...] = (("channels", (4, 8)), ("widths", (32,)))
+    # tau and 1 / margin of a moderate and of an accurate network, in the data's units
+    taus: tuple[float, ...] = (4, 64)
+    alpha: float = 0.95
+    min_margin: float = 0.5
+    seeds: tuple[int, ...] = (0, 1, 2)
+    epochs: int = 15
+    conv_epochs: int = 15
+    batch_size: int = 128
+    learning_rate: float = 5e-3
+    samples: int = 200
+
+
+def measure(lab: Lab, settings: Settings) -> Records:
+    """Train every loss on every set of layers, then certify, attack, and measure the gradients of the margins."""
+    dataset = lab.dataset(settings.data)
+    architectures = [
+        {"name": "mlp", "label": DENSE, "args": dict(settings.dense)},
+        {"name": settings.conv, "label": "spectral", "args": dict(settings.conv_args)},
+    ]
+    if importlib.util.find_spec("orthogonium") is not None:  # an extra
+        orthogonal = {"label": "orthogonal", "layers": "orthogonium", "training": {"learning_rate": 2e-3}}
+        architectures.append(architectures[1] | orthogonal)
+    recipe = {
+        "seeds": list(settings.seeds),
+        "training": {
+            "epochs": settings.epochs,
+            "batch_size": settings.batch_size,
+            "learning_rate": settings.learning_rate,
+        },
+        "history": {"every": settings.epochs, "samples": settings.samples},
+        "architecture": architectures,
+        "loss": [
+            {"name": "tau_cross_entropy", "hyperparameters": {"tau": list(settings.taus)}},
+            {
+                "name": "hkr_multiclass",
+                "hyperparameters": {"alpha": settings.alpha, "min_margin": settings.min_margin},
+            },
+            {"name": "hinge_multiclass", "hyperparameters": {"min_margin": settings.min_margin}},
+            {"name": "kr_multiclass"},
+        ],
+    }
+    models = lab.train(recipe, dataset)
+    suite = Suite(name="bisection", norm="L2", eps=[0.1], attack=[{"name": "gradient/bisection"}])
+    results = lab.evaluate(models, dataset, suite, samples=settings.samples)
+    return {"samples": pd.concat([_samples(item) for item in results.items], ignore_index=True)}
+
+
+def _samples(item: ModelResults) -> pd.DataFrame:
+    """The samples with a certificate: |grad g| / L_cj of the margin g that decides it, and its tightness.
+
+    The product of what the layers keep of the gradient is exactly that ratio, see ``certification.gradients``.
+    """
+    factors, card = item.factors, item.card
+    norm = factors.kept_product * factors.head
+    known = np.isfinite(norm) & np.isfinite(factors.tightness)
+    label = card.architecture.label
+    return pd.DataFrame(
+        {
+            "layers": DENSE if label == DENSE else f"{label} conv",
+            "loss": _name(card.loss.name, card.loss.hyperparameters),
+            "seed": card.seed,
+            "norm": norm[known].astype(np.float32),
+            "tightness": factors.tightness[known].astype(np.float32),
+        }
+    )
+
+
+def _name(loss: str, hyperparameters: dict[str, float]) -> str:
+    short = {"tau_cross_entropy": "CE", "hkr_multiclass": "HKR", "hinge_multiclass": "hinge", "kr_multiclass": "KR"}
+    return f"CE, τ = {hyperparameters['tau']:g}" if "tau" in hyperparameters else short[loss]
+
+
+def medians(samples: pd.DataFrame) -> pd.DataFrame:
+    """One row per model: the medians over its samples of norm and tightness."""
+    return samples.groupby(["layers", "loss", "seed"], sort=False)[["norm", "tightness"]].median().reset_index()
+
+
+def judge(records: Records) -> tuple[Check, ...]:
+    """The norm on dense layers and on convolutions, and tightness against it."""
+    models = medians(records["samples"])
+    over = f"{models['seed'].nunique()} seeds"
+    by_loss = {str(loss): _over_seeds(part) for loss, part in _of(models, DENSE).groupby("loss")}
+    worst = min(by_loss, key=lambda loss: by_loss[loss].value)
+    checks = [
+        _check(
+            f"dense orthogonal layers: median norm of the gradient, for the loss where it is smallest ({worst})",
+            f"the interval lies above {ALMOST_ONE:g}",
+            by_loss[worst].lo > ALMOST_ONE,
+            by_loss[worst],
+            over,
+        )
+    ]
+    spectral = _by_seed(models, SPECTRAL)
+    found = over_seeds(spectral)
+    words, rule = "convolutions under spectral normalisation lose of it: median norm, mean of the losses", "lies below"
+    checks.append(_check(words, f"the interval {rule} {ALMOST_ONE:g}", found.hi < ALMOST_ONE, found, over))
+    if ORTHOGONAL in set(models["layers"]):
+        more = over_seeds(_by_seed(models, ORTHOGONAL) - spectral)
+        words = "orthogonal convolutions keep more than those: difference of the median norm, mean of the losses"
+        checks.append(_check(words, "the interval lies above 0", more.lo > 0, more, over))
+    rho = float(stats.spearmanr(models["norm"], models["tightness"]).statistic)
+    lo, hi = spearman_interval(rho, len(models))
+    words = "certificates are tight where the gradient's norm is near 1: rank correlation of both medians"
+    return (*checks, _check(words, "the interval lies above 0", lo > 0, Estimate(rho, lo, hi), f"{len(models)} models"))
+
+
+def _check(statement: str, rule: str, holds: bool, found: Estimate, over: str) -> Check:
+    return Check(statement, rule, holds, found.value, lo=found.lo, hi=found.hi, over=over)
+
+
+def _of(models: pd.DataFrame, layers: str) -> pd.DataFrame:
+    return models[models["layers"] == layers]
+
+
+def _over_seeds(part: pd.DataFrame) -> Estimate:
+    return over_seeds(part["norm"].to_numpy(dtype=np.float64))
+
+
+def _by_seed(models: pd.DataFrame, layers: str) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    """The mean over losses of the median norm: (seeds,)."""
+    return _of(models, layers).groupby("seed")["norm"].mean().to_numpy(dtype=np.float64)
+
+
+def draw(records: Records) -> Figure:
+    """The distribution of the norm per loss and set of layers, and tightness against it."""
+    samples = records["samples"]
+    figure = style.new(6.75, 3.0)
+    left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
+    _draw_distributions(left, samples)
+    models = medians(samples)
+    for layers, part in models.groupby("layers", sort=False):
+        dots = samples[samples["layers"] == layers].sample(frac=1, random_state=0).head(400)
+        colour = COLOURS[str(layers)]
+        right.plot(dots["norm"], dots["tightness"], ".", color=colour, markersize=1.5, alpha=0.35, zorder=1)
+        right.plot(part["norm"], part["tightness"], "o", color=colour, markersize=4, markeredgecolor="white", zorder=3)
+    right.plot([0, 1], [0, 1], ":", color=style.FRONT, linewidth=1)
+    right.set(xlabel="norm of the margin's gradient / its bound", ylabel="certified radius / adversarial distance")
+    right.set(xlim=(0, 1.03), ylim=(0, 1.03))
+    right.text(0.03, 0.97, "large: median of a network\nsmall: samples", va="top", fontsize=6.5)
+    return figure
+
+
+def _draw_distributions(ax: Axes, samples: pd.DataFrame) -> None:
+    """Quantile strips: 5 to 95 % thin, 25 to 75 % thick, the median white."""
+    losses, sets = list(samples["loss"].unique()), list(samples["layers"].unique())
+    for place, layers in enumerate(sets):
+        offset = 0.26 * (place - (len(sets) - 1) / 2)
+        for row, loss in enumerate(losses):
+            norm = samples.loc[(samples["layers"] == layers) & (samples["loss"] == loss), "norm"]
+            low, lower, middle, upper, high = norm.quantile(LEVELS)
+            y, colour = row + offset, COLOURS[layers]
+            ax.plot([low, high], [y, y], color=colour, linewidth=1)
+            ax.plot([lower, upper], [y, y], color=colour, linewidth=4, solid_capstyle="butt")
+            ax.plot(
+                middle, y, "o", color=colour, markersize=4.5, markeredgecolor="white", label=None if row else layers
+            )
+    ax.set_yticks(range(len(losses)), losses)
+    ax.set(xlabel="norm of the margin's gradient / its bound", xlim=(0, 1.03))
+    ax.invert_yaxis()
+    ax.axvline(1, color=style.FRONT, linewidth=0.8, linestyle=":")
+    ax.legend(loc="upper left", fontsize=6.5)
+
+
+def tell(records: Records) -> str:
+    """The share of gradients of norm 1, and what the theorem speaks of."""
+    samples = records["samples"]
+    models = medians(samples)
+    full = (samples["norm"] >= FULL).groupby(samples["layers"], sort=False).mean()
+    shares = ", ".join(f"{share:.0%} on {layers} layers" for layers, share in full.items())
+    middle = ", ".join(f"{layers} {part['norm'].median():.2f}" for layers, part in models.groupby("layers", sort=False))
+    missing = "" if ORTHOGONAL in full else " The extra `orthogonium` is not installed: its convolutions are left out."
+    return (
+        "The theorem is about the exact minimiser of KR and HKR over all 1-Lipschitz functions: almost everywhere "
+        "on the paths of the optimal transport its gradient has norm 1. A trained network need not be near that "
+        "minimiser; what is measured here is the gradient of the margin that decides a sample's certificate, over "
+        "its pairwise Lipschitz bound, at correct test samples, so that 1 means: the certificate is exact to first "
+        f"order. A norm of at least {FULL:g} have {shares}; medians over models are {middle}. Strips on the left run "
+        "from the 5 to the 95 % quantile over the samples of all seeds, their thick part holds the middle half. "
+        "Orthogonal dense layers with sorting activations give the norm by construction wherever a layer does not "
+        "widen, whatever the loss: this part says more of the layers than of optimality. A spectrally normalised "
+        "convolution has one singular value at its bound and the others below it, and padding, strides and pools "
+        "lose more; no loss makes up for that. The dotted line on the right is tightness = norm, a certificate of a "
+        f"linear margin.{missing}"
+    )
+
+
+EXPERIMENT = Experiment(
+    name="gradient-norm",
+    title="The norm of the gradient",
+    theme="robustness",
+    claim="An optimal 1-Lipschitz classifier has gradients of norm 1 almost everywhere.",
+    source="Béthune et al. 2022",
+    paper="A property of the minimiser of KR and HKR over all 1-Lipschitz functions; the paper builds its networks "
+    "from layers that preserve the norm of gradients where it can, and prints no distribution.",
+    setup="Digits; five losses on a dense network of widths 128-64 and on a small convolutional one, the latter "
+    "with the spectral convolutions of deel-torchlip and the orthogonal ones of orthogonium (AOC); three seeds. "
+    "Distances are found by bisection over the radius of PGD on the margin, on 200 test samples.",
+    scales={
+        "small": Settings(),
+        "paper": Settings(
+            data="cifar10",
+            dense=(("widths", (1024, 1024)),),
+            conv="vgg",
+            conv_args=(),
+            taus=(12.75, 255),
+            alpha=30 / 31,
+            min_margin=40 / 255,
+            epochs=45,
+            batch_size=256,
+            learning_rate=1e-3,
+            samples=1000,
+        ),
+    },
+    measure=measure,
+    judge=judge,
+    draw=draw,
+    tell=tell,
+)
