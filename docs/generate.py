@@ -1,5 +1,5 @@
-"""Writes what docs/ takes from the code: definitions.md, columns.md, the list of modules in structure.md, and the table
-of ART's attacks in art.md.
+"""Writes what docs/ takes from the code: definitions.md, columns.md, the list of modules in structure.md, the table of
+ART's attacks in art.md; and paper.md, from the published results.
 
     python docs/generate.py
 
@@ -208,6 +208,22 @@ def art() -> str:
     return text
 
 
+def paper() -> str:
+    """The page paper.md: the published experiments."""
+    from lipbench.experiments.writing import page, results_in
+
+    return f"""# The paper's claims
+
+<!-- written by docs/generate.py from reports/paper -->
+
+Each claim of "Pay attention to your loss" (Béthune et al., NeurIPS 2022, [arXiv
+2104.05097](https://arxiv.org/abs/2104.05097)) is one command, `lipbench reproduce NAME`, see
+[Reproduce](reproduce.md). This page shows what came out at scale `small`, on two CPU cores. Numbers in brackets are
+95 % intervals. The records are in `reports/paper`.
+
+{page(results_in(DOCS.parent / "reports" / "paper"), "../reports/paper/")}"""
+
+
 def first_sentence(path: Path) -> str:
     """The first sentence of a module's docstring, for a cell of a table."""
     text = ast.get_docstring(ast.parse(path.read_text())) or ""
@@ -218,7 +234,7 @@ def first_sentence(path: Path) -> str:
 
 def main() -> None:
     """Write the pages."""
-    for page in (definitions, columns, structure, art):
+    for page in (definitions, columns, structure, art, paper):
         (DOCS / f"{page.__name__}.md").write_text(page())
 
 

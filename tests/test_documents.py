@@ -247,7 +247,7 @@ def test_the_suite_of_the_documents_is_read(tmp_path: Path) -> None:
     assert [str(attack) for attack in suite.attacks] == ["gradient/bisection", "autoattack/fab-t"]
 
 
-@pytest.mark.parametrize("page", ["definitions", "columns", "structure", "art"])
+@pytest.mark.parametrize("page", ["definitions", "columns", "structure", "art", "paper"])
 def test_generated_pages_are_up_to_date(page: str) -> None:
     spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
     assert spec is not None

@@ -15,6 +15,7 @@ LAYERS = [  # from the top: a module imports only from layers below its own; nei
     "__main__",
     "cli",
     "api | estimator | testing",
+    "experiments",
     "report",
     "evaluation | verification",
     "runs | training",

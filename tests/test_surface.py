@@ -28,6 +28,7 @@ CALLABLES = {
     "list": "what name",
     "load": "run",
     "replay": "witness model * trust device threads",
+    "reproduce": "names out * scale data_dir device jobs progress done",
     "report": "run out * check columns eps family metric",
     "save": "model folder * data data_dir inputs input_shape num_classes form factory args",
     "rule": "targets * may_return_its_input",
@@ -43,6 +44,7 @@ ERRORS = {
     "ChangedDataError": LipbenchError,
     "LeftOutWarning": UserWarning,
     "LipbenchError": Exception,
+    "MissingDataError": LipbenchError,
     "NetworkError": LipbenchError,
     "UnsupportedError": LipbenchError,
 }
@@ -67,6 +69,7 @@ ARGUMENTS = {
     "export": "run",
     "list": "what name",
     "report": "run",
+    "reproduce": "names",
     "status": "run",
     "train": "recipe",
     "verify": "models",
@@ -81,12 +84,13 @@ OPTIONS = {
     "export": "--force --samples --summary --witnesses",
     "list": "",
     "report": "--check --columns --eps --family --metric --out -o",
+    "reproduce": "--data-dir --device --jobs --list --out --progress --quiet --scale -o -q",
     "status": "",
     "train": "--address --data --data-dir --device --executor --gpus-per-task --jobs --out --progress --quiet -o -q",
     "verify": "--data --data-dir --device --dtype --json --num-classes --out --progress --quiet --radii --replay "
     "--samples --seed --threads --trust -o -q",
 }
-ONLY_PRINTED = {"as_json"}  # how a command prints what the function returns
+ONLY_PRINTED = {"as_json", "listed"}  # how a command prints what the function returns, or that it only lists
 OF_REPLAY = {"replay"}  # `lipbench verify --replay` is the function ``replay``
 # `lipbench list WHAT`
 LISTS = "models recipes suites attacks losses architectures layers datasets rules optimizers executors checks"
@@ -162,7 +166,9 @@ def test_a_subcommand_takes_these_arguments_and_options(name):
     assert " ".join(sorted(spelt for each in options for spelt in (*each.opts, *each.secondary_opts))) == OPTIONS[name]
 
 
-@pytest.mark.parametrize("name", ["add", "compare", "evaluate", "export", "list", "report", "train", "verify"])
+@pytest.mark.parametrize(
+    "name", ["add", "compare", "evaluate", "export", "list", "report", "reproduce", "train", "verify"]
+)
 def test_every_option_of_a_command_is_a_keyword_of_the_function_under_its_own_name(name):
     options = {parameter.name for parameter in cli.commands[name].params}
     assert options - ONLY_PRINTED - OF_REPLAY <= set(inspect.signature(getattr(lipbench, name)).parameters)

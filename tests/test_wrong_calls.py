@@ -36,6 +36,7 @@ KEYWORDS = {  # a call with a keyword that does not exist: what the line must sa
     "too many": (lambda: lipbench.list("suites", "quick", 3), r"lipbench.list\(\): too many positional arguments"),
     "output": (lambda: lipbench.report("run", output="x"), r"lipbench.report\(\) has no keyword 'output': write out$"),
     "out of export": (lambda: lipbench.export("run", out="a.csv"), r'samples="FILE", summary="FILE", witnesses="FILE"'),
+    "epochs of reproduce": (lambda: lipbench.reproduce("all", epochs=3), "each scale fixes all numbers: write scale$"),
     "out of compare": (lambda: lipbench.compare("run", out="a.csv"), r'write csv="FILE"; a page of several runs'),
     "model of compare": (lambda: lipbench.compare("run", model="a"), r"has no keyword 'model': did you mean models\?"),
     "three runs": (lambda: lipbench.compare("a", "b", "c"), r"lipbench.compare\(\): too many positional arguments"),

@@ -58,6 +58,12 @@ HINTS = {  # by function, which is also the command; <suite quick-linf> is --sui
     | _each("resume", "rerun the same command to resume")
     | _each("samples n_samples num_samples n limit", "training takes all samples of the data set"),
     "report": _each("output output_dir", "write <out>") | _each("suite", "a report shows all of the run"),
+    "reproduce": _EVERYWHERE
+    | _WORKERS
+    | _each("name experiment experiments", "experiments are the first argument: see `lipbench reproduce --list`")
+    | _each("epochs seeds seed samples n_samples num_samples n limit", "each scale fixes all numbers: write <scale>")
+    | _each("threads", "a model is trained with one thread; write <jobs>")
+    | _each("resume", "rerun the same command to resume"),
     "compare": _each("out output o", "write <csv FILE>; a page of several runs: `lipbench report RUN RUN -o FOLDER`")
     | _each("epsilon epsilons radius", "write <eps>")
     | _each("suite norm", "suites of one norm are compared, and of one name if both runs have it"),

@@ -96,7 +96,7 @@ def reproduce(
     """Reproduce claims of the paper: train, measure, judge, draw. Returns a result for each, with its verdict.
 
     names: experiments, one name or several, or "all"; out: each experiment has a folder of its name in it, with
-    result.json, figure.png, figure.pdf, README.md and records; paper.md there shows all. scale: "small", for two CPU
+    result.json, figure.png, figure.pdf, README.md and records; report.md there shows all. scale: "small", for two CPU
     cores and embedded or generated data, or "paper", the paper's own set-up, for a GPU; data_dir: the folder with the
     files of mnist, cifar10, cifar100, which some experiments prefer where it is given; device: "auto", "cpu" or
     "cuda"; jobs: processes that train and evaluate at once; progress: show bars; done: called with each result.
@@ -126,11 +126,14 @@ def reproduce(
             continue
         results.append(result)
         done(result)
-    writing.write_page(folder)
+    try:
+        writing.write_page(folder)
+    except LipbenchError as error:  # not the only thing that went wrong, perhaps
+        failures.append(f"{writing.PAGE}: {reason(error)}")
     if failures:
         raise LipbenchError(
-            f"{len(failures)} of {len(places)} experiments failed; rerun the same command to try these again. "
-            f"{'. '.join(failures)}"
+            f"{len(places) - len(results)} of {len(places)} experiments failed; rerun the same command to try "
+            f"these again. {'. '.join(failures)}"
         )
     return results
 

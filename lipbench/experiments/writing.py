@@ -12,7 +12,7 @@ from lipbench._internal.schema import Strict
 from lipbench.experiments.experiment import RULE, WORDS, Check, Experiment, Records, Scale, Verdict, verdict
 from lipbench.report import style
 
-RESULT, TEXT, FIGURE, PAGE = "result.json", "README.md", "figure", "paper.md"
+RESULT, TEXT, FIGURE, PAGE = "result.json", "README.md", "figure", "report.md"
 HINT = "choose another folder with -o"
 Kind = TypeVar("Kind", bound=Strict)
 
