@@ -11,6 +11,8 @@ from scipy import stats
 from torch import Tensor, nn
 
 from lipbench._internal.arrays import Floats
+from lipbench.attacks import suites
+from lipbench.attacks.suites import Suite
 from lipbench.report.intervals import CONFIDENCE, clopper_pearson
 
 
@@ -47,3 +49,9 @@ def over_seeds(values: Sequence[float] | Floats) -> Estimate:
         return Estimate(mean, -np.inf, np.inf)
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(array) - 1) * array.std(ddof=1) / np.sqrt(len(array)))
     return Estimate(mean, mean - half, mean + half)
+
+
+def bisection(*eps: float) -> Suite:
+    """The suite whose one attack finds a distance for every sample, whatever the grid of eps."""
+    attack = [{"name": "gradient/bisection"}]
+    return suites.parse({"name": "bisection", "norm": "L2", "eps": list(eps), "attack": attack}, "the suite")

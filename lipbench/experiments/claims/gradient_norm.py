@@ -10,10 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from lipbench.attacks.suites import Suite
 from lipbench.experiments.experiment import Check, Experiment, Records
 from lipbench.experiments.lab import Lab
-from lipbench.experiments.measures import Estimate, over_seeds
+from lipbench.experiments.measures import Estimate, bisection, over_seeds
 from lipbench.report import style
 from lipbench.report.intervals import spearman_interval
 from lipbench.runs.results import ModelResults
@@ -23,7 +22,7 @@ FULL = 0.99  # the norm from which on a gradient counts as 1
 DENSE, SPECTRAL, ORTHOGONAL = "dense", "spectral conv", "orthogonal conv"
 COLOURS = {DENSE: "#0072B2", SPECTRAL: "#D55E00", ORTHOGONAL: "#009E73"}
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
-CELLS = 10  # of each axis of the scatter: samples kept per model
+DOTS = 400  # samples of a set of layers in the scatter
 
 
 @dataclass(frozen=True)
@@ -34,12 +33,11 @@ class Settings:
     dense: tuple[tuple[str, Any], ...] = (("widths", (128, 64)),)
     conv: str = "cnn"
     conv_args: tuple[tuple[str, Any], ...] = (("channels", (4, 8)), ("widths", (32,)))
-    # tau and 1 / margin of a moderate and of an accurate network, in the data's units
-    taus: tuple[float, ...] = (4, 64)
+    taus: tuple[float, ...] = (4, 64)  # of a robust and of an accurate network
     alpha: float = 0.95
     min_margin: float = 0.5
     seeds: tuple[int, ...] = (0, 1, 2)
-    epochs: int = 15
+    epochs: int = 30
     conv_epochs: int = 15
     batch_size: int = 128
     learning_rate: float = 5e-3
@@ -49,12 +47,16 @@ class Settings:
 def measure(lab: Lab, settings: Settings) -> Records:
     """Train every loss on every set of layers, then certify, attack, and measure the gradients of the margins."""
     dataset = lab.dataset(settings.data)
-    architectures = [
+    shorter = {"epochs": settings.conv_epochs}
+    architectures: list[dict[str, Any]] = [
         {"name": "mlp", "label": DENSE, "args": dict(settings.dense)},
-        {"name": settings.conv, "label": "spectral", "args": dict(settings.conv_args)},
+        {"name": settings.conv, "label": "spectral", "args": dict(settings.conv_args), "training": shorter},
     ]
     if importlib.util.find_spec("orthogonium") is not None:  # an extra
-        orthogonal = {"label": "orthogonal", "layers": "orthogonium", "training": {"learning_rate": 2e-3}}
+        orthogonal = {
+            "label": "orthogonal",
+            "layers": "orthogonium",
+        }
         architectures.append(architectures[1] | orthogonal)
     recipe = {
         "seeds": list(settings.seeds),
@@ -76,9 +78,9 @@ def measure(lab: Lab, settings: Settings) -> Records:
         ],
     }
     models = lab.train(recipe, dataset)
-    suite = Suite(name="bisection", norm="L2", eps=[0.1], attack=[{"name": "gradient/bisection"}])
-    results = lab.evaluate(models, dataset, suite, samples=settings.samples)
-    return {"samples": pd.concat([_samples(item) for item in results.items], ignore_index=True)}
+    results = lab.evaluate(models, dataset, bisection(0.1), samples=settings.samples)
+    found = {"samples": [_samples(item) for item in results.items], "blocks": [_blocks(item) for item in results.items]}
+    return {name: pd.concat(parts, ignore_index=True) for name, parts in found.items()}
 
 
 def _samples(item: ModelResults) -> pd.DataFrame:
@@ -86,19 +88,23 @@ def _samples(item: ModelResults) -> pd.DataFrame:
 
     The product of what the layers keep of the gradient is exactly that ratio, see ``certification.gradients``.
     """
-    factors, card = item.factors, item.card
+    factors = item.factors
     norm = factors.kept_product * factors.head
     known = np.isfinite(norm) & np.isfinite(factors.tightness)
-    label = card.architecture.label
-    return pd.DataFrame(
-        {
-            "layers": DENSE if label == DENSE else f"{label} conv",
-            "loss": _name(card.loss.name, card.loss.hyperparameters),
-            "seed": card.seed,
-            "norm": norm[known].astype(np.float32),
-            "tightness": factors.tightness[known].astype(np.float32),
-        }
-    )
+    measured = {"norm": norm[known], "tightness": factors.tightness[known]}
+    return pd.DataFrame(_names(item) | {name: values.astype(np.float32) for name, values in measured.items()})
+
+
+def _blocks(item: ModelResults) -> pd.DataFrame:
+    """What each layer keeps of the gradient's norm, median over the samples with a certificate."""
+    factors = item.factors
+    return pd.DataFrame(_names(item) | {"block": factors.blocks, "kept": np.nanmedian(factors.kept, axis=1)})
+
+
+def _names(item: ModelResults) -> dict[str, object]:
+    label, loss = item.card.architecture.label, item.card.loss
+    layers = DENSE if label == DENSE else f"{label} conv"
+    return {"layers": layers, "loss": _name(loss.name, loss.hyperparameters), "seed": item.card.seed}
 
 
 def _name(loss: str, hyperparameters: dict[str, float]) -> str:
@@ -165,7 +171,7 @@ def draw(records: Records) -> Figure:
     _draw_distributions(left, samples)
     models = medians(samples)
     for layers, part in models.groupby("layers", sort=False):
-        dots = samples[samples["layers"] == layers].sample(frac=1, random_state=0).head(400)
+        dots = samples[samples["layers"] == layers].sample(frac=1, random_state=0).head(DOTS)
         colour = COLOURS[str(layers)]
         right.plot(dots["norm"], dots["tightness"], ".", color=colour, markersize=1.5, alpha=0.35, zorder=1)
         right.plot(part["norm"], part["tightness"], "o", color=colour, markersize=4, markeredgecolor="white", zorder=3)
@@ -198,25 +204,40 @@ def _draw_distributions(ax: Axes, samples: pd.DataFrame) -> None:
 
 
 def tell(records: Records) -> str:
-    """The share of gradients of norm 1, and what the theorem speaks of."""
-    samples = records["samples"]
-    models = medians(samples)
-    full = (samples["norm"] >= FULL).groupby(samples["layers"], sort=False).mean()
-    shares = ", ".join(f"{share:.0%} on {layers} layers" for layers, share in full.items())
-    middle = ", ".join(f"{layers} {part['norm'].median():.2f}" for layers, part in models.groupby("layers", sort=False))
-    missing = "" if ORTHOGONAL in full else " The extra `orthogonium` is not installed: its convolutions are left out."
-    return (
-        "The theorem is about the exact minimiser of KR and HKR over all 1-Lipschitz functions: almost everywhere "
-        "on the paths of the optimal transport its gradient has norm 1. A trained network need not be near that "
-        "minimiser; what is measured here is the gradient of the margin that decides a sample's certificate, over "
-        "its pairwise Lipschitz bound, at correct test samples, so that 1 means: the certificate is exact to first "
-        f"order. A norm of at least {FULL:g} have {shares}; medians over models are {middle}. Strips on the left run "
-        "from the 5 to the 95 % quantile over the samples of all seeds, their thick part holds the middle half. "
-        "Orthogonal dense layers with sorting activations give the norm by construction wherever a layer does not "
-        "widen, whatever the loss: this part says more of the layers than of optimality. A spectrally normalised "
-        "convolution has one singular value at its bound and the others below it, and padding, strides and pools "
-        "lose more; no loss makes up for that. The dotted line on the right is tightness = norm, a certificate of a "
-        f"linear margin.{missing}"
+    """The share of gradients of norm 1, where it is lost, and what the theorem speaks of."""
+    samples, blocks = records["samples"], records["blocks"]
+    models, rows = medians(samples), []
+    losses = list(samples["loss"].unique())
+    for layers, part in models.groupby("layers", sort=False):
+        values = part.groupby("loss", sort=False)["norm"].mean()
+        full = float((samples.loc[samples["layers"] == layers, "norm"] >= FULL).mean())
+        rows.append(f"| {layers} | {' | '.join(f'{values[loss]:.2f}' for loss in losses)} | {full:.0%} |")
+    kept = blocks.groupby(["layers", "block"], sort=False)["kept"].median()
+    lost = {layers: part.droplevel(0)[part.to_numpy() < FULL] for layers, part in kept.groupby("layers", sort=False)}
+    where = "; ".join(
+        f"{layers}: " + (", ".join(f"{block!s} keeps {value:.2f}" for block, value in part.items()) or "nowhere")
+        for layers, part in lost.items()
+    )
+    missing = "" if ORTHOGONAL in lost else " The extra `orthogonium` is not installed: its convolutions are left out."
+    return "\n".join(
+        [
+            "The theorem is about the exact minimiser of KR and HKR over all 1-Lipschitz functions: almost "
+            "everywhere on the paths of the optimal transport its gradient has norm 1. A trained network need not "
+            "be near that minimiser. Measured here is the gradient of the margin that decides a sample's "
+            "certificate, over its pairwise Lipschitz bound, at correct test samples: at 1 the certificate is exact "
+            f"to first order. Medians, and the share of gradients with a norm of at least {FULL:g}:",
+            "",
+            f"| layers | {' | '.join(losses)} | share |",
+            f"|---|{'---:|' * len(losses)}---:|",
+            *rows,
+            "",
+            f"Where the norm is lost, as the median of what a layer keeps: {where}. Orthogonal layers keep the norm by "
+            "construction, whatever the loss, unless they widen: then a gradient has to lie in the image of the "
+            "layer, of which a random one keeps the square root of inputs over outputs. So a norm of 1 at a "
+            "widening layer is learned, and one at the others says nothing of optimality. Strips on the left run from "
+            "the 5 to the 95 % quantile over the samples of all seeds, their thick part holds the middle half. The "
+            f"dotted line on the right is tightness = norm, the certificate of a linear margin.{missing}",
+        ]
     )
 
 
@@ -242,6 +263,7 @@ EXPERIMENT = Experiment(
             alpha=30 / 31,
             min_margin=40 / 255,
             epochs=45,
+            conv_epochs=45,
             batch_size=256,
             learning_rate=1e-3,
             samples=1000,

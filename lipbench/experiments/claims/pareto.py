@@ -11,10 +11,9 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from lipbench._internal.arrays import Floats
-from lipbench.attacks.suites import Suite
 from lipbench.experiments.experiment import Check, Experiment, Records
 from lipbench.experiments.lab import Lab
-from lipbench.experiments.measures import over_seeds
+from lipbench.experiments.measures import bisection, over_seeds
 from lipbench.report import literature, style
 from lipbench.report.intervals import spearman_interval
 
@@ -82,8 +81,7 @@ def measure(lab: Lab, settings: Settings) -> Records:
         "loss": _losses(settings.eps),
     }
     models = lab.train(recipe, dataset)
-    suite = Suite(name="bisection", norm="L2", eps=[settings.eps], attack=[{"name": "gradient/bisection"}])
-    results = lab.evaluate(models, dataset, suite, samples=settings.samples)
+    results = lab.evaluate(models, dataset, bisection(settings.eps), samples=settings.samples)
     summary = results.summary().rename(columns=lambda name: name.removeprefix("loss."))
     known = ["family", "tau", "alpha", "min_margin", "seed", "eps", "clean", "certified", "robust", "n"]
     return {"models": summary[known].reset_index(drop=True), "paper": _published()}
