@@ -213,9 +213,11 @@ def tell(records: Records) -> str:
         full = float((samples.loc[samples["layers"] == layers, "norm"] >= FULL).mean())
         rows.append(f"| {layers} | {' | '.join(f'{values[loss]:.2f}' for loss in losses)} | {full:.0%} |")
     kept = blocks.groupby(["layers", "block"], sort=False)["kept"].median()
-    lost = {layers: part.droplevel(0)[part.to_numpy() < FULL] for layers, part in kept.groupby("layers", sort=False)}
+    lost = {
+        str(layers): part.droplevel(0)[part.to_numpy() < FULL] for layers, part in kept.groupby("layers", sort=False)
+    }
     where = "; ".join(
-        f"{layers}: " + (", ".join(f"{block!s} keeps {value:.2f}" for block, value in part.items()) or "nowhere")
+        f"{layers}: " + (", ".join(f"{name} keeps {value:.2f}" for name, value in part.items()) or "nowhere")
         for layers, part in lost.items()
     )
     missing = "" if ORTHOGONAL in lost else " The extra `orthogonium` is not installed: its convolutions are left out."
