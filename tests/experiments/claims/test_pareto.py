@@ -10,7 +10,7 @@ from lipbench.experiments.experiment import Check, Records
 from lipbench.report import style
 from tests.support.labs import lab
 
-TINY = Settings(seeds=(0,), args=(("widths", (16,)),), training=(("epochs", 4), ("learning_rate", 1e-2)), samples=60)
+TINY = Settings(seeds=(0,), args=(("widths", (16,)),), training=(("epochs", 3), ("learning_rate", 1e-2)), samples=30)
 
 
 @pytest.fixture(scope="module")
