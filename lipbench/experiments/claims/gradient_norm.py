@@ -189,9 +189,9 @@ def _draw_distributions(ax: Axes, samples: pd.DataFrame) -> None:
             )
     ax.set_yticks(range(len(losses)), losses)
     ax.set(xlabel="norm of the margin's gradient / its bound", xlim=(0, 1.03))
-    ax.invert_yaxis()
+    ax.set_ylim(len(losses) - 0.5, -0.5)
     ax.axvline(1, color=style.FRONT, linewidth=0.8, linestyle=":")
-    ax.legend(loc="upper left", fontsize=6.5)
+    ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=3, fontsize=6.5)
 
 
 def tell(records: Records) -> str:
@@ -225,8 +225,8 @@ def tell(records: Records) -> str:
             f"|---|{'---:|' * len(losses)}---:|",
             *rows,
             "",
-            f"On dense layers and KR alone, the share is {(kr >= FULL).mean():.0%}. The checks take the losses apart, KR "
-            "first, as the theorem is about its minimiser.",
+            f"On dense layers and KR alone, the share is {(kr >= FULL).mean():.0%}. The checks take the losses "
+            "apart, KR first, as the theorem is about its minimiser.",
             "",
             f"Where the norm is lost, as the median of what a layer keeps: {where}. Orthogonal layers keep the norm by "
             "construction, whatever the loss, unless they widen: then a gradient has to lie in the image of the "
