@@ -11,6 +11,8 @@ from scipy import stats
 from torch import Tensor, nn
 
 from lipbench._internal.arrays import Floats, Ints
+from lipbench.attacks import suites
+from lipbench.attacks.suites import Suite
 from lipbench.report.intervals import CONFIDENCE, clopper_pearson
 
 
@@ -61,3 +63,9 @@ def best_accuracy(values: Floats, labels: Ints) -> tuple[float, float]:
     best = int(np.argmax(below + above))
     beside = sorted_values[max(best - 1, 0) : best + 1]
     return float((below + above)[best] / len(ordered)), float(beside.mean())
+
+
+def bisection(*eps: float) -> Suite:
+    """The suite whose one attack finds a distance for every sample, whatever the grid of eps."""
+    attack = [{"name": "gradient/bisection"}]
+    return suites.parse({"name": "bisection", "norm": "L2", "eps": list(eps), "attack": attack}, "the suite")

@@ -16,11 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from lipbench.attacks import suites
 from lipbench.certification.lipschitz import lipschitz_bound
 from lipbench.experiments.experiment import Check, Experiment, Records
 from lipbench.experiments.lab import Lab
-from lipbench.experiments.measures import Estimate, over_seeds
+from lipbench.experiments.measures import Estimate, bisection, over_seeds
 from lipbench.report import style
 
 ADAM, SGD, CONSTRAINED = "unconstrained, Adam", "unconstrained, SGD", "1-Lipschitz, Adam"
@@ -53,11 +52,9 @@ def measure(lab: Lab, settings: Settings) -> Records:
     """Train every network for every number of epochs, and measure norms, bound, gradients and robust accuracy."""
     dataset = lab.dataset(*settings.data)
     models = lab.train(recipe(settings), dataset)
-    suite = suites.parse(
-        {"name": "bisection", "norm": "L2", "eps": [settings.eps], "attack": [{"name": "gradient/bisection"}]},
-        "a suite",
+    accuracies = (
+        lab.evaluate(models, dataset, bisection(settings.eps), samples=settings.samples).summary().set_index("model")
     )
-    accuracies = lab.evaluate(models, dataset, suite, samples=settings.samples).summary().set_index("model")
     x = torch.from_numpy(dataset.test.first(settings.samples).x)
     keys = itertools.product(settings.learning_rates, settings.epochs, range(settings.seeds))
     rows = [
@@ -241,8 +238,7 @@ def draw(records: Records) -> Figure:
         style.value_ticks(axes.xaxis, sorted(frame.epoch.unique()), log=True, near=0.05)
         axes.set_xlabel("epochs of training")
         axes.set_ylabel(label)
-    constant.set_yscale("log")
-    constant.yaxis.set_major_formatter("{x:g}")
+    style.log_axis(constant.yaxis)
     norms.set_ylim(bottom=0)
     handles = [constant.plot([], [], MARKERS[one], color=COLOURS[one], label=one)[0] for one in COLOURS]
     figure.legend(handles=handles, loc="outside upper center", ncols=3)

@@ -9,11 +9,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import nn
 
-from lipbench.attacks import suites
 from lipbench.certification.lipschitz import lipschitz_bound
 from lipbench.experiments.experiment import Check, Experiment, Records
 from lipbench.experiments.lab import Lab, TrainedModel
-from lipbench.experiments.measures import Estimate, logits, over_seeds
+from lipbench.experiments.measures import Estimate, bisection, logits, over_seeds
 from lipbench.models.model import Model
 from lipbench.report import style
 
@@ -45,8 +44,7 @@ def measure(lab: Lab, settings: Settings) -> Records:
     free, constrained = models[: len(models) // 2], models[len(models) // 2 :]
     bounds = [lipschitz_bound(model.module, dataset.input_shape) for model in free]
     normalised = [_normalised(model, bound) for model, bound in zip(free, bounds, strict=True)]
-    attack = [{"name": "gradient/bisection"}]
-    suite = suites.parse({"name": "bisection", "norm": "L2", "eps": list(settings.eps), "attack": attack}, "the suite")
+    suite = bisection(*settings.eps)
     found = lab.evaluate([*constrained, *normalised], dataset, suite, samples=settings.samples).samples
     networks, samples = [], []
     for before, bound, after, other in zip(free, bounds, normalised, constrained, strict=True):

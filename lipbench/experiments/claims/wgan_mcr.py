@@ -243,7 +243,7 @@ def _curves(axes: Axes, grid: pd.DataFrame, title: str, last: bool) -> None:
         axes.plot(positive, means[positive], color=colour, label=label)
     axes.axhline(1, color=style.FRONT, linestyle="--", linewidth=0.8)
     axes.text(positive[-1], 1.02, f"W1 / 2 = {limit:.3f}", ha="right", va="bottom", fontsize="small")
-    axes.set_xscale("log")
+    style.log_axis(axes.xaxis)
     axes.minorticks_off()
     axes.set_xticks(list(places.values()), ["KR", *(f"{tau:g}" for tau in positive)])
     axes.set_ylim(0, 1.15)
