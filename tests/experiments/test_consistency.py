@@ -10,7 +10,7 @@ from tests.support.labs import lab
 
 TINY = Settings(
     data=("digits",), widths=(64, 64), taus=(0.25,), unit=7.0, parts={NOISY: (27, 9), CLEAN: (27, 9)},
-    noise={NOISY: 0.2, CLEAN: 0.0}, seeds=3, epochs=3, passes=6, batch_size=216, learning_rate=2e-2,
+    noise={NOISY: 0.2, CLEAN: 0.0}, seeds=3, epochs=3, free_epochs=12, passes=6, batch_size=216, learning_rate=2e-2,
 )  # fmt: skip
 
 

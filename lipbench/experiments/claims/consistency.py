@@ -42,6 +42,7 @@ class Settings:
     noise: dict[str, float]  # by kind of labels: the share of labels, of both splits, that are drawn anew
     seeds: int
     epochs: int
+    free_epochs: int  # of the unconstrained network, which the paper trains until it fits
     passes: int  # over the whole training set in one epoch
     batch_size: int
     learning_rate: float
@@ -116,13 +117,14 @@ def recipe(settings: Settings, seed: int) -> dict[str, Any]:
         "architecture": [{"name": "mlp", "args": {"widths": list(settings.widths)}}],
         "loss": [
             {"name": "tau_cross_entropy", "hyperparameters": {"tau": [tau * settings.unit for tau in settings.taus]}},
-            {"name": "cross_entropy", "constrained": False},
+            {"name": "cross_entropy", "constrained": False, "training": {"epochs": settings.free_epochs}},
         ],
         "training": {
             "epochs": settings.epochs, "batch_size": settings.batch_size, "learning_rate": settings.learning_rate,
             "schedule": "one_cycle",
         },
-        "history": {"samples": 1, "every": settings.epochs},  # both accuracies are measured here, after training
+        # both accuracies are measured here, after training
+        "history": {"samples": 1, "every": max(settings.epochs, settings.free_epochs)},
     }  # fmt: skip
 
 
@@ -255,9 +257,8 @@ def tell(records: Records) -> str:
         f"{clean[FREE, 1.0]:.1f} for the unconstrained network: digits are easy, so these differ by little. "
         f"The constraint alone closes no gap: tau decides. At tau {largest:g} the 1-Lipschitz network fits "
         f"{fitted.train[largest]:.0f} % of the noisy training labels, and its gap is {noisy[largest, 1.0]:.0f} points. "
-        f"The unconstrained network's gap falls too, but not because it generalises: in the steps that all networks "
-        f"have it fits {fitted.train[FREE]:.0f} % of the noisy labels of the whole training set, more than a network "
-        f"without memory of single samples could ({100 - 2 * MEMORISED:.0f} %), and not yet all of them."
+        f"The unconstrained network fits {fitted.train[FREE]:.0f} % of the noisy labels of the whole training set; a "
+        f"network without memory of single samples could fit {100 - 2 * MEMORISED:.0f} %."
     )
 
 
@@ -277,7 +278,8 @@ EXPERIMENT = Experiment(
     ".457 / .45, 0.25 about .40; unconstrained 1.0 / .44. We assume pixels in [0, 1]: in 0..255, tau 0.25 would be 64 "
     "here, and the paper's Pareto front reaches .79 at tau 13 already.",
     setup="Digits, split into 1,297 training and 500 validation samples; a seed is another split, other random labels, "
-    "another initialisation. Dense layers of 64 and 64 units, 360 steps for every size of the training set. Digits are "
+    "another initialisation. Dense layers of 64 and 64 units, 360 steps for every size of the training set; the "
+    "unconstrained network takes 1,440, in which it fits noisy labels, as the paper's network fits its own. Digits are "
     "easy to generalise, so that 20 % of the labels of both splits are also drawn at random. Taus are the paper's; "
     "networks are trained at 6.9 times these, the ratio of the diagonals of both input ranges, sqrt(3072) / 8, so that "
     "tau times the largest possible difference of outputs is the paper's. At scale paper the network is the dense one "
@@ -286,12 +288,12 @@ EXPERIMENT = Experiment(
         "small": Settings(
             data=("digits",), widths=(64, 64), taus=(0.25, 1.0, 4.0), unit=math.sqrt(3072 / 64),
             parts={NOISY: (27, 9, 3, 1), CLEAN: (27, 1)}, noise={NOISY: 0.2, CLEAN: 0.0}, seeds=4,
-            epochs=10, passes=6, batch_size=216, learning_rate=2e-2,
+            epochs=10, free_epochs=40, passes=6, batch_size=216, learning_rate=2e-2,
         ),
         "paper": Settings(
             data=("cifar10",), widths=(1024, 1024), taus=(0.25, 0.5, 1.0, 2.0, 4.0, 8.0), unit=1.0,
             parts=dict.fromkeys((NOISY, CLEAN), (50, 20, 10, 4, 2, 1)), noise={NOISY: 0.2, CLEAN: 0.0}, seeds=3,
-            epochs=200, passes=1, batch_size=1000, learning_rate=1e-3,
+            epochs=200, free_epochs=200, passes=1, batch_size=1000, learning_rate=1e-3,
         ),
     },
     measure=measure,
