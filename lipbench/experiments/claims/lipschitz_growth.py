@@ -287,7 +287,8 @@ EXPERIMENT = Experiment(
     setup="A convolutional network (8 and 16 channels, dense 32) on digits at constant learning rates, measured after "
     "1, 4, 16 and 64 epochs of 20 steps; three seeds. Adam at 5e-3, SGD with momentum .9 at 5e-2, and the 1-Lipschitz "
     "network of that shape with tau 16, that of the bundled convolutional networks, and Adam. 200 test samples are "
-    "attacked with bisection over PGD. The largest spectral norm of the Jacobian at them bounds the constant from below, lipbench's bound from above.",
+    "attacked with bisection over PGD. The largest spectral norm of the Jacobian at them bounds the constant from "
+    "below, lipbench's bound from above.",
     scales={
         "small": Settings(
             data=("digits",), channels=(8, 16), widths=(32,), tau=16.0, epochs=(1, 4, 16, 64), batch_size=64,
