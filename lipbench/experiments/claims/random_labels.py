@@ -73,6 +73,8 @@ def measure(lab: Lab, settings: Settings) -> Records:
                 "correct": int(fitted.sum()),
                 "held_out": len(dataset.test.labels),
                 "correct_held_out": _correct(model, dataset.test),
+                "smallest_half_distance": half.min(),  # of the samples: the same for every network
+                "median_half_distance": np.median(half),
                 "median_of_half_distance": np.median((radius / half)[fitted]) if fitted.any() else np.nan,
                 "largest_share_of_distance": np.nanmax(share_taken, initial=0.0),
             }
@@ -183,10 +185,10 @@ def tell(records: Records) -> str:
     by_tau = records["models"].assign(share=lambda rows: 100 * rows["correct"] / rows["samples"]).groupby("tau")
     shares = ", ".join(f"{mean:.2f} % at tau {tau:g}" for tau, mean in by_tau["share"].mean().items())
     quotient = by_tau["median_of_half_distance"].mean().iloc[-1]
-    half = records["samples"]["half_distance"]
+    middle, least = records["models"].iloc[0][["median_half_distance", "smallest_half_distance"]]
     return (
         f"Mean train accuracy over the seeds is {shares}. Half of the distance from a training image to the nearest "
-        f"one of another label is {half.median():.3g} in the median and {half.min():.2g} at least: above 0, so that "
+        f"one of another label is {middle:.3g} in the median and {least:.2g} at least: above 0, so that "
         f"memorising is possible for a 1-Lipschitz network. At the largest tau, the certified radius of a fitted "
         f"image is {quotient:.2g} times this half distance in the median: the network fits by using small margins. A "
         "small tau rewards large margins, which do not fit between the images: it gives up some images to win margin "
