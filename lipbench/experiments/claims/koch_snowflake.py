@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from scipy.spatial import KDTree
 
 from lipbench._internal.arrays import Floats
@@ -28,8 +29,8 @@ NEAR = 0.015  # half of the training points are at most so far from a point of t
 HALVINGS = 12  # of the distance between two pixels, between which the network's boundary lies
 PARTS = 4  # points of each segment of the snowflake, for the distance from the snowflake to the network's boundary
 RATIOS = np.linspace(0, 1.5, 76)  # edges of the histogram of ratios
-SPIKE = (0.36, 0.64, 0.72, 0.92)  # left, right, bottom, top of the zoom
-ZOOM = (140, 100)  # points of the zoom
+SPIKE = (0.36, 0.64, 0.65, 0.93)  # left, right, bottom, top of the zoom
+ZOOM = (120, 120)  # points of the zoom
 STEP = 2  # pixels of the square to a point of the map in the figure
 
 
@@ -144,7 +145,7 @@ def judged(square: Square, radius: Floats, crossings: Floats) -> tuple[dict[str,
     # the nearest point known to be of the other sign: no nearer than the network's own boundary
     own = np.where(radius > 0, KDTree(negative).query(square.points)[0], KDTree(positive).query(square.points)[0])
     to_snowflake = distances(crossings.mean(axis=1), square.corners)
-    to_network = KDTree(crossings.mean(axis=1)).query(outline(square.corners, PARTS))[0]
+    to_network = np.asarray(KDTree(crossings.mean(axis=1)).query(outline(square.corners, PARTS))[0])
     both = np.concatenate([to_snowflake, to_network])
     return {
         "right": float(np.mean(right)),
@@ -197,18 +198,16 @@ def judge(records: Records) -> tuple[Check, ...]:
 
 def draw(records: Records) -> Figure:
     """Level sets of the network and of the distance, the same on one spike, and the ratios."""
-    figure = style.new(style.WIDE.width, 2.5)
-    square, zoom, ratios = figure.subplots(1, 3, width_ratios=[1, 1, 1.1])
+    figure = style.new(style.WIDE.width, 2.7)
+    square, zoom, ratios = figure.subplots(1, 3)
     draw_levels(square, records["square"], np.arange(-0.4, 0.4, 0.05))
-    square.set_title("level sets, every 0.05 of the side")
-    draw_levels(zoom, records["spike"], np.arange(-0.1, 0.2, 0.01))
-    zoom.set_title("one spike, every 0.01")
+    square.set_title("every 0.05 of the side")
+    draw_levels(zoom, records["spike"], np.arange(-0.2, 0.2, 0.01))
+    zoom.set_title("the top spike, every 0.01")
     draw_ratios(ratios, records)
-    handles = [
-        square.plot([], [], color=colour, linewidth=1)[0] for colour in (style.CERTIFIED, style.ROBUST, style.FRONT)
-    ]
-    square.legend(handles, ["network", "signed distance", "snowflake"], loc="upper center",
-                  bbox_to_anchor=(1.1, -0.02), ncols=3)  # fmt: skip
+    shown = {"network": style.CERTIFIED, "signed distance": style.ROBUST, "snowflake": style.FRONT}
+    handles = [Line2D([], [], color=colour, label=name) for name, colour in shown.items()]
+    figure.legend(handles=handles, loc="outside lower left", ncols=3)
     return figure
 
 
@@ -232,7 +231,7 @@ def draw_ratios(axes: Axes, records: Records) -> None:
     shares = 100 * pixels_at / pixels_at.sum()
     axes.bar(shares.index, shares, width=RATIOS[1], align="edge", color=style.CERTIFIED)
     axes.axvline(1, color=style.FRONT, linewidth=0.8)
-    axes.set(xlabel="abs(f) / L over the distance to the snowflake", ylabel="pixels (%)", xlim=(0, RATIOS[-1]))
+    axes.set(xlabel="abs(f) / L over the distance", ylabel="pixels (%)", xlim=(0, RATIOS[-1]))
 
 
 def tell(records: Records) -> str:
