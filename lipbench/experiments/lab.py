@@ -1,11 +1,12 @@
 """Where an experiment works: its folder, its data, and the trainer and the evaluation of the library."""
 
+import functools
 import io
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,12 @@ from lipbench.training import recipes
 from lipbench.training.storing import HISTORY
 from lipbench.training.sweep import train_recipe
 from lipbench.work.execution import Execution
+from lipbench.work.executors.local import LocalExecutor
+
+TaskT = TypeVar("TaskT")
+FoundT = TypeVar("FoundT")
+
+GENERATED = "generated: "  # before the name of a data set that an experiment made
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,7 @@ class Lab:
         files.make_folder(path.parent)
         if not files.write_new(path, buffer.getvalue()) and path.read_bytes() != buffer.getvalue():
             raise LipbenchError(f"{path} holds other samples than this version of lipbench makes: use another folder")
-        return self._noted(f"generated: {name}", datasets.load(f"npz:{path}"))
+        return self._noted(f"{GENERATED}{name}", datasets.load(f"npz:{path}"))
 
     def _noted(self, name: str, dataset: Dataset) -> Dataset:
         self.used[name] = f"train {dataset.train.sha256}, test {dataset.test.sha256}"
@@ -112,6 +119,16 @@ class Lab:
         place = self.folder / zoo
         train_recipe(written, content, place, dataset, self.execution, data_dir=self.data_dir, progress=self.progress)
         return [trained(place / job.name) for job in written.training_jobs()]
+
+    def each(self, function: "Callable[[Lab, TaskT], FoundT]", tasks: Sequence[TaskT]) -> list[FoundT]:
+        """``function(lab, task)`` of every task, in its order; several at once, each in a lab of one process.
+
+        For many small zoos: processes start once, not once for each zoo. function: of a module; tasks and what it
+        returns can be pickled. What the labs of other processes note of data sets is lost.
+        """
+        alone = functools.partial(_numbered, function, replace(self, jobs=1, progress=False))
+        found = dict(LocalExecutor(self.jobs, 1).run(alone, list(enumerate(tasks))))
+        return [found[place] for place in range(len(tasks))]
 
     def evaluate(
         self,
@@ -142,6 +159,11 @@ class Lab:
         if results.failures:
             raise nothing_left(results.failures)
         return results
+
+
+def _numbered(function: Callable[[Lab, TaskT], FoundT], lab: Lab, numbered: tuple[int, TaskT]) -> tuple[int, FoundT]:
+    place, task = numbered
+    return place, function(lab, task)
 
 
 def trained(folder: str | os.PathLike[str]) -> TrainedModel:

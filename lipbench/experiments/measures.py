@@ -10,7 +10,9 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from torch import Tensor, nn
 
-from lipbench._internal.arrays import Floats
+from lipbench._internal.arrays import Floats, Ints
+from lipbench.attacks import suites
+from lipbench.attacks.suites import Suite
 from lipbench.report.intervals import CONFIDENCE, clopper_pearson
 
 
@@ -47,3 +49,23 @@ def over_seeds(values: Sequence[float] | Floats) -> Estimate:
         return Estimate(mean, -np.inf, np.inf)
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(array) - 1) * array.std(ddof=1) / np.sqrt(len(array)))
     return Estimate(mean, mean - half, mean + half)
+
+
+def best_accuracy(values: Floats, labels: Ints) -> tuple[float, float]:
+    """The best accuracy of ``value > threshold`` for label 1, else 0, and its threshold, midway between two values.
+
+    values: float64 (n,); labels: int64 (n,), 0 or 1.
+    """
+    order = np.argsort(values)
+    ordered, sorted_values = np.asarray(labels)[order], np.asarray(values)[order]
+    below = np.concatenate([[0], np.cumsum(1 - ordered)])  # of class 0, and so right
+    above = ordered.sum() - np.concatenate([[0], np.cumsum(ordered)])
+    best = int(np.argmax(below + above))
+    beside = sorted_values[max(best - 1, 0) : best + 1]
+    return float((below + above)[best] / len(ordered)), float(beside.mean())
+
+
+def bisection(*eps: float) -> Suite:
+    """The suite whose one attack finds a distance for every sample, whatever the grid of eps."""
+    attack = [{"name": "gradient/bisection"}]
+    return suites.parse({"name": "bisection", "norm": "L2", "eps": list(eps), "attack": attack}, "the suite")

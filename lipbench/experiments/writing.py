@@ -9,7 +9,9 @@ from pydantic import Field
 
 from lipbench._internal import files, schema
 from lipbench._internal.schema import Strict
+from lipbench._internal.words import count
 from lipbench.experiments.experiment import RULE, WORDS, Check, Experiment, Records, Scale, Verdict, verdict
+from lipbench.experiments.lab import GENERATED
 from lipbench.report import style
 
 RESULT, TEXT, FIGURE, PAGE = "result.json", "README.md", "figure", "report.md"
@@ -110,10 +112,18 @@ def section(result: Result, picture: str) -> str:
         f"![{result.title}]({picture}.png)",
         _table(result.checks),
         f"**The paper's set-up.** {result.paper}",
-        f"**Ours** (scale {result.scale}). {result.setup} Data: {', '.join(result.provenance.data) or 'none'}. "
+        f"**Ours** (scale {result.scale}). {result.setup} {_data(result.provenance)} "
         f"{result.provenance.seconds:.0f} s with {result.provenance.jobs} processes.",
     ]
     return "\n\n".join(lines) + "\n"
+
+
+def _data(provenance: Provenance) -> str:
+    """The data sets, those that were generated as a number."""
+    named = [name for name in provenance.data if not name.startswith(GENERATED)]
+    if len(named) < len(provenance.data):
+        named.append(count(len(provenance.data) - len(named), "generated set"))
+    return f"Data: {', '.join(named)}."
 
 
 def _table(checks: Sequence[Check]) -> str:

@@ -11,7 +11,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
@@ -122,6 +122,13 @@ def ticks(values: Sequence[float], log: bool, near: float) -> list[float]:
         if places[place] - places[kept[-1]] > least and places[-1] - places[place] > least:
             kept.append(place)
     return [values[place] for place in dict.fromkeys([*kept, len(values) - 1])]
+
+
+def log_axis(axis: Axis) -> None:
+    """A logarithmic axis, whose labels are plain numbers: matplotlib's are mathematics, which is not parsed here."""
+    (axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale)("log")
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def value_ticks(axis: Axis, values: Sequence[float], log: bool, near: float) -> None:

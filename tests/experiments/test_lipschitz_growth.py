@@ -1,0 +1,69 @@
+"""`lipschitz-growth`, on few samples, and what it measures of a network."""
+
+import math
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+import lipbench
+from lipbench.experiments.claims import lipschitz_growth
+from lipbench.experiments.claims.lipschitz_growth import ADAM, CONSTRAINED, EXPERIMENT, SGD, Settings
+from tests.support.labs import lab
+
+TINY = Settings(
+    data=("digits",), channels=(2,), widths=(8,), tau=4.0, epochs=(1, 6), batch_size=216,
+    learning_rates={ADAM: 1e-2, SGD: 1e-1, CONSTRAINED: 1e-2}, seeds=3, eps=0.3, samples=20,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    place = lab(tmp_path_factory.mktemp("growth"))
+    return place, EXPERIMENT.measure(place, TINY)
+
+
+def test_the_constant_grows_unless_training_is_run_backwards(measured):
+    frame = measured[1]["epochs"]
+    checks = EXPERIMENT.judge({"epochs": frame})
+    assert checks[0].holds
+    assert checks[0].ours > 1
+    assert checks[-1].holds  # the constrained bound
+    backwards = EXPERIMENT.judge({"epochs": frame.assign(epoch=frame.epoch.map({1: 6, 6: 1}))})
+    assert not backwards[0].holds
+    swapped = frame.network.map({ADAM: CONSTRAINED, SGD: SGD, CONSTRAINED: ADAM})
+    assert not EXPERIMENT.judge({"epochs": frame.assign(network=swapped)})[-1].holds
+
+
+def test_few_epochs_are_the_beginning_of_many(measured):
+    place, _ = measured
+    models = place.train(lipschitz_growth.recipe(TINY), place.dataset("digits"))
+    short_ones = [model for model in models if len(model.history) == 1]
+    long_ones = [model for model in models if len(model.history) == 6]
+    kept = ["loss", "train_accuracy"]
+    for short, long in zip(short_ones, long_ones, strict=True):
+        assert short.card.seed == long.card.seed
+        pd.testing.assert_frame_equal(short.history[kept], long.history[kept].head(1))
+
+
+def test_the_largest_gradient_is_between_0_and_the_bound(measured):
+    frame = measured[1]["epochs"]
+    assert (frame.gradient > 0).all()
+    assert (frame.gradient <= frame.bound * (1 + 1e-9)).all()
+
+
+def test_the_jacobian_of_a_linear_map_is_its_matrix():
+    torch.manual_seed(0)
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(6, 4))
+    norm = float(torch.linalg.matrix_norm(linear[1].weight.double(), ord=2).detach())
+    assert lipschitz_growth.largest_jacobian(linear, torch.rand(3, 1, 2, 3)) == pytest.approx(norm)
+
+
+def test_norms_of_layers_are_the_largest_over_layers():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3))
+    network[0].weight.data *= 10
+    norms = lipschitz_growth.layer_norms(network, torch.rand(1, 1, 4, 4))
+    assert norms["frobenius"] == pytest.approx(math.sqrt(float((network[0].weight.double() ** 2).sum())))
+    assert norms["spectral"] == lipbench.lipschitz_bound(network[0], (1, 4, 4))

@@ -1,0 +1,70 @@
+"""The claim that the nearest neighbour has the largest certificates."""
+
+import pytest
+
+from lipbench.experiments.claims.nearest_neighbour import EPS, NEAREST, Settings, judge, measure
+from lipbench.experiments.experiment import verdict
+from tests.support.labs import lab
+
+TINY = Settings("digits", (64,), 12, 128, 1e-2, (1, 256), (0.5,), (0, 1), 20, 5)
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    return measure(lab(tmp_path_factory.mktemp("nearest")), TINY)
+
+
+def by_words(records, words):
+    [check] = [check for check in judge(records) if words in check.statement]
+    return check
+
+
+def test_1nn_on_its_own_references(records):
+    assert by_words(records, "smallest radius").holds
+    assert by_words(records, "boundary").holds
+    ceiling, radii = records["ceiling"].iloc[0], records["train"][NEAREST]
+    assert radii.min() == pytest.approx(ceiling["smallest"])
+    assert radii.mean() < ceiling["mean"] < 2 * radii.mean()
+    assert (records["test"][NEAREST] > 0).mean() == pytest.approx(0.984, abs=0.01)
+
+
+def networks(records):
+    return list(records["networks"]["name"])
+
+
+def test_networks_with_larger_radii_refute_the_claim(records):
+    train, test = records["train"].copy(), records["test"].copy()
+    for frame in (train, test):
+        for name in networks(records):
+            frame[name] = 1.1 * frame[NEAREST]
+    reversed_ = {**records, "train": train, "test": test}
+    assert not by_words(reversed_, "mean radius").holds
+    assert verdict(judge(reversed_)) == "not"
+    assert not by_words(reversed_, "smallest radius").holds  # no true certificates could be so large
+    assert not by_words(reversed_, "train set: 1-NN's certified accuracy at eps = 1 ").holds
+
+
+def test_networks_with_smaller_radii_confirm_it(records):
+    train, test = records["train"].copy(), records["test"].copy()
+    for frame in (train, test):
+        for name in networks(records):
+            frame[name] = 0.9 * frame[NEAREST]
+    assert verdict(judge({**records, "train": train, "test": test})) == "held"
+
+
+def test_without_a_network_that_fits_there_is_nothing_to_compare_with(records):
+    train = records["train"].copy()
+    train.loc[0, networks(records)] = 0.0
+    assert not by_words({**records, "train": train}, "mean radius").holds
+
+
+def test_a_boundary_within_the_certificate_is_refused(records):
+    boundary = records["boundary"].copy()
+    boundary.iloc[3, boundary.columns.get_loc("distance")] *= 0.5
+    assert not by_words({**records, "boundary": boundary}, "boundary").holds
+
+
+def test_every_eps_is_judged_on_both_sets(records):
+    statements = [check.statement for check in judge(records)]
+    assert sum(statement.startswith("test set") for statement in statements) == len(EPS)
+    assert sum(statement.startswith("train set") for statement in statements) == len(EPS) - 1
