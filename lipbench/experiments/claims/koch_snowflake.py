@@ -1,0 +1,271 @@
+"""koch-snowflake: a 1-Lipschitz network fits a fractal boundary, and its outputs the distance to it.
+
+The network learns from labels alone, inside or outside. The signed distance to the boundary is the only 1-Lipschitz
+function that maximises the mean of y f among those without errors (Béthune et al. 2022; trained so by Coiffier and
+Béthune 2024, arXiv 2407.09505): the loss is HKR with a small margin and a heavy hinge.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from scipy.spatial import KDTree
+
+from lipbench._internal.arrays import Floats
+from lipbench.certification.certificate import certificate
+from lipbench.experiments.experiment import Check, Experiment, Records
+from lipbench.experiments.lab import Lab, TrainedModel
+from lipbench.experiments.measures import logits, over_seeds
+from lipbench.experiments.snowflake import distances, inside, outline, pixels, snowflake
+from lipbench.report import style
+
+ITERATIONS = 4
+BAND = 0.01  # sides of the square: the ratio of abs(f) to the distance is judged outside this band
+NEAR = 0.015  # half of the training points are at most so far from a point of the boundary, in each coordinate
+HALVINGS = 12  # of the distance between two pixels, between which the network's boundary lies
+PARTS = 4  # points of each segment of the snowflake, for the distance from the snowflake to the network's boundary
+RATIOS = np.linspace(0, 1.5, 76)  # edges of the histogram of ratios
+SPIKE = (0.36, 0.64, 0.65, 0.93)  # left, right, bottom, top of the zoom
+ZOOM = (120, 120)  # points of the zoom
+STEP = 2  # pixels of the square to a point of the map in the figure
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The numbers that a scale chooses."""
+
+    seeds: tuple[int, ...] = (0, 1, 2, 3)
+    side: int = 400  # pixels, on which the network is judged
+    samples: int = 160_000  # points, with which it is trained
+    widths: tuple[int, ...] = (64,) * 8
+    epochs: int = 6
+    batch_size: int = 512
+    alpha: float = 0.95
+    margin: float = 0.01
+    learning_rate: float = 1e-2
+
+
+class Square(NamedTuple):
+    """The pixels of the square, what is true of them, and the snowflake's corners."""
+
+    points: Floats  # (n, 2)
+    inside: np.ndarray  # bool (n,)
+    distance: Floats  # (n,), to the snowflake
+    corners: Floats  # (m, 2)
+
+
+def measure(lab: Lab, settings: Settings) -> Records:
+    """Train on points with labels; judge on all pixels, none of which was trained on."""
+    corners = snowflake(ITERATIONS)
+    points = pixels(settings.side)
+    square = Square(points, inside(points, corners), distances(points, corners), corners)
+    x = training_points(settings.samples, corners)
+    labels = (inside(x.astype(np.float64), corners), square.inside)
+    dataset = lab.stored("snowflake", x, labels[0].astype(int), points, labels[1].astype(int), 2)
+    recipe = {
+        "seeds": list(settings.seeds),
+        "architecture": [{"name": "mlp", "args": {"widths": list(settings.widths)}}],
+        "preprocessing": {"mean": [0.5, 0.5], "std": [1.0, 1.0]},
+        "loss": [
+            {
+                "name": "hkr_binary",
+                "hyperparameters": {"alpha": settings.alpha, "min_margin": settings.margin},
+            }
+        ],
+        "training": {
+            "epochs": settings.epochs,
+            "batch_size": settings.batch_size,
+            "learning_rate": settings.learning_rate,
+        },
+        "history": {"every": settings.epochs},
+    }
+    models, ratios = [], []
+    for model in lab.train(recipe, dataset):
+        found = outputs(model, square.points)
+        constant = certificate(model.module, dataset.input_shape).bound
+        crossings = boundary(model, square.points, found, settings.side)
+        row, ratio = judged(square, found / constant, crossings)
+        models.append({"seed": model.card.seed, "bound": constant, **row})
+        counts = np.histogram(ratio, RATIOS)[0]
+        ratios.append(pd.DataFrame({"seed": model.card.seed, "ratio": RATIOS[:-1], "pixels": counts}))
+        if model.card.seed == settings.seeds[0]:
+            everywhere = square.points.reshape(settings.side, settings.side, 2)[::STEP, ::STEP].reshape(-1, 2)
+            maps = {
+                name: level_sets(model, places, corners)
+                for name, places in (("square", everywhere), ("spike", spike()))
+            }
+    return {"models": pd.DataFrame(models), "ratios": pd.concat(ratios, ignore_index=True), **maps}
+
+
+def training_points(samples: int, corners: Floats) -> Floats:
+    """Half of them anywhere in the square, half of them near the snowflake: float32 (samples, 2)."""
+    draw = np.random.default_rng(0)
+    everywhere = draw.uniform(0, 1, (samples // 2, 2))
+    on = draw.permutation(outline(corners, 1 + samples // len(corners)))[: samples - len(everywhere)]
+    near = on + draw.uniform(-NEAR, NEAR, on.shape)
+    return np.concatenate([everywhere, near]).clip(0, 1).astype(np.float32)
+
+
+def outputs(model: TrainedModel, points: Floats) -> Floats:
+    """f at points (n, 2), in float64: (n,), positive inside."""
+    return logits(model.module, points)[:, 0].numpy()
+
+
+def boundary(model: TrainedModel, points: Floats, found: Floats, side: int) -> Floats:
+    """Points next to the network's boundary, (n, 2, 2): the two sides of it between neighbouring pixels, by bisection.
+
+    found: f at the pixels. What is smaller than a pixel can be missed.
+    """
+    order = np.arange(side**2).reshape(side, side)
+    pairs = [(order[:, :-1], order[:, 1:]), (order[:-1], order[1:])]
+    first, second = (np.concatenate([pair[place].ravel() for pair in pairs]) for place in (0, 1))
+    differ = (found[first] > 0) != (found[second] > 0)
+    first, second = first[differ], second[differ]
+    sign, low, high = found[first] > 0, points[first], points[second]
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        same = ((outputs(model, middle) > 0) == sign)[:, None]
+        low, high = np.where(same, middle, low), np.where(same, high, middle)
+    return np.stack([np.where(sign[:, None], low, high), np.where(sign[:, None], high, low)], axis=1)
+
+
+def judged(square: Square, radius: Floats, crossings: Floats) -> tuple[dict[str, float], Floats]:
+    """What is measured of a network, and abs(f) / L / distance of the pixels outside the band.
+
+    radius: f / L at the pixels; crossings: as ``boundary`` gives them. A pixel on the wrong side has the ratio 0.
+    """
+    right = (radius > 0) == square.inside
+    ratio = np.where(right, np.abs(radius), 0) / square.distance
+    outside = square.distance > BAND
+    positive, negative = crossings[:, 0], crossings[:, 1]
+    # the nearest point known to be of the other sign: no nearer than the network's own boundary
+    own = np.where(radius > 0, KDTree(negative).query(square.points)[0], KDTree(positive).query(square.points)[0])
+    to_snowflake = distances(crossings.mean(axis=1), square.corners)
+    to_network = np.asarray(KDTree(crossings.mean(axis=1)).query(outline(square.corners, PARTS))[0])
+    both = np.concatenate([to_snowflake, to_network])
+    return {
+        "right": float(np.mean(right)),
+        "ratio_median": np.median(ratio[outside]),
+        "ratio_99": np.quantile(ratio[outside], 0.99),
+        "ratio_max": ratio[outside].max(),
+        "own_median": np.median(np.abs(radius) / own),
+        "own_max": (np.abs(radius) / own).max(),
+        "error_mean": (to_snowflake.mean() + to_network.mean()) / 2,
+        "error_95": max(np.quantile(to_snowflake, 0.95), np.quantile(to_network, 0.95)),
+        "error_max": both.max(),
+    }, ratio[outside]
+
+
+def spike() -> Floats:
+    """A grid of points over the zoom: (n, 2)."""
+    left, right, bottom, top = SPIKE
+    x, y = np.meshgrid(np.linspace(left, right, ZOOM[0]), np.linspace(bottom, top, ZOOM[1]))
+    return np.stack([x.ravel(), y.ravel()], axis=1)
+
+
+def level_sets(model: TrainedModel, points: Floats, corners: Floats) -> pd.DataFrame:
+    """f and the signed distance at points, as a figure needs them."""
+    distance = np.where(inside(points, corners), 1, -1) * distances(points, corners)
+    columns = {"x": points[:, 0], "y": points[:, 1], "fitted": outputs(model, points), "true": distance}
+    return pd.DataFrame(columns).astype(np.float32)
+
+
+def judge(records: Records) -> tuple[Check, ...]:
+    """Every figure is a mean over seeds, but for the largest ratio, which no network may exceed."""
+    models = records["models"]
+    seeds = f"{len(models)} seeds"
+    error, right, ratio, worst = (
+        over_seeds(models[name].to_numpy()) for name in ("error_95", "right", "ratio_median", "error_max")
+    )
+    excess = (models["own_max"]).max()
+    return (
+        Check("the boundary's error, 95th percentile both ways", "the interval lies below 1 % of the side",
+              error.hi < 0.01, 100 * error.value, "%", 100 * error.lo, 100 * error.hi, seeds),
+        Check("pixels on the right side", "the interval lies above 99 %",
+              right.lo > 0.99, 100 * right.value, "%", 100 * right.lo, 100 * right.hi, seeds),
+        Check(f"abs(f) / L over the distance to the snowflake, median outside a band of {BAND:g}",
+              "the interval lies above 0.9", ratio.lo > 0.9, ratio.value, "", ratio.lo, ratio.hi, seeds),
+        Check("abs(f) / L over the distance to the network's own boundary, the largest of all pixels and networks",
+              "it is at most 1", excess <= 1, excess, "", over=seeds),
+        Check("the boundary's error, the largest (Hausdorff distance)", "the interval lies below 1 % of the side",
+              worst.hi < 0.01, 100 * worst.value, "%", 100 * worst.lo, 100 * worst.hi, seeds),
+    )  # fmt: skip
+
+
+def draw(records: Records) -> Figure:
+    """Level sets of the network and of the distance, the same on one spike, and the ratios."""
+    figure = style.new(style.WIDE.width, 2.7)
+    square, zoom, ratios = figure.subplots(1, 3)
+    draw_levels(square, records["square"], np.arange(-0.4, 0.4, 0.05))
+    square.set_title("every 0.05 of the side")
+    draw_levels(zoom, records["spike"], np.arange(-0.2, 0.2, 0.01))
+    zoom.set_title("the top spike, every 0.01")
+    draw_ratios(ratios, records)
+    shown = {"network": style.CERTIFIED, "signed distance": style.ROBUST, "snowflake": style.FRONT}
+    handles = [Line2D([], [], color=colour, label=name) for name, colour in shown.items()]
+    figure.legend(handles=handles, loc="outside lower left", ncols=3)
+    return figure
+
+
+def draw_levels(axes: Axes, found: pd.DataFrame, levels: Floats) -> None:
+    """Level sets of the signed distance and, on top of them, of the network, which covers them where it fits."""
+    x, y = (np.unique(found[name]) for name in ("x", "y"))
+    for column, colour, width in (("true", style.ROBUST, 1.3), ("fitted", style.CERTIFIED, 0.6)):
+        values = found[column].to_numpy().reshape(len(y), len(x))
+        axes.contour(x, y, values, levels=levels, colors=colour, linewidths=width, linestyles="solid")
+    corners = snowflake(ITERATIONS)
+    axes.fill(*corners.T, facecolor="#0000000A", edgecolor=style.FRONT, linewidth=0.7, zorder=5)
+    values = found["fitted"].to_numpy().reshape(len(y), len(x))
+    axes.contour(x, y, values, levels=[0], colors=style.CERTIFIED, linewidths=1.0, zorder=6)
+    axes.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]), xticks=[], yticks=[], aspect="equal")
+    axes.grid(False)
+
+
+def draw_ratios(axes: Axes, records: Records) -> None:
+    """The distribution of abs(f) / L over the distance, all networks together."""
+    pixels_at = records["ratios"].groupby("ratio")["pixels"].sum()
+    shares = 100 * pixels_at / pixels_at.sum()
+    axes.bar(shares.index, shares, width=RATIOS[1], align="edge", color=style.CERTIFIED)
+    axes.axvline(1, color=style.FRONT, linewidth=0.8)
+    axes.set(xlabel="abs(f) / L over the distance", ylabel="pixels (%)", xlim=(0, RATIOS[-1]))
+
+
+def tell(records: Records) -> str:
+    """What was measured beside the checks."""
+    mean = records["models"].mean()
+    largest = records["models"].max()
+    return (
+        f"Training saw labels alone, inside or outside. The mean distance between the network's boundary and the "
+        f"snowflake is {mean.error_mean:.2%} of the side; the 95th percentile, over both directions, "
+        f"{mean.error_95:.2%}; the largest {mean.error_max:.2%}. The finest spikes are 0.74 % of the side high. The "
+        f"certificate is sound: abs(f) / L never exceeds the distance to the network's own boundary (at most "
+        f"{largest.own_max:.4f} of it, in the median {mean.own_median:.3f}). The distance to the snowflake is another "
+        f"matter, since the network's boundary is not exactly the snowflake: outside a band of {BAND:g} the ratio is "
+        f"{mean.ratio_median:.3f} in the median, and at most {largest.ratio_max:.2f} next to the boundary. "
+        "The Hausdorff distance counts, for each point of the snowflake, the nearest of the network's crossings of the "
+        "lines between pixels: it can be up to half a pixel too large."
+    )
+
+
+EXPERIMENT = Experiment(
+    name="koch-snowflake",
+    title="A fractal boundary: the von Koch snowflake",
+    theme="accuracy",
+    claim="1-Lipschitz networks are as expressive as others in classification: one fits the fourth iteration of the "
+    "von Koch snowflake, and its output is the signed distance to that boundary.",
+    source="Béthune et al. 2022, von Koch snowflake; poster",
+    paper="Five 1-Lipschitz dense layers of 128 with FullSort, fitted to the signed distance at 160,000 pixels. The "
+    "paper shows the level sets and prints no figure.",
+    setup="The fourth iteration, 768 segments, 0.8 of the square's side high. Eight dense layers of 64 with MaxMin, "
+    "trained on 160,000 points with the binary HKR loss, from labels alone: half of the points anywhere, half near the "
+    "snowflake. Judged on the centres of 400 x 400 pixels, which were not trained on.",
+    scales={"small": Settings(), "paper": Settings(widths=(128,) * 5, epochs=200, batch_size=2000)},
+    measure=measure,
+    judge=judge,
+    draw=draw,
+    tell=tell,
+)
