@@ -222,7 +222,7 @@ ARCHITECTURES = Registry(
 LAYERS = Registry(
     "set of layers",
     "lipbench.layers",
-    {name: f"lipbench.models.architectures.layers:{name}" for name in ("torchlip", "orthogonium")},
+    {name: f"lipbench.models.architectures.layers:{name}" for name in ("torchlip", "groupsort8", "orthogonium")},
     accepts=_anything,
 )
 ATTACKS = Registry("attack", "lipbench.attacks", _bundled_attacks, accepts=_anything)

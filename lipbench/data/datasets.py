@@ -36,6 +36,7 @@ class Split:
     # order, perhaps a read-only map of a file larger than the memory: compute with ``x`` of a ``part``, see ``mapped``
     images: NDArray[Any]
     labels: NDArray[np.int64]  # (n,), 0 .. num_classes - 1
+    targets: NDArray[np.float32] | None = None  # (n,), what a loss with ``takes_targets`` is trained on
 
     @cached_property
     def x(self) -> NDArray[np.float32]:
@@ -51,17 +52,20 @@ class Split:
         """The first ``samples`` rows; all of them for None, and where there are fewer."""
         if samples is not None:
             samples = arguments.whole_number("samples", samples, 0)
-        return Split(self.images[:samples], self.labels[:samples])
+        return self._rows(slice(samples))
 
     def part(self, start: int, stop: int) -> "Split":
         """The rows start .. stop - 1."""
-        return Split(self.images[start:stop], self.labels[start:stop])
+        return self._rows(slice(start, stop))
+
+    def _rows(self, rows: slice) -> "Split":
+        return Split(self.images[rows], self.labels[rows], None if self.targets is None else self.targets[rows])
 
     @cached_property
     def sha256(self) -> str:
-        """Digest of images and labels."""
+        """Digest of images and labels, and of targets where there are some."""
         digest = hashlib.sha256()
-        for array in (self.images, self.labels):
+        for array in (self.images, self.labels, *(() if self.targets is None else (self.targets,))):
             digest.update(f"{array.dtype}{array.shape}".encode())
             for rows in by_rows(array):
                 digest.update(rows.tobytes())  # in C order, whatever the order in memory
@@ -203,7 +207,16 @@ def _checked_split(split: Split, num_classes: int, where: str) -> Split:
             f"{where}: expected labels in 0 .. {num_classes - 1}, as there are {num_classes} classes, "
             f"got {labels.max()}"
         )
-    return Split(images, labels)
+    targets = split.targets
+    if targets is not None:
+        targets = np.asarray(targets)
+        if targets.shape != labels.shape or targets.dtype.kind != "f" or not np.isfinite(targets).all():
+            raise LipbenchError(
+                f"{where}: expected a finite float for each of {len(labels)} samples as targets, got {targets.dtype} "
+                f"of shape {targets.shape}"
+            )
+        targets = targets.astype(np.float32)
+    return Split(images, labels, targets)
 
 
 def _checked_images(images: NDArray[Any], where: str) -> NDArray[Any]:

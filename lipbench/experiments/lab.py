@@ -87,17 +87,21 @@ class Lab:
         x_test: ArrayLike,
         y_test: ArrayLike,
         num_classes: int,
+        targets: ArrayLike | None = None,
     ) -> Dataset:
         """Samples that the experiment made, as a data set in a file, from which processes and later runs load it.
 
-        x: (n, ...), uint8 in 0..255 or floats in [0, 1], which become float32; y: whole numbers (n,). Raises
-        LipbenchError if the file is there with other samples.
+        x: (n, ...), uint8 in 0..255 or floats in [0, 1], which become float32; y: whole numbers (n,); targets: floats
+        (n,) of the training samples, for a loss that takes targets. Raises LipbenchError if the file is there with
+        other samples.
         """
         arrays = {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
         written = {key: np.asarray(value) for key, value in arrays.items()}
         for key in ("x_train", "x_test"):
             if written[key].dtype != np.uint8:
                 written[key] = written[key].astype(np.float32)
+        if targets is not None:
+            written["targets_train"] = np.asarray(targets, np.float32)
         buffer = io.BytesIO()
         np.savez(buffer, **written | {"num_classes": np.int64(num_classes)})  # type: ignore[arg-type]
         path = self.folder.resolve() / f"{name}.npz"

@@ -29,7 +29,10 @@ HistoryRow = dict[str, float]  # of one epoch; what was not measured after it is
 
 
 class Objective(Protocol):
-    """What training minimises, made from a registered loss: a function of a model, inputs (n, ...), labels (n,)."""
+    """What training minimises, made from a registered loss: a function of a model, inputs (n, ...), labels (n,).
+
+    A loss that says ``takes_targets = True`` has the samples' targets, float32 (n,), in place of labels.
+    """
 
     @property
     def loss(self) -> nn.Module:
@@ -41,16 +44,18 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class DeviceSplit:
-    """A split on the device: inputs uint8 or float32 (n, ...), labels int64 (n,)."""
+    """A split on the device: inputs uint8 or float32 (n, ...), labels int64 (n,), targets float32 (n,) or None."""
 
     images: Tensor
     labels: Tensor
+    targets: Tensor | None = None
 
     @classmethod
     def of(cls, split: Split, device: torch.device) -> "DeviceSplit":
         """The whole split; uint8 images stay uint8."""
         images, labels = (torch.from_numpy(in_memory(array)) for array in (split.images, split.labels))
-        return cls(images.to(device), labels.to(device))
+        targets = None if split.targets is None else torch.from_numpy(in_memory(split.targets)).to(device)
+        return cls(images.to(device), labels.to(device), targets)
 
     def x(self, rows: Any) -> Tensor:
         """float32 (n, ...) in [0, 1]."""
@@ -86,6 +91,11 @@ class Fit:
 
     def __post_init__(self) -> None:
         self.history: list[HistoryRow] = []
+        self.wanted = self.samples.labels  # what the loss compares outputs with
+        if getattr(self.loss.loss, "takes_targets", False):
+            if self.samples.targets is None:
+                raise LipbenchError("the loss takes targets, and the data set has none: an archive has targets_train")
+            self.wanted = self.samples.targets
         self.order = torch.Generator().manual_seed(self.seed)
         self.generator.manual_seed(self.seed)
         self.optimizer = optimizers.build(self.how, self.model.parameters())
@@ -118,7 +128,7 @@ class Fit:
             rate = self.how.learning_rate * decay(self.how.schedule, progress)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            value, hits = self.step(self.samples.x(rows), self.samples.labels[rows])
+            value, hits = self.step(self.samples.x(rows), self.samples.labels[rows], self.wanted[rows])
             total += value
             correct += hits
         mean = total.item() / steps
@@ -131,13 +141,16 @@ class Fit:
                 raise LipbenchError(f"training diverged: {said}; lower learning_rate")
         return {"epoch": done + 1, "loss": mean, "train_accuracy": correct.item() / (steps * size)}
 
-    def step(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """One step on a batch; returns the mean loss and the number of correct predictions, scalars on the device."""
+    def step(self, x: Tensor, labels: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """One step on a batch; returns the mean loss and the number of correct predictions, scalars on the device.
+
+        wanted: what the loss is given, labels or targets.
+        """
         if self.how.augmentation != Augmentation():
             x = augment(x, self.how.augmentation, self.generator)
         self.optimizer.zero_grad()
         with forward_precision(self.model, self.how.precision, x.device):
-            value, logits = self.loss(self.model, x, labels)
+            value, logits = self.loss(self.model, x, wanted)
         value.backward()
         if self.how.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.how.gradient_clip)

@@ -60,7 +60,8 @@ def try_loss(job: TrainingJob, outputs: int) -> None:
     loss, rows = losses.build(job.loss.name, job.loss.hyperparameters), 2 * max(outputs, 2)
     logits = torch.linspace(-1, 1, rows * outputs).reshape(rows, outputs).requires_grad_()
     with LOSSES.calling(job.loss.name):
-        value = loss(logits, torch.arange(rows) % max(outputs, 2))
+        labels = torch.arange(rows) % max(outputs, 2)
+        value = loss(logits, labels.float() if getattr(loss, "takes_targets", False) else labels)
     said = LOSSES.said(job.loss.name)
     if not isinstance(value, torch.Tensor) or value.ndim != 0:
         came = f"shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__

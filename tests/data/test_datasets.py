@@ -139,6 +139,9 @@ def with_pixel(value):
         ({"labels": np.array([0.0, 1.0, 2.0, 1.0])}, ["integer labels, got float64"]),
         ({"labels": np.array([True, False, True, True])}, ["integer labels, got bool"]),
         ({"labels": np.eye(4, dtype=int)}, ["(n,), got (4, 4)", "argmax"]),
+        ({"targets": np.zeros(3)}, ["each of 4 samples as targets", "shape (3,)"]),
+        ({"targets": np.array([0, 1, np.nan, 2])}, ["a finite float"]),
+        ({"targets": np.arange(4)}, ["got int64"]),
     ],
 )
 def test_an_unsound_split_is_refused(part, change, parts):
@@ -210,8 +213,17 @@ def test_first_rows_and_the_digest():
         Split(split.images, split.labels[::-1]),
         Split(split.images.reshape(4, 3, 5, 2), split.labels),
         Split(split.images.astype(np.float16), split.labels),
+        replace(split, targets=np.zeros(4, np.float32)),
     ]
-    assert len({split.sha256, *(other.sha256 for other in others)}) == 6
+    assert len({split.sha256, *(other.sha256 for other in others)}) == 7
+
+
+def test_targets_go_with_their_samples_as_float32():
+    split = replace(sound().test, targets=np.arange(4) / 8)
+    kept = checked(replace(sound(), train=split)).train
+    assert kept.targets.dtype == np.float32
+    assert kept.first(2).targets.tolist() == [0, 0.125]
+    assert kept.part(1, 3).targets.tolist() == [0.125, 0.25]
 
 
 def test_the_digest_is_of_the_values_not_of_their_place(tmp_path):

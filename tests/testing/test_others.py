@@ -160,6 +160,10 @@ def test_bundled_architectures_pass(name):
     check_architecture(name, {"widths": [8]} | ({"channels": [4]} if name == "cnn" else {}))
 
 
+def test_sorting_groups_of_8():
+    check_layers("groupsort8")
+
+
 def test_layers():
     check_layers("torchlip")
     wrong = dataclasses.replace(CONSTRAINED, name="wrong", linear=Doubled)

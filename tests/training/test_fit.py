@@ -25,6 +25,27 @@ def fit(**how):
     return Fit(model, PlainLoss(nn.CrossEntropyLoss()), training, DeviceSplit(x, labels), 0, torch.Generator())
 
 
+class Squared(nn.Module):
+    takes_targets = True
+
+    def forward(self, logits, targets):
+        return ((logits[:, 0] - targets) ** 2).mean()
+
+
+def test_a_loss_may_take_targets_in_place_of_labels():
+    torch.manual_seed(0)
+    x, labels = torch.rand(64, 1, 2, 2), torch.randint(2, (64,))
+    targets = 3 * x[:, 0, 1, 0] - x[:, 0, 0, 1] + 0.5
+    model = nn.Sequential(nn.Identity(), nn.Sequential(nn.Flatten(), nn.Linear(4, 1)))
+    training = Training(epochs=300, batch_size=16, learning_rate=0.05)
+    fitted = Fit(model, PlainLoss(Squared()), training, DeviceSplit(x, labels, targets), 0, torch.Generator())
+    for _ in range(training.epochs):
+        fitted.history.append(fitted.epoch())
+    assert weight(fitted).flatten().tolist() == pytest.approx([0, -1, 3, 0], abs=0.02)
+    with pytest.raises(LipbenchError, match="targets_train"):
+        Fit(model, PlainLoss(Squared()), training, DeviceSplit(x, labels), 0, torch.Generator())
+
+
 def weight(fitted):
     return fitted.model[1][1].weight.detach().clone()
 

@@ -4,6 +4,7 @@ import math
 import os
 import struct
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ CHANNELS = (1, 3)
 LOCAL_HEADER = "<26x2H"  # of a zip member: the lengths of its name and of its extra field, which follow
 IMAGES = (TRAIN[0], TEST[0])
 INPUT_SHAPE = "input_shape"
+TARGETS = "targets_train"
 Layout = Literal["ND", "NHW", "NHWC", "NCHW"]
 
 
@@ -29,10 +31,11 @@ def load(argument: str | None, data_dir: Path | None) -> Dataset:
     """The arrays x_train, y_train, x_test, y_test of the archive; its rows keep their order.
 
     x: uint8 in 0..255 or float in [0, 1], (n, d), (n, h, w), (n, h, w, c) or (n, c, h, w), see ``layout_of``;
-    y: integers (n,) or (n, 1), counted from 0. Two keys are optional: num_classes, a whole number, which is else the
+    y: integers (n,) or (n, 1), counted from 0. Three keys are optional: num_classes, a whole number, which is else the
     largest label plus 1; input_shape, whole numbers, the shape of one input, with which x is taken as it is: for series
-    (n, c, l), and images of other than 1 or 3 channels. An archive with x_test and y_test alone gives an empty training
-    split, and a model may have more classes than its labels show. ``data_dir`` is not used.
+    (n, c, l), and images of other than 1 or 3 channels; targets_train, floats (n,), for a loss that takes targets. An
+    archive with x_test and y_test alone gives an empty training split, and a model may have more classes than its
+    labels show. ``data_dir`` is not used.
 
     Images that ``numpy.savez`` wrote are mapped: they take memory only where they are read, and it is an error if they
     have changed by then (see ``mapped``). Archives of ``numpy.savez_compressed`` are read into memory. Raises
@@ -48,6 +51,7 @@ def read(path: Path) -> Dataset:
     layout = _as_they_are(arrays, where) if INPUT_SHAPE in arrays else layout_of(arrays["x_test"].shape, where)
     test = _split(arrays, TEST, layout, path)
     train = _split(arrays, TRAIN, layout, path) if "x_train" in arrays else test.first(0)
+    train = replace(train, targets=arrays.get(TARGETS))
     found = 1 + int(np.concatenate([train.labels, test.labels]).max(initial=-1))
     may_lack = NUM_CLASSES not in arrays and "x_train" not in arrays  # training samples show all classes
     classes = _whole_numbers(arrays, NUM_CLASSES, path, 1)[0] if NUM_CLASSES in arrays else found
@@ -134,7 +138,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
                 f"{path}: expected the arrays {', '.join(keys)}, missing {', '.join(missing)}; "
                 f"it holds {', '.join(archive.files) or 'none'}"
             )
-        optional = [key for key in (NUM_CLASSES, INPUT_SHAPE) if key in archive.files]
+        optional = [key for key in (NUM_CLASSES, INPUT_SHAPE, TARGETS) if key in archive.files]
         return {key: _member(archive, key, path) for key in (*keys, *optional)}
 
 

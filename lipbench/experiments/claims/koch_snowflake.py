@@ -1,8 +1,8 @@
-"""koch-snowflake: a 1-Lipschitz network fits a fractal boundary, and its outputs the distance to it.
+"""koch-snowflake: a 1-Lipschitz network fits a fractal boundary, and its output is the signed distance to it.
 
-The network learns from labels alone, inside or outside. The signed distance to the boundary is the only 1-Lipschitz
-function that maximises the mean of y f among those without errors (Béthune et al. 2022; trained so by Coiffier and
-Béthune 2024, arXiv 2407.09505): the loss is HKR with a small margin and a heavy hinge.
+The network is fitted to the signed distance, positive inside, as in the paper. Inputs are divided by UNIT, and outputs
+are in units of it. That changes no 1-Lipschitz function, but it makes Adam's steps, whose length does not depend on the
+gradient's, small against the biases that place the finest spikes. All figures are in sides of the square.
 """
 
 from dataclasses import dataclass
@@ -14,18 +14,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.spatial import KDTree
+from torch import Tensor, nn
 
 from lipbench._internal.arrays import Floats
 from lipbench.certification.certificate import certificate
 from lipbench.experiments.experiment import Check, Experiment, Records
 from lipbench.experiments.lab import Lab, TrainedModel
-from lipbench.experiments.measures import logits, over_seeds
+from lipbench.experiments.measures import logits
 from lipbench.experiments.snowflake import distances, inside, outline, pixels, snowflake
 from lipbench.report import style
 
 ITERATIONS = 4
+UNIT = 0.1  # sides of the square: the scale in which the network computes
 BAND = 0.01  # sides of the square: the ratio of abs(f) to the distance is judged outside this band
-NEAR = 0.015  # half of the training points are at most so far from a point of the boundary, in each coordinate
+NEAR = 0.01  # half of the training points are at most so far from a point of the boundary, in each coordinate
 HALVINGS = 12  # of the distance between two pixels, between which the network's boundary lies
 PARTS = 4  # points of each segment of the snowflake, for the distance from the snowflake to the network's boundary
 RATIOS = np.linspace(0, 1.5, 76)  # edges of the histogram of ratios
@@ -38,15 +40,31 @@ STEP = 2  # pixels of the square to a point of the map in the figure
 class Settings:
     """The numbers that a scale chooses."""
 
-    seeds: tuple[int, ...] = (0, 1, 2, 3)
+    seeds: tuple[int, ...] = (0, 1)
     side: int = 400  # pixels, on which the network is judged
     samples: int = 160_000  # points, with which it is trained
     widths: tuple[int, ...] = (64,) * 8
-    epochs: int = 6
-    batch_size: int = 512
-    alpha: float = 0.95
-    margin: float = 0.01
-    learning_rate: float = 1e-2
+    epochs: int = 15
+    batch_size: int = 1000
+    learning_rate: float = 2e-2
+    offset: float = 0.01  # sides, see RelativeDistance
+    layers: str = "groupsort8"
+
+
+class RelativeDistance(nn.Module):
+    """The mean of abs(f - t) / (abs(t) + offset), for targets t: as many small distances matter as large ones."""
+
+    name = "relative_distance"
+    binary = True
+    takes_targets = True
+
+    def __init__(self, offset: float):
+        super().__init__()
+        self._offset = offset
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """logits: float (n, 1); targets: float (n,)."""
+        return ((logits[:, 0] - targets).abs() / (targets.abs() + self._offset)).mean()
 
 
 class Square(NamedTuple):
@@ -64,18 +82,13 @@ def measure(lab: Lab, settings: Settings) -> Records:
     points = pixels(settings.side)
     square = Square(points, inside(points, corners), distances(points, corners), corners)
     x = training_points(settings.samples, corners)
-    labels = (inside(x.astype(np.float64), corners), square.inside)
-    dataset = lab.stored("snowflake", x, labels[0].astype(int), points, labels[1].astype(int), 2)
+    within, targets = inside(x, corners), signed_distance(x, corners) / UNIT
+    dataset = lab.stored("snowflake", x, within.astype(int), points, square.inside.astype(int), 2, targets)
     recipe = {
         "seeds": list(settings.seeds),
-        "architecture": [{"name": "mlp", "args": {"widths": list(settings.widths)}}],
-        "preprocessing": {"mean": [0.5, 0.5], "std": [1.0, 1.0]},
-        "loss": [
-            {
-                "name": "hkr_binary",
-                "hyperparameters": {"alpha": settings.alpha, "min_margin": settings.margin},
-            }
-        ],
+        "architecture": [{"name": "mlp", "layers": settings.layers, "args": {"widths": list(settings.widths)}}],
+        "preprocessing": {"mean": [0.5, 0.5], "std": [UNIT, UNIT]},
+        "loss": [{"name": RelativeDistance, "hyperparameters": {"offset": settings.offset / UNIT}}],
         "training": {
             "epochs": settings.epochs,
             "batch_size": settings.batch_size,
@@ -102,12 +115,17 @@ def measure(lab: Lab, settings: Settings) -> Records:
 
 
 def training_points(samples: int, corners: Floats) -> Floats:
-    """Half of them anywhere in the square, half of them near the snowflake: float32 (samples, 2)."""
+    """Half of them anywhere in the square, half of them near the snowflake: numbers of float32, (samples, 2)."""
     draw = np.random.default_rng(0)
     everywhere = draw.uniform(0, 1, (samples // 2, 2))
     on = draw.permutation(outline(corners, 1 + samples // len(corners)))[: samples - len(everywhere)]
     near = on + draw.uniform(-NEAR, NEAR, on.shape)
-    return np.concatenate([everywhere, near]).clip(0, 1).astype(np.float32)
+    return np.concatenate([everywhere, near]).clip(0, 1).astype(np.float32).astype(np.float64)
+
+
+def signed_distance(points: Floats, corners: Floats) -> Floats:
+    """The distance to the snowflake, positive inside: (n,)."""
+    return np.where(inside(points, corners), 1, -1) * distances(points, corners)
 
 
 def outputs(model: TrainedModel, points: Floats) -> Floats:
@@ -168,31 +186,28 @@ def spike() -> Floats:
 
 
 def level_sets(model: TrainedModel, points: Floats, corners: Floats) -> pd.DataFrame:
-    """f and the signed distance at points, as a figure needs them."""
-    distance = np.where(inside(points, corners), 1, -1) * distances(points, corners)
-    columns = {"x": points[:, 0], "y": points[:, 1], "fitted": outputs(model, points), "true": distance}
+    """f and the signed distance at points, in sides, as a figure needs them."""
+    fitted, true = UNIT * outputs(model, points), signed_distance(points, corners)
+    columns = {"x": points[:, 0], "y": points[:, 1], "fitted": fitted, "true": true}
     return pd.DataFrame(columns).astype(np.float32)
 
 
 def judge(records: Records) -> tuple[Check, ...]:
-    """Every figure is a mean over seeds, but for the largest ratio, which no network may exceed."""
+    """The claim is that a network exists: each figure is that of the worst network."""
     models = records["models"]
-    seeds = f"{len(models)} seeds"
-    error, right, ratio, worst = (
-        over_seeds(models[name].to_numpy()) for name in ("error_95", "right", "ratio_median", "error_max")
-    )
-    excess = (models["own_max"]).max()
+    over = f"the worst of {len(models)} networks"
+    error, largest, own = (models[name].max() for name in ("error_95", "error_max", "own_max"))
+    right, ratio = models["right"].min(), models["ratio_median"].min()
+    below = "below 1 % of the square's side"
     return (
-        Check("the boundary's error, 95th percentile both ways", "the interval lies below 1 % of the side",
-              error.hi < 0.01, 100 * error.value, "%", 100 * error.lo, 100 * error.hi, seeds),
-        Check("pixels on the right side", "the interval lies above 99 %",
-              right.lo > 0.99, 100 * right.value, "%", 100 * right.lo, 100 * right.hi, seeds),
-        Check(f"abs(f) / L over the distance to the snowflake, median outside a band of {BAND:g}",
-              "the interval lies above 0.9", ratio.lo > 0.9, ratio.value, "", ratio.lo, ratio.hi, seeds),
-        Check("abs(f) / L over the distance to the network's own boundary, the largest of all pixels and networks",
-              "it is at most 1", excess <= 1, excess, "", over=seeds),
-        Check("the boundary's error, the largest (Hausdorff distance)", "the interval lies below 1 % of the side",
-              worst.hi < 0.01, 100 * worst.value, "%", 100 * worst.lo, 100 * worst.hi, seeds),
+        Check("error of the boundary, 95th percentile both ways", below, error < 0.01, 100 * error, "%", over=over),
+        Check("pixels on the right side", "at least 99 %", right >= 0.99, 100 * right, "%", over=over),
+        Check(f"abs(f) / L over the distance to the snowflake, median outside a band of {BAND:g}", "above 0.9",
+              ratio > 0.9, ratio, over=over),
+        Check("abs(f) / L over the distance to the network's own boundary, the largest of all pixels",
+              "at most 1", own <= 1, own, over=over),
+        Check("largest error of the boundary (Hausdorff distance)", below, largest < 0.01, 100 * largest, "%",
+              over=over),
     )  # fmt: skip
 
 

@@ -8,7 +8,8 @@ above 1.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from deel import torchlip as deel_torchlip
@@ -134,6 +135,12 @@ UNCONSTRAINED = Layers(
 def torchlip() -> Layers:
     """deel-torchlip's layers: spectral normalisation and Björck orthogonalisation."""
     return CONSTRAINED
+
+
+def groupsort8() -> Layers:
+    """deel-torchlip's layers with GroupSort on groups of 8 in place of pairs: more pieces from as many neurons."""
+    sort = partial(deel_torchlip.GroupSort, 8)
+    return replace(CONSTRAINED, activation=sort, exported=replace(EXPORTED, activation=sort))
 
 
 def orthogonium() -> Layers:

@@ -66,6 +66,13 @@ def test_each_layout_gives_nchw(archive, x, expected, y, save):
     assert dataset.num_classes == 3
 
 
+def test_targets_are_those_of_the_training_samples(archive):
+    dataset = load(archive(**arrays(), targets_train=np.array([0.5, -1, 2, 3])))
+    assert dataset.train.targets.tolist() == [0.5, -1, 2, 3]
+    assert dataset.test.targets is None
+    assert load(archive(**arrays())).train.targets is None
+
+
 def is_mapped(array):
     while isinstance(array, np.ndarray):
         if isinstance(array, np.memmap):

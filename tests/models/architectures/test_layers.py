@@ -58,6 +58,12 @@ def test_a_combination_of_two_shapes_is_refused():
         lipschitz_bound(block, (4,))
 
 
+def test_groups_of_8_are_sorted_in_training_and_as_stored():
+    layers, x = layers_of("groupsort8", True), torch.rand(3, 16)
+    for activation in (layers.activation(), layers.exported.activation()):
+        assert torch.equal(activation(x), x.view(3, 2, 8).sort(dim=2).values.view(3, 16))
+
+
 def test_sets_of_layers_by_name(monkeypatch):
     assert layers_of("torchlip", True) is CONSTRAINED
     assert layers_of("torchlip", False) is layers_of("orthogonium", False) is UNCONSTRAINED
