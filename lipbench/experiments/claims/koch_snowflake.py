@@ -44,7 +44,7 @@ class Settings:
     side: int = 400  # pixels, on which the network is judged
     samples: int = 160_000  # points, with which it is trained
     widths: tuple[int, ...] = (64,) * 8
-    epochs: int = 15
+    epochs: int = 14
     batch_size: int = 1000
     learning_rate: float = 2e-2
     offset: float = 0.01  # sides, see RelativeDistance
@@ -93,6 +93,7 @@ def measure(lab: Lab, settings: Settings) -> Records:
             "epochs": settings.epochs,
             "batch_size": settings.batch_size,
             "learning_rate": settings.learning_rate,
+            "schedule": "one_cycle",  # from full steps at the start, one network of two diverged
         },
         "history": {"every": settings.epochs},
     }
