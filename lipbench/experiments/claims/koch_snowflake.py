@@ -27,7 +27,7 @@ from lipbench.report import style
 ITERATIONS = 4
 UNIT = 0.1  # sides of the square: the scale in which the network computes
 BAND = 0.01  # sides of the square: the ratio of abs(f) to the distance is judged outside this band
-NEAR = 0.008  # half of the training points are at most so far from a point of the boundary, in each coordinate
+NEAR = 0.01  # half of the training points are at most so far from a point of the boundary, in each coordinate
 HALVINGS = 12  # of the distance between two pixels, between which the network's boundary lies
 PARTS = 4  # points of each segment of the snowflake, for the distance from the snowflake to the network's boundary
 RATIOS = np.linspace(0, 1.5, 76)  # edges of the histogram of ratios
@@ -44,9 +44,9 @@ class Settings:
     side: int = 400  # pixels, on which the network is judged
     samples: int = 160_000  # points, with which it is trained
     widths: tuple[int, ...] = (64,) * 8
-    epochs: int = 10
-    batch_size: int = 512
-    learning_rate: float = 2e-2
+    epochs: int = 15
+    batch_size: int = 1000
+    learning_rate: float = 1.5e-2
     offset: float = 0.01  # sides, see RelativeDistance
     layers: str = "groupsort8"
 
@@ -93,7 +93,6 @@ def measure(lab: Lab, settings: Settings) -> Records:
             "epochs": settings.epochs,
             "batch_size": settings.batch_size,
             "learning_rate": settings.learning_rate,
-            "schedule": "one_cycle",  # from full steps at the start, one network of two diverged
         },
         "history": {"every": settings.epochs},
     }
