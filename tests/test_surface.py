@@ -110,7 +110,7 @@ ENTRY_POINTS = {
     "foolbox/pgd_adam gradient/bisection gradient/pgd",
     "lipbench.datasets": "cifar10 cifar100 digits folder mnist npz",
     "lipbench.executors": "local ray",
-    "lipbench.layers": "groupsort8 orthogonium torchlip",
+    "lipbench.layers": "fullsort groupsort8 orthogonium torchlip",
     "lipbench.losses": "categorical_hinge certificate_regularized_cross_entropy cross_entropy hinge_binary "
     "hinge_multiclass hkr_binary hkr_multiclass kr_binary kr_multiclass lse_hkr_multiclass mcr offset_cross_entropy "
     "soft_hkr_multiclass tau_binary_cross_entropy tau_cross_entropy",

@@ -174,7 +174,7 @@ def test_another_scale_or_other_settings_need_another_folder(tmp_path, known):
     with pytest.raises(LipbenchError, match="scale: small there, paper here"):
         lipbench.reproduce("rises", tmp_path, scale="paper")
     known["rises"] = replace(RISES, scales={"small": Settings(3.0)})
-    with pytest.raises(LipbenchError, match="settings.slope: 2.0 there, 3.0 here"):
+    with pytest.raises(LipbenchError, match=r"settings\.slope: 2\.0 there, 3\.0 here"):
         lipbench.reproduce("rises", tmp_path)
 
 
@@ -227,7 +227,7 @@ def test_records_that_are_not_what_was_measured_are_one_line(tmp_path, change):
     path.unlink()
     if change != "delete":
         frame.rename(columns={"y": "z"}).to_parquet(path)
-    with pytest.raises(LipbenchError, match="line.parquet"):
+    with pytest.raises(LipbenchError, match=r"line\.parquet"):
         lipbench.reproduce("rises", tmp_path)
 
 
