@@ -10,6 +10,7 @@ from torch import nn
 import lipbench
 from lipbench.experiments.claims import lipschitz_growth
 from lipbench.experiments.claims.lipschitz_growth import ADAM, CONSTRAINED, EXPERIMENT, SGD, Settings
+from lipbench.experiments.experiment import verdict
 from tests.support.labs import lab
 
 TINY = Settings(
@@ -31,7 +32,7 @@ def test_the_constant_grows_unless_training_is_run_backwards(measured):
     assert checks[0].ours > 1
     assert checks[-1].holds  # the constrained bound
     backwards = EXPERIMENT.judge({"epochs": frame.assign(epoch=frame.epoch.map({1: 6, 6: 1}))})
-    assert not backwards[0].holds
+    assert verdict(backwards) == "not"
     swapped = frame.network.map({ADAM: CONSTRAINED, SGD: SGD, CONSTRAINED: ADAM})
     assert not EXPERIMENT.judge({"epochs": frame.assign(network=swapped)})[-1].holds
 
@@ -58,6 +59,29 @@ def test_the_jacobian_of_a_linear_map_is_its_matrix():
     linear = nn.Sequential(nn.Flatten(), nn.Linear(6, 4))
     norm = float(torch.linalg.matrix_norm(linear[1].weight.double(), ord=2).detach())
     assert lipschitz_growth.largest_jacobian(linear, torch.rand(3, 1, 2, 3)) == pytest.approx(norm)
+
+
+def test_margins_are_those_of_correct_inputs_and_over_their_slopes():
+    linear = nn.Linear(2, 2, bias=False)
+    linear.weight.data = torch.tensor([[3.0, 0.0], [0.0, 4.0]])  # the margin's gradient is (3, -4), of norm 5
+    x = torch.tensor([[1.0, 0.0], [0.5, 0.0], [0.8, 0.0], [0.0, 1.0]])
+    found = lipschitz_growth.margins(linear, x, torch.tensor([0, 0, 0, 0]))  # the last is misclassified
+    assert found == pytest.approx({"margin": 2.4, "linear": 0.48})
+
+
+@pytest.mark.parametrize(("sign", "words"), [(1, "does not grow"), (-1, "Vulnerability grows with the constant")])
+def test_the_text_begins_with_what_became_of_robust_accuracy(sign, words):
+    rows = [
+        {
+            "network": network, "epoch": epoch, "seed": seed, "eps": 0.3, "bound": epoch + seed / 10, "accuracy": 0.9,
+            "robust": 0.5 + (0 if network == CONSTRAINED else sign * 0.1 * epoch) + seed / 100, "gradient": 1.0,
+            "frobenius": 1.0, "spectral": 1.0, "margin": 2.0 * epoch, "linear": 1.0,
+        }
+        for network in (ADAM, SGD, CONSTRAINED) for epoch in (1, 2) for seed in range(2)
+    ]  # fmt: skip
+    told = EXPERIMENT.tell({"epochs": pd.DataFrame(rows)})
+    assert words in told.split(".")[0]
+    assert f"it changes by {10 * sign:+.1f}" in told
 
 
 def test_norms_of_layers_are_the_largest_over_layers():
