@@ -4,22 +4,20 @@ The trainer keeps the weights of the last epoch only. At a constant learning rat
 k epochs is the beginning of that of K: so a network at epoch k is one that is trained for k epochs.
 """
 
-import copy
 import itertools
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor, nn
 
 from lipbench.certification.lipschitz import lipschitz_bound
 from lipbench.experiments.experiment import Check, Experiment, Records
 from lipbench.experiments.lab import Lab
-from lipbench.experiments.measures import Estimate, bisection, over_seeds
+from lipbench.experiments.measures import Estimate, above, bisection, over_seeds, ratio_over_seeds
+from lipbench.experiments.slopes import largest_jacobian, layer_norms, margins
 from lipbench.report import style
 
 ADAM, SGD, CONSTRAINED = "unconstrained, Adam", "unconstrained, SGD", "1-Lipschitz, Adam"
@@ -96,68 +94,18 @@ def recipe(settings: Settings) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def largest_jacobian(module: nn.Module, x: Tensor) -> float:
-    """The largest spectral norm of the Jacobian at given inputs: a lower bound of the Lipschitz constant.
-
-    module: gives logits (n, K); x: (n, ...) in [0, 1]. In float64.
-    """
-    precise = copy.deepcopy(module).double().requires_grad_(False)
-    point = x.double().requires_grad_()
-    logits = precise(point)
-    rows = [torch.autograd.grad(one.sum(), point, retain_graph=True)[0].flatten(1) for one in logits.unbind(1)]
-    return float(torch.linalg.matrix_norm(torch.stack(rows, dim=1), ord=2).max())
-
-
-def margins(module: nn.Module, x: Tensor, labels: Tensor) -> dict[str, float]:
-    """Of correctly classified inputs: the median margin, and the median of the margin over the norm of its gradient.
-
-    A margin is the largest logit minus the second; over its slope it is the distance to the boundary to first order
-    (Moosavi-Dezfooli et al. 2016). x: (n, ...) in [0, 1]; labels: whole numbers (n,). In float64; NaN without any.
-    """
-    point = x.double().requires_grad_()
-    found = copy.deepcopy(module).double().requires_grad_(False)(point)
-    first, second = found.topk(2).values.unbind(1)
-    margin = first - second
-    (slopes,) = torch.autograd.grad(margin.sum(), point)
-    correct = found.argmax(1) == labels
-    return {
-        "margin": float(margin[correct].median()),
-        "linear": float((margin / slopes.flatten(1).norm(dim=1))[correct].median()),
-    }
-
-
-def layer_norms(module: nn.Module, x: Tensor) -> dict[str, float]:
-    """The largest Frobenius norm of a layer's weights, and the largest bound of a layer's own constant.
-
-    x: one input, (1, ...). A layer's constant is its spectral norm; a convolution's depends on the size of its input.
-    """
-    shapes: dict[nn.Module, tuple[int, ...]] = {}
-    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-    hooks = [
-        layer.register_forward_hook(lambda layer, inputs, _: shapes.update({layer: tuple(inputs[0].shape[1:])}))
-        for layer in layers
-    ]
-    with torch.no_grad():
-        module(x)
-    for hook in hooks:
-        hook.remove()
-    return {
-        "frobenius": max(float(layer.weight.detach().double().norm()) for layer in layers),
-        "spectral": max(lipschitz_bound(layer, shapes[layer]) for layer in layers),
-    }
-
-
 def judge(records: Records) -> tuple[Check, ...]:
     """Growth of bound and norms; then robust accuracy; then the bound of the constrained network."""
     frame = records["epochs"]
     eps, beginning = frame.eps.iloc[0], {network: _fitted(frame, network) for network in UNCONSTRAINED}
-    held = frame[frame.network == CONSTRAINED].bound
+    held, over = frame[frame.network == CONSTRAINED].bound, f"{frame.seed.nunique()} seeds"
     return (
         *(
             Check(
                 statement=f"{network}: the Lipschitz bound grows from the first measured epoch to the last",
                 rule=GROWS,
-                **_above(1, _growth(frame, "bound", network), frame),
+                **above(1, _growth(frame, "bound", network)),
+                over=over,
             )
             for network in UNCONSTRAINED
         ),
@@ -165,7 +113,8 @@ def judge(records: Records) -> tuple[Check, ...]:
             Check(
                 statement=f"{network}: so does the largest Frobenius norm of a layer",
                 rule=GROWS,
-                **_above(1, _growth(frame, "frobenius", network), frame),
+                **above(1, _growth(frame, "frobenius", network)),
+                over=over,
             )
             for network in UNCONSTRAINED
         ),
@@ -174,7 +123,8 @@ def judge(records: Records) -> tuple[Check, ...]:
                 statement=f"{network}: at the end it is less robust at {eps:g} than the 1-Lipschitz network",
                 rule="the interval of the difference in robust accuracy, paired over seeds, lies above 0",
                 unit="points",
-                **_above(0, _less_robust(frame, network), frame),
+                **above(0, _less_robust(frame, network)),
+                over=over,
             )
             for network in UNCONSTRAINED
         ),
@@ -184,7 +134,8 @@ def judge(records: Records) -> tuple[Check, ...]:
                 f"come within {LEARNT:g} points of its last value, to the last",
                 rule="the interval of the fall, paired over seeds, lies above 0",
                 unit="points",
-                **_above(0, _fall(frame, network, epoch), frame),
+                **above(0, _fall(frame, network, epoch)),
+                over=over,
             )
             for network, epoch in beginning.items()
         ),
@@ -208,8 +159,7 @@ def _growth(frame: pd.DataFrame, column: str, network: str, start: int | None = 
     """The last value over that of an epoch, the first if none is given: the geometric mean over seeds."""
     table = _by_epoch(frame, column, network)
     first = table[min(table.columns) if start is None else start]
-    logs = over_seeds(np.log((table[max(table.columns)] / first).to_numpy()))
-    return Estimate(*np.exp([logs.value, logs.lo, logs.hi]))
+    return ratio_over_seeds((table[max(table.columns)] / first).to_numpy())
 
 
 def _less_robust(frame: pd.DataFrame, network: str) -> Estimate:
@@ -226,14 +176,6 @@ def _fitted(frame: pd.DataFrame, network: str) -> int:
     """The first epoch at which the mean accuracy is within LEARNT of that at the last."""
     means = _by_epoch(frame, "accuracy", network).mean()
     return int(means.index[means > means.iloc[-1] - LEARNT][0])
-
-
-def _above(least: float, estimate: Estimate, frame: pd.DataFrame) -> dict[str, Any]:
-    """Of a check: it holds where the interval lies above a value."""
-    return {
-        "holds": estimate.lo > least, "ours": estimate.value, "lo": estimate.lo, "hi": estimate.hi,
-        "over": f"{frame.seed.nunique()} seeds",
-    }  # fmt: skip
 
 
 def draw(records: Records) -> Figure:
@@ -287,11 +229,8 @@ def tell(records: Records) -> str:
         lines.append(
             f"{network}: {', '.join(f'{WORDS[column]} {a:.3g} to {b:.3g}' for column, (a, b) in means.items())}."
         )
-    opening = (
-        "Vulnerability grows with the constant."
-        if all(weaker)
-        else f"Vulnerability does not grow with the constant: {sum(weaker)} of {len(weaker)} checks of it hold."
-    )
+    grows = "grows" if all(weaker) else "grows only in part" if any(weaker) else "does not grow"
+    opening = f"Vulnerability {grows} with the constant: {sum(weaker)} of {len(weaker)} checks of it hold."
     return (
         f"{opening} {' '.join(_vulnerability(frame, network) for network in UNCONSTRAINED)} From epoch {ends[0]} to "
         f"{ends[1]}, means over seeds. {' '.join(lines)} Bands: smallest to largest over seeds."
@@ -311,7 +250,7 @@ def _vulnerability(frame: pd.DataFrame, network: str) -> str:
         f"[{-less.hi:+.1f}, {-less.lo:+.1f}] points from the 1-Lipschitz network's. From epoch {start}, the bound "
         f"becomes {_times(bound)} as large, the median margin of correct samples {_times(margin)}, and that margin "
         f"over its own slope {_times(linear)}"
-        + (": margins grow no less than slopes." if bound.lo > 1 and linear.hi >= 1 else ".")
+        + (": slopes do not outgrow margins beyond what seeds differ by." if linear.hi >= 1 else ".")
     )
 
 
@@ -349,6 +288,7 @@ EXPERIMENT = Experiment(
             learning_rates={ADAM: 1e-3, SGD: 1e-2, CONSTRAINED: 1e-3}, seeds=3, eps=1.0, samples=500,
         ),
     },
+    data=lambda settings: settings.data,
     measure=measure,
     judge=judge,
     draw=draw,

@@ -12,7 +12,7 @@ from torch import nn
 from lipbench.certification.lipschitz import lipschitz_bound
 from lipbench.experiments.experiment import Check, Experiment, Records
 from lipbench.experiments.lab import Lab, TrainedModel
-from lipbench.experiments.measures import Estimate, bisection, logits, over_seeds
+from lipbench.experiments.measures import Estimate, above, bisection, logits, over_seeds, ratio_over_seeds
 from lipbench.models.model import Model
 from lipbench.report import style
 
@@ -111,7 +111,9 @@ def judge(records: Records) -> tuple[Check, ...]:
             statement="fewer samples of normalised networks than of constrained ones are certified, by the tightest "
             f"bound of each ({judged})",
             rule=f"the interval of the difference with the lowest end, over architectures, lies above {APART} points",
-            **_above(APART, min((_less(one, ("pairwise", CONSTRAINED), certified) for one in means), key=_lo), over),
+            **above(APART, min((_less(one, ("pairwise", CONSTRAINED), certified) for one in means), key=_lo)),
+            unit="points",
+            over=over,
         ),
         *(
             _useless(
@@ -135,7 +137,9 @@ def judge(records: Records) -> tuple[Check, ...]:
             Check(
                 statement=f"{name}, normalised: far more samples withstand the attack than are certified ({judged})",
                 rule=f"the interval of the difference (tightest bound) lies above {APART} points",
-                **_above(APART, _less(mean, ("distance", NORMALISED), certified), over),
+                **above(APART, _less(mean, ("distance", NORMALISED), certified)),
+                unit="points",
+                over=over,
             )
             for name, mean in zip(names, means, strict=True)
         ),
@@ -143,7 +147,8 @@ def judge(records: Records) -> tuple[Check, ...]:
             Check(
                 statement=f"{name}: certified radii (tightest bound) of the constrained network are larger",
                 rule="the interval of the ratio of medians, over samples that both classify correctly, lies above 1",
-                **_above(1, _ratio(records, name), over, ""),
+                **above(1, _ratio(records, name)),
+                over=over,
             )
             for name in names
         ),
@@ -161,11 +166,6 @@ def _useless(statement: str, share: Estimate, over: str) -> Check:
         statement, f"the interval of the share lies below {USELESS} %", share.hi < USELESS, share.value, "%", share.lo,
         share.hi, over,
     )  # fmt: skip
-
-
-def _above(least: float, one: Estimate, over: str, unit: str = "points") -> dict[str, Any]:
-    """Of a check: it holds where the interval lies above a value."""
-    return {"holds": one.lo > least, "ours": one.value, "lo": one.lo, "hi": one.hi, "unit": unit, "over": over}
 
 
 def _lo(estimate: Estimate) -> float:
@@ -192,8 +192,7 @@ def _ratio(records: Records, architecture: str) -> Estimate:
     frame = records["samples"].query("architecture == @architecture")
     radii = frame[frame.correct].pivot_table(index=["seed", "sample"], columns="training", values="pairwise").dropna()
     medians = radii.groupby("seed").median()
-    logs = over_seeds(np.log((medians[CONSTRAINED] / medians[NORMALISED]).to_numpy()))
-    return Estimate(*np.exp([logs.value, logs.lo, logs.hi]))
+    return ratio_over_seeds((medians[CONSTRAINED] / medians[NORMALISED]).to_numpy())
 
 
 def draw(records: Records) -> Figure:
@@ -238,14 +237,13 @@ def tell(records: Records) -> str:
         ]
         mean = _shares(records, name, *JUDGED)
         withstand.append(_less(mean, ("distance", NORMALISED), ("pairwise", NORMALISED)).lo > APART)
-        low, high = low.mean(), high.mean()
         lines.append(
             f"{name}: the median bound L(g) is {bound:.0f}. At {least:g}, the constant certifies "
-            f"{low['plain', NORMALISED]:.0f} % of the normalised network's samples and the tightest bound "
-            f"{low['pairwise', NORMALISED]:.0f} %, while {low['distance', NORMALISED]:.0f} % withstand the attack; of "
-            f"the constrained network's samples {low['pairwise', CONSTRAINED]:.0f} % are certified, and "
-            f"{low['distance', CONSTRAINED]:.0f} % withstand it. At {most:g}, the tightest bound certifies "
-            f"{high['pairwise', NORMALISED]:.0f} % and {high['pairwise', CONSTRAINED]:.0f} %."
+            f"{low['plain', NORMALISED].mean():.0f} % of the normalised network's samples and the tightest bound "
+            f"{low['pairwise', NORMALISED].mean():.0f} %, while {low['distance', NORMALISED].mean():.0f} % withstand "
+            f"the attack; of the constrained network's samples {low['pairwise', CONSTRAINED].mean():.0f} % are "
+            f"certified, and {low['distance', CONSTRAINED].mean():.0f} % withstand it. At {most:g}, the tightest bound "
+            f"certifies {high['pairwise', NORMALISED].mean():.0f} % and {high['pairwise', CONSTRAINED].mean():.0f} %."
         )
     opening = [f"Certificates of normalised networks are not all useless at {least:g}: {'; '.join(failures)}."]
     ending = ["The certificate is lost in the bound, not in the network: far more samples withstand the attack."]
@@ -280,12 +278,12 @@ EXPERIMENT = Experiment(
     paper="A remark without an experiment: conventional networks can be made 1-Lipschitz by division by L(g), but L(g) "
     "is often high, and finding it is NP-hard.",
     setup={
-        "small": "Dense (64, 64) and convolutional (8 and 16 channels, dense 32) networks on digits: unconstrained with "
+        "small": "Dense (64, 64) and convolutional (8 and 16 channels, dense 32) networks on digits: unconstrained by "
         "cross-entropy, 1-Lipschitz with tau 4; 600 steps each. The last layer of the unconstrained network is divided "
         "by the bound that lipbench computes. 200 test samples are certified by the constant, margin / sqrt(2), and by "
         "the tightest bound that lipbench knows, that of each pair of classes, whose radii the division does not "
         "change; they are attacked with bisection over PGD.",
-        "paper": "All of it is ours, as the paper has no such experiment: dense (1,024, 1,024) networks, and the bundled "
+        "paper": "All of it is ours, as the paper has no such experiment: dense (1,024, 1,024) networks and bundled "
         "vgg, on CIFAR-10; unconstrained with cross-entropy, 1-Lipschitz with tau 10; 200 epochs each. 1,000 test "
         "samples are certified, by the constant and by the bound of each pair of classes, and attacked.",
     },
@@ -303,6 +301,7 @@ EXPERIMENT = Experiment(
             eps=(0.1, 0.2, 0.3, 0.4, 0.5), samples=1000,
         ),
     },
+    data=lambda settings: settings.data,
     measure=measure,
     judge=judge,
     draw=draw,
