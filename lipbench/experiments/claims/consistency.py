@@ -244,16 +244,16 @@ def _colour(gaps: pd.DataFrame, tau: float) -> Any:
 
 def tell(records: Records) -> str:
     """Whether the unconstrained network's gap stays; the gaps at both ends; what the networks fit."""
-    noisy, frame = _gaps(records, NOISY), records["accuracies"]
-    fitted = 100 * frame.query("labels == @NOISY and share == 1").groupby("tau").train.mean()
+    noisy = _gaps(records, NOISY)
+    fitted = 100 * records["accuracies"].query("labels == @NOISY and share == 1").groupby("tau").train.mean()
     largest = max(tau for tau in fitted.index if tau < FREE)
     wide = _least(noisy[FREE, 1.0] - noisy[largest, 1.0])
     seeds = "." if wide.lo > 0 else ", not beyond what seeds differ by: the constraint alone does not close it."
     return (
         f"{' '.join(_stayed(labels, _gaps(records, labels)) for labels in (NOISY, CLEAN))} At tau {largest:g} the "
-        f"1-Lipschitz network fits {fitted[largest]:.0f} % of the noisy labels of the whole training set, the "
-        f"unconstrained one {fitted[FREE]:.0f} %; a network without memory of single samples could fit "
-        f"{100 - 2 * MEMORISED:.0f} %. There the gap at tau {largest:g} is {_interval(wide)} points smaller{seeds}"
+        f"1-Lipschitz network fits {fitted[largest]:.0f} % of the noisy labels at full data, the unconstrained one "
+        f"{fitted[FREE]:.0f} %; a network without memory of single samples could fit {100 - 2 * MEMORISED:.0f} %. "
+        f"There the unconstrained gap exceeds that at tau {largest:g} by {_interval(wide)} points{seeds}"
     )
 
 
@@ -262,7 +262,7 @@ def _stayed(labels: str, gaps: pd.DataFrame) -> str:
     fall, means = _least(_fall(gaps, FREE)), gaps.mean()
     stays = "stays" if fall.hi < STAYS else "does not stay" if fall.lo > 0 else "stays or falls, as seeds differ"
     less = "" if _slower(gaps).lo > 0 else "not "
-    ends = (f"{_name(tau)} {means[tau, min(means[tau].index)]:.1f} to {means[tau, 1.0]:.1f}" for tau in _taus(gaps))
+    ends = (f"{_name(tau)}: {means[tau, min(means[tau].index)]:.1f} to {means[tau, 1.0]:.1f}" for tau in _taus(gaps))
     return (
         f"With {labels}, the unconstrained network's gap {stays}: it falls by {_interval(fall)} points, and ends at "
         f"{means[FREE, 1.0]:.1f}. That is {less}less than the gap of every tau up to 1 falls by, beyond what seeds "
