@@ -1,4 +1,6 @@
-"""The highest accuracy with the largest certificates: the classifier of the nearest neighbour (``neighbours``).
+"""The highest accuracy with the largest certificates: the classifier of the nearest neighbour.
+
+Its certificate is derived in ``neighbours``.
 
 No classifier without training error does better everywhere on the training set: balls of the radii r_a and r_b around
 samples of two classes cannot overlap, so that r_a + r_b <= |x_a - x_b|. The smallest radius is therefore at most half
