@@ -82,6 +82,16 @@ def verdict(checks: tuple[Check, ...]) -> Verdict:
     return "partly" if checks[0].holds else "not"
 
 
+def failures(checks: tuple[Check, ...]) -> str:
+    """The checks that fail, with their figures, as the beginning of a text; "" if all hold."""
+    failed = []
+    for check in checks:
+        if not check.holds:
+            interval = "" if check.lo is None or check.hi is None else f" [{check.lo:.4g}, {check.hi:.4g}]"
+            failed.append(f"{check.statement}: {check.ours:.4g}{interval} {check.unit}".strip())
+    return f"What fails: {'; '.join(failed)}.\n\n" if failed else ""
+
+
 def names() -> list[str]:
     """The names of all experiments, in alphabetical order."""
     return [name.replace("_", "-") for name in _modules()]
