@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.spatial import KDTree
 from torch import Tensor, nn
+from torch.optim import RAdam
 
 from lipbench._internal.arrays import Floats
 from lipbench.certification.certificate import certificate
@@ -93,6 +94,9 @@ def measure(lab: Lab, settings: Settings) -> Records:
             "epochs": settings.epochs,
             "batch_size": settings.batch_size,
             "learning_rate": settings.learning_rate,
+            # Adam's first steps are as long as all others, before which the power iteration of the layers lags behind:
+            # with some seeds orthogonalisation then diverges
+            "optimizer": RAdam,
         },
         "history": {"every": settings.epochs},
     }
