@@ -45,9 +45,9 @@ class Settings:
     side: int = 400  # pixels, on which the network is judged
     samples: int = 160_000  # points, with which it is trained
     widths: tuple[int, ...] = (64,) * 8
-    epochs: int = 15
+    epochs: int = 17
     batch_size: int = 1000
-    learning_rate: float = 1.5e-2
+    learning_rate: float = 2e-2
     offset: float = 0.01  # sides, see RelativeDistance
     layers: str = "groupsort8"
 
