@@ -222,7 +222,10 @@ ARCHITECTURES = Registry(
 LAYERS = Registry(
     "set of layers",
     "lipbench.layers",
-    {name: f"lipbench.models.architectures.layers:{name}" for name in ("torchlip", "groupsort8", "orthogonium")},
+    {
+        name: f"lipbench.models.architectures.layers:{name}"
+        for name in ("torchlip", "groupsort8", "fullsort", "orthogonium")
+    },
     accepts=_anything,
 )
 ATTACKS = Registry("attack", "lipbench.attacks", _bundled_attacks, accepts=_anything)

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,3 +81,19 @@ def bisection(*eps: float) -> Suite:
     """The suite whose one attack finds a distance for every sample, whatever the grid of eps."""
     attack = [{"name": "gradient/bisection"}]
     return suites.parse({"name": "bisection", "norm": "L2", "eps": list(eps), "attack": attack}, "the suite")
+
+
+def ratio_over_seeds(ratios: Sequence[float] | Floats) -> Estimate:
+    """The geometric mean of positive ratios over seeds, with Student's t interval of their logarithms."""
+    logs = over_seeds(np.log(np.asarray(ratios, dtype=np.float64)))
+    return Estimate(*(float(value) for value in np.exp([logs.value, logs.lo, logs.hi])))
+
+
+def above(least: float, estimate: Estimate) -> dict[str, Any]:
+    """Of a ``Check``: what was measured, and that it holds where the whole interval lies above a number."""
+    return {"holds": estimate.lo > least, "ours": estimate.value, "lo": estimate.lo, "hi": estimate.hi}
+
+
+def below(most: float, estimate: Estimate) -> dict[str, Any]:
+    """As ``above``, where the whole interval lies below a number."""
+    return {"holds": estimate.hi < most, "ours": estimate.value, "lo": estimate.lo, "hi": estimate.hi}

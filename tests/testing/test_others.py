@@ -160,8 +160,9 @@ def test_bundled_architectures_pass(name):
     check_architecture(name, {"widths": [8]} | ({"channels": [4]} if name == "cnn" else {}))
 
 
-def test_sorting_groups_of_8():
-    check_layers("groupsort8")
+@pytest.mark.parametrize("name", ["groupsort8", "fullsort"])
+def test_layers_that_sort_larger_groups(name):
+    check_layers(name)
 
 
 def test_layers():

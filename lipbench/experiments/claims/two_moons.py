@@ -178,7 +178,7 @@ def draw_curves(axes: Axes, curves: pd.DataFrame, taus: list[float]) -> None:
         mean = curves.query("tau == @tau").groupby("eps")["certified_accuracy"].mean()
         axes.plot(mean.index, 100 * mean, color=colour, label=f"tau = {tau:g}")
     axes.axvline(GAP, color="#888888", linewidth=0.8, linestyle="dotted")
-    axes.annotate(f"eps = {GAP:g}", (GAP, 4), xytext=(4, 0), textcoords="offset points", fontsize=style.WIDE.small)
+    axes.annotate(f"eps = {GAP:g}", (GAP, 92), xytext=(4, 0), textcoords="offset points", fontsize=style.WIDE.small)
     axes.set(xlabel="eps (radius of a moon: 1)", ylabel="certified accuracy (%)", xlim=(0, EPS[-1]), ylim=(0, 102))
 
 

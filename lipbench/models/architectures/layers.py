@@ -139,7 +139,16 @@ def torchlip() -> Layers:
 
 def groupsort8() -> Layers:
     """deel-torchlip's layers with GroupSort on groups of 8 in place of pairs: more pieces from as many neurons."""
-    sort = partial(deel_torchlip.GroupSort, 8)
+    return _sorting(8)
+
+
+def fullsort() -> Layers:
+    """deel-torchlip's layers with FullSort, which sorts all neurons of a layer (Anil, Lucas, Grosse 2019)."""
+    return _sorting(None)
+
+
+def _sorting(group: int | None) -> Layers:
+    sort = partial(deel_torchlip.GroupSort, group)
     return replace(CONSTRAINED, activation=sort, exported=replace(EXPORTED, activation=sort))
 
 

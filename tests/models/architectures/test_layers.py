@@ -58,10 +58,11 @@ def test_a_combination_of_two_shapes_is_refused():
         lipschitz_bound(block, (4,))
 
 
-def test_groups_of_8_are_sorted_in_training_and_as_stored():
-    layers, x = layers_of("groupsort8", True), torch.rand(3, 16)
+@pytest.mark.parametrize(("name", "group"), [("groupsort8", 8), ("fullsort", 16)])
+def test_groups_are_sorted_in_training_and_as_stored(name, group):
+    layers, x = layers_of(name, True), torch.rand(3, 16)
     for activation in (layers.activation(), layers.exported.activation()):
-        assert torch.equal(activation(x), x.view(3, 2, 8).sort(dim=2).values.view(3, 16))
+        assert torch.equal(activation(x), x.view(3, -1, group).sort(dim=2).values.view(3, 16))
 
 
 def test_sets_of_layers_by_name(monkeypatch):
