@@ -12,7 +12,7 @@ from scipy import stats
 
 from lipbench.experiments.experiment import Check, Experiment, Records
 from lipbench.experiments.lab import Lab
-from lipbench.experiments.measures import Estimate, bisection, over_seeds
+from lipbench.experiments.measures import Estimate, above, below, bisection, over_seeds
 from lipbench.report import style
 from lipbench.report.intervals import spearman_interval
 from lipbench.runs.results import ModelResults
@@ -58,11 +58,7 @@ def measure(lab: Lab, settings: Settings) -> Records:
         {"name": settings.conv, "label": "spectral", "args": dict(settings.conv_args), "training": shorter},
     ]
     if importlib.util.find_spec("orthogonium") is not None:  # an extra
-        orthogonal = {
-            "label": "orthogonal",
-            "layers": "orthogonium",
-        }
-        architectures.append(architectures[1] | orthogonal)
+        architectures.append(architectures[1] | {"label": "orthogonal", "layers": "orthogonium"})
     recipe = {
         "seeds": list(settings.seeds),
         "training": {
@@ -130,8 +126,8 @@ def counts(records: Records) -> pd.DataFrame:
     """
     names = ["layers", "loss", "seed"]
     trained = pd.MultiIndex.from_frame(records["blocks"][names].drop_duplicates())
-    found = records["samples"].groupby(names).size().reindex(trained, fill_value=0)
-    return found.unstack("seed", sort=False)
+    found = records["samples"].groupby(names).size().reindex(trained, fill_value=0).rename("count").reset_index()
+    return found.pivot_table(index=["layers", "loss"], columns="seed", values="count", sort=False)
 
 
 def judge(records: Records) -> tuple[Check, ...]:
@@ -143,18 +139,20 @@ def judge(records: Records) -> tuple[Check, ...]:
     found = over_seeds(spectral.mean(axis=1).to_numpy())
     words, rule = "convolutions under spectral normalisation lose of it: median norm, mean of", "lies below"
     words = f"{words} {'; '.join(spectral)}"
-    checks.append(_check(words, f"the interval {rule} {ALMOST_ONE:g}", found.hi < ALMOST_ONE, found, over))
+    checks.append(Check(words, f"the interval {rule} {ALMOST_ONE:g}", over=over, **below(ALMOST_ONE, found)))
     if ORTHOGONAL in fewest:
         kept = (_table(models, fewest, ORTHOGONAL) - spectral).dropna(axis=1)
         more = over_seeds(kept.mean(axis=1).to_numpy())
-        words = f"orthogonal convolutions keep more than those: difference of the median norm, mean of {'; '.join(kept)}"
-        checks.append(_check(words, "the interval lies above 0", more.lo > 0, more, over))
+        words = (
+            f"orthogonal convolutions keep more than those: difference of the median norm, mean of {'; '.join(kept)}"
+        )
+        checks.append(Check(words, "the interval lies above 0", over=over, **above(0, more)))
     means = models.groupby(["layers", "loss"])[["norm", "tightness"]].mean()
     rho = float(stats.spearmanr(means["norm"], means["tightness"]).statistic)
     found = Estimate(rho, *spearman_interval(rho, len(means)))
     words = "certificates are tight where the gradient's norm is near 1: rank correlation of both medians"
     over = f"{len(means)} settings of layers and loss, means over seeds"
-    return (*checks, _check(words, "the interval lies above 0", found.lo > 0, found, over))
+    return (*checks, Check(words, "the interval lies above 0", over=over, **above(0, found)))
 
 
 def _rank(loss: str) -> tuple[bool, bool, str]:
@@ -169,7 +167,7 @@ def _dense(models: pd.DataFrame, loss: str, fewest: int, over: str) -> Check:
         return Check(words, f"at least {FEWEST}, and {rule}", False, fewest, "samples")
     own = models[(models["layers"] == DENSE) & (models["loss"] == loss)]
     found = over_seeds(own.sort_values("seed")["norm"].to_numpy(np.float64))
-    return _check(f"{words}: median norm of the gradient", rule, found.lo > ALMOST_ONE, found, over)
+    return Check(f"{words}: median norm of the gradient", rule, over=over, **above(ALMOST_ONE, found))
 
 
 def _table(models: pd.DataFrame, fewest: "pd.Series[int]", layers: str) -> pd.DataFrame:
@@ -177,10 +175,6 @@ def _table(models: pd.DataFrame, fewest: "pd.Series[int]", layers: str) -> pd.Da
     own, enough = models[models["layers"] == layers], fewest.loc[layers]
     columns = list(enough.index[enough >= FEWEST])
     return own.pivot_table(index="seed", columns="loss", values="norm")[columns].astype(np.float64)
-
-
-def _check(statement: str, rule: str, holds: bool, found: Estimate, over: str) -> Check:
-    return Check(statement, rule, holds, found.value, lo=found.lo, hi=found.hi, over=over)
 
 
 def draw(records: Records) -> Figure:
@@ -216,9 +210,8 @@ def _draw_distributions(ax: Axes, records: Records) -> None:
         low, lower, middle, upper, high = norm.quantile(LEVELS)
         ax.plot([low, high], [y, y], color=colour, linewidth=1)
         ax.plot([lower, upper], [y, y], color=colour, linewidth=4, solid_capstyle="butt")
-        ax.plot(
-            middle, y, "o", color=colour, markersize=4.5, markeredgecolor="white", label=None if loss != losses[0] else layers
-        )
+        name = layers if loss == losses[0] else None
+        ax.plot(middle, y, "o", color=colour, markersize=4.5, markeredgecolor="white", label=name)
     ax.set_yticks(range(len(losses)), losses)
     ax.set(xlabel="norm of the margin's gradient / its bound", xlim=(0, 1.03))
     ax.set_ylim(len(losses) - 0.5, -0.5)
@@ -241,7 +234,9 @@ def tell(records: Records) -> str:
         values = [f"{norms[layers, loss]:.2f}" if (layers, loss) in norms else "n/a" for loss in losses]
         full = float((samples.loc[samples["layers"] == layers, "norm"] >= FULL).mean())
         rows.append(f"| {layers} | {' | '.join(values)} | {full:.0%} |")
-    few = "; ".join(f"{loss} on {layers}: {_from_to(number.loc[layers, loss])}" for layers, loss in enough.index[~enough])
+    few = "; ".join(
+        f"{loss} on {layers}: {_from_to(number.loc[layers, loss])}" for layers, loss in enough.index[~enough]
+    )
     missing = f"n/a: networks that classify too few test samples correctly, under {FEWEST} ({few})." if few else ""
     kept = blocks.groupby(["layers", "block"], sort=False)["kept"].median()
     lost = {
@@ -259,9 +254,11 @@ def tell(records: Records) -> str:
         else "The convolutions are the spectral ones of deel-torchlip. The extra `orthogonium` was not installed, so "
         "orthogonal convolutions are not tested."
     )
+    wrong = [f"{one.statement}, {one.ours:.3g}" for one in judge(records) if not one.holds]
+    failed = f"What fails: {'; '.join(wrong)}. " if wrong else ""
     return "\n".join(
         [
-            f"{_outcome(judge(records))} The theorem is about the exact minimiser of KR and HKR over all 1-Lipschitz "
+            f"{failed}The theorem is about the exact minimiser of KR and HKR over all 1-Lipschitz "
             "functions: almost everywhere on the paths of the optimal transport its gradient has norm 1. A trained "
             "network need not be near that minimiser. The experiment measures the gradient of the margin that decides "
             "a sample's certificate, over its pairwise Lipschitz bound, at correct test samples: at 1 the certificate "
@@ -283,24 +280,6 @@ def tell(records: Records) -> str:
     )
 
 
-def _outcome(checks: tuple[Check, ...]) -> str:
-    """The checks on dense layers in words, those that fail first."""
-    dense = [check for check in checks if check.statement.startswith("dense")]
-    parts = []
-    for holds, words in ((False, "The claim fails on dense layers for"), (True, "It holds there for")):
-        found = [
-            f"{check.statement.partition(':')[0].removeprefix('dense orthogonal layers, ')} "
-            f"({check.ours:.3g} {check.unit or 'median norm'})"
-            for check in dense
-            if check.holds is holds
-        ]
-        if found:
-            parts.append(f"{words if parts or not holds else 'The claim holds on dense layers for'} {'; '.join(found)}.")
-    others = [check for check in checks if not check.holds and check not in dense]
-    parts += [f"Fails as well: {check.statement}, {check.ours:.3g}." for check in others]
-    return " ".join(parts)
-
-
 EXPERIMENT = Experiment(
     name="gradient-norm",
     title="The norm of the gradient",
@@ -310,12 +289,12 @@ EXPERIMENT = Experiment(
     paper="A property of the minimiser of KR and HKR over all 1-Lipschitz functions; the paper builds its networks "
     "from layers that preserve the norm of gradients where it can, and prints no distribution.",
     setup={
-        "small": "Digits; five losses on a dense network of widths 128-64 and on a small convolutional one; three seeds. "
-        f"Distances are found by bisection over the radius of PGD on the margin, on 200 test samples. {REVISED}",
+        "small": "Digits; five losses on a dense network of widths 128-64 and on a small convolutional one; three "
+        f"seeds. Distances are found by bisection over the radius of PGD on the margin, on 200 test samples. {REVISED}",
         "paper": "The paper describes no experiment for this claim. CIFAR-10, five losses on a dense network of widths "
-        "1024-1024 and on the paper's VGG; temperatures, alpha and the margin are values of its Pareto front, converted "
-        "to pixels in [0, 1]. Epochs, batch size and learning rate are our guess. Distances are found by bisection over "
-        f"the radius of PGD on the margin, on 1,000 test samples; three seeds. {REVISED}",
+        "1024-1024 and on the paper's VGG; temperatures, alpha and the margin are values of its Pareto front, in the "
+        "units of pixels in [0, 1]. Epochs, batch size and learning rate are our guess. Distances are found by "
+        f"bisection over the radius of PGD on the margin, on 1,000 test samples; three seeds. {REVISED}",
     },
     scales={
         "small": Settings(),
