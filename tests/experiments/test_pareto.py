@@ -102,7 +102,7 @@ def test_the_figure_shows_ours_and_the_papers_points(measured: Records) -> None:
         left, right = EXPERIMENT.draw(measured).axes
     assert sum(len(line.get_xdata()) for line in left.lines) == 2 * (7 + 6 + 6 + 6)  # certified and robust
     assert sum(len(line.get_xdata()) for line in right.lines) == 15
-    assert "| hinge: margin |" in EXPERIMENT.tell(measured)
+    assert "| hinge: margin |" in EXPERIMENT.tell(table(measured))
     assert {"m 100", "α 5", "τ 0.05"} <= {text.get_text() for text in right.texts}  # as the paper prints them
     assert {"m 1.67", "α 0.833", "τ 0.6"} <= {text.get_text() for text in left.texts}
 

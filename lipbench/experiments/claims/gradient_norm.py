@@ -132,20 +132,19 @@ def counts(records: Records) -> pd.DataFrame:
 
 def judge(records: Records) -> tuple[Check, ...]:
     """The norm on dense layers, loss by loss, KR first: the theorem's own; on convolutions; tightness against it."""
-    models, fewest = medians(records["samples"]), counts(records).min(axis=1)
+    models = medians(records["samples"])
+    fewest: Any = counts(records).min(axis=1)  # with two levels, which the stubs of pandas do not know
     over = f"{models['seed'].nunique()} seeds"
     spectral, least = _table(models, fewest, SPECTRAL), fewest.loc[DENSE]
     checks = [_dense(models, loss, int(least.get(loss, 0)), over) for loss in sorted({"KR", *least.index}, key=_rank)]
     found = over_seeds(spectral.mean(axis=1).to_numpy())
     words, rule = "convolutions under spectral normalisation lose of it: median norm, mean of", "lies below"
-    words = f"{words} {'; '.join(spectral)}"
+    words = f"{words} {'; '.join(map(str, spectral))}"
     checks.append(Check(words, f"the interval {rule} {ALMOST_ONE:g}", over=over, **below(ALMOST_ONE, found)))
     if ORTHOGONAL in fewest:
         kept = (_table(models, fewest, ORTHOGONAL) - spectral).dropna(axis=1)
         more = over_seeds(kept.mean(axis=1).to_numpy())
-        words = (
-            f"orthogonal convolutions keep more than those: difference of the median norm, mean of {'; '.join(kept)}"
-        )
+        words = f"orthogonal convolutions keep more than those: difference of the median norm, mean of {'; '.join(map(str, kept))}"
         checks.append(Check(words, "the interval lies above 0", over=over, **above(0, more)))
     means = models.groupby(["layers", "loss"])[["norm", "tightness"]].mean()
     rho = float(stats.spearmanr(means["norm"], means["tightness"]).statistic)
@@ -170,7 +169,7 @@ def _dense(models: pd.DataFrame, loss: str, fewest: int, over: str) -> Check:
     return Check(f"{words}: median norm of the gradient", rule, over=over, **above(ALMOST_ONE, found))
 
 
-def _table(models: pd.DataFrame, fewest: "pd.Series[int]", layers: str) -> pd.DataFrame:
+def _table(models: pd.DataFrame, fewest: Any, layers: str) -> pd.DataFrame:
     """The median norm on a set of layers: a row per seed, a column per loss that left every seed with samples."""
     own, enough = models[models["layers"] == layers], fewest.loc[layers]
     columns = list(enough.index[enough >= FEWEST])
@@ -200,7 +199,7 @@ def _draw_distributions(ax: Axes, records: Records) -> None:
     """Quantile strips: 5 to 95 % thin, 25 to 75 % thick, the median white."""
     samples, number = records["samples"], counts(records)
     losses, sets = list(number.index.unique("loss")), list(number.index.unique("layers"))
-    for (layers, loss), each in number.iterrows():
+    for (layers, loss), each in zip(number.index, number.to_numpy(), strict=True):
         y, colour = losses.index(loss) + 0.26 * (sets.index(layers) - (len(sets) - 1) / 2), COLOURS[layers]
         if each.min() < FEWEST:
             words = f"n/a: {_from_to(each)} correct samples a network"
@@ -219,7 +218,7 @@ def _draw_distributions(ax: Axes, records: Records) -> None:
     ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=3, fontsize=6.5)
 
 
-def _from_to(numbers: "pd.Series[int]") -> str:
+def _from_to(numbers: Any) -> str:
     low, high = int(numbers.min()), int(numbers.max())
     return f"{low}" if low == high else f"{low} to {high}"
 
