@@ -144,7 +144,8 @@ def judge(records: Records) -> tuple[Check, ...]:
     if ORTHOGONAL in fewest:
         kept = (_table(models, fewest, ORTHOGONAL) - spectral).dropna(axis=1)
         more = over_seeds(kept.mean(axis=1).to_numpy())
-        words = f"orthogonal convolutions keep more than those: difference of the median norm, mean of {'; '.join(map(str, kept))}"
+        words = "orthogonal convolutions keep more than those: difference of the median norm, mean of "
+        words += "; ".join(map(str, kept))
         checks.append(Check(words, "the interval lies above 0", over=over, **above(0, more)))
     means = models.groupby(["layers", "loss"])[["norm", "tightness"]].mean()
     rho = float(stats.spearmanr(means["norm"], means["tightness"]).statistic)

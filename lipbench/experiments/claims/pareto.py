@@ -204,7 +204,7 @@ def draw(records: Records) -> Figure:
     figure = style.new(6.75, 3.3)
     left, right = figure.subplots(1, 2)
     models, paper = records["models"], records["paper"]
-    ends = {left: [], right: []}
+    ends: dict[Axes, list[placing.Label]] = {left: [], right: []}
     for line in LINES:
         _draw_line(left, line, line.of(models), "robust")
         ends[left] += _draw_line(left, line, line.of(models), "certified")
@@ -250,7 +250,7 @@ def tell(records: Records) -> str:
         ranges = " | ".join(f"{100 * means[metric].min():.1f} to {100 * means[metric].max():.1f}" for metric in METRICS)
         rows.append(f"| {line.title} | {order} | {ranges} | {means['certified'].idxmax():.3g} |")
         for metric, end, words in (("certified", 0, "robust"), ("clean", -1, "accurate")):
-            best, last = means[metric].idxmax(), means.index[end]
+            best, last = float(str(means[metric].idxmax())), float(str(means.index[end]))
             if best != last:
                 at_best, at_end = (f"{100 * means[metric][value]:.1f} % at {value:.3g}" for value in (best, last))
                 trained = f" (on training samples {100 * means['train'][best]:.1f}, {100 * means['train'][last]:.1f} %)"

@@ -137,9 +137,9 @@ def judge(records: Records) -> tuple[Check, ...]:
     """
     widths = _logs(records["widths"])
     over = f"{widths['seed'].nunique()} seeds, each the mean over shapes"
-    slope = over_seeds(widths.groupby(["seed", "architecture"])[["tau", "log"]].apply(_slope).groupby("seed").mean())
+    slopes = widths.groupby(["seed", "architecture"])[["tau", "log"]].apply(_slope).groupby("seed").mean()
     control = _logs(records["control"])
-    beside = over_seeds(_change(widths, control["tau"]) - _change(control, control["tau"]))
+    beside = (_change(widths, control["tau"]) - _change(control, control["tau"])).to_list()
     means = widths.pivot_table(index="seed", columns="tau", values="log").sort_index(axis=1)
     steps = [ratio_over_seeds(np.exp(means[after] - means[before])) for before, after in pairwise(means)]
     slowest = max(steps, key=lambda step: step.hi)
@@ -151,14 +151,14 @@ def judge(records: Records) -> tuple[Check, ...]:
             "the boundary does not depend on tau, 0: |f'| falls as 1 / tau)",
             "the interval lies below 0",
             over=over,
-            **below(0, slope),
+            **below(0, over_seeds(slopes.to_list())),
         ),
         Check(
             "the constraint is what prevents that: the same slope between the temperatures of the unconstrained "
             "control, minus that of the control",
             "the interval lies below 0",
             over=over,
-            **below(0, beside),
+            **below(0, over_seeds(beside)),
         ),
         Check(
             "it sharpens at every step of tau: ratio of widths, at the step that changes least",
