@@ -313,8 +313,5 @@ EXPERIMENT = Experiment(
             samples=1000,
         ),
     },
-    measure=measure,
-    judge=judge,
-    draw=draw,
-    tell=tell,
-)
+    measure=measure, judge=judge, draw=draw, tell=tell, data=lambda settings: (settings.data,),
+)  # fmt: skip

@@ -307,8 +307,5 @@ EXPERIMENT = Experiment(
         f"references. {_HOW}",
     },
     scales={"small": SMALL, "paper": PAPER},
-    measure=measure,
-    judge=judge,
-    draw=draw,
-    tell=tell,
-)
+    measure=measure, judge=judge, draw=draw, tell=tell, data=lambda settings: (settings.images,),
+)  # fmt: skip

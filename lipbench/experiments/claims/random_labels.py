@@ -230,8 +230,5 @@ EXPERIMENT = Experiment(
             seeds=(0, 1, 2),
         ),
     },
-    measure=measure,
-    judge=judge,
-    draw=draw,
-    tell=tell,
-)
+    measure=measure, judge=judge, draw=draw, tell=tell, data=lambda settings: tuple(settings.steps),
+)  # fmt: skip

@@ -313,8 +313,5 @@ EXPERIMENT = Experiment(
         f"dogs of CIFAR-10. {_HOW}",
     },
     scales={"small": SMALL, "paper": PAPER},
-    measure=measure,
-    judge=judge,
-    draw=draw,
-    tell=tell,
-)
+    measure=measure, judge=judge, draw=draw, tell=tell, data=lambda settings: (settings.images,),
+)  # fmt: skip

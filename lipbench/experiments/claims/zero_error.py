@@ -296,8 +296,5 @@ EXPERIMENT = Experiment(
             (0, 1, 2, 3, 4),
         ),
     },
-    measure=measure,
-    judge=judge,
-    draw=draw,
-    tell=tell,
-)
+    measure=measure, judge=judge, draw=draw, tell=tell, data=lambda settings: (DIGITS,),
+)  # fmt: skip
