@@ -273,8 +273,8 @@ EXPERIMENT = Experiment(
         "after 1, 4, 16 and 64 epochs of 20 steps; three seeds. Adam at 5e-3, SGD with momentum .9 at 5e-2, and the "
         "1-Lipschitz network of that shape with tau 16, that of the bundled convolutional networks, and Adam. 200 test "
         "samples are attacked with bisection over PGD. The largest spectral norm of the Jacobian at them bounds the "
-        "constant from below, lipbench's bound from above. Chosen after pilot runs: learning rates five times as large, "
-        "and tau 16 in place of 4, with which the 1-Lipschitz network was the least accurate.",
+        "constant from below, lipbench's bound from above. Chosen after pilot runs: learning rates five times as "
+        "large, and tau 16 in place of 4, with which the 1-Lipschitz network was the least accurate.",
         "paper": "MNIST, 25 epochs, with Adam and SGD, and three seeds. Guesses: convolutions of 16 and 32 channels, "
         "dense 64; batches of 128; constant learning rates of 1e-3 for Adam and 1e-2 for SGD with momentum .9. Ours: "
         "the 1-Lipschitz network of that shape with tau 16, and the attack on 500 test samples at 1.",

@@ -282,8 +282,8 @@ EXPERIMENT = Experiment(
         "cross-entropy, 1-Lipschitz with tau 4; 600 steps each. The last layer of the unconstrained network is divided "
         "by the bound that lipbench computes. 200 test samples are certified by the constant, margin / sqrt(2), and by "
         "the tightest bound that lipbench knows, that of each pair of classes, whose radii the division does not "
-        "change; they are attacked with bisection over PGD. Chosen after a pilot run: five seeds in place of three, and "
-        "the mean over eps .1, .2, .3 in place of .3 alone, at which the difference was 26 [23, 30] points.",
+        "change; they are attacked with bisection over PGD. Chosen after a pilot run: five seeds in place of three, "
+        "and the mean over eps .1, .2, .3 in place of .3 alone, at which the difference was 26 [23, 30] points.",
         "paper": "All of it is ours, as the paper has no such experiment: dense (1,024, 1,024) networks and bundled "
         "vgg, on CIFAR-10; unconstrained with cross-entropy, 1-Lipschitz with tau 10; 200 epochs each. 1,000 test "
         "samples are certified, by the constant and by the bound of each pair of classes, and attacked.",
