@@ -19,6 +19,7 @@ from torch.optim import RAdam
 
 from lipbench._internal.arrays import Floats
 from lipbench.certification.certificate import certificate
+from lipbench.errors import LipbenchError
 from lipbench.experiments.experiment import Check, Experiment, Records
 from lipbench.experiments.lab import Lab, TrainedModel
 from lipbench.experiments.measures import logits
@@ -140,12 +141,14 @@ def outputs(model: TrainedModel, points: Floats) -> Floats:
 def boundary(model: TrainedModel, points: Floats, found: Floats, side: int) -> Floats:
     """Points next to the network's boundary, (n, 2, 2): the two sides of it between neighbouring pixels, by bisection.
 
-    found: f at the pixels. What is smaller than a pixel can be missed.
+    found: f at the pixels. What is smaller than a pixel can be missed. Raises LipbenchError where there is no boundary.
     """
     order = np.arange(side**2).reshape(side, side)
     pairs = [(order[:, :-1], order[:, 1:]), (order[:-1], order[1:])]
     first, second = (np.concatenate([pair[place].ravel() for pair in pairs]) for place in (0, 1))
     differ = (found[first] > 0) != (found[second] > 0)
+    if not differ.any():
+        raise LipbenchError(f"the network {model.name} has one class in the whole square: train it for longer")
     first, second = first[differ], second[differ]
     sign, low, high = found[first] > 0, points[first], points[second]
     for _ in range(HALVINGS):
