@@ -98,7 +98,7 @@ LISTS = "models recipes suites attacks losses architectures layers datasets rule
 # What an attack declares, and the keys of samples in a dictionary or an archive.
 ATTACK = "exact max_classes min_classes minimal_norm name norms per_sample_eps ranks summary"
 DATA_KEYS = "x_test y_test x_train y_train num_classes"
-ARCHIVE_KEYS = f"{DATA_KEYS} input_shape"
+ARCHIVE_KEYS = f"{DATA_KEYS} input_shape targets_train"
 
 # Where plugins register what they add, and what is registered there without them.
 ENTRY_POINTS = {
@@ -110,7 +110,7 @@ ENTRY_POINTS = {
     "foolbox/pgd_adam gradient/bisection gradient/pgd",
     "lipbench.datasets": "cifar10 cifar100 digits folder mnist npz",
     "lipbench.executors": "local ray",
-    "lipbench.layers": "orthogonium torchlip",
+    "lipbench.layers": "fullsort groupsort8 orthogonium torchlip",
     "lipbench.losses": "categorical_hinge certificate_regularized_cross_entropy cross_entropy hinge_binary "
     "hinge_multiclass hkr_binary hkr_multiclass kr_binary kr_multiclass lse_hkr_multiclass mcr offset_cross_entropy "
     "soft_hkr_multiclass tau_binary_cross_entropy tau_cross_entropy",
@@ -198,7 +198,7 @@ def test_an_attack_declares_these():
 
 def test_samples_have_these_keys():
     assert " ".join(given.KEYS) == DATA_KEYS
-    assert f"{DATA_KEYS} {npz.INPUT_SHAPE}" == ARCHIVE_KEYS
+    assert f"{DATA_KEYS} {npz.INPUT_SHAPE} {npz.TARGETS}" == ARCHIVE_KEYS
 
 
 def test_registries_have_these_groups_and_names():

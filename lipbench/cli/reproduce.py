@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     default="small",
     show_default=True,
     metavar="small|paper",
-    help="small: minutes on two CPU cores. paper: the paper's own set-up, for a GPU.",
+    help="small: minutes on two CPU cores. paper: as near to the paper's set-up as known, for a GPU.",
 )
 @options.data_dir
 @options.device

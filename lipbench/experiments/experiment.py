@@ -60,12 +60,14 @@ class Experiment:
     claim: str  # in one or two sentences
     source: str  # where the paper makes it
     paper: str  # the paper's set-up and figure, in words
-    setup: str  # the set-up of scale small, in words
+    setup: Mapping[Scale, str]  # of each scale, in words: what differs from the paper's set-up, and what we guess
     scales: Mapping[Scale, Any]  # of each scale a frozen dataclass with every number in which scales differ
     measure: Callable[[Lab, Any], Records]  # trains and evaluates
     judge: Callable[[Records], tuple[Check, ...]]  # the first check is the claim itself
     draw: Callable[[Records], Figure]
     tell: Callable[[Records], str]  # Markdown: what the figure shows, and why a check failed
+    # of settings, the names of the data sets that ``measure`` asks the lab for: the first one that is there serves
+    data: Callable[[Any], tuple[str, ...]] = lambda settings: ()
 
     def settings(self, scale: Scale) -> dict[str, Any]:
         """The numbers of a scale as plain data, in the form that a JSON file gives them back."""
@@ -78,6 +80,16 @@ def verdict(checks: tuple[Check, ...]) -> Verdict:
     if all(check.holds for check in checks):
         return "held"
     return "partly" if checks[0].holds else "not"
+
+
+def failures(checks: tuple[Check, ...]) -> str:
+    """The checks that fail, with their figures, as the beginning of a text; "" if all hold."""
+    failed = []
+    for check in checks:
+        if not check.holds:
+            interval = "" if check.lo is None or check.hi is None else f" [{check.lo:.4g}, {check.hi:.4g}]"
+            failed.append(f"{check.statement}: {check.ours:.4g}{interval} {check.unit}".strip())
+    return f"What fails: {'; '.join(failed)}.\n\n" if failed else ""
 
 
 def names() -> list[str]:

@@ -71,13 +71,15 @@ class Lab:
 
     def dataset(self, *names: str) -> Dataset:
         """The first of the data sets of these names whose files are there; raises LipbenchError if there is none."""
-        for place, name in enumerate(names, 1):
+        missing = None
+        for name in names:
             try:
                 return self._noted(name, datasets.load(name, self.data_dir))
-            except MissingDataError:
-                if place == len(names):
-                    raise
-        raise LipbenchError("which data set? give at least one name")
+            except MissingDataError as error:
+                missing = error
+        if missing is not None and len(names) == 1:
+            raise missing
+        raise MissingDataError(f"expected one of the data sets {', '.join(names)}: {missing}")
 
     def stored(
         self,

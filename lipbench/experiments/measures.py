@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 
 from lipbench._internal.arrays import Floats, Ints
 from lipbench.attacks import suites
+from lipbench.attacks.network import class_logits
 from lipbench.attacks.suites import Suite
-from lipbench.certification.certificate import certificate
+from lipbench.certification.certificate import Certificate, certificate
 from lipbench.report.intervals import CONFIDENCE, clopper_pearson
 
 
@@ -42,9 +44,28 @@ def certified_radii(module: nn.Module, x: ArrayLike | Tensor, labels: ArrayLike)
 
     x: (n, ...) in [0, 1]; labels: whole numbers (n,).
     """
-    found = logits(module, x)
-    proof = certificate(copy.deepcopy(module).cpu().double().eval(), tuple(np.shape(x))[1:])
-    return proof.radii(found, torch.as_tensor(np.asarray(labels), dtype=torch.int64)).numpy()
+    return _proof(module, x).radii(logits(module, x), _classes(labels)).numpy()
+
+
+def signed_margins(module: nn.Module, x: ArrayLike | Tensor, labels: ArrayLike) -> Floats:
+    """The margin of each sample over the Lipschitz bound, float64 (n,), negative where the class is wrong.
+
+    For a single-logit head f and y = +-1 it is y f / L. Arguments as for ``certified_radii``.
+    """
+    return _proof(module, x).signed_margins(class_logits(logits(module, x)), _classes(labels)).numpy()
+
+
+def mcr(module: nn.Module, x: ArrayLike | Tensor, labels: ArrayLike) -> float:
+    """The mean certifiable robustness (Béthune et al. 2022), E[y f] / L, of samples: the mean signed margin, L2."""
+    return float(signed_margins(module, x, labels).mean())
+
+
+def _proof(module: nn.Module, x: ArrayLike | Tensor) -> Certificate:
+    return certificate(copy.deepcopy(module).cpu().double().eval(), tuple(np.shape(x))[1:])
+
+
+def _classes(labels: ArrayLike) -> Tensor:
+    return torch.as_tensor(np.asarray(labels), dtype=torch.int64)
 
 
 def share(count: int, n: int) -> Estimate:
@@ -63,20 +84,37 @@ def over_seeds(values: Sequence[float] | Floats) -> Estimate:
 
 
 def best_accuracy(values: Floats, labels: Ints) -> tuple[float, float]:
-    """The best accuracy of ``value > threshold`` for label 1, else 0, and its threshold, midway between two values.
+    """The best accuracy of ``value > threshold`` for label 1, else 0, and its threshold.
+
+    The threshold lies midway between two distinct values, or is -inf (all are of class 1) or inf (none is).
 
     values: float64 (n,); labels: int64 (n,), 0 or 1.
     """
-    order = np.argsort(values)
-    ordered, sorted_values = np.asarray(labels)[order], np.asarray(values)[order]
-    below = np.concatenate([[0], np.cumsum(1 - ordered)])  # of class 0, and so right
-    above = ordered.sum() - np.concatenate([[0], np.cumsum(ordered)])
+    distinct, place = np.unique(values, return_inverse=True)  # equal values are on the same side of any threshold
+    below = np.cumsum(np.bincount(place + 1, weights=1 - labels, minlength=len(distinct) + 1))  # of class 0: right
+    above = labels.sum() - np.cumsum(np.bincount(place + 1, weights=labels, minlength=len(distinct) + 1))
     best = int(np.argmax(below + above))
-    beside = sorted_values[max(best - 1, 0) : best + 1]
-    return float((below + above)[best] / len(ordered)), float(beside.mean())
+    cuts = np.concatenate([[-np.inf], (distinct[:-1] + distinct[1:]) / 2, [np.inf]])
+    return float((below + above)[best] / len(labels)), float(cuts[best])
 
 
 def bisection(*eps: float) -> Suite:
     """The suite whose one attack finds a distance for every sample, whatever the grid of eps."""
     attack = [{"name": "gradient/bisection"}]
     return suites.parse({"name": "bisection", "norm": "L2", "eps": list(eps), "attack": attack}, "the suite")
+
+
+def ratio_over_seeds(ratios: Sequence[float] | Floats) -> Estimate:
+    """The geometric mean of positive ratios over seeds, with Student's t interval of their logarithms."""
+    logs = over_seeds(np.log(np.asarray(ratios, dtype=np.float64)))
+    return Estimate(*(float(value) for value in np.exp([logs.value, logs.lo, logs.hi])))
+
+
+def above(least: float, estimate: Estimate) -> dict[str, Any]:
+    """Of a ``Check``: what was measured, and that it holds where the whole interval lies above a number."""
+    return {"holds": estimate.lo > least, "ours": estimate.value, "lo": estimate.lo, "hi": estimate.hi}
+
+
+def below(most: float, estimate: Estimate) -> dict[str, Any]:
+    """As ``above``, where the whole interval lies below a number."""
+    return {"holds": estimate.hi < most, "ours": estimate.value, "lo": estimate.lo, "hi": estimate.hi}

@@ -1,9 +1,11 @@
 """``lipbench reproduce``: measure the paper's claims, judge them, and write what came out into a folder for each."""
 
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,15 +19,16 @@ from lipbench.experiments import experiment as experiments
 from lipbench.experiments import writing
 from lipbench.experiments.experiment import Experiment, Records, Scale
 from lipbench.experiments.lab import Lab
-from lipbench.experiments.writing import Provenance, Result
+from lipbench.experiments.writing import MARKER, Provenance, Result
 from lipbench.training.recipes import VERSIONED
+from lipbench.training.storing import difference
 from lipbench.work.execution import Execution
 
 ALL = "all"
-MARKER = "experiment.json"  # says that a folder is an experiment's, and of which scale
 FORMAT = "lipbench experiment 1"
 RECORDS = "records"
 PROVENANCE = "provenance.json"  # in the records
+LOG = logging.getLogger(__name__)
 StrPath = str | os.PathLike[str]
 
 
@@ -37,13 +40,13 @@ class Place:
     experiment: Experiment
     scale: Scale
 
-    def open(self) -> None:
-        """Make the folder, or find it as this experiment left it.
+    def open(self, lab: Lab) -> bool:
+        """Make the folder, or find it as this experiment left it; returns whether it is new.
 
-        Raises LipbenchError for a folder that holds anything else, or the same experiment at another scale or with
-        other settings.
+        Raises LipbenchError for a folder that holds anything else, or the same experiment at another scale, with other
+        settings or other data; and MissingDataError, before anything is made, if the data is not there.
         """
-        marker, wanted = self.path / MARKER, self._marker
+        marker, wanted = self.path / MARKER, self._marker(lab)
         if os.path.lexists(marker):
             there = files.read_json(marker, "description of an experiment")
             if there != wanted:
@@ -51,7 +54,7 @@ class Place:
                     f"{self.path} holds another experiment than {self.experiment.name} at scale {self.scale} "
                     f"({_difference(there, wanted)}): choose another folder with -o, or delete it"
                 )
-            return
+            return False
         foreign = files.foreign(self.path)
         if foreign is not None:
             raise LipbenchError(
@@ -59,12 +62,17 @@ class Place:
                 "another folder with -o"
             )
         files.make_folder(self.path)
-        files.write_new(marker, writing.json_bytes(wanted))
+        return files.write_new(marker, writing.json_bytes(wanted))
 
-    @property
-    def _marker(self) -> dict[str, Any]:
-        settings = self.experiment.settings(self.scale)
-        return {"format": FORMAT, "name": self.experiment.name, "scale": self.scale, "settings": settings}
+    def _marker(self, lab: Lab) -> dict[str, Any]:
+        names = self.experiment.data(self.experiment.scales[self.scale])
+        return {
+            "format": FORMAT,
+            "name": self.experiment.name,
+            "scale": self.scale,
+            "data": lab.dataset(*names).spec if names else None,
+            "settings": self.experiment.settings(self.scale),
+        }
 
     def records(self) -> tuple[Records, Provenance] | None:
         """What was measured here, None if it is not there yet. Raises LipbenchError for damaged files."""
@@ -72,11 +80,12 @@ class Place:
         if not folder.is_dir():
             return None
         provenance = writing.read(Provenance, folder / PROVENANCE)
-        return {path.stem: _frame(path) for path in sorted(folder.glob("*.parquet"))}, provenance
+        frames = {name: _frame(folder / f"{name}.parquet", columns) for name, columns in provenance.frames.items()}
+        return frames, provenance
 
     def keep(self, records: Records, provenance: Provenance) -> None:
-        """Write what was measured, all or nothing."""
-        with new_folder(self.path / RECORDS) as temporary:
+        """Write what was measured, all or nothing; another process may have been first."""
+        with new_folder(self.path / RECORDS, keep_existing=True) as temporary:
             for name, frame in records.items():
                 frame.to_parquet(temporary / f"{name}.parquet", index=False)
             files.write_json(temporary / PROVENANCE, provenance.model_dump(mode="json"))
@@ -109,31 +118,31 @@ def reproduce(
         raise unknown_name("scale", scale, get_args(Scale))
     arguments.truth("progress", progress)
     execution = Execution(device, jobs=jobs)
+    with execution.computing() as found:
+        kind = found.type  # a GPU that is not there is an error before any work
     folder = arguments.path("out", out)
     data = None if data_dir is None else arguments.path("data_dir", data_dir)
     places = [Place(folder / one.name, one, scale) for one in wanted]  # type: ignore[arg-type]  # checked above
-    for place in places:
-        place.open()
+    labs = [Lab(place.path, execution.device, execution.jobs, data, progress) for place in places]
+    new = [place.open(lab) for place, lab in zip(places, labs, strict=True)]
     results, failures = [], []
-    for place in places:
-        lab = Lab(place.path, execution.device, execution.jobs, data, progress)
+    for place, lab, is_new in zip(places, labs, new, strict=True):
         try:
-            result = _one(place, lab)
+            result = _one(place, lab, kind, is_new)
         except CannotWriteError:  # the disk's fault: the others would fail as well
             raise
         except LipbenchError as error:
             failures.append(f"{place.experiment.name}: {reason(error)}")
+            LOG.warning("%s failed: %s", place.experiment.name, reason(error))  # the others may take hours
             continue
         results.append(result)
         done(result)
-    try:
+    if results:
         writing.write_page(folder)
-    except LipbenchError as error:  # not the only thing that went wrong, perhaps
-        failures.append(f"{writing.PAGE}: {reason(error)}")
     if failures:
         raise LipbenchError(
-            f"{len(places) - len(results)} of {len(places)} experiments failed; rerun the same command to try "
-            f"these again. {'. '.join(failures)}"
+            f"{len(failures)} of {len(places)} experiments failed; rerun the same command to try these again. "
+            f"{'. '.join(failures)}"
         )
     return results
 
@@ -149,7 +158,7 @@ def _chosen(names: str | Sequence[str]) -> list[Experiment]:
     return [experiments.find(name) for name in wanted]
 
 
-def _one(place: Place, lab: Lab) -> Result:
+def _one(place: Place, lab: Lab, device: str, is_new: bool) -> Result:
     """Measure, unless the records are there, and write everything that follows from the records."""
     held = place.records()
     if held is None:
@@ -157,10 +166,11 @@ def _one(place: Place, lab: Lab) -> Result:
         measured = place.experiment.measure(lab, place.experiment.scales[place.scale])
         provenance = Provenance(
             data=lab.used,
-            device=lab.device,
+            device=device,
             jobs=lab.jobs,
-            seconds=round(time.monotonic() - begin, 1),
-            versions=versions((*VERSIONED, "numpy", "scikit-learn")),
+            seconds=round(time.monotonic() - begin, 1) if is_new else None,
+            versions=versions((*VERSIONED, "numpy", "scikit-learn", *filter(find_spec, ["orthogonium"]))),
+            frames={name: tuple(map(str, frame.columns)) for name, frame in measured.items()},
         )
         place.keep(measured, provenance)
         held = place.records()  # as a later call will read them
@@ -168,15 +178,18 @@ def _one(place: Place, lab: Lab) -> Result:
     return writing.write(place.path, place.experiment, place.scale, *held)
 
 
-def _frame(path: Path) -> pd.DataFrame:
+def _frame(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """A frame of the records; raises LipbenchError unless it is there, whole, with these columns."""
     try:
-        return pd.read_parquet(path)
+        frame = pd.read_parquet(path)
     except Exception as error:  # whatever a damaged file makes pyarrow raise
         raise LipbenchError(f"cannot read the records {path}: {reason(error)}; delete {path.parent}") from error
+    if [*frame.columns] != [*columns]:
+        raise LipbenchError(f"{path} has other columns than {PROVENANCE} beside it says; delete {path.parent}")
+    return frame
 
 
 def _difference(there: Any, wanted: dict[str, Any]) -> str:
     if not isinstance(there, dict) or there.get("format") != FORMAT:
         return f"{MARKER} is not of the form {FORMAT!r}"
-    key = next(key for key in wanted if there.get(key) != wanted[key])
-    return f"{key}: {quoted(there.get(key))} there, {quoted(wanted[key])} here"
+    return difference(there, wanted, now="here")

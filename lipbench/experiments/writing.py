@@ -15,6 +15,7 @@ from lipbench.experiments.lab import GENERATED
 from lipbench.report import style
 
 RESULT, TEXT, FIGURE, PAGE = "result.json", "README.md", "figure", "report.md"
+MARKER = "experiment.json"  # says that a folder is an experiment's, and of which scale
 HINT = "choose another folder with -o"
 Kind = TypeVar("Kind", bound=Strict)
 
@@ -23,9 +24,10 @@ class Provenance(Strict):
     """Where records come from."""
 
     data: dict[str, str]  # digests of the data sets, by their names
-    device: str
+    device: str  # "cpu" or "cuda"
     jobs: int
-    seconds: float  # of this machine, models that were there already not counted
+    seconds: float | None  # None where an earlier call had begun the work
+    frames: dict[str, tuple[str, ...]]  # the columns of the records, by their names
     versions: dict[str, str]
 
 
@@ -75,7 +77,7 @@ def write(folder: Path, experiment: Experiment, scale: Scale, records: Records, 
         claim=experiment.claim,
         source=experiment.source,
         paper=experiment.paper,
-        setup=experiment.setup,
+        setup=experiment.setup[scale],
         scale=scale,
         verdict=verdict(checks),
         rule=RULE,
@@ -112,8 +114,7 @@ def section(result: Result, picture: str) -> str:
         f"![{result.title}]({picture}.png)",
         _table(result.checks),
         f"**The paper's set-up.** {result.paper}",
-        f"**Ours** (scale {result.scale}). {result.setup} {_data(result.provenance)} "
-        f"{result.provenance.seconds:.0f} s with {result.provenance.jobs} processes.",
+        f"**Ours** (scale {result.scale}). {result.setup} {_data(result.provenance)} {_time(result.provenance)}",
     ]
     return "\n\n".join(lines) + "\n"
 
@@ -124,6 +125,13 @@ def _data(provenance: Provenance) -> str:
     if len(named) < len(provenance.data):
         named.append(count(len(provenance.data) - len(named), "generated set"))
     return f"Data: {', '.join(named)}."
+
+
+def _time(provenance: Provenance) -> str:
+    """How long it took, where that is known."""
+    if provenance.seconds is None:
+        return ""
+    return f"{provenance.seconds:.0f} s on {provenance.device}, up to {count(provenance.jobs, 'task')} at once."
 
 
 def _table(checks: Sequence[Check]) -> str:
@@ -149,7 +157,7 @@ def page(results: Sequence[Result], place: str) -> str:
 
 def results_in(folder: Path) -> list[Result]:
     """The results of all experiments in a folder, by name."""
-    return [read(Result, path) for path in sorted(folder.glob(f"*/{RESULT}"))]
+    return [read(Result, path) for path in sorted(folder.glob(f"*/{RESULT}")) if (path.parent / MARKER).is_file()]
 
 
 def write_page(folder: Path) -> None:

@@ -13,7 +13,7 @@ from lipbench.experiments.claims.gradient_norm import (
     Settings,
     measure,
 )
-from lipbench.experiments.experiment import Records
+from lipbench.experiments.experiment import Records, verdict
 from lipbench.report import style
 from tests.support.labs import lab
 
@@ -92,7 +92,9 @@ def test_norms_of_1_on_dense_layers_hold() -> None:
 
 
 def test_the_reverse_does_not_hold() -> None:
-    dense, _, spectral, orthogonal, tightness = EXPERIMENT.judge(table(0.4, 0.99, 0.8))
+    checks = EXPERIMENT.judge(table(0.4, 0.99, 0.8))
+    dense, _, spectral, orthogonal, tightness = checks
+    assert verdict(checks) == "not"
     assert not dense.holds
     assert not spectral.holds
     assert not orthogonal.holds
@@ -114,8 +116,29 @@ def test_a_network_that_classifies_next_to_nothing_does_not_count() -> None:
     samples = records["samples"]
     few = (samples["layers"] == SPECTRAL) & (samples["loss"] == "KR")
     records["samples"] = pd.concat([samples[~few], samples[few].head(3)])
-    assert [check.holds for check in EXPERIMENT.judge(records)] == [True] * 5
-    assert "n/a" in EXPERIMENT.tell(records)
+    *checks, _ = EXPERIMENT.judge(records)  # the last is a rank correlation, of five settings here
+    assert [check.holds for check in checks] == [True] * 4
+    assert "under 30 (KR on spectral conv: 0 to 3)" in EXPERIMENT.tell(records)
+    with style.look():
+        assert any("0 to 3 correct" in text.get_text() for text in EXPERIMENT.draw(records).axes[0].texts)
+
+
+@pytest.mark.parametrize("left", [0, 29])
+def test_without_enough_samples_of_kr_its_check_comes_first_and_fails(left: int) -> None:
+    """Another loss must not take its place."""
+    records = table(0.99, 0.4, 0.8)
+    samples = records["samples"]
+    short = (samples["layers"] == DENSE) & (samples["loss"] == "KR") & (samples["seed"] == 1)
+    records["samples"] = pd.concat([samples[~short], samples[short].head(left)])
+    checks = EXPERIMENT.judge(records)
+    assert "KR" in checks[0].statement
+    assert (checks[0].holds, checks[0].ours, checks[0].unit) == (False, left, "samples")
+    assert verdict(checks) == "not"
+    assert f"KR on dense: {left} to 50" in EXPERIMENT.tell(records)
+
+
+def test_models_are_correlated_by_their_means_over_seeds() -> None:
+    assert EXPERIMENT.judge(table(0.99, 0.4, 0.8))[-1].over.startswith("6 settings")
 
 
 def test_a_tightness_against_the_norm_is_seen() -> None:
@@ -127,7 +150,9 @@ def test_a_tightness_against_the_norm_is_seen() -> None:
 def test_without_the_extra_the_other_layers_are_judged() -> None:
     records = table(0.99, 0.4, 0.8)
     records = {name: frame[frame["layers"] != ORTHOGONAL] for name, frame in records.items()}
-    assert [check.holds for check in EXPERIMENT.judge(records)] == [True] * 4
-    assert "not installed" in EXPERIMENT.tell(records)
+    *checks, _ = EXPERIMENT.judge(records)  # the last is a rank correlation, of four settings here
+    assert [check.holds for check in checks] == [True] * 3
+    assert "was not installed" in EXPERIMENT.tell(records)
+    assert "AOC" not in EXPERIMENT.tell(records)
     with style.look():
         assert len(EXPERIMENT.draw(records).axes[0].get_legend_handles_labels()[1]) == 2

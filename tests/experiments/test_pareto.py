@@ -6,7 +6,7 @@ import pytest
 
 from lipbench.experiments.claims import pareto
 from lipbench.experiments.claims.pareto import EXPERIMENT, LINES, Settings
-from lipbench.experiments.experiment import Check, Records
+from lipbench.experiments.experiment import Check, Records, verdict
 from lipbench.report import style
 from tests.support.labs import lab
 
@@ -77,7 +77,8 @@ def test_the_reverse_of_one_accuracy_does_not_hold(measured: Records, metric: st
     """Both have to move, each in its direction."""
     records = table(measured)
     records["models"][metric] = 1.5 - records["models"][metric]
-    assert not EXPERIMENT.judge(records)[0].holds
+    assert verdict(EXPERIMENT.judge(records)) == "not"
+    assert EXPERIMENT.tell(records).startswith("What fails: clean accuracy rises as certified accuracy falls, -")
 
 
 def test_a_family_below_the_others_is_not_on_their_front(measured: Records) -> None:
@@ -101,4 +102,23 @@ def test_the_figure_shows_ours_and_the_papers_points(measured: Records) -> None:
         left, right = EXPERIMENT.draw(measured).axes
     assert sum(len(line.get_xdata()) for line in left.lines) == 2 * (7 + 6 + 6 + 6)  # certified and robust
     assert sum(len(line.get_xdata()) for line in right.lines) == 15
-    assert "| hinge: margin |" in EXPERIMENT.tell(measured)
+    assert "| hinge: margin |" in EXPERIMENT.tell(table(measured))
+    assert {"m 100", "α 5", "τ 0.05"} <= {text.get_text() for text in right.texts}  # as the paper prints them
+    assert {"m 1.67", "α 0.833", "τ 0.6"} <= {text.get_text() for text in left.texts}
+
+
+def test_labels_cover_neither_markers_nor_axes(measured: Records) -> None:
+    with style.look():
+        figure = EXPERIMENT.draw(measured)
+        figure.draw_without_rendering()
+        for ax in figure.axes:
+            points = np.concatenate([ax.transData.transform(line.get_xydata()) for line in ax.lines])
+            for text in ax.texts:
+                box = text.get_window_extent()
+                assert box.padded(2).count_contains(points) == 0
+                assert ax.bbox.x0 < box.x0 < box.x1 < ax.bbox.x1
+
+
+def test_the_points_of_the_paper_are_words_not_its_figures(measured: Records) -> None:
+    assert all(check.paper is None for check in EXPERIMENT.judge(table(measured)))
+    assert "3.7 points away, more than our rule allows" in EXPERIMENT.tell(table(measured))

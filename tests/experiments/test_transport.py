@@ -42,6 +42,22 @@ def test_the_best_threshold_is_the_best_of_all(random):
     assert np.mean((values > threshold) == labels) == best
 
 
+@pytest.mark.parametrize(
+    ("values", "labels", "accuracy", "threshold"),
+    [
+        ([1, 2], [1, 1], 1, -np.inf),
+        ([1, 2], [0, 0], 1, np.inf),
+        ([0, 0], [0, 1], 0.5, -np.inf),
+        ([0, 0, 1, 3], [0, 0, 1, 1], 1, 0.5),
+        ([0, 0, 1, 3, 3], [0, 1, 1, 1, 1], 0.8, -np.inf),
+    ],
+)
+def test_a_threshold_cuts_between_distinct_values(values, labels, accuracy, threshold):
+    values, labels = np.array(values, dtype=float), np.array(labels)
+    assert best_accuracy(values, labels) == (accuracy, threshold)
+    assert np.mean((values > threshold) == labels) == accuracy
+
+
 @pytest.fixture
 def samples(random):
     classes = np.repeat([0, 1, 2], 20)

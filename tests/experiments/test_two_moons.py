@@ -5,6 +5,7 @@ import pytest
 
 from lipbench.experiments.claims import two_moons
 from lipbench.experiments.claims.two_moons import GAP, Settings
+from lipbench.experiments.experiment import verdict
 from tests.support.labs import lab
 
 LOW, HIGH = 0.5, 10.0
@@ -29,7 +30,10 @@ def test_the_claim_fails_where_the_temperatures_are_swapped(records):
     swapped = {name: frame.copy() for name, frame in records.items()}
     for name in ("models", "curves"):
         swapped[name]["tau"] = swapped[name]["tau"].map({LOW: HIGH, HIGH: LOW})
-    assert not any(check.holds for check in two_moons.judge(swapped))
+    checks = two_moons.judge(swapped)
+    assert not any(check.holds for check in checks)
+    assert verdict(checks) == "not"
+    assert two_moons.tell(swapped).startswith("What fails: clean accuracy rises")
 
 
 def test_records_agree_with_one_another(records):

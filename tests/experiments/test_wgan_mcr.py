@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
-from lipbench.experiments.claims.wgan_mcr import Settings, judge, measure
+from lipbench.experiments.claims.wgan_mcr import Settings, judge, measure, tell
 from lipbench.experiments.experiment import verdict
-from lipbench.experiments.measures import best_accuracy
+from lipbench.experiments.measures import best_accuracy, mcr, signed_margins
 from lipbench.experiments.stripes import FAR, stripes
 from lipbench.experiments.transport import wasserstein
 from tests.support.labs import lab
@@ -63,10 +65,30 @@ def test_a_network_above_w1_is_refused(records):
 
 def test_the_other_direction_is_refused(records):
     swapped = changed(records, tau=lambda models: models["tau"].map({0.0: 100, 0.1: 0.1, 100.0: 0}))
-    by_name = {check.statement: check.holds for check in judge(swapped) if check.statement.startswith("stripes")}
+    checks = judge(swapped)
+    assert not checks[0].holds
+    assert verdict(checks) == "not"
+    by_name = {check.statement: check.holds for check in checks if check.statement.startswith("stripes")}
     assert [holds for statement, holds in by_name.items() if "as tau falls" in statement] == [False]
     assert [holds for statement, holds in by_name.items() if "its limit" in statement] == [False]
     assert [holds for statement, holds in by_name.items() if "less that of KR" in statement] == [False]
+
+
+def test_a_loss_other_than_kr_cannot_reach_w1_for_it(records):
+    low = changed(records, mcr=lambda models: models["mcr"].where(models["tau"] > 0, 0.9 * models["mcr"]))
+    assert judge(low)[2].holds  # other networks are still at W1 / 2, and none is above
+    assert not judge(low)[0].holds
+    assert tell(low).startswith("What fails: stripes: the MCR of KR")
+
+
+def test_the_mcr_is_the_mean_of_y_f_over_the_bound():
+    module = nn.Sequential(nn.Linear(2, 1))
+    with torch.no_grad():
+        module[0].weight.copy_(torch.tensor([[3.0, 4.0]]))  # norm 5
+        module[0].bias.fill_(-1)
+    x, labels = np.array([[0, 0], [1, 1], [1, 0]], np.float32), np.array([0, 1, 0])
+    np.testing.assert_allclose(signed_margins(module, x, labels), [1 / 5, 6 / 5, -2 / 5])
+    assert mcr(module, x, labels) == pytest.approx(1 / 3)
 
 
 def test_narrow_networks_do_not_count_for_the_claim(records):

@@ -2,7 +2,7 @@
 
 Images get labels drawn uniformly from 100 classes, so that nothing can be learned but the images themselves. The same
 network is trained on them at several temperatures of the cross-entropy. Held-out images have random labels of their
-own: what is right there is right by chance.
+own: what is right there is right by chance, for any classifier.
 """
 
 import math
@@ -13,16 +13,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lipbench.data import Dataset, Split
-from lipbench.experiments.experiment import Check, Experiment, Records
+from lipbench.experiments.experiment import Check, Experiment, Records, failures
 from lipbench.experiments.lab import Lab, TrainedModel
-from lipbench.experiments.measures import certified_radii, logits, share
+from lipbench.experiments.measures import certified_radii, logits
 from lipbench.experiments.separation import distinct, half_distances, shares_taken
 from lipbench.report import style
 
 CLASSES = 100
 LABEL_SEED = 0  # of the labels: one draw for all networks
 SHOWN = 2000  # training samples in the records
-FITTED, FAILED, CHANCE = 0.995, 0.5, 0.05  # of the rules
+FITTED, FAILED = 0.995, 0.5  # of the rules
 PAPER = 99.9  # % of the training set
 
 
@@ -30,9 +30,7 @@ PAPER = 99.9  # % of the training set
 class Settings:
     """What the scales differ in."""
 
-    steps: dict[
-        str, int
-    ]  # of the optimizer, rounded up to whole epochs, by the data set: the first whose files are there
+    steps: dict[str, int]  # of the optimizer, up to whole epochs, by the data set: the first whose files are there
     samples: int  # training images, as far as there are as many
     held_out: int
     taus: tuple[float, ...]  # the smallest is the badly chosen one, the largest the claim's
@@ -98,45 +96,33 @@ def _correct(model: TrainedModel, split: Split) -> int:
 
 
 def judge(records: Records) -> tuple[Check, ...]:
-    """Fitted at the largest temperature, not at the smallest, by memory alone, and with true certificates."""
+    """Fitted at the largest temperature, not at the smallest, and with true certificates.
+
+    The training images are all there are: their shares have no interval. Every seed has to meet the rule.
+    """
     models = records["models"]
     good, bad = models[models["tau"] == models["tau"].max()], models[models["tau"] == models["tau"].min()]
     worst, best = good.loc[good["correct"].idxmin()], bad.loc[bad["correct"].idxmax()]
-    fitted, failed = share(worst["correct"], worst["samples"]), share(best["correct"], best["samples"])
-    guessed = share(good["correct_held_out"].sum(), good["held_out"].sum())
+    fitted, failed = worst["correct"] / worst["samples"], best["correct"] / best["samples"]
     taken = models["largest_share_of_distance"].max()
-    images = f"{worst['samples']:.0f} training images"
+    images, seeds = f"{worst['samples']:,.0f} images", f"{models['seed'].nunique()} seeds"
     return (
         Check(
             f"with tau {worst['tau']:g}, random labels of {CLASSES} classes are fitted: train accuracy, lowest seed",
             f"at least {100 * FITTED:g} %",
-            fitted.value >= FITTED,
-            100 * fitted.value,
+            fitted >= FITTED,
+            100 * fitted,
             "%",
-            100 * fitted.lo,
-            100 * fitted.hi,
-            over=images,
+            over=f"the lowest of {seeds}, {images}",
             paper=PAPER,
         ),
         Check(
             f"with tau {best['tau']:g}, the same network fails: train accuracy, highest seed",
-            f"the interval lies below {100 * FAILED:g} %",
-            failed.hi < FAILED,
-            100 * failed.value,
+            f"below {100 * FAILED:g} %",
+            failed < FAILED,
+            100 * failed,
             "%",
-            100 * failed.lo,
-            100 * failed.hi,
-            over=images,
-        ),
-        Check(
-            f"with tau {worst['tau']:g}, images are memorised: accuracy on held-out images, with random labels too",
-            f"the interval lies below {100 * CHANCE:g} %; chance is {100 / CLASSES:g} %",
-            guessed.hi < CHANCE,
-            100 * guessed.value,
-            "%",
-            100 * guessed.lo,
-            100 * guessed.hi,
-            over=f"{worst['held_out']:.0f} held-out images, {len(good)} seeds",
+            over=f"the highest of {seeds}, {images}",
         ),
         Check(
             "certified balls of different labels do not overlap: largest sum of two radii over the distance",
@@ -181,19 +167,23 @@ def draw(records: Records) -> Figure:
 
 
 def tell(records: Records) -> str:
-    """The shares fitted, and how much of the room between the samples the certificates take."""
+    """The shares fitted, and how much of the room between the samples the certificates take; failures first."""
     by_tau = records["models"].assign(share=lambda rows: 100 * rows["correct"] / rows["samples"]).groupby("tau")
     shares = ", ".join(f"{mean:.2f} % at tau {tau:g}" for tau, mean in by_tau["share"].mean().items())
-    quotient = by_tau["median_of_half_distance"].mean().iloc[-1]
+    quotients = ", ".join(
+        f"{mean:.2g} at tau {tau:g}" for tau, mean in by_tau["median_of_half_distance"].mean().dropna().items()
+    )
+    good = records["models"][records["models"]["tau"] == records["models"]["tau"].max()]
+    guessed = ", ".join(f"{one:.1f}" for one in 100 * good["correct_held_out"] / good["held_out"])
     middle, least = records["models"].iloc[0][["median_half_distance", "smallest_half_distance"]]
-    return (
+    return failures(judge(records)) + (
         f"Mean train accuracy over the seeds is {shares}. Half of the distance from a training image to the nearest "
-        f"one of another label is {middle:.3g} in the median and {least:.2g} at least: above 0, so that "
-        f"memorising is possible for a 1-Lipschitz network. At the largest tau, the certified radius of a fitted "
-        f"image is {quotient:.2g} times this half distance in the median: the network fits by using small margins. A "
-        "small tau rewards large margins, which do not fit between the images: it gives up some images to win margin "
-        "at others. The left panel shows accuracy over the epochs, with the range over seeds; the right one the "
-        "certified radii of the fitted images of one seed, against half of the distances."
+        f"one of another label is {middle:.3g} in the median and {least:.2g} at least. The "
+        f"certified radius of a fitted image, in units of its half distance and in the median, is {quotients}. A "
+        f"sanity figure: on {good['held_out'].iloc[0]:,} held-out images, whose labels were drawn as well, the seeds "
+        f"are right for {guessed} % at the largest tau, where chance is {100 / CLASSES:g} %. The left panel shows "
+        "accuracy over the epochs, with the range over seeds; the right one the certified radii of the fitted images "
+        "of one seed, against half of the distances."
     )
 
 
@@ -207,9 +197,17 @@ EXPERIMENT = Experiment(
     paper="CIFAR-100 with labels drawn uniformly from 100 classes; dense 1024, 1024, 100 with GroupSort2; Adam, 1e-3 "
     "with a cosine schedule, batches of 1000, 500 epochs (25,000 steps); cross-entropy with tau 256, or HKR with "
     "alpha 256 and m 36/255; 99.9 % train accuracy.",
-    setup="5,000 MNIST images where a data folder has them, otherwise the 1,297 training images of the digits; labels "
-    "drawn uniformly from 100 classes; dense 128, 128, 128, 100 with MaxMin; Adam, 3e-3 with a cosine schedule, "
-    "batches of 250, 1,200 steps (digits: 800); cross-entropy with tau 1, 16 and 256.",
+    setup={
+        "small": "5,000 MNIST images where a data folder has them, otherwise the 1,297 training images of the digits; "
+        "labels drawn uniformly from 100 classes; dense 128, 128, 128, 100 with MaxMin; Adam, 3e-3 with a cosine "
+        "schedule, batches of 250, 1,200 steps (digits: 800); cross-entropy with tau 1, 16 and 256. Chosen after pilot "
+        "runs: MNIST had 800 steps at first, which gave 99.44 % for the lowest seed; steps were raised to 1,200, with "
+        "the rule unchanged.",
+        "paper": "The paper's set-up as we know it, with cross-entropy alone: tau 256, and 1 and 16 beside it, which "
+        "are our choice, as are 3 seeds and MaxMin for GroupSort2, which is the same. Images that repeat another are "
+        "left out, as no network could give one image two labels. CIFAR-10 or MNIST stand in where the data folder "
+        "has no CIFAR-100.",
+    },
     scales={
         "small": Settings(
             steps={"mnist": 1200, "digits": 800},
@@ -232,8 +230,5 @@ EXPERIMENT = Experiment(
             seeds=(0, 1, 2),
         ),
     },
-    measure=measure,
-    judge=judge,
-    draw=draw,
-    tell=tell,
-)
+    measure=measure, judge=judge, draw=draw, tell=tell, data=lambda settings: tuple(settings.steps),
+)  # fmt: skip

@@ -1,6 +1,8 @@
 """The temperature of tau-BCE sets how sharp the boundary of a 1-Lipschitz network is; its shape hardly matters."""
 
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -13,7 +15,7 @@ from lipbench._internal.arrays import Floats
 from lipbench.data import Dataset
 from lipbench.experiments.experiment import Check, Experiment, Records
 from lipbench.experiments.lab import Lab, TrainedModel
-from lipbench.experiments.measures import logits, over_seeds
+from lipbench.experiments.measures import Estimate, below, logits, over_seeds, ratio_over_seeds
 from lipbench.report import style
 
 MEANS = np.array([-6, -3.5, -1.5, 1, 3.5, 6.5])  # of components that belong to the classes 0, 1, 0, 1, 0, 1
@@ -21,6 +23,7 @@ DEVIATIONS = np.array([0.5, 0.4, 0.4, 0.5, 0.6, 0.5])
 LOW, RANGE = -9.0, 18.0  # inputs are clipped to LOW .. LOW + RANGE
 POINTS = 6001  # of the grid on which a network is read
 DRAWN = 601  # of them in the records
+ALIKE = 2.0  # shapes whose widths differ by less than this factor count as alike
 TENTHS = 2 * np.log(9)  # from sigmoid(z) = .1 to .9, in z
 
 
@@ -30,6 +33,7 @@ class Settings:
 
     taus: tuple[float, ...] = (1, 2, 4, 8, 64, 256)
     shapes: tuple[tuple[int, ...], ...] = ((256, 128, 64), (64, 32), (64, 64, 64, 64))
+    free_taus: tuple[float, float] = (1, 64)  # of the unconstrained control; two of ``taus``
     seeds: tuple[int, ...] = (0, 1, 2)
     samples: int = 2000
     steps: int = 300
@@ -38,10 +42,10 @@ class Settings:
 
 
 def measure(lab: Lab, settings: Settings) -> Records:
-    """Train every shape at every temperature, and measure the width of each boundary on a grid."""
+    """Train every shape at every temperature, and measure the width of each boundary on a grid; so for the control."""
     dataset = _mixture(lab, settings.samples)
     epochs = settings.steps // (settings.samples // settings.batch_size)
-    recipe = {
+    recipe: dict[str, Any] = {
         "seeds": list(settings.seeds),
         "training": {
             "epochs": epochs,
@@ -57,10 +61,13 @@ def measure(lab: Lab, settings: Settings) -> Records:
         "loss": [{"name": "tau_binary_cross_entropy", "hyperparameters": {"tau": list(settings.taus)}}],
     }
     models = lab.train(recipe, dataset)
+    loss = {"constrained": False, "hyperparameters": {"tau": list(settings.free_taus)}}
+    free = lab.train(recipe | {"loss": [recipe["loss"][0] | loss]}, dataset, zoo="unconstrained")
     first = "-".join(map(str, settings.shapes[0]))
     shown = [one for one in models if one.card.architecture.label == first and one.card.seed == settings.seeds[0]]
     return {
         "widths": pd.DataFrame([_width(model, dataset) for model in models]),
+        "control": pd.DataFrame([_width(model, dataset) for model in free]),
         "curves": pd.concat([_curve(model) for model in shown], ignore_index=True),
     }
 
@@ -123,65 +130,84 @@ def _values(model: TrainedModel, inputs: Floats) -> Floats:
 
 
 def judge(records: Records) -> tuple[Check, ...]:
-    """Direction, steps, and what shares of the variance the temperature and the shape explain."""
-    widths = records["widths"].assign(log=lambda frame: np.log(frame["width"]))
-    count = widths["seed"].nunique()
+    """Direction, beside that of the control; steps; what temperature and shape explain, and shapes at one temperature.
+
+    For one and the same f the width is in proportion to 1 / tau by definition. What is measured is whether training
+    undoes that: a slope of log |f'| over log tau of -1 gives a slope of the width of 0.
+    """
+    widths = _logs(records["widths"])
+    over = f"{widths['seed'].nunique()} seeds, each the mean over shapes"
     slopes = widths.groupby(["seed", "architecture"])[["tau", "log"]].apply(_slope).groupby("seed").mean()
-    slope = over_seeds(slopes.to_numpy())
-    by_tau = widths.pivot_table(index="seed", columns="tau", values="log").sort_index(axis=1)
-    steps = [
-        over_seeds((by_tau[after] - by_tau[before]).to_numpy())
-        for before, after in zip(by_tau, by_tau.columns[1:], strict=False)
-    ]
+    control = _logs(records["control"])
+    beside = (_change(widths, control["tau"]) - _change(control, control["tau"])).to_list()
+    means = widths.pivot_table(index="seed", columns="tau", values="log").sort_index(axis=1)
+    steps = [ratio_over_seeds(np.exp(means[after] - means[before])) for before, after in pairwise(means)]
     slowest = max(steps, key=lambda step: step.hi)
-    shares = {name: 100 * _explained(widths, name) for name in ("tau", "architecture")}
+    by_tau, by_shape = (100 * _explained(widths, name) for name in ("tau", "architecture"))
+    apart, tau = _furthest(widths)
     return (
         Check(
-            "the boundary sharpens with tau: slope of log width over log tau (-1: width in proportion to 1 / tau)",
+            "the boundary sharpens with tau, training does not undo it: slope of log width over log tau (-1: |f'| at "
+            "the boundary does not depend on tau, 0: |f'| falls as 1 / tau)",
             "the interval lies below 0",
-            slope.hi < 0,
-            slope.value,
-            lo=slope.lo,
-            hi=slope.hi,
-            over=f"{count} seeds, each the mean over shapes",
+            over=over,
+            **below(0, over_seeds(slopes.to_list())),
+        ),
+        Check(
+            "the constraint is what prevents that: the same slope between the temperatures of the unconstrained "
+            "control, minus that of the control",
+            "the interval lies below 0",
+            over=over,
+            **below(0, over_seeds(beside)),
         ),
         Check(
             "it sharpens at every step of tau: ratio of widths, at the step that changes least",
             "the interval of every step lies below 1",
-            slowest.hi < 0,
-            np.exp(slowest.value),
-            lo=np.exp(slowest.lo),
-            hi=np.exp(slowest.hi),
-            over=f"{count} seeds, each the mean over shapes",
+            over=over,
+            **below(1, slowest),
         ),
+        Check("share of the variance of log width that tau explains", "at least 90 %", by_tau >= 90, by_tau, "%"),
+        Check("share that the network's shape explains", "under 5 %", by_shape < 5, by_shape, "%"),
         Check(
-            "share of the variance of log width that tau explains",
-            "at least 90 %",
-            shares["tau"] >= 90,
-            shares["tau"],
-            "%",
-        ),
-        Check(
-            "share that the network's shape explains",
-            "under 5 %",
-            shares["architecture"] < 5,
-            shares["architecture"],
-            "%",
+            f"at one temperature shapes are alike: largest ratio of the widths of two shapes, at tau = {tau:g}",
+            f"the interval lies below {ALIKE:g}",
+            over=f"{widths['seed'].nunique()} seeds",
+            **below(ALIKE, apart),
         ),
     )
 
 
+def _logs(widths: pd.DataFrame) -> pd.DataFrame:
+    """Widths with their logarithm and |f'| at the boundary, without networks that have no boundary."""
+    known = widths.dropna(subset=["width"])
+    return known.assign(log=np.log(known["width"]), slope=TENTHS / (known["tau"] * known["width"]))
+
+
+def _change(widths: pd.DataFrame, taus: "pd.Series[float]") -> "pd.Series[float]":
+    """The slope of log width over log tau between the least and the largest of these temperatures, seed by seed."""
+    low, high = taus.min(), taus.max()
+    by_tau = widths.pivot_table(index=["seed", "architecture"], columns="tau", values="log")
+    return ((by_tau[high] - by_tau[low]) / np.log(high / low)).groupby("seed").mean()
+
+
+def _furthest(widths: pd.DataFrame) -> tuple[Estimate, float]:
+    """The largest ratio of the widths of two shapes at the same temperature, with that temperature."""
+    found = []
+    for tau, rows in widths.groupby("tau"):
+        by_shape = rows.pivot_table(index="seed", columns="architecture", values="log")
+        order = by_shape.mean().sort_values().index
+        found.append((ratio_over_seeds(np.exp((by_shape[order[-1]] - by_shape[order[0]]).dropna())), float(str(tau))))
+    return max(found, key=lambda each: each[0].value)
+
+
 def _slope(frame: pd.DataFrame) -> float:
-    known = frame.dropna()
-    return float(np.polyfit(np.log(known["tau"]), known["log"], 1)[0])
+    return float(np.polyfit(np.log(frame["tau"]), frame["log"], 1)[0])
 
 
 def _explained(widths: pd.DataFrame, name: str) -> float:
     """The share of the sum of squares of log width between the means of a factor's levels (analysis of variance)."""
-    known = widths.dropna(subset=["log"])
-    means = known.groupby(name)["log"].transform("mean")
-    mean = known["log"].mean()
-    return float(((means - mean) ** 2).sum() / ((known["log"] - mean) ** 2).sum())
+    means, mean = widths.groupby(name)["log"].transform("mean"), widths["log"].mean()
+    return float(((means - mean) ** 2).sum() / ((widths["log"] - mean) ** 2).sum())
 
 
 def draw(records: Records) -> Figure:
@@ -189,7 +215,7 @@ def draw(records: Records) -> Figure:
     figure = style.new(6.75, 2.7)
     left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
     _draw_curves(left, records["curves"])
-    _draw_widths(right, records["widths"])
+    _draw_widths(right, records["widths"], records["control"])
     return figure
 
 
@@ -209,7 +235,7 @@ def _draw_curves(ax: Axes, curves: pd.DataFrame) -> None:
     ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside left upper", fontsize=6.5)
 
 
-def _draw_widths(ax: Axes, widths: pd.DataFrame) -> None:
+def _draw_widths(ax: Axes, widths: pd.DataFrame, control: pd.DataFrame) -> None:
     for (name, part), marker in zip(
         widths.groupby("architecture", sort=False), ("o", "s", "^", "D", "v", "P"), strict=False
     ):
@@ -217,6 +243,8 @@ def _draw_widths(ax: Axes, widths: pd.DataFrame) -> None:
         mean, low, high = np.exp(by_tau.apply(lambda each: np.log(each).mean())), by_tau.min(), by_tau.max()
         line = ax.plot(mean.index, mean, f"-{marker}", markersize=3.5, linewidth=1, label=name)
         ax.vlines(mean.index, low, high, color=line[0].get_color(), linewidth=1)
+    free = np.exp(_logs(control).groupby("tau")["log"].mean())
+    ax.plot(free.index, free, "x:", color="#777777", markersize=4, linewidth=1, label="unconstrained")
     taus = np.array(sorted(widths["tau"].unique()))
     ax.plot(taus, TENTHS / taus, ":", color=style.FRONT, linewidth=1, label="least of a 1-Lipschitz f")
     ax.axhline(_bayes(), linestyle="--", color=style.FRONT, linewidth=0.8, label="Bayes")
@@ -227,31 +255,48 @@ def _draw_widths(ax: Axes, widths: pd.DataFrame) -> None:
 
 
 def tell(records: Records) -> str:
-    """What was found, and why tau does not explain all of it."""
-    widths = records["widths"]
-    by_tau = widths.groupby("tau")["width"].median()
-    least, low, high = by_tau.index.to_numpy(dtype=np.float64), by_tau.index.min(), by_tau.index.max()
-    ratio = by_tau / (TENTHS / least)
-    shapes = widths.assign(log=np.log(widths["width"])).groupby("architecture")["log"].mean()
-    odd = str((shapes - shapes.median()).abs().idxmax())
-    rest = widths[widths["architecture"] != odd].assign(log=lambda frame: np.log(frame["width"]))
-    shares = [100 * _explained(rest, name) for name in ("tau", "architecture")]
-    found = widths[widths["boundaries"] == len(MEANS) - 1]
+    """What was found, which part of it is definitional, and what training adds."""
+    checks, widths, control = judge(records), _logs(records["widths"]), _logs(records["control"])
+    failed = "; ".join(
+        f"{one.statement.partition(' (')[0]}: {one.ours:.3g}{one.unit}" for one in checks if not one.holds
+    )
+    medians, free = widths.groupby("tau")[["width", "slope"]].median(), np.exp(control.groupby("tau")["log"].mean())
+    low, high, rate, posterior = medians.index.min(), medians.index.max(), checks[0].ours, _bayes()
+    first, last = medians.loc[low], medians.loc[high]
+    narrow = ", ".join(f"{tau:g}" for tau in medians.index[medians["width"] < posterior])
+    shapes = widths.groupby("architecture")["log"].mean()
+    odd = widths["architecture"] == (shapes - shapes.median()).abs().idxmax()
+    shares = [_explained(widths[~odd], name) for name in ("tau", "architecture")]
+    accuracies = [f"{each.min():.1%} to {each.max():.1%}" for _, each in widths["accuracy"].groupby(~odd)]
     return (
-        "Left: the probability sigmoid(tau f(x)) of one network of the paper's shape per temperature. Right: the "
-        "width of the boundary from 10 to 90 % probability, median over the boundaries of a network; lines are "
-        f"geometric means over seeds, bars their range. The median over networks falls from {by_tau[low]:.2g} at tau "
-        f"= {low:g} to {by_tau[high]:.2g} at tau = {high:g}. Two limits frame it. No 1-Lipschitz f is sharper than 2 "
-        f"log 9 / tau: the networks are {ratio[low]:.2g} times as wide as that at tau = {low:g}, {ratio[high]:.3g} "
-        f"times at tau = {high:g}. And where the classes overlap, cross-entropy asks for the posterior, whose own "
-        f"width is {_bayes():.2g}: a slope below 1 reaches it, so the width stops following 1 / tau there, and falls "
-        f"below it only as the network overfits. Shapes matter where one of them is undertrained: {odd} differs most "
-        f"from the others, and without it tau explains {shares[0]:.0f} % of the variance, the shape {shares[1]:.1f} "
-        f"%. {len(found)} of {len(widths)} networks have exactly the {len(MEANS) - 1} boundaries of the mixture; "
-        f"accuracy is {widths['accuracy'].min():.1%} to {widths['accuracy'].max():.1%}."
+        (f"What fails: {failed}. " if failed else "")
+        + "Half of the direction is definitional: for one and the same f, the width is 2 log 9 / (tau |f'|), in "
+        "proportion to 1 / tau. Training decides the rest, the slope |f'| at the boundary. Its median goes from "
+        f"{first['slope']:.2g} at tau = {low:g} to {last['slope']:.2g} at tau = {high:g}, and the median width from "
+        f"{first['width']:.2g} to {last['width']:.2g}: {'slower than' if rate > -1 else 'not slower than'} 1 / tau; "
+        f"slopes over log tau of {-1 - rate:.2f} for log |f'| and {rate:.2f} for log width. Unconstrained "
+        f"networks of the same shapes can undo tau by their scale: their width goes from {free.iloc[0]:.2g} at tau = "
+        f"{free.index[0]:g} to {free.iloc[-1]:.2g} at tau = {free.index[-1]:g}, a slope of "
+        f"{_change(control, control['tau']).mean():.2f}, against {_change(widths, control['tau']).mean():.2f} of the "
+        "1-Lipschitz ones between these temperatures. No 1-Lipschitz f is sharper than 2 log 9 / tau. The mixture's "
+        f"own posterior is {posterior:.2g} wide, which such an f can reach from tau = {TENTHS / posterior:.3g} on; the "
+        f"median width lies below it at {f'tau = {narrow}' if narrow else 'no tau'}. After the fact: "
+        f"{widths.loc[odd, 'architecture'].iloc[0]} differs most from the other shapes, with accuracies of "
+        f"{accuracies[0]} against {accuracies[-1]}; without it tau explains {shares[0]:.0%} of the variance, the shape "
+        f"{shares[1]:.1%}. {(records['widths']['boundaries'] == len(MEANS) - 1).sum()} of {len(records['widths'])} "
+        f"networks have exactly the {len(MEANS) - 1} boundaries of the mixture. Left: the probability sigmoid(tau "
+        "f(x)) of one network of the paper's shape per temperature. Right: the width from 10 to 90 % probability, "
+        "median over the boundaries of a network; lines are geometric means, bars the range over seeds."
     )
 
 
+SETUP = (
+    "The paper's temperatures, steps and MLP, {} other shapes, and {} seeds; the unconstrained control is trained at "
+    "tau = 1 and 64. We guess the mixture, 2,000 samples of three components per class, the batch size and the "
+    "learning rate. Inputs are stored in [0, 1]; the network's preprocessing returns them to the mixture's own units, "
+    "in which tau, the width and the network's constant of 1 are meant. Chosen after pilot runs: the control and the "
+    "comparison of shapes at one temperature, added because tau is part of the width by definition."
+)
 EXPERIMENT = Experiment(
     name="temperature-1d",
     title="Temperature and the sharpness of a boundary in one dimension",
@@ -260,9 +305,7 @@ EXPERIMENT = Experiment(
     source="Béthune et al. 2022, and its poster",
     paper="tau-BCE on a mixture of Gaussians in one dimension, tau = 1, 2, 4, 8, 64, 256, 300 steps, an MLP of widths "
     "256-128-64: the boundary sharpens with tau. The paper draws the curves and prints no number.",
-    setup="The paper's temperatures, steps and MLP, two other shapes, and three seeds; 2,000 samples of a mixture "
-    "of three components per class. Inputs are stored in [0, 1]; the network's preprocessing returns them to the "
-    "mixture's own units, in which tau, the width and the network's constant of 1 are meant.",
+    setup={"small": SETUP.format("two", "three"), "paper": SETUP.format("five", "five")},
     scales={
         "small": Settings(),
         "paper": Settings(

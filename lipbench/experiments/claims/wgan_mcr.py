@@ -18,11 +18,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lipbench._internal.arrays import Floats
-from lipbench.certification.lipschitz.bound import lipschitz_bound
 from lipbench.data import Dataset, Split
-from lipbench.experiments.experiment import Check, Experiment, Records
+from lipbench.experiments.experiment import Check, Experiment, Records, failures
 from lipbench.experiments.lab import Lab, TrainedModel
-from lipbench.experiments.measures import Estimate, best_accuracy, logits, over_seeds
+from lipbench.experiments.measures import Estimate, best_accuracy, logits, mcr, over_seeds
 from lipbench.experiments.stripes import FAR, stripes
 from lipbench.experiments.transport import wasserstein
 from lipbench.report import style
@@ -119,10 +118,10 @@ def _models(data: str, dataset: Dataset, models: list[TrainedModel]) -> pd.DataF
     rows = []
     for model in models:
         values = logits(model.module, x)[:, 0].numpy()
-        mcr = float(np.mean((2 * y - 1) * values)) / lipschitz_bound(model.module, dataset.input_shape)
         tau = model.card.loss.hyperparameters.get("tau", 0.0)  # 0: KR, the limit
         width = model.card.architecture.args["widths"][0]
-        rows.append((data, tau, model.card.seed, width, mcr, limit, best_accuracy(values, y)[0]))
+        found = (mcr(model.module, x, y), limit, best_accuracy(values, y)[0])
+        rows.append((data, tau, model.card.seed, width, *found))
     return pd.DataFrame(rows, columns=["data", "tau", "seed", "width", "mcr", "limit", "accuracy"])
 
 
@@ -135,7 +134,8 @@ def _maps(discriminator: TrainedModel, accurate: list[TrainedModel], dataset: Da
         return best_accuracy(logits(model.module, dataset.train.x)[:, 0].numpy(), dataset.train.labels)
 
     for name, model in (("discriminator", discriminator), ("accurate", max(accurate, key=best))):
-        found[name] = logits(model.module, plane)[:, 0].numpy() - best(model)[1]
+        values = logits(model.module, plane)[:, 0].numpy()
+        found[name] = values - np.clip(best(model)[1], values.min(), values.max())  # an infinite one has no line
     return pd.DataFrame(found).astype(np.float32)
 
 
@@ -169,11 +169,10 @@ def judge(records: Records) -> tuple[Check, ...]:
 
 
 def _reached(grid: pd.DataFrame, name: str) -> Check:
-    """The loss whose networks have the highest MCR, against W1 / 2."""
-    shares = (grid["mcr"] / grid["limit"]).groupby(grid["tau"]).apply(list)
-    best = max((over_seeds(values) for values in shares), key=lambda share: share.value)
-    statement = f"{name}: the highest MCR that a loss reaches, as a share of the exact W1 / 2"
-    return _check(statement, f"the interval lies above {100 * (1 - CLOSE):g} %", best.lo > 1 - CLOSE, best, grid)
+    """KR, the discriminator's loss, against W1 / 2."""
+    share = over_seeds((grid["mcr"] / grid["limit"])[grid["tau"] == 0].to_numpy())
+    statement = f"{name}: the MCR of KR, the discriminator's loss, as a share of the exact W1 / 2"
+    return _check(statement, f"the interval lies above {100 * (1 - CLOSE):g} %", share.lo > 1 - CLOSE, share, grid)
 
 
 def _rises(grid: pd.DataFrame, name: str) -> Check:
@@ -206,16 +205,13 @@ def _costs(grid: pd.DataFrame, name: str) -> Check:
     """KR against the largest tau, seed by seed."""
     by_tau = _by_tau(grid, "accuracy")
     lost = over_seeds(by_tau[:, -1] - by_tau[:, 0])
-    statement = f"{name}: the accuracy at the largest tau less that of KR, whose MCR is the highest"
+    statement = f"{name}: the accuracy at the largest tau less that of KR"
     return _check(statement, "the interval lies above 0", lost.lo > 0, lost, grid, "points")
 
 
 def _check(statement: str, rule: str, holds: bool, share: Estimate, grid: pd.DataFrame, unit: str = "%") -> Check:
-    return Check(statement, rule, holds, 100 * share.value, unit, 100 * share.lo, 100 * share.hi, _seeds(grid))
-
-
-def _seeds(grid: pd.DataFrame) -> str:
-    return f"{grid['seed'].nunique()} seeds"
+    seeds = f"{grid['seed'].nunique()} seeds"
+    return Check(statement, rule, holds, 100 * share.value, unit, 100 * share.lo, 100 * share.hi, seeds)
 
 
 def draw(records: Records) -> Figure:
@@ -224,10 +220,9 @@ def draw(records: Records) -> Figure:
     grid = figure.add_gridspec(2, 2, width_ratios=[1, 1.15])
     for row, name in enumerate(SETS):
         _curves(figure.add_subplot(grid[row, 0]), _grid(records["models"], name), name, last=row == 1)
+    _map(figure.add_subplot(grid[0, 1]), records, "discriminator", "KR, the discriminator (first seed)")
     accurate = f"binary cross-entropy, τ = {records['models']['tau'].max():g}, the most accurate seed"
-    names = {"discriminator": "KR, the discriminator (first seed)", "accurate": accurate}
-    for row, (name, title) in enumerate(names.items()):
-        _map(figure.add_subplot(grid[row, 1]), records, name, title)
+    _map(figure.add_subplot(grid[1, 1], xlabel="first input"), records, "accurate", accurate)
     return figure
 
 
@@ -235,8 +230,8 @@ def _curves(axes: Axes, grid: pd.DataFrame, title: str, last: bool) -> None:
     limit, positive = grid["limit"].iloc[0], sorted(set(grid["tau"]) - {0.0})
     places = {0.0: positive[0] / 10} | {tau: tau for tau in positive}
     for values, colour, marker, label in (
-        (grid["mcr"] / limit, style.CERTIFIED, "o", "MCR / (W1 / 2)"),
-        (grid["accuracy"], style.ROBUST, "s", "accuracy, best threshold"),
+        (grid["mcr"] / limit, style.CERTIFIED, "o", "MCR, of W1 / 2"),
+        (grid["accuracy"], style.ROBUST, "s", "right at best threshold, of the samples"),
     ):
         means = values.groupby(grid["tau"]).mean()
         axes.plot(grid["tau"].map(places), values, marker, color=colour, markersize=2.5, alpha=0.6)
@@ -248,7 +243,7 @@ def _curves(axes: Axes, grid: pd.DataFrame, title: str, last: bool) -> None:
     axes.set_xticks(list(places.values()), ["KR", *(f"{tau:g}" for tau in positive)])
     axes.set_ylim(0, 1.15)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
-    axes.set_ylabel(f"{title}:\nshare")
+    axes.set_ylabel(f"{title}: share of W1 / 2,\nor of the samples")
     if last:
         axes.set_xlabel("temperature τ; KR is the limit τ → 0")
     else:
@@ -268,35 +263,41 @@ def _map(axes: Axes, records: Records, name: str, title: str) -> None:
     axes.set_aspect("equal")
     axes.grid(False)
     axes.set_title(title)
+    axes.set_ylabel("second input")
 
 
 def tell(records: Records) -> str:
-    """The figures in words, with the reason where a network stays below W1 / 2."""
+    """The figures in words, those of failed checks first."""
     models = records["models"]
     flat, deep = (_grid(models, name) for name in SETS)
     kr = models[(models["data"] == "images") & (models["tau"] == 0)]
     by_width = (kr["mcr"] / kr["limit"]).groupby(kr["width"]).mean()
     ladder = ", ".join(f"{100 * share:.1f} % at {width} units" for width, share in by_width.items())
+    wider = "It rises with the width. " if by_width.is_monotonic_increasing else ""
     largest = models["tau"].max()
     means = {name: 100 * _by_tau(grid, "accuracy").mean(axis=0) for name, grid in zip(SETS, (flat, deep), strict=True)}
     separates = means["images"][0] >= means["images"][-1]
-    remark = "The direction of the transport separates the classes as well: low accuracy is no necessity. "
-    return (
+    remark = "There the discriminator is no less accurate: low accuracy is no necessity. " if separates else ""
+    return failures(judge(records)) + (
         f"With as many samples of each class, the largest E[y f] of a 1-Lipschitz f is W1 / 2: exactly "
         f"{flat['limit'].iloc[0]:.4f} on the stripes and {deep['limit'].iloc[0]:.4f} on the images, from the best "
         f"assignment of their training samples. The figure shows each network's E[y f] / L as a share of it, with L "
         f"computed from the weights, so that no share can be above 1. KR leaves the threshold open: accuracy is of "
         f"the training samples at the best threshold of each network.\n\n"
-        f"On the stripes, {100 * FAR:g} % of each class lie far away and decide the transport: the discriminator is "
-        f"f(x) = x, which is right for {50 * (1 + FAR):g} % of the samples. KR's networks are right for "
+        f"On the stripes, {100 * FAR:g} % of each class lie far away and decide the transport: the best f of many "
+        f"samples is f(x) = x, which is right for {50 * (1 + FAR):g} % of the samples. KR's networks are right for "
         f"{means['stripes'][0]:.1f} % on average, those of tau = {largest:g} for {means['stripes'][-1]:.1f} %. On the "
         f"images the accuracies are {means['images'][0]:.1f} % and {means['images'][-1]:.1f} %. "
-        f"{remark if separates else ''}"
-        f"There the best f follows the distances between single samples, which takes a wide network: with KR the share "
-        f"of W1 / 2 is {ladder}. The maps show f (colour), the best threshold (line) and the samples (dots)."
+        f"{remark}With KR the share of W1 / 2 is {ladder}. {wider}"
+        f"The maps show f (colour), its best threshold (line) and the stripes (dots)."
     )
 
 
+_HOW = (
+    "As many samples of each class. Stripes: in two dimensions, alternate ones between two small groups far away. "
+    "Dense 1-Lipschitz networks, trained with binary cross-entropy over tau and with KR, 3 seeds each. W1 between the "
+    "training samples is exact. Chosen after pilot runs: shares of MCR are judged, and KR alone against W1 / 2."
+)
 EXPERIMENT = Experiment(
     name="wgan-mcr",
     title="The highest mean certifiable robustness",
@@ -306,13 +307,11 @@ EXPERIMENT = Experiment(
     "converges to it as tau -> 0.",
     source='Béthune et al. 2022, and the poster ("Classifiers with highest Mean Certifiable Robustness")',
     paper="A theorem: E[y f] equals W1, up to the factor 1/2 of two balanced classes. It prints no figure for it.",
-    setup="Two sets, with as many samples of each class: 600 samples in two dimensions, where alternate stripes lie "
-    "between two small groups far away, and the 4 and 9 of the embedded digits. Dense 1-Lipschitz networks, trained "
-    "with binary cross-entropy over tau and with KR, 3 seeds each. W1 between the training samples is exact "
-    "(SciPy's linear_sum_assignment).",
+    setup={
+        "small": f"600 samples of the stripes; the 4 and 9 of the embedded digits. {_HOW}",
+        "paper": "The paper gives no set-up for it: all of it is our guess. 4,000 samples of the stripes; the cats and "
+        f"dogs of CIFAR-10. {_HOW}",
+    },
     scales={"small": SMALL, "paper": PAPER},
-    measure=measure,
-    judge=judge,
-    draw=draw,
-    tell=tell,
-)
+    measure=measure, judge=judge, draw=draw, tell=tell, data=lambda settings: (settings.images,),
+)  # fmt: skip
