@@ -42,7 +42,7 @@ STEP = 2  # pixels of the square to a point of the map in the figure
 class Settings:
     """The numbers that a scale chooses."""
 
-    seeds: tuple[int, ...] = (0, 1)
+    seeds: tuple[int, ...] = (2, 3)  # 0 and 1 were used to choose the set-up
     side: int = 400  # pixels, on which the network is judged
     samples: int = 160_000  # points, with which it is trained
     widths: tuple[int, ...] = (64,) * 8
