@@ -224,7 +224,7 @@ LAYERS = Registry(
     "lipbench.layers",
     {
         name: f"lipbench.models.architectures.layers:{name}"
-        for name in ("torchlip", "groupsort8", "fullsort", "orthogonium")
+        for name in ("torchlip", "orthogonium", "groupsort8", "fullsort")
     },
     accepts=_anything,
 )

@@ -21,7 +21,7 @@ def square():
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
-    settings = Settings(seeds=(0,), side=SIDE, samples=20_000, widths=(32,) * 4, epochs=8, batch_size=500)
+    settings = Settings(seeds=(0,), side=SIDE, samples=20_000, widths=(32,) * 4, epochs=8, batch_size=200, offset=0.05)
     return koch_snowflake.measure(lab(tmp_path_factory.mktemp("koch")), settings)
 
 

@@ -19,6 +19,7 @@ from torch.optim import RAdam
 
 from lipbench._internal.arrays import Floats
 from lipbench.certification.certificate import certificate
+from lipbench.errors import LipbenchError
 from lipbench.experiments.experiment import Check, Experiment, Records
 from lipbench.experiments.lab import Lab, TrainedModel
 from lipbench.experiments.measures import logits
@@ -41,7 +42,7 @@ STEP = 2  # pixels of the square to a point of the map in the figure
 class Settings:
     """The numbers that a scale chooses."""
 
-    seeds: tuple[int, ...] = (0, 1)
+    seeds: tuple[int, ...] = (2, 3)  # 0 and 1 were used to choose the set-up
     side: int = 400  # pixels, on which the network is judged
     samples: int = 160_000  # points, with which it is trained
     widths: tuple[int, ...] = (64,) * 8
@@ -140,12 +141,14 @@ def outputs(model: TrainedModel, points: Floats) -> Floats:
 def boundary(model: TrainedModel, points: Floats, found: Floats, side: int) -> Floats:
     """Points next to the network's boundary, (n, 2, 2): the two sides of it between neighbouring pixels, by bisection.
 
-    found: f at the pixels. What is smaller than a pixel can be missed.
+    found: f at the pixels. What is smaller than a pixel can be missed. Raises LipbenchError where there is no boundary.
     """
     order = np.arange(side**2).reshape(side, side)
     pairs = [(order[:, :-1], order[:, 1:]), (order[:-1], order[1:])]
     first, second = (np.concatenate([pair[place].ravel() for pair in pairs]) for place in (0, 1))
     differ = (found[first] > 0) != (found[second] > 0)
+    if not differ.any():
+        raise LipbenchError(f"the network {model.name} has one class in the whole square: train it for longer")
     first, second = first[differ], second[differ]
     sign, low, high = found[first] > 0, points[first], points[second]
     for _ in range(HALVINGS):
@@ -289,7 +292,9 @@ EXPERIMENT = Experiment(
     setup={
         "small": f"{SETUP} Two networks of eight dense layers of 64 with GroupSort on groups of 8. Chosen after pilot "
         "runs: loss, activation and steps, since others, HKR from labels alone among them, left more pixels on the "
-        "wrong side in the time there is.",
+        "wrong side in the time there is. Six variants of the last stage ran whole with seeds 0 and 1: in one a "
+        "network diverged, in the others the worse network had 98.93 to 99.11 % of the pixels right, so that 99 % is "
+        "a close call. Seeds 2 and 3, shown here, chose nothing.",
         "paper": f"{SETUP} Three networks of the paper's layers; batch size, learning rate and epochs are our guess.",
     },
     scales={
