@@ -192,9 +192,9 @@ def tell(records: Records) -> str:
 
 _HOW = (
     "The paper's number of points and temperatures, in its units; 5,000 fresh points as the test set. Our own choice: "
-    "noise of standard deviation 0.2, at which no classifier is perfect. It was chosen after a pilot run of one seed, in "
-    f"which 0.1 and 0.3 showed the same trade. Inputs are rescaled to [0, 1] by 1 / {WIDTH:g}, so that the recipe's tau "
-    f"is {WIDTH:g} times the paper's; all radii are given in the moons' own units."
+    "noise of standard deviation 0.2, at which no classifier is perfect. It was chosen after a pilot run of one seed, "
+    f"in which 0.1 and 0.3 showed the same trade. Inputs are rescaled to [0, 1] by 1 / {WIDTH:g}, so that the recipe's "
+    f"tau is {WIDTH:g} times the paper's; all radii are given in the moons' own units."
 )
 EXPERIMENT = Experiment(
     name="two-moons",
