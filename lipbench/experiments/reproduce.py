@@ -40,8 +40,8 @@ class Place:
     experiment: Experiment
     scale: Scale
 
-    def open(self, lab: Lab) -> bool:
-        """Make the folder, or find it as this experiment left it; returns whether it is new.
+    def open(self, lab: Lab) -> None:
+        """Make the folder, or find it as this experiment left it.
 
         Raises LipbenchError for a folder that holds anything else, or the same experiment at another scale, with other
         settings or other data; and MissingDataError, before anything is made, if the data is not there.
@@ -54,7 +54,7 @@ class Place:
                     f"{self.path} holds another experiment than {self.experiment.name} at scale {self.scale} "
                     f"({_difference(there, wanted)}): choose another folder with -o, or delete it"
                 )
-            return False
+            return
         foreign = files.foreign(self.path)
         if foreign is not None:
             raise LipbenchError(
@@ -62,7 +62,12 @@ class Place:
                 "another folder with -o"
             )
         files.make_folder(self.path)
-        return files.write_new(marker, writing.json_bytes(wanted))
+        files.write_new(marker, writing.json_bytes(wanted))
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether an earlier call, or another process, has left something of its work here."""
+        return files.foreign(self.path, lambda path: path.name == MARKER) is not None
 
     def _marker(self, lab: Lab) -> dict[str, Any]:
         names = self.experiment.data(self.experiment.scales[self.scale])
@@ -124,11 +129,12 @@ def reproduce(
     data = None if data_dir is None else arguments.path("data_dir", data_dir)
     places = [Place(folder / one.name, one, scale) for one in wanted]  # type: ignore[arg-type]  # checked above
     labs = [Lab(place.path, execution.device, execution.jobs, data, progress) for place in places]
-    new = [place.open(lab) for place, lab in zip(places, labs, strict=True)]
+    for place, lab in zip(places, labs, strict=True):
+        place.open(lab)
     results, failures = [], []
-    for place, lab, is_new in zip(places, labs, new, strict=True):
+    for place, lab in zip(places, labs, strict=True):
         try:
-            result = _one(place, lab, kind, is_new)
+            result = _one(place, lab, kind)
         except CannotWriteError:  # the disk's fault: the others would fail as well
             raise
         except LipbenchError as error:
@@ -158,17 +164,17 @@ def _chosen(names: str | Sequence[str]) -> list[Experiment]:
     return [experiments.find(name) for name in wanted]
 
 
-def _one(place: Place, lab: Lab, device: str, is_new: bool) -> Result:
+def _one(place: Place, lab: Lab, device: str) -> Result:
     """Measure, unless the records are there, and write everything that follows from the records."""
     held = place.records()
     if held is None:
-        begin = time.monotonic()
+        begin, resumed = time.monotonic(), place.is_begun
         measured = place.experiment.measure(lab, place.experiment.scales[place.scale])
         provenance = Provenance(
             data=lab.used,
             device=device,
             jobs=lab.jobs,
-            seconds=round(time.monotonic() - begin, 1) if is_new else None,
+            seconds=None if resumed else round(time.monotonic() - begin, 1),
             versions=versions((*VERSIONED, "numpy", "scikit-learn", *filter(find_spec, ["orthogonium"]))),
             frames={name: tuple(map(str, frame.columns)) for name, frame in measured.items()},
         )

@@ -27,9 +27,9 @@ def test_a_published_result_follows_from_its_records(folder, tmp_path):
     assert (folder / "figure.pdf").is_file()
 
 
-def test_the_published_results_are_of_scale_small_without_a_data_folder():
+def test_the_published_results_are_of_scale_small_and_took_minutes():
     for folder in FOLDERS:
         result = writing.read(Result, folder / RESULT)
         assert result.scale == "small"
         assert all(check.rule and check.statement for check in result.checks)
-        assert result.provenance.seconds < 300
+        assert result.provenance.seconds is None or result.provenance.seconds < 300

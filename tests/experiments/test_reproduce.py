@@ -80,6 +80,7 @@ def test_an_experiment_leaves_verdict_figures_records_and_text(tmp_path):
     assert written["provenance"]["device"] == ("cuda" if torch.cuda.is_available() else "cpu")
     assert written["provenance"]["frames"] == {"line": ["x", "y"]}
     assert written["setup"] == "x to 4."
+    assert written["provenance"]["seconds"] >= 0
     assert "torch" in written["provenance"]["versions"]
     text = (folder / "README.md").read_text()
     assert "| holds | y rises with x | the difference is above 0 | 5 points | 6 [5, 7] points |" in text
@@ -185,6 +186,21 @@ def test_a_file_that_somebody_changed_is_not_overwritten(tmp_path, name):
     with pytest.raises(LipbenchError, match="was changed since lipbench wrote it"):
         lipbench.reproduce("rises", tmp_path)
     assert (tmp_path / "rises" / name).read_bytes() == b"mine"
+
+
+def test_the_time_of_a_resumed_experiment_is_not_known(tmp_path, known):
+    def killed(lab, settings):
+        (lab.folder / "zoo").mkdir()
+        raise KeyboardInterrupt
+
+    known["rises"] = replace(RISES, measure=killed)
+    with pytest.raises(KeyboardInterrupt):
+        lipbench.reproduce(["rises", "falls"], tmp_path)
+    known["rises"] = RISES
+    rises, falls = lipbench.reproduce(["rises", "falls"], tmp_path)
+    assert rises.provenance.seconds is None
+    assert falls.provenance.seconds >= 0
+    assert " s on " not in (tmp_path / "rises" / "README.md").read_text()
 
 
 def test_another_data_set_needs_another_folder(tmp_path, known):
