@@ -149,8 +149,10 @@ def _table(checks: Sequence[Check]) -> str:
 
 def page(results: Sequence[Result], place: str) -> str:
     """All results as Markdown: a table, then a section each; place: the path of the folder of the experiments."""
-    lines = ["| experiment | claim | verdict |", "|---|---|---|"]
-    lines += [f"| [{one.name}](#{one.name}) | {one.claim} | {WORDS[one.verdict]} |" for one in results]
+    lines = ["| experiment | claim | verdict | checks that hold |", "|---|---|---|---:|"]
+    for one in results:
+        holding = f"{sum(check.holds for check in one.checks)} of {len(one.checks)}"
+        lines.append(f"| [{one.name}](#{one.name}) | {one.claim} | {WORDS[one.verdict]} | {holding} |")
     sections = [f"## {one.name}\n\n{section(one, f'{place}{one.name}/{FIGURE}')}" for one in results]
     return "\n".join(lines) + f"\n\nA verdict follows from its checks. {RULE}.\n\n" + "\n".join(sections)
 

@@ -103,7 +103,7 @@ def test_the_page_shows_all_and_a_failed_claim_is_a_result(tmp_path, capsys):
     assert "falls: DID NOT HOLD (small)" in said
     assert "- y rises with x: -6 [-7, -5] points (paper: 5 points)" in said
     page = (tmp_path / "report.md").read_text()
-    assert "| [rises](#rises) | y rises. | held |" in page
+    assert "| [rises](#rises) | y rises. | held | 2 of 2 |" in page
     assert "![Falling](falls/figure.png)" in page
     lipbench.reproduce("rises", tmp_path / "other", scale="paper")
     assert "did not hold" not in (tmp_path / "other" / "report.md").read_text()
