@@ -64,4 +64,4 @@ def command(names: tuple[str, ...], listed: bool, **chosen: Any) -> None:
         click.echo(f"{result}\n")
 
     reproduce(names, done=show, **chosen)
-    click.echo(f"figures, records and texts: {chosen['out']}")
+    click.echo(f"report: {chosen['out'] / 'report.md'}")

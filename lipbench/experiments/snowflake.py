@@ -24,6 +24,12 @@ def snowflake(iterations: int) -> Floats:
     return 0.5 + np.stack([corners.real, corners.imag], axis=1)[:-1]
 
 
+def area(corners: Floats) -> float:
+    """The area of the polygon, in squares."""
+    x, y = corners.T
+    return float(abs(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1))) / 2)
+
+
 def distances(points: Floats, corners: Floats) -> Floats:
     """The Euclidean distance of each point (n, 2) to the closed polygon with corners (m, 2): float64 (n,)."""
     x, y = corners.T

@@ -1,6 +1,7 @@
 """The files of an experiment, the page that shows several, and the form of result.json."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -130,7 +131,7 @@ def _data(provenance: Provenance) -> str:
 def _time(provenance: Provenance) -> str:
     """How long it took, where that is known."""
     if provenance.seconds is None:
-        return ""
+        return "Time not known: resumed."
     return f"{provenance.seconds:.0f} s on {provenance.device}, up to {count(provenance.jobs, 'task')} at once."
 
 
@@ -154,7 +155,11 @@ def page(results: Sequence[Result], place: str) -> str:
         holding = f"{sum(check.holds for check in one.checks)} of {len(one.checks)}"
         lines.append(f"| [{one.name}](#{one.name}) | {one.claim} | {WORDS[one.verdict]} | {holding} |")
     sections = [f"## {one.name}\n\n{section(one, f'{place}{one.name}/{FIGURE}')}" for one in results]
-    return "\n".join(lines) + f"\n\nA verdict follows from its checks. {RULE}.\n\n" + "\n".join(sections)
+    tally = Counter(str(one.verdict) for one in results)
+    counted = ", ".join(f"{tally[verdict]} {words}" for verdict, words in WORDS.items())
+    said = f"{len(results)} claims: {counted}. A verdict follows from its checks. {RULE}. A check fails as well where "
+    said += "its interval is too wide to decide."
+    return "\n".join(lines) + f"\n\n{said}\n\n" + "\n".join(sections)
 
 
 def results_in(folder: Path) -> list[Result]:

@@ -250,7 +250,8 @@ def tell(records: Records) -> str:
     wide = _least(noisy[FREE, 1.0] - noisy[largest, 1.0])
     seeds = "." if wide.lo > 0 else ", not beyond what seeds differ by: the constraint alone does not close it."
     return (
-        f"{' '.join(_stayed(labels, _gaps(records, labels)) for labels in (NOISY, CLEAN))} At tau {largest:g} the "
+        f"The paper has clean labels; noisy ones are ours. "
+        f"{' '.join(_stayed(labels, _gaps(records, labels)) for labels in (CLEAN, NOISY))} At tau {largest:g} the "
         f"1-Lipschitz network fits {fitted[largest]:.0f} % of the noisy labels at full data, the unconstrained one "
         f"{fitted[FREE]:.0f} %; a network without memory of single samples could fit {100 - 2 * MEMORISED:.0f} %. "
         f"There the unconstrained gap exceeds that at tau {largest:g} by {_interval(wide)} points{seeds}"

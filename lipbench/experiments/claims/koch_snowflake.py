@@ -23,7 +23,7 @@ from lipbench.errors import LipbenchError
 from lipbench.experiments.experiment import Check, Experiment, Records
 from lipbench.experiments.lab import Lab, TrainedModel
 from lipbench.experiments.measures import logits
-from lipbench.experiments.snowflake import distances, inside, outline, pixels, snowflake
+from lipbench.experiments.snowflake import area, distances, inside, outline, pixels, snowflake
 from lipbench.report import style
 
 ITERATIONS = 4
@@ -35,6 +35,8 @@ PARTS = 4  # points of each segment of the snowflake, for the distance from the 
 RATIOS = np.linspace(0, 1.5, 76)  # edges of the histogram of ratios
 SPIKE = (0.36, 0.64, 0.65, 0.93)  # left, right, bottom, top of the zoom
 ZOOM = (120, 120)  # points of the zoom
+# the share of the square that the exact iteration before has on the right side, by its area
+THIRD = 1 - area(snowflake(ITERATIONS)) + area(snowflake(ITERATIONS - 1))
 STEP = 2  # pixels of the square to a point of the map in the figure
 
 
@@ -215,6 +217,9 @@ def judge(records: Records) -> tuple[Check, ...]:
               "at most 1", own <= 1, own, over=over),
         Check("largest error of the boundary (Hausdorff distance)", below, largest < 0.01, 100 * largest, "%",
               over=over),
+        Check("pixels on the right side, beside those of the exact third iteration",
+              f"more than the {100 * THIRD:.2f} % of the third iteration", right > THIRD,
+              100 * right, "%", over=over),
     )  # fmt: skip
 
 
@@ -260,7 +265,9 @@ def tell(records: Records) -> str:
     """What was measured beside the checks."""
     models = records["models"]
     mean, largest = models.mean(), models.max()
+    beyond = "Beyond" if models["right"].min() > THIRD else "Down to, and not beyond,"
     return (
+        f"{beyond} the third iteration the fractal is fitted: exact, it has {THIRD:.2%} of the square on the right side. "
         f"Means over {len(models)} networks: the network's boundary and the snowflake are {mean.error_mean:.2%} of the "
         f"side apart, {mean.right:.2%} of the pixels are on the right side. The largest error of any network is "
         f"{largest.error_max:.2%}: the spikes of the third iteration, 2.2 % high, are fitted, those of the fourth, "
