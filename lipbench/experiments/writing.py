@@ -17,6 +17,7 @@ from lipbench.report import style
 
 RESULT, TEXT, FIGURE, PAGE = "result.json", "README.md", "figure", "report.md"
 MARKER = "experiment.json"  # says that a folder is an experiment's, and of which scale
+BAR = r"\|"  # within a cell of a table in Markdown
 HINT = "choose another folder with -o"
 Kind = TypeVar("Kind", bound=Strict)
 
@@ -142,9 +143,8 @@ def _table(checks: Sequence[Check]) -> str:
         paper = "" if check.paper is None else f"{check.paper:.4g}{unit}"
         here = figure(Check(**{**vars(check), "paper": None}))
         over = f", {check.over}" if check.over else ""
-        lines.append(
-            f"| {'holds' if check.holds else 'fails'} | {check.statement} | {check.rule} | {paper} | {here}{over} |"
-        )
+        cells = ("holds" if check.holds else "fails", check.statement, check.rule, paper, f"{here}{over}")
+        lines.append(f"| {' | '.join(cell.replace('|', BAR) for cell in cells)} |")
     return "\n".join(lines)
 
 

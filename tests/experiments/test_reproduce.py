@@ -31,7 +31,7 @@ def judge(records):
     rise = records["line"]["y"].iloc[-1] - records["line"]["y"].iloc[0]
     return (
         Check("y rises with x", "the difference is above 0", rise > 0, rise, "points", rise - 1, rise + 1, paper=5.0),
-        Check("y stays below 10", "its largest value is below 10", rise < 10, records["line"]["y"].max()),
+        Check("|y| stays below 10", "its largest value is below 10", rise < 10, records["line"]["y"].max()),
     )
 
 
@@ -83,6 +83,7 @@ def test_an_experiment_leaves_verdict_figures_records_and_text(tmp_path):
     assert written["provenance"]["seconds"] >= 0
     assert "torch" in written["provenance"]["versions"]
     text = (folder / "README.md").read_text()
+    assert r"| holds | \|y\| stays below 10 |" in text
     assert "| holds | y rises with x | the difference is above 0 | 5 points | 6 [5, 7] points |" in text
     assert (folder / "figure.png").read_bytes().startswith(b"\x89PNG")
 

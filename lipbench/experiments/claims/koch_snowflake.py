@@ -267,7 +267,7 @@ def tell(records: Records) -> str:
     mean, largest = models.mean(), models.max()
     beyond = "Beyond" if models["right"].min() > THIRD else "Down to, and not beyond,"
     return (
-        f"{beyond} the third iteration the fractal is fitted: exact, it has {THIRD:.2%} of the square on the right side. "
+        f"{beyond} the third iteration the fractal is fitted: exact, it has {THIRD:.2%} of the square on its side. "
         f"Means over {len(models)} networks: the network's boundary and the snowflake are {mean.error_mean:.2%} of the "
         f"side apart, {mean.right:.2%} of the pixels are on the right side. The largest error of any network is "
         f"{largest.error_max:.2%}: the spikes of the third iteration, 2.2 % high, are fitted, those of the fourth, "
