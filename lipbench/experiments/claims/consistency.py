@@ -1,8 +1,7 @@
 """Consistency: the gap between training and validation accuracy closes as the training set grows, where tau is small.
 
-Each seed is another split into training and validation samples, another draw of random labels and another
-initialisation. A part of the training set is its first n samples, repeated to the length of the whole, so that every
-network, constrained or not, takes the same number of steps, whatever n is.
+Each seed is another split, another draw of random labels and another initialisation. A part of the training set is its
+first n samples, repeated to the length of the whole: every network takes the same number of steps, whatever n is.
 """
 
 import math
@@ -245,15 +244,15 @@ def _colour(gaps: pd.DataFrame, tau: float) -> Any:
 def tell(records: Records) -> str:
     """Whether the unconstrained network's gap stays; the gaps at both ends; what the networks fit."""
     noisy = _gaps(records, NOISY)
+    gaps = " ".join(_stayed(labels, _gaps(records, labels)) for labels in (CLEAN, NOISY))
     fitted = 100 * records["accuracies"].query("labels == @NOISY and share == 1").groupby("tau").train.mean()
     largest = max(tau for tau in fitted.index if tau < FREE)
     wide = _least(noisy[FREE, 1.0] - noisy[largest, 1.0])
     seeds = "." if wide.lo > 0 else ", not beyond what seeds differ by: the constraint alone does not close it."
     return (
-        f"The paper has clean labels; noisy ones are ours. "
-        f"{' '.join(_stayed(labels, _gaps(records, labels)) for labels in (CLEAN, NOISY))} At tau {largest:g} the "
-        f"1-Lipschitz network fits {fitted[largest]:.0f} % of the noisy labels at full data, the unconstrained one "
-        f"{fitted[FREE]:.0f} %; a network without memory of single samples could fit {100 - 2 * MEMORISED:.0f} %. "
+        f"The paper has clean labels, noisy ones are ours. {gaps} At tau {largest:g} the 1-Lipschitz network fits "
+        f"{fitted[largest]:.0f} % of the noisy labels at full data, the unconstrained one {fitted[FREE]:.0f} %; a "
+        f"network without memory of single samples could fit {100 - 2 * MEMORISED:.0f} %. "
         f"There the unconstrained gap exceeds that at tau {largest:g} by {_interval(wide)} points{seeds}"
     )
 
