@@ -27,7 +27,6 @@ CLEAN, NOISY = "clean labels", "noisy labels"
 MEMORISED = 9.0  # points: 20 % of labels are drawn anew, 18 % are then wrong; half of them
 PAPER_AT = 130.0  # % on the axis: beside our own points at 100
 SMALL_TAU = 1.0  # the paper's taus up to this one are those whose gap closes
-OVERLAPPING = "seeds, whose splits overlap"
 STAYS = 5.0  # points by which a gap that stays may fall
 
 
@@ -132,7 +131,7 @@ def judge(records: Records) -> tuple[Check, ...]:
     """The gaps at full data, paired over seeds; then how each goes with the size of the training set."""
     kinds = {labels: _gaps(records, labels) for labels in (NOISY, CLEAN)}
     papers = {NOISY: None, CLEAN: PAPER[FREE] - PAPER[SMALL_TAU]}
-    common: dict[str, Any] = {"unit": "points", "over": f"{len(kinds[NOISY])} {OVERLAPPING}"}
+    common: dict[str, Any] = {"unit": "points", "over": f"{len(kinds[NOISY])} seeds, whose splits overlap"}
     return (
         *(
             Check(
