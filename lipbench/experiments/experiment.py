@@ -6,14 +6,16 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from lipbench._internal.discovery import objects_in
 from lipbench.errors import LipbenchError, unknown_name
 from lipbench.experiments.lab import Lab
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Records = dict[str, pd.DataFrame]  # by the name of its file in records/: all that checks, figure and text are made from
 Scale = Literal["small", "paper"]
@@ -64,7 +66,7 @@ class Experiment:
     scales: Mapping[Scale, Any]  # of each scale a frozen dataclass with every number in which scales differ
     measure: Callable[[Lab, Any], Records]  # trains and evaluates
     judge: Callable[[Records], tuple[Check, ...]]  # the first check is the claim itself
-    draw: Callable[[Records], Figure]
+    draw: "Callable[[Records], Figure]"
     tell: Callable[[Records], str]  # Markdown: what the figure shows, and why a check failed
     # of settings, the names of the data sets that ``measure`` asks the lab for: the first one that is there serves
     data: Callable[[Any], tuple[str, ...]] = lambda settings: ()

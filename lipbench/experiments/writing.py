@@ -13,7 +13,6 @@ from lipbench._internal.schema import Strict
 from lipbench._internal.words import count
 from lipbench.experiments.experiment import RULE, WORDS, Check, Experiment, Records, Scale, Verdict, verdict
 from lipbench.experiments.lab import GENERATED
-from lipbench.report import style
 
 RESULT, TEXT, FIGURE, PAGE = "result.json", "README.md", "figure", "report.md"
 MARKER = "experiment.json"  # says that a folder is an experiment's, and of which scale
@@ -71,6 +70,8 @@ def write(folder: Path, experiment: Experiment, scale: Scale, records: Records, 
 
     Raises LipbenchError for files of these names that lipbench did not write.
     """
+    from lipbench.report import style  # imports matplotlib, which no other function of the package needs at once
+
     checks = experiment.judge(records)
     result = Result(
         name=experiment.name,
