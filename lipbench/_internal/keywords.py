@@ -60,6 +60,7 @@ HINTS = {  # by function, which is also the command; <suite quick-linf> is --sui
     "report": _each("output output_dir", "write <out>") | _each("suite", "a report shows all of the run"),
     "reproduce": _EVERYWHERE
     | _WORKERS
+    | _each("data dataset", "each scale fixes its data: name the folder that holds the files, <data_dir DIR>")
     | _each("name experiment experiments", "experiments are the first argument: see `lipbench reproduce --list`")
     | _each("epochs seeds seed samples n_samples num_samples n limit", "each scale fixes all numbers: write <scale>")
     | _each("threads", "a model is trained with one thread; write <jobs>")
