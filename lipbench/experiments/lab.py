@@ -74,7 +74,7 @@ class Lab:
         missing = None
         for name in names:
             try:
-                return self._noted(name, datasets.load(name, self.data_dir))
+                return self._noted(name, datasets.load_once(name, self.data_dir))
             except MissingDataError as error:
                 missing = error
         if missing is not None and len(names) == 1:

@@ -16,7 +16,7 @@ from lipbench.attacks import suites
 from lipbench.attacks.network import class_logits
 from lipbench.attacks.suites import Suite
 from lipbench.certification.certificate import Certificate, certificate
-from lipbench.report.intervals import CONFIDENCE, clopper_pearson
+from lipbench.report.intervals import CONFIDENCE
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,6 @@ def _proof(module: nn.Module, x: ArrayLike | Tensor) -> Certificate:
 
 def _classes(labels: ArrayLike) -> Tensor:
     return torch.as_tensor(np.asarray(labels), dtype=torch.int64)
-
-
-def share(count: int, n: int) -> Estimate:
-    """A share of samples, with the exact interval of Clopper and Pearson (1934)."""
-    return Estimate(count / n, *clopper_pearson(int(count), int(n)))
 
 
 def over_seeds(values: Sequence[float] | Floats) -> Estimate:

@@ -158,8 +158,8 @@ def page(results: Sequence[Result], place: str) -> str:
     sections = [f"## {one.name}\n\n{section(one, f'{place}{one.name}/{FIGURE}')}" for one in results]
     tally = Counter(str(one.verdict) for one in results)
     counted = ", ".join(f"{tally[verdict]} {words}" for verdict, words in WORDS.items())
-    said = f"{len(results)} claims: {counted}. A verdict follows from its checks. {RULE}. A check fails as well where "
-    said += "its interval is too wide to decide."
+    said = f"{count(len(results), 'claim')}: {counted}. A verdict follows from its checks. {RULE}. "
+    said += "A check fails as well where its interval is too wide to decide."
     return "\n".join(lines) + f"\n\n{said}\n\n" + "\n".join(sections)
 
 

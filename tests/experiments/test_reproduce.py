@@ -108,7 +108,7 @@ def test_the_page_shows_all_and_a_failed_claim_is_a_result(tmp_path, capsys):
     assert "![Falling](falls/figure.png)" in page
     lipbench.reproduce("rises", tmp_path / "other", scale="paper")
     page = (tmp_path / "other" / "report.md").read_text()
-    assert "1 claims: 0 held, 1 held in part, 0 did not hold" in page
+    assert "1 claim: 0 held, 1 held in part, 0 did not hold" in page
     assert "| held in part | 1 of 2 |" in page
 
 
