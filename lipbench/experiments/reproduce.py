@@ -139,7 +139,8 @@ def reproduce(
             raise
         except LipbenchError as error:
             failures.append(f"{place.experiment.name}: {reason(error)}")
-            LOG.warning("%s failed: %s", place.experiment.name, reason(error))  # the others may take hours
+            if len(places) > 1:  # the others may take hours
+                LOG.warning("%s failed: %s", place.experiment.name, reason(error))
             continue
         results.append(result)
         done(result)
